@@ -1,0 +1,363 @@
+"""The tape: what records ops as they run, and walks the record backwards. It knows no op by name.
+
+`apply` runs an op and, where an input requires a gradient, leaves a Node: the op, the values its gradient rules name,
+and an edge to whatever made each input. Nodes point from outputs to inputs only, so a graph is freed by reference
+counting as soon as its last output is dropped. There is no global record: a graph belongs to the tensors made from it,
+and threads meet only where they share a tensor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import tree
+from .backends import run as run_on_backend
+from .device import is_gpu_array
+from .dtypes import is_float
+from .tensor import Tensor, as_tensor, wrap
+
+if TYPE_CHECKING:
+    from .op import Op
+
+
+class _Mode(threading.local):
+    enabled = True
+
+
+_mode = _Mode()
+_sequence = itertools.count()  # later nodes have larger numbers: descending order is a topological order
+_accumulate_lock = threading.Lock()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops on this thread are being recorded."""
+    return _mode.enabled
+
+
+@contextmanager
+def _recording(enabled: bool) -> Iterator[None]:
+    before, _mode.enabled = _mode.enabled, enabled
+    try:
+        yield
+    finally:
+        _mode.enabled = before
+
+
+def no_grad() -> Any:
+    """A context manager, also usable as a decorator, within which nothing is recorded (on this thread).
+
+    >>> import convgpu as cg
+    >>> x = cg.tensor(2.0, requires_grad=True)
+    >>> with cg.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+    return _recording(False)
+
+
+class Node:
+    """One recorded op: where its gradient goes, and what the rules need to compute it."""
+
+    __slots__ = ("op", "number", "edges", "metas", "saved", "__weakref__")
+
+    def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any]):
+        self.op = op
+        self.number = next(_sequence)
+        self.edges = edges  # per input: the Node that made it, the leaf Tensor itself, or None
+        self.metas = metas  # per input with an edge: (shape, dtype)
+        self.saved: dict[str, Any] | None = saved  # None once freed
+
+
+class _SavedInput:
+    """An input tensor and its version when the op ran."""
+
+    __slots__ = ("tensor", "version")
+
+    def __init__(self, tensor: Tensor):
+        self.tensor, self.version = tensor, tensor.version
+
+
+class _SavedOutput:
+    """An output's array. Not the Tensor, which owns the node: that would be a reference cycle."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any):
+        self.array = array
+
+
+def apply(op: Op, args: tuple[Any, ...]) -> Any:
+    """Run `op` on bound arguments; record it if an input requires a gradient. Returns Tensor(s)."""
+    inputs, statics = args[:len(op.inputs)], args[len(op.inputs):]
+    if op.variadic:
+        inputs = tuple(inputs[0])
+    inputs = tuple([_as_input(op, x) for x in inputs])
+    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+    if any([is_gpu_array(a) for a in arrays]):
+        _check_one_device(op, inputs)
+    operands = (arrays,) if op.variadic else arrays
+    if op.forward is not None:
+        result = op.forward(*operands, *statics)
+    else:
+        result = run_on_backend(op.name, arrays, statics)
+    results = result if isinstance(result, tuple) else (result,)
+    outputs = tuple([None if r is None else wrap(r) for r in results])
+    if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
+        _record(op, inputs, statics, outputs)
+    return outputs if isinstance(result, tuple) else outputs[0]
+
+
+def _check_one_device(op: Op, inputs: Sequence[Any]) -> None:
+    devices = [x.device for x in inputs if isinstance(x, Tensor)]
+    if len(set(devices)) > 1:
+        raise TypeError(f"{op.name}: expected all tensors on one device, got {', '.join(devices)}; "
+                        "move them with .to(device)")
+
+
+def _as_input(op: Op, x: Any) -> Any:
+    """A Tensor, or what stays as it is: None, and Python scalars, which promote weakly."""
+    if isinstance(x, Tensor) or x is None or type(x) in (float, int, bool):
+        return x
+    return as_tensor(x, op.name)
+
+
+def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+    first = outputs[0]
+    if not is_float(first.dtype):
+        return
+    edges, metas = [], []
+    for x in inputs:
+        on = isinstance(x, Tensor) and x.requires_grad
+        edges.append((x.node or x) if on else None)
+        metas.append((x.shape, x.dtype) if on else None)
+    saved: dict[str, Any] = {}
+    names = op.inputs * len(edges) if op.variadic else op.inputs
+    rules = [op.rules.get(name) for name, edge in zip(names, edges) if edge is not None]
+    for rule in (*rules, op.pulled_back):
+        for name in rule.needs if rule is not None else ():
+            if name not in saved:
+                saved[name] = _save(op, name, inputs, statics, outputs)
+    first.node = Node(op, tuple(edges), tuple(metas), saved)
+    first.requires_grad = True
+
+
+def _save(op: Op, name: str, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> Any:
+    if name in op.inputs:
+        if op.variadic:
+            return [_SavedInput(x) if isinstance(x, Tensor) else x for x in inputs]
+        x = inputs[op.inputs.index(name)]
+        return _SavedInput(x) if isinstance(x, Tensor) else x
+    if name in op.statics:
+        return statics[op.statics.index(name)]
+    y = outputs[op.outputs.index(name)]
+    return None if y is None else _SavedOutput(y.array)
+
+
+def _restore(node: Node, name: str, value: Any) -> Any:
+    if isinstance(value, _SavedInput):
+        if value.tensor.version != value.version:
+            raise RuntimeError(
+                f"backward through {node.op.name}: its input {name!r} (shape {value.tensor.shape}) was changed by "
+                f"assign() after the op had used it (version {value.version}, now {value.tensor.version}); "
+                "call backward before assign, or give the op a copy")
+        return value.tensor
+    if isinstance(value, _SavedOutput):
+        y = wrap(value.array)
+        if name == node.op.outputs[0]:
+            y.node, y.requires_grad = node, True
+        return y
+    if node.op.variadic and name == node.op.inputs[0]:
+        return [_restore(node, name, v) for v in value]
+    return value
+
+
+def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+    """The gradient rules of one node: per input, its gradient or None."""
+    if node.saved is None:
+        raise RuntimeError(f"backward through {node.op.name}: the graph was freed by an earlier backward; "
+                           "pass retain_graph=True to that one, or run the forward pass again")
+    op = node.op
+    values = {name: _restore(node, name, value) for name, value in node.saved.items()}
+    if op.pulled_back is not None:
+        g = op.pulled_back.function(g, *[values[n] for n in op.pulled_back.needs])
+    if op.variadic:
+        rule = _rule_of(op, op.inputs[0])
+        grads = list(rule.function(g, *[values[n] for n in rule.needs]))
+        return [_fit(op, d, meta) if w else None for d, meta, w in zip(grads, node.metas, wanted, strict=True)]
+    grads = []
+    for name, meta, w in zip(op.inputs, node.metas, wanted, strict=True):
+        if not w:
+            grads.append(None)
+            continue
+        rule = _rule_of(op, name)
+        grads.append(_fit(op, rule.function(g, *[values[n] for n in rule.needs]), meta))
+    return grads
+
+
+def _rule_of(op: Op, name: str) -> Any:
+    rule = op.rules.get(name)
+    if rule is None:
+        raise NotImplementedError(f"{op.name}: no gradient is defined with respect to {name!r}; "
+                                  "detach() the input if none should flow")
+    return rule
+
+
+def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:
+    """The gradient in its input's shape and dtype: broadcast axes are summed, promotion is undone."""
+    g = as_tensor(g, op.name)
+    shape, dtype = meta
+    if g.shape != shape:
+        if not op.broadcasts:
+            raise AssertionError(f"the gradient rule of {op.name} returned shape {g.shape} for an input of {shape}")
+        extra = g.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+        g = g.sum(axis=axes).reshape(shape) if axes else g
+        if g.shape != shape:  # the rule gave a value smaller than the input, a constant for instance
+            g = g.broadcast_to(shape)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Any] | None,
+          create_graph: bool, retain_graph: bool) -> dict[Any, Tensor]:
+    """Gradients by node or leaf. Only what lies between outputs and targets (None: every leaf) is computed."""
+    order = _reachable(outputs)
+    leads: dict[Any, bool] = {}
+    goal = None if targets is None else set(targets)
+    for node in order:  # ascending: inputs before outputs
+        leads[node] = goal is None or node in goal or any(_wanted(e, leads, goal) for e in node.edges)
+    pending: dict[Any, Tensor] = {}
+    found: dict[Any, Tensor] = {}
+
+    def send(edge: Any, g: Tensor) -> None:
+        into = pending if isinstance(edge, Node) else found
+        into[edge] = into[edge] + g if edge in into else g
+
+    with _recording(create_graph):
+        for y, seed in zip(outputs, seeds):
+            send(y.node or y, seed)
+        for node in reversed(order):
+            g = pending.pop(node, None)
+            if g is None or not leads[node]:
+                continue
+            if goal is not None and node in goal:
+                found[node] = g
+            wanted = [_wanted(e, leads, goal) for e in node.edges]
+            if any(wanted):
+                for edge, d in zip(node.edges, _input_gradients(node, g, wanted)):
+                    if d is not None:
+                        send(edge, d)
+                if not retain_graph:
+                    node.saved = None
+    return found
+
+
+def _reachable(outputs: Sequence[Tensor]) -> list[Node]:
+    """All nodes behind the outputs, in the order in which they were recorded."""
+    seen: set[Node] = set()
+    stack = [y.node for y in outputs if y.node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(e for e in node.edges if isinstance(e, Node) and e not in seen)
+    return sorted(seen, key=lambda node: node.number)
+
+
+def _wanted(edge: Any, leads: dict[Any, bool], goal: set[Any] | None) -> bool:
+    if edge is None:
+        return False
+    if isinstance(edge, Node):
+        return leads[edge]
+    return goal is None or edge in goal
+
+
+def _seed(y: Tensor, gradient: Any, caller: str) -> Tensor:
+    if not y.requires_grad:
+        raise RuntimeError(f"{caller}: this tensor does not depend on any tensor with requires_grad=True")
+    if gradient is None:
+        if y.size != 1:
+            raise RuntimeError(f"{caller}: expected a scalar or an explicit gradient, got shape {y.shape}; "
+                               "reduce it first, for instance with .sum() or .mean()")
+        return wrap(np.ones_like(y.array))
+    g = as_tensor(gradient, caller)
+    if g.shape != y.shape:
+        raise ValueError(f"{caller}: expected a gradient of shape {y.shape}, got {g.shape}")
+    return g if g.dtype == y.dtype else g.astype(y.dtype)
+
+
+def backward(y: Tensor, gradient: Any = None, retain_graph: bool = False) -> None:
+    """Add to the `.grad` of every leaf behind `y` the gradient of <gradient, y> (gradient: 1 for a scalar y)."""
+    grads = _walk([y], [_seed(y, gradient, "backward")], None, False, retain_graph)
+    with _accumulate_lock:
+        for leaf, g in grads.items():
+            leaf.grad = g.detach() if leaf.grad is None else leaf.grad + g.detach()
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool = False,
+         retain_graph: bool | None = None) -> Any:
+    """Gradients of the outputs with respect to the inputs, returned and not accumulated.
+
+    Args:
+        outputs: a Tensor or a sequence of them.
+        inputs: a Tensor or a sequence of them, leaves or intermediate results.
+        grad_outputs: what each output is weighted with; may be omitted for scalars.
+        create_graph: record the gradient itself, so that it can be differentiated again.
+        retain_graph: keep the graph for another pass; by default as `create_graph`.
+
+    Returns:
+        A Tensor where `inputs` is one, else a list; zeros where an output does not depend on an input.
+
+    >>> import convgpu as cg
+    >>> x = cg.tensor(3.0, requires_grad=True)
+    >>> first = cg.grad(x**3, x, create_graph=True)
+    >>> first.item(), cg.grad(first, x).item()
+    (27.0, 18.0)
+    """
+    ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    gs = [None] * len(ys) if grad_outputs is None else (
+        [grad_outputs] if isinstance(outputs, Tensor) else list(grad_outputs))
+    if len(gs) != len(ys):
+        raise ValueError(f"grad: expected one grad_output for each of {len(ys)} outputs, got {len(gs)}")
+    for x in xs:
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            raise RuntimeError(f"grad: expected inputs that are Tensors with requires_grad=True, got {x!r}")
+    seeds = [_seed(y, g, "grad") for y, g in zip(ys, gs)]
+    retain = create_graph if retain_graph is None else retain_graph
+    found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)
+    result = [found[key] if (key := x.node or x) in found else wrap(np.zeros_like(x.array)) for x in xs]
+    return result[0] if isinstance(inputs, Tensor) else result
+
+
+def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns f's value and its gradient with respect to the first argument.
+
+    Args:
+        f: returns a scalar Tensor; with `has_aux`, a pair (scalar, anything else).
+        has_aux: the returned function then gives ((value, aux), gradient).
+
+    The first argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
+
+    >>> import convgpu as cg
+    >>> loss, g = cg.value_and_grad(lambda p: (p["w"] ** 2).sum())({"w": cg.tensor([1.0, 2.0])})
+    >>> loss.item(), g["w"].numpy().tolist()
+    (5.0, [2.0, 4.0])
+    """
+    def value_and_gradient(params: Any, *args: Any, **options: Any) -> Any:
+        leaves = tree.map(lambda p: as_tensor(p, "value_and_grad").detach().requires_grad_(), params)
+        with _recording(True):
+            result = f(leaves, *args, **options)
+        value, aux = result if has_aux else (result, None)
+        grads = iter(grad(value, tree.leaves(leaves)))
+        gradient = tree.map(lambda p: next(grads), leaves)
+        return ((value.detach(), aux) if has_aux else value.detach()), gradient
+
+    return value_and_gradient
+

@@ -1,0 +1,65 @@
+"""Which code computes: "reference" and "numpy" on NumPy arrays, "cuda" on CuPy arrays.
+
+A backend is a module whose functions bear the names of the ops they run (conv_fprop, conv_dgrad, max_pool, gemm, ...)
+and take and return arrays. Nothing falls back: a function that a backend lacks raises NotImplementedError.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from ..device import is_gpu_array
+
+CPU_BACKENDS = ("numpy", "reference")
+
+_loaded: dict[str, ModuleType] = {}
+_cpu_backend = "numpy"
+
+
+class use_backend:
+    """Select the backend for tensors on the CPU, for the whole process; as a context manager, restore it afterwards.
+
+    >>> import convgpu as cg
+    >>> with cg.use_backend("reference"):
+    ...     cg.current_backend()
+    'reference'
+    >>> cg.current_backend()
+    'numpy'
+    """
+
+    def __init__(self, name: str):
+        global _cpu_backend
+        if name not in CPU_BACKENDS:
+            raise ValueError(f"use_backend: expected one of {CPU_BACKENDS}, got {name!r}")
+        self._before, _cpu_backend = _cpu_backend, name
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        global _cpu_backend
+        _cpu_backend = self._before
+
+
+def current_backend() -> str:
+    """The name of the backend in use for tensors on the CPU."""
+    return _cpu_backend
+
+
+def load(name: str) -> ModuleType:
+    """The backend's module."""
+    if name not in _loaded:
+        _loaded[name] = importlib.import_module(f"{__name__}.{name}")
+    return _loaded[name]
+
+
+def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
+    """Run `op` on the backend of its arrays."""
+    if any([is_gpu_array(a) for a in arrays]):
+        raise NotImplementedError(f"{op} is not implemented on backend 'cuda'; move the tensors with .to('cpu')")
+    function = getattr(_loaded.get(_cpu_backend) or load(_cpu_backend), op, None)
+    if function is None:
+        raise NotImplementedError(f"{op} is not implemented on backend {_cpu_backend!r}")
+    return function(*arrays, *statics)

@@ -1,0 +1,337 @@
+"""The geometry of convolution and pooling: one value that holds all sizes, checked once, for 1-D to 3-D.
+
+Output size per axis: floor((n + before + after - (d*(f-1) + 1)) / s) + 1, for an input of n, filter of f, stride s,
+dilation d and padding (before, after). "same" is ceil(n / s), the odd pixel of padding at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+DATA_FORMATS = ("channels_last", "channels_first")
+Pairs = tuple[tuple[int, int], ...]
+
+
+def extent(f: int, dilation: int) -> int:
+    """The pixels that a filter of f taps spans: dilation * (f - 1) + 1."""
+    return dilation * (f - 1) + 1
+
+
+def output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int]) -> int:
+    """The one output-size formula: floor((n + before + after - extent) / stride) + 1, at least 0.
+
+    >>> output_size(227, 11, 4, 1, (0, 0))
+    55
+    """
+    return max((n + pad[0] + pad[1] - extent(f, dilation)) // stride + 1, 0)
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """Sizes and options of one convolution y = conv(x, w), shared by fprop, dgrad and wgrad.
+
+    Spatial tuples have one entry per axis (D, H, W; the last ones in 1-D and 2-D). `channels_last`: x is
+    (N, spatial..., C), w (spatial..., C/groups, K), y (N, spatial..., K); otherwise x is (N, C, spatial...),
+    w (K, C/groups, spatial...), y (N, K, spatial...).
+    """
+
+    batch: int
+    channels: int
+    filters: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    groups: int
+    channels_last: bool
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes: 1, 2 or 3."""
+        return len(self.size)
+
+    @cached_property
+    def output(self) -> tuple[int, ...]:
+        """The spatial size of y."""
+        return tuple(map(output_size, self.size, self.kernel, self.stride, self.dilation, self.padding))
+
+    @cached_property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of the input."""
+        return _image_shape(self.batch, self.size, self.channels, self.channels_last)
+
+    @cached_property
+    def w_shape(self) -> tuple[int, ...]:
+        """The shape of the filters."""
+        c = self.channels // self.groups
+        return (*self.kernel, c, self.filters) if self.channels_last else (self.filters, c, *self.kernel)
+
+    @cached_property
+    def y_shape(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return _image_shape(self.batch, self.output, self.filters, self.channels_last)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of each direction, padding taps counted."""
+        taps = math.prod(self.kernel) * (self.channels // self.groups)
+        return self.batch * math.prod(self.output) * self.filters * taps
+
+
+@lru_cache(maxsize=4096)
+def conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any,
+                  groups: int, data_format: str) -> ConvGeometry:
+    """The geometry of conv(x, w), with every rule checked; options hashable, as `hashable` makes them."""
+    last = is_channels_last(op, data_format)
+    rank = len(x_shape) - 2
+    where = f"(x={x_shape}, w={w_shape})"
+    if not 1 <= rank <= 3:
+        raise ValueError(f"{op}: expected x of 3 to 5 axes (batch, 1 to 3 spatial, channels), got shape {x_shape}")
+    if len(w_shape) != len(x_shape):
+        raise ValueError(f"{op}: expected w of {len(x_shape)} axes like x, got shapes {where}")
+    channels, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
+    kernel, w_channels, filters = ((w_shape[:-2], w_shape[-2], w_shape[-1]) if last
+                                   else (w_shape[2:], w_shape[1], w_shape[0]))
+    groups = positive(op, "groups", groups)
+    if channels % groups or filters % groups:
+        raise ValueError(f"{op}: expected groups to divide C and K, got groups={groups}, C={channels}, K={filters} {where}")
+    if w_channels != channels // groups:
+        other = (x_shape[1] if last else x_shape[-1], w_shape[1] if last else w_shape[-2])
+        hint = (f"; did you mean data_format={DATA_FORMATS[last]!r}?" if other[0] == other[1] * groups else "")
+        axis = len(w_shape) - 2 if last else 1
+        raise ValueError(f"{op}: expected w.shape[{axis}] == C/groups == {channels // groups}, got {w_channels} "
+                         f"(x={x_shape}, w={w_shape}, groups={groups}){hint}")
+    if 0 in kernel:
+        raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
+    strides = per_axis(op, "stride", stride, rank)
+    dilations = per_axis(op, "dilation", dilation, rank)
+    pads = padding_pairs(op, padding, size, kernel, strides, dilations)
+    check_fits(op, size, kernel, dilations, pads, where)
+    return ConvGeometry(x_shape[0], channels, filters, size, kernel, strides, pads, dilations, groups, last)
+
+
+@lru_cache(maxsize=4096)
+def conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any,
+                            output_padding: Any, dilation: Any, groups: int, data_format: str) -> ConvGeometry:
+    """The geometry of the convolution whose input gradient conv_transpose(x, w) is: its y is our x.
+
+    Output size per axis: (n - 1) * s - before - after + d*(f-1) + 1 + output_padding; "same" gives n * s.
+    """
+    last = is_channels_last(op, data_format)
+    rank = len(x_shape) - 2
+    where = f"(x={x_shape}, w={w_shape})"
+    if not 1 <= rank <= 3 or len(w_shape) != len(x_shape):
+        raise ValueError(f"{op}: expected x and w of the same 3 to 5 axes, got {where}")
+    filters, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
+    kernel, w_filters, out = (w_shape[:-2], w_shape[-1], w_shape[-2]) if last else (w_shape[2:], w_shape[0], w_shape[1])
+    groups = positive(op, "groups", groups)
+    if w_filters != filters:
+        other = (x_shape[1] if last else x_shape[-1], w_shape[0] if last else w_shape[-1])
+        hint = f"; did you mean data_format={DATA_FORMATS[last]!r}?" if other[0] == other[1] else ""
+        axis = len(w_shape) - 1 if last else 0
+        raise ValueError(f"{op}: expected w.shape[{axis}] == C of x == {filters}, got {w_filters} {where}{hint}")
+    if filters % groups:
+        raise ValueError(f"{op}: expected groups to divide C of x, got groups={groups}, C={filters} {where}")
+    if 0 in kernel:
+        raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
+    strides = per_axis(op, "stride", stride, rank)
+    dilations = per_axis(op, "dilation", dilation, rank)
+    if padding == "same":
+        if output_padding is not None:
+            raise ValueError(f"{op}: padding='same' fixes the output at n * stride and takes no output_padding, "
+                             f"got {output_padding}")
+        outs = tuple(n * s for n, s in zip(size, strides))
+        pads = padding_pairs(op, "same", outs, kernel, strides, dilations)
+    else:
+        pads = padding_pairs(op, padding, size, kernel, strides, dilations)
+        extra = per_axis(op, "output_padding", 0 if output_padding is None else output_padding, rank, least=0)
+        for e, s, d in zip(extra, strides, dilations):
+            if e >= max(s, d):
+                raise ValueError(f"{op}: expected output_padding < max(stride, dilation), got output_padding={extra}, "
+                                 f"stride={strides}, dilation={dilations}")
+        outs = tuple((n - 1) * s - a - b + extent(f, d) + e if n else 0
+                     for n, s, (a, b), f, d, e in zip(size, strides, pads, kernel, dilations, extra))
+        if min(outs) < 0 or (0 in outs and 0 not in size):
+            raise ValueError(f"{op}: expected an output of at least one pixel per axis, got {outs} from padding={pads} "
+                             f"{where}")
+    return ConvGeometry(x_shape[0], out * groups, filters, outs, kernel, strides, pads, dilations, groups, last)
+
+
+@dataclass(frozen=True)
+class PoolGeometry:
+    """Sizes and options of one pooling: per spatial axis, output o covers the taps o*stride - before + i*dilation.
+
+    `adaptive`: output o of an axis covers instead the pixels floor(o*n/out) to ceil((o+1)*n/out) - 1, and `output`
+    was given by the caller. Taps outside the input are skipped.
+    """
+
+    batch: int
+    channels: int
+    size: tuple[int, ...]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    output: tuple[int, ...]
+    adaptive: bool
+    channels_last: bool
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes: 1, 2 or 3."""
+        return len(self.size)
+
+    @cached_property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of the input."""
+        return _image_shape(self.batch, self.size, self.channels, self.channels_last)
+
+    @cached_property
+    def y_shape(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return _image_shape(self.batch, self.output, self.channels, self.channels_last)
+
+    def taps(self, axis: int, o: int) -> list[tuple[int, int]]:
+        """The pixels that output `o` of a spatial axis covers, as (offset inside the window, pixel), skipped ones left out."""
+        n = self.size[axis]
+        if self.adaptive:
+            start, stop = o * n // self.output[axis], -(-(o + 1) * n // self.output[axis])
+            return list(enumerate(range(start, stop)))
+        start = o * self.stride[axis] - self.padding[axis][0]
+        pixels = [(i, start + i * self.dilation[axis]) for i in range(self.window[axis])]
+        return [(i, p) for i, p in pixels if 0 <= p < n]
+
+    def padded_count(self, axis: int, o: int) -> int:
+        """How many taps of output `o` lie in the input or its padding (a ceil_mode window may reach past both)."""
+        end = self.size[axis] + self.padding[axis][1]
+        start = o * self.stride[axis] - self.padding[axis][0]
+        return sum(start + i * self.dilation[axis] < end for i in range(self.window[axis]))
+
+
+@lru_cache(maxsize=4096)
+def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
+                  ceil_mode: bool, data_format: str) -> PoolGeometry:
+    """The geometry of a pooling of x, with every rule checked; options hashable, as `hashable` makes them."""
+    last, n, channels, spatial, rank = _pool_input(op, x_shape, data_format)
+    window = per_axis(op, "size", size, rank)
+    strides = window if stride is None else per_axis(op, "stride", stride, rank)
+    dilations = per_axis(op, "dilation", dilation, rank)
+    pads = padding_pairs(op, padding, spatial, window, strides, dilations)
+    check_fits(op, spatial, window, dilations, pads, f"(x={x_shape})", what="window")
+    output = []
+    for m, f, s, d, pad in zip(spatial, window, strides, dilations, pads):
+        out = output_size(m, f, s, d, pad)
+        # ceil_mode: one more window if it starts inside the input or the padding before it
+        if ceil_mode and (m + sum(pad) - extent(f, d)) % s and out * s < m + pad[0]:
+            out += 1
+        output.append(out)
+    geo = PoolGeometry(n, channels, spatial, window, strides, pads, dilations, tuple(output), False, last)
+    for axis in range(rank):
+        for o in range(geo.output[axis]):
+            if not geo.taps(axis, o):
+                raise ValueError(f"{op}: expected every window to cover a pixel, but output {o} of spatial axis {axis} "
+                                 f"lies wholly in padding (x={x_shape}, size={window}, stride={strides}, padding={pads})")
+    return geo
+
+
+@lru_cache(maxsize=4096)
+def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
+    """The geometry of a pooling to a given output size."""
+    last, n, channels, spatial, rank = _pool_input(op, x_shape, data_format)
+    outs = per_axis(op, "output_size", output, rank)
+    if 0 in spatial:
+        raise ValueError(f"{op}: expected spatial sizes of at least 1, got x={x_shape}")
+    window = tuple(max(-(-(o + 1) * m // out) - o * m // out for o in range(out)) for m, out in zip(spatial, outs))
+    ones = (1,) * rank
+    return PoolGeometry(n, channels, spatial, window, ones, ((0, 0),) * rank, ones, outs, True, last)
+
+
+def _pool_input(op: str, x_shape: tuple[int, ...], data_format: str) -> tuple[bool, int, int, tuple[int, ...], int]:
+    last = is_channels_last(op, data_format)
+    rank = len(x_shape) - 2
+    if not 1 <= rank <= 3:
+        raise ValueError(f"{op}: expected x of 3 to 5 axes (batch, 1 to 3 spatial, channels), got shape {x_shape}")
+    channels, spatial = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
+    return last, x_shape[0], channels, spatial, rank
+
+
+# --- the rules that both share
+
+
+def hashable(option: Any) -> Any:
+    """Lists as tuples, at any depth, so that a geometry can be looked up by its options."""
+    return tuple(hashable(o) for o in option) if isinstance(option, (list, tuple)) else option
+
+
+def is_channels_last(op: str, data_format: str) -> bool:
+    """Whether the format is channels_last; an error for anything but the two formats."""
+    if data_format not in DATA_FORMATS:
+        raise ValueError(f"{op}: expected data_format 'channels_last' or 'channels_first', got {data_format!r}")
+    return data_format == "channels_last"
+
+
+def positive(op: str, name: str, value: Any, least: int = 1) -> int:
+    """An integer option of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{op}: expected {name} >= {least}, got {value}")
+    return number
+
+
+def per_axis(op: str, name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
+    """An option as one integer per spatial axis."""
+    if not isinstance(value, (tuple, list)):
+        return (positive(op, name, value, least),) * rank
+    if len(value) != rank:
+        raise ValueError(f"{op}: expected {name} to be an integer or {rank} of them, one per spatial axis, got {value}")
+    return tuple(positive(op, name, v, least) for v in value)
+
+
+def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...],
+                  dilation: tuple[int, ...]) -> Pairs:
+    """Padding as ((before, after), ...): "valid" | "same" | "full" | int | one int per axis | one pair per axis."""
+    rank = len(size)
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * rank
+        if padding == "full":
+            return tuple((extent(f, d) - 1,) * 2 for f, d in zip(kernel, dilation))
+        if padding == "same":
+            totals = [max((-(-n // s) - 1) * s + extent(f, d) - n, 0)
+                      for n, f, s, d in zip(size, kernel, stride, dilation)]
+            return tuple((t // 2, t - t // 2) for t in totals)
+        raise ValueError(f"{op}: expected padding 'valid', 'same', 'full', or numbers, got {padding!r}")
+    if not isinstance(padding, (tuple, list)):
+        padding = (padding,) * rank
+    if len(padding) != rank:
+        raise ValueError(f"{op}: expected padding to be one number or (before, after) pair for each of {rank} spatial "
+                         f"axes, got {padding}")
+    pairs = []
+    for p in padding:
+        pair = tuple(p) if isinstance(p, (tuple, list)) else (p, p)
+        if len(pair) != 2:
+            raise ValueError(f"{op}: expected padding pairs (before, after), got {p}")
+        pairs.append((positive(op, "padding", pair[0], 0), positive(op, "padding", pair[1], 0)))
+    return tuple(pairs)
+
+
+def check_fits(op: str, size: tuple[int, ...], kernel: tuple[int, ...], dilation: tuple[int, ...], padding: Pairs,
+               where: str, what: str = "filter") -> None:
+    """Raise where a filter or window is larger than its padded input."""
+    spans = tuple(map(extent, kernel, dilation))
+    padded = tuple(n + a + b for n, (a, b) in zip(size, padding))
+    if any(span > n for span, n in zip(spans, padded)):
+        raise ValueError(f"{op}: the {what} spans {spans} pixels, larger than the padded input {padded} {where}; "
+                         "use a larger input, a smaller network, or padding='same'")
+
+
+def _image_shape(batch: int, size: tuple[int, ...], channels: int, last: bool) -> tuple[int, ...]:
+    return (batch, *size, channels) if last else (batch, channels, *size)

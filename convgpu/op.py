@@ -1,0 +1,120 @@
+"""How an op is declared: its name, its signature, its forward function, its gradients.
+
+    exp = Op("exp", "x -> y", np.exp).vjp(x=lambda g, y: g * y)
+
+The signature lists the differentiable inputs, then after a semicolon the static ones (axes, options), then the
+outputs. A gradient rule (vector-Jacobian product) takes `g`, the gradient of the first output, and by name whatever
+else it needs of inputs, static values and outputs; only what the rules name is saved for the backward pass. Rules
+compute with Tensors and ops, so derivatives of any order follow. An op without a forward function of its own is run by
+the backend's function of the same name.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import autograd
+
+_REQUIRED = object()
+
+
+class Rule(NamedTuple):
+    """One gradient rule: the function, and the names of what it takes after `g`."""
+
+    function: Callable[..., Any]
+    needs: tuple[str, ...]
+
+
+class Op:
+    """A differentiable function of arrays.
+
+    Args:
+        name: the name in errors, in the registry and in every backend.
+        signature: "inputs; statics -> outputs", comma separated. An input or static may have a default
+            ("bias=None", "alpha=1.0"). A single input "*xs" takes any number of tensors as one sequence.
+        forward: computes the output array (or a tuple of them) from arrays and statics; None: the backend does.
+        broadcasts: the inputs broadcast against each other; gradients are summed back to each input's shape.
+
+    Only the first output carries a gradient; others (indices, window offsets) are constants.
+
+    >>> import convgpu as cg, numpy as np
+    >>> cube = Op("cube", "x -> y", lambda x: x**3).vjp(x=lambda g, x: g * 3 * x**2)
+    >>> x = cg.tensor([1.0, 2.0], requires_grad=True)
+    >>> cube(x).sum().backward(); x.grad
+    Tensor([ 3., 12.], dtype=float32)
+    """
+
+    registry: dict[str, Op] = {}
+
+    def __init__(self, name: str, signature: str, forward: Callable[..., Any] | None = None, *,
+                 broadcasts: bool = False):
+        arguments, _, outputs = signature.partition("->")
+        inputs, _, statics = arguments.partition(";")
+        self.name, self.signature, self.forward, self.broadcasts = name, signature, forward, broadcasts
+        self._defaults: dict[str, Any] = {}
+        self.inputs = self._parse(inputs)
+        self.statics = self._parse(statics)
+        self.outputs = self._parse(outputs)
+        self.variadic = len(self.inputs) == 1 and self.inputs[0].startswith("*")
+        self.inputs = tuple(i.lstrip("*") for i in self.inputs)
+        if not self.inputs or not self.outputs:
+            raise ValueError(f"Op {name!r}: expected a signature like 'x, w; axis -> y', got {signature!r}")
+        self.arguments = self.inputs + self.statics
+        self.rules: dict[str, Rule] = {}
+        self.pulled_back: Rule | None = None
+        Op.registry[name] = self
+
+    def _parse(self, part: str) -> tuple[str, ...]:
+        names = []
+        for item in filter(None, (s.strip() for s in part.split(","))):
+            name, has_default, default = item.partition("=")
+            names.append(name.strip())
+            if has_default:
+                self._defaults[name.strip()] = ast.literal_eval(default.strip())
+        return tuple(names)
+
+    def vjp(self, **rules: Callable[..., Any]) -> Op:
+        """Declare the gradient with respect to each named input; returns the op."""
+        for name, function in rules.items():
+            if name not in self.inputs:
+                raise ValueError(f"Op {self.name!r}: expected a gradient for one of {self.inputs}, got {name!r}")
+            self.rules[name] = self._rule(function)
+        return self
+
+    def pull_back(self, function: Callable[..., Any]) -> Op:
+        """Declare a first step shared by all rules: the gradient through an epilogue (bias, activation), taken once."""
+        self.pulled_back = self._rule(function)
+        return self
+
+    def _rule(self, function: Callable[..., Any]) -> Rule:
+        first, *needs = inspect.signature(function).parameters
+        unknown = set(needs) - set(self.arguments) - set(self.outputs)
+        if first != "g" or unknown:
+            raise ValueError(f"Op {self.name!r}: expected a gradient rule over g and any of "
+                             f"{self.arguments + self.outputs}, got parameters {(first, *needs)}")
+        return Rule(function, tuple(needs))
+
+    def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """All arguments in the signature's order, defaults filled in."""
+        if len(args) > len(self.arguments):
+            raise TypeError(f"{self.name}: expected at most {len(self.arguments)} arguments, got {len(args)}")
+        bound = list(args)
+        for name in self.arguments[len(args):]:
+            value = options.pop(name, self._defaults.get(name, _REQUIRED))
+            if value is _REQUIRED:
+                raise TypeError(f"{self.name}: missing argument {name!r} of '{self.signature}'")
+            bound.append(value)
+        if options:
+            raise TypeError(f"{self.name}: unexpected arguments {sorted(options)} for '{self.signature}'")
+        return tuple(bound)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if options or len(args) != len(self.arguments):
+            args = self.bind(args, options)
+        return autograd.apply(self, args)
+
+    def __repr__(self) -> str:
+        return f"Op({self.name!r}, {self.signature!r})"

@@ -1,0 +1,195 @@
+"""Convolution: correlation of images with filters, its gradients, and the forms made of it.
+
+    y[n, p, k] = sum_{r, c} x[n, p*stride + r*dilation - before, c] * w[r, c, k]      (p, r: one index per spatial axis)
+
+fprop is bilinear in x and w; the gradient of each of {fprop, dgrad, wgrad} is another of the three, so derivatives of
+any order come from the declarations below. Transposed convolution is dgrad run forward. Taps in the padding are skipped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dtypes import check_same_float
+from ..geometry import ConvGeometry, conv_geometry, conv_transpose_geometry, hashable
+from ..op import Op
+from ..tensor import Tensor, as_tensor
+from . import activation as act
+from .shape import flip as flip_axes
+from .shape import reshape, transpose
+
+fprop = Op("conv_fprop", "x, w, bias=None; geo, activation=None -> y")
+dgrad = Op("conv_dgrad", "gy, w; geo -> gx")
+wgrad = Op("conv_wgrad", "x, gy; geo -> gw")
+
+fprop.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y))
+fprop.vjp(x=lambda g, w, geo: dgrad(g, w, geo),
+          w=lambda g, x, geo: wgrad(x, g, geo),
+          bias=lambda g, geo: channel_sum(g, geo.channels_last))
+dgrad.vjp(gy=lambda g, w, geo: fprop(g, w, geo=geo), w=lambda g, gy, geo: wgrad(g, gy, geo))
+wgrad.vjp(x=lambda g, gy, geo: dgrad(gy, g, geo), gy=lambda g, x, geo: fprop(x, g, geo=geo))
+
+
+def channel_sum(g: Tensor, channels_last: bool) -> Tensor:
+    """The sum over everything but the channels: the gradient of a bias."""
+    channel = g.ndim - 1 if channels_last else 1
+    return g.sum(axis=tuple(i for i in range(g.ndim) if i != channel))
+
+
+def conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,
+         groups: int = 1, flip: bool = False, activation: str | None = None,
+         data_format: str = "channels_last") -> Tensor:
+    """Convolution (correlation) of a batch of 1-D, 2-D or 3-D images with filters.
+
+    y[n, p, k] = bias[k] + sum over r, c of x[n, p*stride + r*dilation - before, c] * w[r, c, k]
+
+    Args:
+        x: channels_last (N, spatial..., C); channels_first (N, C, spatial...).
+        w: channels_last (spatial..., C/groups, K); channels_first (K, C/groups, spatial...).
+        bias: (K,).
+        stride, dilation: an integer, or one per spatial axis.
+        padding: "valid", "same" (output ceil(n/stride), the odd pixel at the end), "full", an integer, one per axis,
+            or one (before, after) pair per axis.
+        groups: channels and filters are split into this many independent parts.
+        flip: flip the filters along every spatial axis first: the signal-processing convolution.
+        activation: an activation by name ("relu", "tanh", ...), applied to the result.
+        data_format: "channels_last" or "channels_first".
+
+    Returns:
+        (N, out..., K) or (N, K, out...), out = floor((n + before + after - dilation*(f-1) - 1) / stride) + 1.
+        One floating dtype for all operands; half types accumulate in float32.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes and options that do not fit.
+
+    >>> import numpy as np
+    >>> x = np.zeros((1, 6, 6, 1), "float32"); x[:, :, :3] = 10
+    >>> w = np.array([1, 0, -1], "float32").reshape(1, 3, 1, 1).repeat(3, axis=0)
+    >>> conv(x, w)[0, 0, :, 0]
+    Tensor([ 0., 30., 30.,  0.], dtype=float32)
+    """
+    return _conv("conv", x, w, bias, stride, padding, dilation, groups, flip, activation, data_format)
+
+
+def _conv(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, flip: bool,
+          activation: str | None, data_format: str) -> Tensor:
+    x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
+    check_same_float(name, x=x, w=w, bias=bias)
+    geo = conv_geometry(name, x.shape, w.shape, hashable(stride), hashable(padding), hashable(dilation), groups,
+                        data_format)
+    _check_bias(name, bias, geo.filters)
+    if flip:
+        w = flip_axes(w, _spatial_axes_of_w(geo))
+    fused, after = act.split(name, activation)
+    return after(fprop(x, w, bias, geo, fused))
+
+
+def _check_bias(name: str, bias: Tensor | None, filters: int) -> None:
+    if bias is not None and bias.shape != (filters,):
+        raise ValueError(f"{name}: expected bias of shape (K,) == ({filters},), got {bias.shape}")
+
+
+def _spatial_axes_of_w(geo: ConvGeometry) -> tuple[int, ...]:
+    return tuple(range(geo.rank)) if geo.channels_last else tuple(range(2, 2 + geo.rank))
+
+
+def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid",
+                   output_padding: Any = None, dilation: Any = 1, groups: int = 1, activation: str | None = None,
+                   data_format: str = "channels_last") -> Tensor:
+    """Transposed convolution: the input gradient of `conv`, run forward.
+
+    <conv(z, w), x> = <z, conv_transpose(x, w)> for all z, with the stride, padding, dilation and groups of that conv.
+
+    Args:
+        x: channels_last (N, spatial..., C_in); channels_first (N, C_in, spatial...).
+        w: the weights of the convolution that is transposed: channels_last (spatial..., C_out/groups, C_in);
+            channels_first (C_in, C_out/groups, spatial...).
+        bias: (C_out,).
+        padding: that of the convolution. "valid": out = (n-1)*stride + dilation*(f-1) + 1 + output_padding;
+            "same": out = n*stride, and no output_padding; numbers shrink the output by before + after.
+        output_padding: pixels added at the end of each axis, fewer than stride or dilation.
+
+    Returns:
+        (N, out..., C_out) or (N, C_out, out...).
+
+    >>> import numpy as np
+    >>> conv_transpose(np.ones((1, 2, 1)), np.ones((2, 1, 1)), stride=2)[0, :, 0]
+    Tensor([1., 1., 1., 1.], dtype=float64)
+    """
+    return _conv_transpose("conv_transpose", x, w, bias, stride, padding, output_padding, dilation, groups, activation,
+                           data_format)
+
+
+def _conv_transpose(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, output_padding: Any,
+                    dilation: Any, groups: int, activation: str | None, data_format: str) -> Tensor:
+    x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
+    check_same_float(name, x=x, w=w, bias=bias)
+    geo = conv_transpose_geometry(name, x.shape, w.shape, hashable(stride), hashable(padding), hashable(output_padding),
+                                  hashable(dilation), groups, data_format)
+    _check_bias(name, bias, geo.channels)
+    y = dgrad(x, w, geo)
+    if bias is not None:
+        y = y + (bias if geo.channels_last else reshape(bias, (-1,) + (1,) * geo.rank))
+    return act.apply(name, activation, y)
+
+
+def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,
+                   flip: bool = False, activation: str | None = None, data_format: str = "channels_last") -> Tensor:
+    """Convolution of each channel with filters of its own.
+
+    y[n, p, c*multiplier + m] = bias[c*multiplier + m] + sum over r of x[n, p*stride + r*dilation - before, c] * w[r, c, m]
+
+    Args:
+        x: as in `conv`.
+        w: (spatial..., C, multiplier) in both data formats.
+        bias: (C * multiplier,).
+
+    Returns:
+        (N, out..., C * multiplier) or (N, C * multiplier, out...).
+
+    >>> import numpy as np
+    >>> depthwise_conv(np.ones((1, 3, 2)), np.ones((2, 2, 1)) * [[3.0], [4.0]])[0].tolist()
+    [[6.0, 8.0], [6.0, 8.0]]
+    """
+    return _depthwise("depthwise_conv", x, w, bias, stride, padding, dilation, flip, activation, data_format)
+
+
+def _depthwise(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, flip: bool,
+               activation: str | None, data_format: str) -> Tensor:
+    x, w = as_tensor(x, name), as_tensor(w, name)
+    rank = w.ndim - 2
+    if rank < 1 or x.ndim != w.ndim:
+        raise ValueError(f"{name}: expected x and w of the same 3 to 5 axes, got x={x.shape}, w={w.shape}")
+    c, multiplier = w.shape[-2:]
+    channels = x.shape[-1] if data_format == "channels_last" else x.shape[1]
+    if c != channels:
+        other = x.shape[1] if data_format == "channels_last" else x.shape[-1]
+        hint = "; did you mean the other data_format?" if c == other else ""
+        raise ValueError(f"{name}: expected w.shape[{rank}] == C == {channels}, got {c} (x={x.shape}, w={w.shape}){hint}")
+    if c == 0:
+        raise ValueError(f"{name}: expected at least one channel, got x={x.shape}, w={w.shape}")
+    w = reshape(w, (*w.shape[:-2], 1, c * multiplier))
+    if data_format == "channels_first":
+        w = transpose(w, (rank + 1, rank, *range(rank)))
+    return _conv(name, x, w, bias, stride, padding, dilation, c, flip, activation, data_format)
+
+
+def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, stride: Any = 1,
+                   padding: Any = "valid", dilation: Any = 1, activation: str | None = None,
+                   data_format: str = "channels_last") -> Tensor:
+    """A depthwise convolution followed by a 1x1 convolution that mixes its channels.
+
+    Args:
+        x: as in `conv`.
+        depthwise: (spatial..., C, multiplier) in both data formats.
+        pointwise: the 1x1 weights as in `conv`: channels_last (1..., C*multiplier, K); channels_first
+            (K, C*multiplier, 1...).
+        bias: (K,).
+
+    >>> import numpy as np
+    >>> separable_conv(np.ones((1, 3, 2)), np.ones((2, 2, 1)), np.ones((1, 2, 1)))[0].tolist()
+    [[4.0], [4.0]]
+    """
+    name = "separable_conv"
+    middle = _depthwise(name, x, depthwise, None, stride, padding, dilation, False, None, data_format)
+    return _conv(name, middle, pointwise, bias, 1, "valid", 1, 1, False, activation, data_format)

@@ -1,0 +1,452 @@
+"""Tensor: an array that is a value, with a gradient and the node that made it. Its methods delegate to the ops."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, to_numpy
+from .dtypes import DTypeLike, as_dtype, is_float
+
+
+class Tensor:
+    """A NumPy (CPU) or CuPy (GPU) array that is never changed in place, and its place in the tape.
+
+    Made by `convgpu.tensor` and its kin, not by calling the class. `array` is the underlying array: read-only on the
+    CPU. `grad` is filled by `backward` for tensors with `requires_grad`; `version` counts `assign`s.
+    """
+
+    __slots__ = ("array", "requires_grad", "grad", "node", "version", "__weakref__", "__dict__")
+    __array_priority__ = 1000  # ndarray operators give way to ours
+
+    def __init__(self, array: Any, requires_grad: bool = False):
+        self.array = array
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.node: Any = None
+        self.version = 0
+
+    # --- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size along each axis."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the elements."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements."""
+        return self.array.nbytes
+
+    @property
+    def device(self) -> str:
+        """"cpu" or "gpu"."""
+        return device_of(self.array)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded op made it: gradients accumulate in leaves."""
+        return self.node is None
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """All axes reversed."""
+        return ops.transpose(self)
+
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=200, precision=4):
+            body = np.array2string(to_numpy(self.array), separator=", ", prefix="Tensor(")
+        shape = f", shape={self.shape}" if self.size == 0 else ""
+        device = "" if self.device == CPU else f", device={self.device!r}"
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({body}{shape}, dtype={self.dtype}{device}{grad})"
+
+    # --- its values, outside the tape
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array: read-only, and on the CPU sharing this tensor's memory."""
+        return self.array if self.device == CPU else _read_only(to_numpy(self.array))
+
+    def item(self) -> Any:
+        """The single element as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: expected one element, got shape {self.shape}")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self.array.tolist()
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+        if self.device == GPU:
+            raise TypeError("a tensor on the GPU is not converted to NumPy in silence: use .numpy()")
+        if copy is False and dtype is not None and dtype != self.dtype:
+            raise ValueError(f"cannot convert {self.dtype} to {dtype} without a copy")
+        return np.array(self.array, dtype=dtype) if copy else np.asarray(self.array, dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        from . import numpy as namespace  # a cycle: the namespace is made of ops, which are made of Tensors
+
+        function = getattr(namespace, ufunc.__name__, None)
+        if method != "__call__" or options or function is None:
+            raise TypeError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method}"
+                            f"{' with ' + ', '.join(options) if options else ''} is not defined for Tensors; "
+                            "use convgpu.numpy, or .numpy() to leave the tape")
+        return function(*inputs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
+        from . import numpy as namespace
+
+        function = getattr(namespace, func.__name__, None)
+        if func.__module__ != "numpy" or function is None:
+            raise TypeError(f"{func.__module__}.{func.__name__} is not defined for Tensors; "
+                            "use convgpu.numpy, or .numpy() to leave the tape")
+        return function(*args, **options)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.device == GPU:
+            return self.array.__dlpack__(**options)
+        from .interop import export_dlpack
+
+        return export_dlpack(self.array, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__cuda_array_interface__":
+            if self.device == GPU:
+                return self.array.__cuda_array_interface__
+            raise AttributeError("__cuda_array_interface__ exists on GPU tensors only; this one is on the cpu")
+        raise AttributeError(f"Tensor has no attribute {name!r}")
+
+    # --- its place in the tape
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Add to `.grad` of every leaf behind this tensor the gradient of <gradient, self>.
+
+        Args:
+            gradient: the weight of each element; may be omitted for a single element.
+            retain_graph: keep the saved values, so that backward can run through this graph again.
+        """
+        autograd.backward(self, gradient, retain_graph)
+
+    def detach(self) -> Tensor:
+        """The same values, with no history and no gradient. Shares memory."""
+        return Tensor(self.array)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` on a leaf; returns self."""
+        if not self.is_leaf:
+            raise RuntimeError("requires_grad_: expected a leaf; this tensor was made by a recorded op, detach() it")
+        if requires_grad and not is_float(self.dtype):
+            raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
+        self.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: `grad` becomes None."""
+        self.grad = None
+
+    def assign(self, value: Any) -> Tensor:
+        """Replace the values by a copy of `value` (same shape; cast to this dtype): the one mutation. Returns self.
+
+        The tensor becomes a leaf. Its version goes up, so that a backward pass which needs the old values raises.
+        """
+        array = as_tensor(value, "assign").array
+        if array.shape != self.shape:
+            raise ValueError(f"assign: expected shape {self.shape}, got {array.shape}")
+        self.array = _read_only(move(array, self.device).astype(self.dtype, copy=True))
+        self.node = None
+        self.version += 1
+        return self
+
+    def to(self, device: str) -> Tensor:
+        """This tensor on "cpu" or "gpu" ("cuda" is understood); itself where it is there already."""
+        target = parse_device(device)
+        return self if target == self.device else ops.to_device(self, target)
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError("deepcopy: expected a leaf; this tensor was made by a recorded op, detach() it")
+        copied = Tensor(_read_only(self.array.copy()), self.requires_grad)
+        copied.grad = None if self.grad is None else self.grad.detach()
+        return copied
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (to_numpy(self.array), self.device, self.requires_grad and self.is_leaf)
+
+    # --- Python's protocols
+
+    def __bool__(self) -> bool:
+        return bool(self.array)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.array == as_tensor(value, "in").array).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("Tensors are values: use t = t.at[index].set(value), or t.assign(value) for all of it")
+
+    __hash__ = object.__hash__
+
+    # --- arithmetic
+
+    def __neg__(self) -> Tensor: return ops.negative(self)
+    def __pos__(self) -> Tensor: return self
+    def __abs__(self) -> Tensor: return ops.abs(self)
+    def __add__(self, other: Any) -> Tensor: return _binary(ops.add, self, other)
+    def __radd__(self, other: Any) -> Tensor: return _binary(ops.add, other, self)
+    def __sub__(self, other: Any) -> Tensor: return _binary(ops.subtract, self, other)
+    def __rsub__(self, other: Any) -> Tensor: return _binary(ops.subtract, other, self)
+    def __mul__(self, other: Any) -> Tensor: return _binary(ops.multiply, self, other)
+    def __rmul__(self, other: Any) -> Tensor: return _binary(ops.multiply, other, self)
+    def __truediv__(self, other: Any) -> Tensor: return _binary(ops.divide, self, other)
+    def __rtruediv__(self, other: Any) -> Tensor: return _binary(ops.divide, other, self)
+    def __floordiv__(self, other: Any) -> Tensor: return _binary(ops.floor_divide, self, other)
+    def __rfloordiv__(self, other: Any) -> Tensor: return _binary(ops.floor_divide, other, self)
+    def __mod__(self, other: Any) -> Tensor: return _binary(ops.remainder, self, other)
+    def __rmod__(self, other: Any) -> Tensor: return _binary(ops.remainder, other, self)
+    def __pow__(self, other: Any) -> Tensor: return _binary(ops.power, self, other)
+    def __rpow__(self, other: Any) -> Tensor: return _binary(ops.power, other, self)
+    def __matmul__(self, other: Any) -> Tensor: return _binary(ops.matmul, self, other)
+    def __rmatmul__(self, other: Any) -> Tensor: return _binary(ops.matmul, other, self)
+    def __eq__(self, other: Any) -> Tensor: return _binary(ops.equal, self, other)  # type: ignore[override]
+    def __ne__(self, other: Any) -> Tensor: return _binary(ops.not_equal, self, other)  # type: ignore[override]
+    def __lt__(self, other: Any) -> Tensor: return _binary(ops.less, self, other)
+    def __le__(self, other: Any) -> Tensor: return _binary(ops.less_equal, self, other)
+    def __gt__(self, other: Any) -> Tensor: return _binary(ops.greater, self, other)
+    def __ge__(self, other: Any) -> Tensor: return _binary(ops.greater_equal, self, other)
+    def __and__(self, other: Any) -> Tensor: return _binary(ops.bitwise_and, self, other)
+    def __rand__(self, other: Any) -> Tensor: return _binary(ops.bitwise_and, other, self)
+    def __or__(self, other: Any) -> Tensor: return _binary(ops.bitwise_or, self, other)
+    def __ror__(self, other: Any) -> Tensor: return _binary(ops.bitwise_or, other, self)
+    def __xor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, self, other)
+    def __rxor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, other, self)
+    def __invert__(self) -> Tensor: return ops.invert(self)
+
+    # --- indexing and shape
+
+    def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, index)
+
+    @property
+    def at(self) -> ops.At:
+        """Functional update: `t.at[index].set(value)` and `.add(value)` return a changed copy."""
+        return ops.At(self)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """The values converted to `dtype`."""
+        return ops.astype(self, dtype)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The elements in row-major order in another shape; one size may be -1."""
+        return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """The axes permuted; reversed where none are given."""
+        return ops.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else (axes or None))
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> Tensor:
+        """The values repeated along new axes and axes of size 1."""
+        return ops.broadcast_to(self, shape)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """Without the axes of size 1 (all, or those named)."""
+        return ops.squeeze(self, axis)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+        return ops.swapaxes(self, axis1, axis2)
+
+    def flatten(self) -> Tensor:
+        """All elements along one axis."""
+        return ops.reshape(self, (-1,))
+
+    ravel = flatten
+
+    # --- reductions
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis` (all axes: None)."""
+        return ops.sum(self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The arithmetic mean over `axis`."""
+        return ops.mean(self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """The variance over `axis`, the divisor being n - ddof."""
+        return ops.var(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """The standard deviation over `axis`."""
+        return ops.std(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The product over `axis`."""
+        return ops.prod(self, axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The largest value over `axis`; NaN wins."""
+        return ops.max(self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The smallest value over `axis`; NaN wins."""
+        return ops.min(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The index of the first largest value."""
+        return ops.argmax(self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The index of the first smallest value."""
+        return ops.argmin(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether any element is true."""
+        return ops.any(self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements are true."""
+        return ops.all(self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """The running sum along `axis`."""
+        return ops.cumsum(self, axis)
+
+    def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
+        """The values limited to [a_min, a_max]."""
+        return ops.clip(self, a_min, a_max)
+
+
+def _binary(op: Any, left: Any, right: Any) -> Tensor:
+    """An operator: what is no tensor, array or number is left to the other operand."""
+    if left is None or right is None:
+        return NotImplemented
+    try:
+        return op(left, right)
+    except _NotAnArray:
+        return NotImplemented
+
+
+class _NotAnArray(TypeError):
+    """A value that is neither a tensor nor anything NumPy makes a numeric array of."""
+
+
+def _read_only(array: Any) -> Any:
+    """The array with its write flag off (CuPy has none)."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
+
+
+def wrap(array: Any) -> Tensor:
+    """A Tensor over an array that nobody else will write to. For what ops return; users want `convgpu.tensor`."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+        return Tensor(array)
+    if is_gpu_array(array):
+        return Tensor(array)
+    return Tensor(_read_only(np.asarray(array)))  # NumPy's scalars, for instance of a full reduction
+
+
+def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
+    """`value` itself if it is a Tensor, else a Tensor with a copy of it."""
+    if isinstance(value, Tensor):
+        return value
+    return Tensor(_read_only(_copy_of(value, caller)))
+
+
+def _copy_of(value: Any, caller: str) -> Any:
+    if is_gpu_array(value):
+        return value.copy()
+    if isinstance(value, (list, tuple)) and _contains_tensor(value):
+        raise _NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.stack, which keeps "
+                          "their gradients")
+    array = np.array(value)
+    if array.dtype.kind in "OSUM" or (array.dtype.kind == "V" and not is_float(array.dtype)):
+        raise _NotAnArray(f"{caller}: expected a tensor, array or number, got {type(value).__name__} {value!r:.60}")
+    if array.dtype == np.float64 and not hasattr(value, "dtype") and not _contains_array(value):
+        array = array.astype(np.float32)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def _contains_tensor(value: Any) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _contains_tensor(v)) for v in value)
+
+
+def _contains_array(value: Any) -> bool:
+    """Whether a list holds NumPy values, whose dtype is to be kept."""
+    if isinstance(value, (list, tuple)):
+        return any(_contains_array(v) for v in value)
+    return hasattr(value, "dtype") or hasattr(value, "__array__")
+
+
+def _unpickle(array: np.ndarray, device: str, requires_grad: bool) -> Tensor:
+    return tensor(array, device=device, requires_grad=requires_grad)
+
+
+def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor with a copy of `data`.
+
+    Args:
+        data: a number, nested lists, an array, a Tensor. Python floats become float32; arrays keep their dtype.
+        dtype: convert to this dtype.
+        device: "cpu" or "gpu"; by default where the data is.
+        requires_grad: whether `backward` is to fill `grad`.
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[1., 2.],
+            [3., 4.]], dtype=float32)
+    """
+    array = data.array.copy() if isinstance(data, Tensor) else _copy_of(data, "tensor")
+    if dtype is not None:
+        array = array.astype(as_dtype(dtype), copy=False)
+    if device is not None:
+        array = move(array, parse_device(device))
+    return Tensor(_read_only(array)).requires_grad_(requires_grad)
+
+
+from . import autograd, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops
