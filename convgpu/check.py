@@ -1,0 +1,94 @@
+"""check_grad: gradients against central differences, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .autograd import grad
+from .dtypes import is_float
+from .tensor import Tensor, as_tensor, tensor
+
+_STEP = 1e-5  # of max(1, |x|): balances truncation (step^2) against rounding (eps / step) at about 1e-10
+
+
+def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: float = 1e-6) -> float:
+    """Compare the gradient of <v, f(*inputs)>, v random, with central differences; return the worst error.
+
+    Args:
+        f: returns a Tensor or a sequence of them; smooth near the inputs (no kink within 1e-5).
+        inputs: floating ones are converted to float64 and differentiated, others are passed on as they are.
+        order: 2 checks also the gradient of the gradient, and so on.
+        tolerance: the largest allowed |gradient - difference| / (1 + max(|gradient|, |difference|)).
+
+    Raises:
+        AssertionError: naming the worst element of the worst input.
+
+    >>> import convgpu as cg
+    >>> check_grad(cg.tanh, [0.1, 0.2], order=2) < 1e-8
+    True
+    """
+    xs = [_as_float64(x) for x in inputs]
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in xs):
+        raise ValueError("check_grad: expected at least one floating input")
+    worst = _check_first_order(f, xs, tolerance, f"check_grad (order {order})" if order > 1 else "check_grad")
+    if order > 1:
+        def gradient(*args: Any) -> list[Tensor]:
+            return _gradient(f, list(args), create_graph=True)
+
+        worst = max(worst, check_grad(gradient, *xs, order=order - 1, tolerance=tolerance))
+    return worst
+
+
+def _as_float64(x: Any) -> Any:
+    if not isinstance(x, (Tensor, np.ndarray, list, tuple, float)):
+        return x
+    t = as_tensor(x, "check_grad")
+    return tensor(t, dtype=np.float64, requires_grad=True) if is_float(t.dtype) else t
+
+
+def _weighted(f: Callable[..., Any], xs: list[Any]) -> Tensor:
+    """<v, f(xs)> with the same random v at every call."""
+    ys = f(*xs)
+    rng = np.random.default_rng(0)
+    terms = [(y * rng.standard_normal(y.shape)).sum() for y in ([ys] if isinstance(ys, Tensor) else ys)
+             if y is not None and is_float(y.dtype)]
+    return sum(terms[1:], terms[0])
+
+
+def _gradient(f: Callable[..., Any], xs: list[Any], create_graph: bool) -> list[Tensor]:
+    value = _weighted(f, xs)
+    inputs = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
+    if not value.requires_grad:  # a constant, as the second derivative of a linear function is
+        return [tensor(np.zeros(x.shape)) for x in inputs]
+    return grad(value, inputs, create_graph=create_graph)
+
+
+def _check_first_order(f: Callable[..., Any], xs: list[Any], tolerance: float, name: str) -> float:
+    analytic = iter(_gradient(f, xs, create_graph=False))
+    worst, where = 0.0, ""
+    for i, x in enumerate(xs):
+        if not (isinstance(x, Tensor) and x.requires_grad):
+            continue
+        gradient = next(analytic).numpy()
+        for at in np.ndindex(x.shape):
+            difference = _central_difference(f, xs, i, at)
+            error = abs(gradient[at] - difference) / (1 + max(abs(gradient[at]), abs(difference)))
+            if not error <= worst:  # NaN counts as worse than anything
+                worst = float("inf") if np.isnan(error) else float(error)
+                where = f"input {i}, element {at}: gradient {gradient[at]:.9g}, central difference {difference:.9g}"
+    if worst > tolerance:
+        raise AssertionError(f"{name}: expected an error of at most {tolerance:g}, got {worst:.3g} at {where}")
+    return worst
+
+
+def _central_difference(f: Callable[..., Any], xs: list[Any], i: int, at: tuple[int, ...]) -> float:
+    values = []
+    step = _STEP * max(1.0, abs(float(xs[i].array[at])))
+    for sign in (1, -1):
+        moved = np.array(xs[i].array)
+        moved[at] += sign * step
+        values.append(_weighted(f, [*xs[:i], tensor(moved, requires_grad=True), *xs[i + 1:]]).item())
+    return (values[0] - values[1]) / (2 * step)
