@@ -1,0 +1,58 @@
+"""Exchange of memory with other libraries through DLPack.
+
+Tensors are values and other libraries write to what they import (PyTorch ignores DLPack's read-only flag), so exports
+are copies. Imports share memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .device import CPU, GPU, cupy_with_gpu
+from .tensor import Tensor, wrap
+
+_DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A Tensor that shares memory with `source`, any object with `__dlpack__` (NumPy, PyTorch, JAX, CuPy).
+
+    Nothing is copied: what the source's owner writes later shows up in the Tensor, unseen by the tape, so write no
+    more or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to it.
+
+    Raises:
+        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16). BufferError: the source cannot be exported (its own message says why).
+
+    >>> import numpy as np
+    >>> a = np.zeros(2)
+    >>> t = from_dlpack(a); a[0] = 5; t
+    Tensor([5., 0.], dtype=float64)
+    """
+    if not hasattr(source, "__dlpack__") or not hasattr(source, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(source).__name__}")
+    kind = int(source.__dlpack_device__()[0])
+    if kind not in _DEVICE_TYPES:
+        raise ValueError(f"from_dlpack: expected memory on the CPU or a CUDA GPU, got DLPack device type {kind}")
+    if _DEVICE_TYPES[kind] == GPU:
+        return wrap(cupy_with_gpu().from_dlpack(source))
+    try:
+        array = np.from_dlpack(source)
+    except RuntimeError as error:  # what NumPy raises for bfloat16, for instance
+        raise TypeError(f"from_dlpack: expected a dtype that NumPy imports, got {getattr(source, 'dtype', '?')} "
+                        f"({error}); convert it first, for instance to float32") from error
+    return wrap(array.view())
+
+
+def export_dlpack(array: np.ndarray, *, stream: Any = None, max_version: Any = None,
+                  dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    """The DLPack capsule of a copy of a CPU tensor's array."""
+    if stream is not None:
+        raise BufferError(f"__dlpack__: expected stream None for a tensor on the cpu, got {stream!r}")
+    if dl_device is not None and tuple(dl_device) != (1, 0):
+        raise BufferError(f"__dlpack__: expected dl_device (1, 0), the cpu, got {dl_device!r}; move it with .to(device)")
+    if copy is False:
+        raise BufferError("__dlpack__: a Tensor is a value that others may not write to, so it is exported as a copy; "
+                          "copy=False is refused")
+    return array.copy().__dlpack__()
