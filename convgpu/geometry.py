@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -83,17 +84,19 @@ class ConvGeometry:
         return self.batch * math.prod(self.output) * self.filters * taps
 
 
-@lru_cache(maxsize=4096)
 def conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any,
                   groups: int, data_format: str) -> ConvGeometry:
-    """The geometry of conv(x, w), with every rule checked; options hashable, as `hashable` makes them."""
+    """The geometry of conv(x, w), with every rule checked."""
+    return _checked(_conv_geometry, op, x_shape, w_shape, frozen(op, "stride", stride), frozen(op, "padding", padding),
+                    frozen(op, "dilation", dilation), frozen(op, "groups", groups), data_format)
+
+
+@lru_cache(maxsize=4096)
+def _conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any,
+                   dilation: Any, groups: int, data_format: str) -> ConvGeometry:
     last = is_channels_last(op, data_format)
-    rank = len(x_shape) - 2
+    _check_ranks(op, x_shape, w_shape)
     where = f"(x={x_shape}, w={w_shape})"
-    if not 1 <= rank <= 3:
-        raise ValueError(f"{op}: expected x of 3 to 5 axes (batch, 1 to 3 spatial, channels), got shape {x_shape}")
-    if len(w_shape) != len(x_shape):
-        raise ValueError(f"{op}: expected w of {len(x_shape)} axes like x, got shapes {where}")
     channels, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
     kernel, w_channels, filters = ((w_shape[:-2], w_shape[-2], w_shape[-1]) if last
                                    else (w_shape[2:], w_shape[1], w_shape[0]))
@@ -101,65 +104,93 @@ def conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], s
     if channels % groups or filters % groups:
         raise ValueError(f"{op}: expected groups to divide C and K, got groups={groups}, C={channels}, K={filters} {where}")
     if w_channels != channels // groups:
-        other = (x_shape[1] if last else x_shape[-1], w_shape[1] if last else w_shape[-2])
-        hint = (f"; did you mean data_format={DATA_FORMATS[last]!r}?" if other[0] == other[1] * groups else "")
         axis = len(w_shape) - 2 if last else 1
         raise ValueError(f"{op}: expected w.shape[{axis}] == C/groups == {channels // groups}, got {w_channels} "
-                         f"(x={x_shape}, w={w_shape}, groups={groups}){hint}")
-    if 0 in kernel:
-        raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
-    strides = per_axis(op, "stride", stride, rank)
-    dilations = per_axis(op, "dilation", dilation, rank)
+                         f"(x={x_shape}, w={w_shape}, groups={groups})")
+    strides, dilations = _steps_of(op, kernel, stride, dilation, where)
     pads = padding_pairs(op, padding, size, kernel, strides, dilations)
-    check_fits(op, size, kernel, dilations, pads, where)
+    if padding != "same":  # whose output is ceil(n / s) whatever the filter, even for n = 0
+        check_fits(op, size, kernel, dilations, pads, where)
     return ConvGeometry(x_shape[0], channels, filters, size, kernel, strides, pads, dilations, groups, last)
 
 
-@lru_cache(maxsize=4096)
 def conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any,
                             output_padding: Any, dilation: Any, groups: int, data_format: str) -> ConvGeometry:
     """The geometry of the convolution whose input gradient conv_transpose(x, w) is: its y is our x.
 
     Output size per axis: (n - 1) * s - before - after + d*(f-1) + 1 + output_padding; "same" gives n * s.
+    An output_padding of a stride or more (below a larger dilation) leaves pixels at the end that no tap of x reaches:
+    there the y of that convolution is longer than x.
     """
+    return _checked(_conv_transpose_geometry, op, x_shape, w_shape, frozen(op, "stride", stride),
+                    frozen(op, "padding", padding), frozen(op, "output_padding", output_padding),
+                    frozen(op, "dilation", dilation), frozen(op, "groups", groups), data_format)
+
+
+@lru_cache(maxsize=4096)
+def _conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any,
+                             output_padding: Any, dilation: Any, groups: int, data_format: str) -> ConvGeometry:
     last = is_channels_last(op, data_format)
-    rank = len(x_shape) - 2
+    _check_ranks(op, x_shape, w_shape)
     where = f"(x={x_shape}, w={w_shape})"
-    if not 1 <= rank <= 3 or len(w_shape) != len(x_shape):
-        raise ValueError(f"{op}: expected x and w of the same 3 to 5 axes, got {where}")
     filters, size = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
     kernel, w_filters, out = (w_shape[:-2], w_shape[-1], w_shape[-2]) if last else (w_shape[2:], w_shape[0], w_shape[1])
     groups = positive(op, "groups", groups)
     if w_filters != filters:
-        other = (x_shape[1] if last else x_shape[-1], w_shape[0] if last else w_shape[-1])
-        hint = f"; did you mean data_format={DATA_FORMATS[last]!r}?" if other[0] == other[1] else ""
         axis = len(w_shape) - 1 if last else 0
-        raise ValueError(f"{op}: expected w.shape[{axis}] == C of x == {filters}, got {w_filters} {where}{hint}")
+        raise ValueError(f"{op}: expected w.shape[{axis}] == C of x == {filters}, got {w_filters} {where}")
     if filters % groups:
         raise ValueError(f"{op}: expected groups to divide C of x, got groups={groups}, C={filters} {where}")
-    if 0 in kernel:
-        raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
-    strides = per_axis(op, "stride", stride, rank)
-    dilations = per_axis(op, "dilation", dilation, rank)
+    strides, dilations = _steps_of(op, kernel, stride, dilation, where)
     if padding == "same":
         if output_padding is not None:
-            raise ValueError(f"{op}: padding='same' fixes the output at n * stride and takes no output_padding, "
-                             f"got {output_padding}")
+            raise ValueError(f"{op}: expected no output_padding with padding='same', whose output is n * stride, "
+                             f"got output_padding={output_padding}")
         outs = tuple(n * s for n, s in zip(size, strides))
         pads = padding_pairs(op, "same", outs, kernel, strides, dilations)
     else:
         pads = padding_pairs(op, padding, size, kernel, strides, dilations)
-        extra = per_axis(op, "output_padding", 0 if output_padding is None else output_padding, rank, least=0)
-        for e, s, d in zip(extra, strides, dilations):
-            if e >= max(s, d):
-                raise ValueError(f"{op}: expected output_padding < max(stride, dilation), got output_padding={extra}, "
-                                 f"stride={strides}, dilation={dilations}")
-        outs = tuple((n - 1) * s - a - b + extent(f, d) + e if n else 0
+        extra = per_axis(op, "output_padding", 0 if output_padding is None else output_padding, len(size), least=0)
+        if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations)):
+            raise ValueError(f"{op}: expected output_padding < max(stride, dilation), got output_padding={extra}, "
+                             f"stride={strides}, dilation={dilations}")
+        outs = tuple((n - 1) * s - a - b + extent(f, d) + e
                      for n, s, (a, b), f, d, e in zip(size, strides, pads, kernel, dilations, extra))
-        if min(outs) < 0 or (0 in outs and 0 not in size):
-            raise ValueError(f"{op}: expected an output of at least one pixel per axis, got {outs} from padding={pads} "
-                             f"{where}")
+        if 0 in size or min(outs) < 1:
+            raise ValueError(f"{op}: expected x and the output to have at least one pixel per axis, got {size} -> {outs} "
+                             f"from padding={pads} {where}")
+        # what output_padding adds it first takes from the padding after: the same output, seen from the same pixels
+        pads = tuple((a, max(b - e, 0)) for (a, b), e in zip(pads, extra))
     return ConvGeometry(x_shape[0], out * groups, filters, outs, kernel, strides, pads, dilations, groups, last)
+
+
+def _check_ranks(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> None:
+    if not 3 <= len(x_shape) <= 5:
+        raise ValueError(f"{op}: expected x of 3 to 5 axes (batch, 1 to 3 spatial, channels), got shape {x_shape}")
+    if len(w_shape) != len(x_shape):
+        raise ValueError(f"{op}: expected w of {len(x_shape)} axes like x, got shapes (x={x_shape}, w={w_shape})")
+
+
+def _steps_of(op: str, kernel: tuple[int, ...], stride: Any, dilation: Any,
+              where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Stride and dilation per axis, of a filter that has taps."""
+    if 0 in kernel:
+        raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
+    return per_axis(op, "stride", stride, len(kernel)), per_axis(op, "dilation", dilation, len(kernel))
+
+
+def _checked(geometry: Callable[..., ConvGeometry], *arguments: Any) -> ConvGeometry:
+    """The geometry; the error of shapes that would fit in the other data format says so."""
+    last = is_channels_last(arguments[0], arguments[-1])
+    try:
+        return geometry(*arguments)
+    except ValueError as error:
+        other = DATA_FORMATS[last]
+        try:
+            geometry(*arguments[:-1], other)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}; did you mean data_format={other!r}?") from None
 
 
 @dataclass(frozen=True)
@@ -268,6 +299,21 @@ def hashable(option: Any) -> Any:
     return tuple(hashable(o) for o in option) if isinstance(option, (list, tuple)) else option
 
 
+def frozen(op: str, name: str, option: Any) -> Any:
+    """An option of strings and integers in a form that a cache can be keyed by: lists as tuples, integers as int.
+
+    Anything else is refused here: 1.0 equals 1 and would find the entry of 1.
+    """
+    if option is None or type(option) in (int, str):
+        return option
+    if isinstance(option, (list, tuple)):
+        return tuple([frozen(op, name, o) for o in option])
+    try:
+        return int(operator.index(option))
+    except TypeError:
+        raise TypeError(f"{op}: expected {name} to be an integer or a sequence of them, got {option!r}") from None
+
+
 def is_channels_last(op: str, data_format: str) -> bool:
     """Whether the format is channels_last; an error for anything but the two formats."""
     if data_format not in DATA_FORMATS:
@@ -312,8 +358,8 @@ def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[in
     if not isinstance(padding, (tuple, list)):
         padding = (padding,) * rank
     if len(padding) != rank:
-        raise ValueError(f"{op}: expected padding to be one number or (before, after) pair for each of {rank} spatial "
-                         f"axes, got {padding}")
+        raise ValueError(f"{op}: expected padding to be an integer, or for each of {rank} spatial axes an integer or a "
+                         f"(before, after) pair, got {padding}")
     pairs = []
     for p in padding:
         pair = tuple(p) if isinstance(p, (tuple, list)) else (p, p)

@@ -1,4 +1,7 @@
-"""The plain statement of every op: written to be read and to be right. What everything else is tested against."""
+"""The plain statement of every op: written to be read and to be right. What everything else is tested against.
+
+Sums are taken in float64 whatever the dtype, and rounded once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..dtypes import accumulator
 from ..geometry import ConvGeometry
 from .epilogue import finish
 
@@ -18,32 +20,37 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
                activation: str | None) -> np.ndarray:
     """y[n, p, k] = activation(bias[k] + sum over r, c of x[n, p*stride + r*dilation - before, c] * w[r, c, k])."""
     xs, ws = _images(x, geo), _filters(w, geo)
-    y = np.zeros((geo.batch, *geo.output, geo.filters), xs.dtype)
+    y = np.zeros((geo.batch, *geo.output, geo.filters))
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
             y[at_y][..., k] += xs[at_x][..., c] @ ws[tap][:, k]
-    finish(y, None if bias is None else bias.astype(y.dtype), activation)
+    finish(y, None if bias is None else bias.astype(np.float64), activation)
     return _from_last(y, geo.channels_last, x.dtype)
 
 
-def conv_dgrad(gy: np.ndarray, w: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r."""
+def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
+               activation: str | None) -> np.ndarray:
+    """gx = activation(bias[c] + what all p and r add: gx[n, p*stride + r*dilation - before, c] += gy[n, p, k] * w[r, c, k]).
+
+    The bias and the activation are those of a transposed convolution.
+    """
     gs, ws = _images(gy, geo), _filters(w, geo)
-    gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
+    gx = np.zeros((geo.batch, *geo.size, geo.channels))
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
             gx[at_x][..., c] += gs[at_y][..., k] @ ws[tap][:, k].T
+    finish(gx, None if bias is None else bias.astype(np.float64), activation)
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 
 def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     """gw[r, c, k] = sum over n, p of x[n, p*stride + r*dilation - before, c] * gy[n, p, k]."""
     xs, gs = _images(x, geo), _images(gy, geo)
-    gw = np.zeros((*geo.kernel, geo.channels // geo.groups, geo.filters), xs.dtype)
+    gw = np.zeros((*geo.kernel, geo.channels // geo.groups, geo.filters))
+    pixels = tuple(range(1 + geo.rank))
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
-            columns, grads = xs[at_x][..., c], gs[at_y][..., k]
-            gw[tap][:, k] = columns.reshape(-1, columns.shape[-1]).T @ grads.reshape(-1, grads.shape[-1])
+            gw[tap][:, k] = np.tensordot(xs[at_x][..., c], gs[at_y][..., k], axes=(pixels, pixels))
     if not geo.channels_last:
         gw = np.moveaxis(gw, (-1, -2), (0, 1))
     return np.ascontiguousarray(gw, x.dtype)
@@ -71,13 +78,13 @@ def _groups(geo: ConvGeometry) -> list[tuple[slice, slice]]:
 
 
 def _images(x: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """Images as (N, spatial..., C), in the type in which sums are accumulated."""
-    return (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(accumulator(x.dtype), copy=False)
+    """Images as (N, spatial..., C)."""
+    return (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(np.float64, copy=False)
 
 
 def _filters(w: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """Filters as (spatial..., C/groups, K), in the type in which sums are accumulated."""
-    return (w if geo.channels_last else np.moveaxis(w, (0, 1), (-1, -2))).astype(accumulator(w.dtype), copy=False)
+    """Filters as (spatial..., C/groups, K)."""
+    return (w if geo.channels_last else np.moveaxis(w, (0, 1), (-1, -2))).astype(np.float64, copy=False)
 
 
 def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarray:

@@ -9,45 +9,80 @@ rounded once: 2 ulp of the output on top, and c grows by K/16 because tensor cor
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from ..dtypes import is_half
+from ..dtypes import DTypeLike, as_dtype
 
 C_NUMPY, C_KERNEL = 16.0, 8.0
 
 
-def bound(exact: np.ndarray, magnitude: np.ndarray, length: int, dtype: np.dtype, c: float = C_NUMPY) -> np.ndarray:
+class _Format(NamedTuple):
+    """What the bound needs to know of a dtype, all as powers of two."""
+
+    eps: int  # of the accumulator
+    tiny: int  # the accumulator's smallest number
+    digits: int  # of the fraction, in the output
+    least: int  # the exponent of the output's smallest normal number
+    largest: float
+
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FORMATS = {
+    "float64": _Format(-52, -1074, 52, -1022, float(np.finfo(np.float64).max)),
+    "float32": _Format(-23, -149, 23, -126, _FLOAT32_MAX),
+    "float16": _Format(-23, -149, 10, -14, 65504.0),
+    "bfloat16": _Format(-23, -149, 7, -126, 255 * 2.0**120),
+}
+
+
+def ulp(values: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """The distance between neighbouring numbers of `dtype` at each value.
+
+    >>> ulp(np.array([1.0, 1.5, 2.0, 0.0]), "float16") * 1024
+    array([1.00000000e+00, 1.00000000e+00, 2.00000000e+00, 6.10351562e-05])
+    """
+    form = _FORMATS[as_dtype(dtype).name]
+    exponents = np.frexp(np.abs(values))[1] - 1
+    return np.ldexp(1.0, np.maximum(np.where(values == 0, form.least, exponents), form.least) - form.digits)
+
+
+def bound(exact: np.ndarray, magnitude: np.ndarray, length: int, dtype: DTypeLike, c: float = C_NUMPY) -> np.ndarray:
     """The largest allowed error of each element.
 
     Args:
-        exact: the result in float64.
-        magnitude: the op on absolute values, in float64.
+        exact: the result in float64 (or wider).
+        magnitude: the op on absolute values, likewise.
         length: K, the number of terms of each sum.
         dtype: the dtype that was computed in.
         c: the allowed error in units of eps * magnitude.
     """
-    dtype = np.dtype(dtype)
-    if dtype == np.float64:
-        return c * 2.0**-52 * magnitude + length * 2.0**-1074
-    allowed = c * 2.0**-23 * magnitude + length * 2.0**-149
-    if is_half(dtype):
-        digits, smallest = (10, 2.0**-24) if dtype == np.float16 else (7, 2.0**-133)
-        allowed = allowed * (1 + length / (16 * c)) + 2 * np.maximum(2.0**-digits * np.abs(exact), smallest)
-    return allowed
+    dtype = as_dtype(dtype)
+    form = _FORMATS[dtype.name]
+    half = dtype.itemsize == 2
+    units = c + length / 16 if half else c
+    allowed = units * 2.0**form.eps * magnitude + length * 2.0**form.tiny
+    return allowed + 2 * ulp(exact, dtype) if half else allowed
 
 
-def worst(got: np.ndarray, exact: np.ndarray, magnitude: np.ndarray, length: int, c: float = C_NUMPY) -> float:
-    """The largest error in units of the bound: at most 1 is right. Inf where NaN or Inf stand in the wrong place."""
-    got64 = np.asarray(got).astype(np.float64)
-    if got64.shape != exact.shape:
-        raise AssertionError(f"expected shape {exact.shape}, got {got64.shape}")
-    if got64.size == 0:
+def worst(got: Any, exact: np.ndarray, magnitude: np.ndarray, length: int, c: float = C_NUMPY) -> float:
+    """The largest error in units of the bound: at most 1 is right. Inf where NaN or Inf stand in the wrong place.
+
+    An exact value beyond the dtype's largest number, by the bound at least, may come out as Inf.
+    """
+    got = np.asarray(got)
+    if got.shape != exact.shape:
+        raise AssertionError(f"expected shape {exact.shape}, got {got.shape}")
+    if got.size == 0:
         return 0.0
-    largest = float(np.finfo(got.dtype).max) if got.dtype.kind == "f" else 3.3895313892515355e38  # bfloat16's
-    finite = np.isfinite(exact) & (np.abs(exact) <= largest)
-    special = np.where(np.isnan(exact), np.isnan(got64), np.sign(got64) * np.inf == np.sign(exact) * np.inf)
-    if not np.all(special | finite) or not np.all(np.isfinite(got64[finite])):
-        return float("inf")
-    allowed = bound(exact, magnitude, length, got.dtype, c)
-    error = np.abs(got64 - exact)[finite]
-    return float(np.max(error / np.maximum(allowed[finite], 5e-324), initial=0.0))
+    largest = _FORMATS[got.dtype.name].largest
+    wide = got.astype(exact.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        allowed = bound(exact, magnitude, length, got.dtype, c)
+        error = np.abs(wide - exact)
+        overflow = np.isinf(wide) & (np.sign(wide) == np.sign(exact)) & (np.abs(exact) + allowed > largest)
+        same = (wide == exact) | (np.isnan(wide) & np.isnan(exact)) | overflow
+        units = np.where(same, 0.0, error / np.maximum(allowed, 5e-324))
+    units = np.where(np.isnan(units) | (~np.isfinite(wide) & ~same), np.inf, units)
+    return float(np.max(units))

@@ -11,23 +11,28 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import check_same_float
-from ..geometry import ConvGeometry, conv_geometry, conv_transpose_geometry, hashable
+from ..geometry import ConvGeometry, conv_geometry, conv_transpose_geometry, is_channels_last
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from . import activation as act
 from .shape import flip as flip_axes
+from .shape import _put as put
 from .shape import reshape, transpose
 
 fprop = Op("conv_fprop", "x, w, bias=None; geo, activation=None -> y")
-dgrad = Op("conv_dgrad", "gy, w; geo -> gx")
+dgrad = Op("conv_dgrad", "gy, w, bias=None; geo, activation=None -> gx")
 wgrad = Op("conv_wgrad", "x, gy; geo -> gw")
 
 fprop.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y))
-fprop.vjp(x=lambda g, w, geo: dgrad(g, w, geo),
+dgrad.pull_back(lambda g, gx, activation: act.grad_from_output(activation, g, gx))
+fprop.vjp(x=lambda g, w, geo: dgrad(g, w, geo=geo),
           w=lambda g, x, geo: wgrad(x, g, geo),
           bias=lambda g, geo: channel_sum(g, geo.channels_last))
-dgrad.vjp(gy=lambda g, w, geo: fprop(g, w, geo=geo), w=lambda g, gy, geo: wgrad(g, gy, geo))
-wgrad.vjp(x=lambda g, gy, geo: dgrad(gy, g, geo), gy=lambda g, x, geo: fprop(x, g, geo=geo))
+dgrad.vjp(gy=lambda g, w, geo: fprop(g, w, geo=geo),
+          w=lambda g, gy, geo: wgrad(g, gy, geo),
+          bias=lambda g, geo: channel_sum(g, geo.channels_last))
+wgrad.vjp(x=lambda g, gy, geo: dgrad(gy, g, geo=geo),
+          gy=lambda g, x, geo: fprop(x, g, geo=geo))
 
 
 def channel_sum(g: Tensor, channels_last: bool) -> Tensor:
@@ -75,8 +80,7 @@ def _conv(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilat
           activation: str | None, data_format: str) -> Tensor:
     x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
     check_same_float(name, x=x, w=w, bias=bias)
-    geo = conv_geometry(name, x.shape, w.shape, hashable(stride), hashable(padding), hashable(dilation), groups,
-                        data_format)
+    geo = conv_geometry(name, x.shape, w.shape, stride, padding, dilation, groups, data_format)
     _check_bias(name, bias, geo.filters)
     if flip:
         w = flip_axes(w, _spatial_axes_of_w(geo))
@@ -124,13 +128,12 @@ def _conv_transpose(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: 
                     dilation: Any, groups: int, activation: str | None, data_format: str) -> Tensor:
     x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
     check_same_float(name, x=x, w=w, bias=bias)
-    geo = conv_transpose_geometry(name, x.shape, w.shape, hashable(stride), hashable(padding), hashable(output_padding),
-                                  hashable(dilation), groups, data_format)
+    geo = conv_transpose_geometry(name, x.shape, w.shape, stride, padding, output_padding, dilation, groups, data_format)
     _check_bias(name, bias, geo.channels)
-    y = dgrad(x, w, geo)
-    if bias is not None:
-        y = y + (bias if geo.channels_last else reshape(bias, (-1,) + (1,) * geo.rank))
-    return act.apply(name, activation, y)
+    if x.shape != geo.y_shape:  # output_padding >= stride: the pixels at the end that no tap of x reaches
+        x = put(x, tuple(map(slice, x.shape)), geo.y_shape)
+    fused, after = act.split(name, activation)
+    return after(dgrad(x, w, bias, geo, fused))
 
 
 def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,
@@ -157,21 +160,19 @@ def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
 def _depthwise(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, flip: bool,
                activation: str | None, data_format: str) -> Tensor:
     x, w = as_tensor(x, name), as_tensor(w, name)
+    last = is_channels_last(name, data_format)
     rank = w.ndim - 2
     if rank < 1 or x.ndim != w.ndim:
         raise ValueError(f"{name}: expected x and w of the same 3 to 5 axes, got x={x.shape}, w={w.shape}")
     c, multiplier = w.shape[-2:]
-    channels = x.shape[-1] if data_format == "channels_last" else x.shape[1]
+    channels, others = (x.shape[-1], x.shape[1]) if last else (x.shape[1], x.shape[-1])
     if c != channels:
-        other = x.shape[1] if data_format == "channels_last" else x.shape[-1]
-        hint = "; did you mean the other data_format?" if c == other else ""
+        hint = f"; did you mean data_format={'channels_first' if last else 'channels_last'!r}?" if c == others else ""
         raise ValueError(f"{name}: expected w.shape[{rank}] == C == {channels}, got {c} (x={x.shape}, w={w.shape}){hint}")
-    if c == 0:
-        raise ValueError(f"{name}: expected at least one channel, got x={x.shape}, w={w.shape}")
-    w = reshape(w, (*w.shape[:-2], 1, c * multiplier))
-    if data_format == "channels_first":
+    w = reshape(w, (*w.shape[:-2], min(c, 1), c * multiplier))
+    if not last:
         w = transpose(w, (rank + 1, rank, *range(rank)))
-    return _conv(name, x, w, bias, stride, padding, dilation, c, flip, activation, data_format)
+    return _conv(name, x, w, bias, stride, padding, dilation, max(c, 1), flip, activation, data_format)
 
 
 def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, stride: Any = 1,
@@ -191,5 +192,9 @@ def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, 
     [[4.0], [4.0]]
     """
     name = "separable_conv"
+    pointwise = as_tensor(pointwise, name)
+    taps = pointwise.shape[:-2] if is_channels_last(name, data_format) else pointwise.shape[2:]
+    if any(f != 1 for f in taps):
+        raise ValueError(f"{name}: expected pointwise filters of one tap per axis, got {taps} (pointwise={pointwise.shape})")
     middle = _depthwise(name, x, depthwise, None, stride, padding, dilation, False, None, data_format)
     return _conv(name, middle, pointwise, bias, 1, "valid", 1, 1, False, activation, data_format)
