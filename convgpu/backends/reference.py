@@ -12,6 +12,7 @@ import numpy as np
 
 from ..geometry import ConvGeometry
 from .epilogue import finish
+from .reference_gemm import gemm, matmul  # noqa: F401 - part of this backend
 
 # --- convolution: for every tap of the filter, a matrix product over the channels of the pixels that it meets
 
@@ -30,9 +31,9 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
 
 def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                activation: str | None) -> np.ndarray:
-    """gx = activation(bias[c] + what all p and r add: gx[n, p*stride + r*dilation - before, c] += gy[n, p, k] * w[r, c, k]).
+    """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
 
-    The bias and the activation are those of a transposed convolution.
+    Then activation(gx + bias): a transposed convolution has them.
     """
     gs, ws = _images(gy, geo), _filters(w, geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels))

@@ -2,9 +2,9 @@
 
     |got - exact| <= c * eps * op(|x|, |w|) + K * 2^-149        (float32; K: the length of the reduction)
 
-op(|x|, |w|) is the op run on absolute values: what the rounding errors of a sum are proportional to. c is 8 for kernels,
-which sum in blocks of at most 128, and 16 on NumPy, whose BLAS does not. Half types accumulate in float32 and are
-rounded once: 2 ulp of the output on top, and c grows by K/16 because tensor cores truncate.
+op(|x|, |w|) is the op run on absolute values: what the rounding errors of a sum are proportional to. c is 8 for
+kernels, which sum in blocks of at most 128, and 16 on NumPy, whose BLAS does not. Half types accumulate in float32 and
+are rounded once: 2 ulp of the output on top, and c grows by K/16 because tensor cores truncate.
 """
 
 from __future__ import annotations
