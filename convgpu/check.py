@@ -55,7 +55,10 @@ def _weighted(f: Callable[..., Any], xs: list[Any]) -> Tensor:
     rng = np.random.default_rng(0)
     terms = [(y * rng.standard_normal(y.shape)).sum() for y in ([ys] if isinstance(ys, Tensor) else ys)
              if y is not None and is_float(y.dtype)]
-    return sum(terms[1:], terms[0])
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
 
 
 def _gradient(f: Callable[..., Any], xs: list[Any], create_graph: bool) -> list[Tensor]:
@@ -75,10 +78,11 @@ def _check_first_order(f: Callable[..., Any], xs: list[Any], tolerance: float, n
         gradient = next(analytic).numpy()
         for at in np.ndindex(x.shape):
             difference = _central_difference(f, xs, i, at)
-            error = abs(gradient[at] - difference) / (1 + max(abs(gradient[at]), abs(difference)))
+            ours = float(gradient[at])
+            error = abs(ours - difference) / (1 + max(abs(ours), abs(difference)))
             if not error <= worst:  # NaN counts as worse than anything
-                worst = float("inf") if np.isnan(error) else float(error)
-                where = f"input {i}, element {at}: gradient {gradient[at]:.9g}, central difference {difference:.9g}"
+                worst = float("inf") if np.isnan(error) else error
+                where = f"input {i}, element {at}: gradient {ours:.9g}, central difference {difference:.9g}"
     if worst > tolerance:
         raise AssertionError(f"{name}: expected an error of at most {tolerance:g}, got {worst:.3g} at {where}")
     return worst

@@ -1,16 +1,17 @@
-"""Exchange of memory with other libraries through DLPack.
+"""Dealings with other libraries: memory exchanged through DLPack, and NumPy's functions called on Tensors.
 
 Tensors are values and other libraries write to what they import (PyTorch ignores DLPack's read-only flag), so exports
-are copies. Imports share memory.
+are copies. Imports share memory. `np.exp(t)` and its like run convgpu.numpy's function of the same name, on the tape.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
 
-from .device import CPU, GPU, cupy_with_gpu
+from .device import CPU, GPU, cupy_with_gpu, is_gpu_array
 from .tensor import Tensor, wrap
 
 _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
@@ -23,7 +24,8 @@ def from_dlpack(source: Any) -> Tensor:
     more or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to it.
 
     Raises:
-        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16). BufferError: the source cannot be exported (its own message says why).
+        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16).
+        BufferError: the source cannot be exported (its own message says why).
 
     >>> import numpy as np
     >>> a = np.zeros(2)
@@ -45,14 +47,42 @@ def from_dlpack(source: Any) -> Tensor:
     return wrap(array.view())
 
 
-def export_dlpack(array: np.ndarray, *, stream: Any = None, max_version: Any = None,
+def export_dlpack(array: Any, *, stream: Any = None, max_version: Any = None,
                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
-    """The DLPack capsule of a copy of a CPU tensor's array."""
+    """The DLPack capsule of a copy of a tensor's array."""
+    if is_gpu_array(array):
+        return array.copy().__dlpack__(stream=stream)
     if stream is not None:
         raise BufferError(f"__dlpack__: expected stream None for a tensor on the cpu, got {stream!r}")
     if dl_device is not None and tuple(dl_device) != (1, 0):
-        raise BufferError(f"__dlpack__: expected dl_device (1, 0), the cpu, got {dl_device!r}; move it with .to(device)")
+        raise BufferError(f"__dlpack__: expected dl_device (1, 0), the cpu, got {dl_device!r}; move it with .to()")
     if copy is False:
         raise BufferError("__dlpack__: a Tensor is a value that others may not write to, so it is exported as a copy; "
                           "copy=False is refused")
     return array.copy().__dlpack__()
+
+
+def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What `np.exp(t)` runs: convgpu.numpy.exp."""
+    function = _ours(ufunc.__name__)
+    if method != "__call__" or options or function is None:
+        asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        with_options = f" with {', '.join(options)}" if options else ""
+        raise TypeError(f"np.{asked}{with_options} is not defined for Tensors; {_ELSEWHERE}")
+    return function(*inputs)
+
+
+def dispatch_function(func: Any, args: Any, options: Any) -> Any:
+    """What `np.concatenate([t, u])` runs: convgpu.numpy.concatenate."""
+    function = _ours(func.__name__) if func.__module__ == "numpy" else None
+    if function is None:
+        raise TypeError(f"{func.__module__}.{func.__name__} is not defined for Tensors; {_ELSEWHERE}")
+    return function(*args, **options)
+
+
+_ELSEWHERE = "use convgpu.numpy, or .numpy() to leave the tape"
+
+
+def _ours(name: str) -> Any:
+    """The function of that name in convgpu.numpy, or None."""
+    return getattr(importlib.import_module("convgpu.numpy"), name, None)  # late: the namespace is made of Tensors' ops

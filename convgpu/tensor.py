@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .convert import NotAnArray, copy_of, read_only
 from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, to_numpy
 from .dtypes import DTypeLike, as_dtype, is_float
 
@@ -83,7 +84,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: read-only, and on the CPU sharing this tensor's memory."""
-        return self.array if self.device == CPU else _read_only(to_numpy(self.array))
+        return self.array if self.device == CPU else read_only(to_numpy(self.array))
 
     def item(self) -> Any:
         """The single element as a Python number."""
@@ -103,30 +104,13 @@ class Tensor:
         return np.array(self.array, dtype=dtype) if copy else np.asarray(self.array, dtype=dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from . import numpy as namespace  # a cycle: the namespace is made of ops, which are made of Tensors
-
-        function = getattr(namespace, ufunc.__name__, None)
-        if method != "__call__" or options or function is None:
-            raise TypeError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method}"
-                            f"{' with ' + ', '.join(options) if options else ''} is not defined for Tensors; "
-                            "use convgpu.numpy, or .numpy() to leave the tape")
-        return function(*inputs)
+        return interop.dispatch_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
-        from . import numpy as namespace
-
-        function = getattr(namespace, func.__name__, None)
-        if func.__module__ != "numpy" or function is None:
-            raise TypeError(f"{func.__module__}.{func.__name__} is not defined for Tensors; "
-                            "use convgpu.numpy, or .numpy() to leave the tape")
-        return function(*args, **options)
+        return interop.dispatch_function(func, args, options)
 
     def __dlpack__(self, **options: Any) -> Any:
-        if self.device == GPU:
-            return self.array.__dlpack__(**options)
-        from .interop import export_dlpack
-
-        return export_dlpack(self.array, **options)
+        return interop.export_dlpack(self.array, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
@@ -174,7 +158,7 @@ class Tensor:
         array = as_tensor(value, "assign").array
         if array.shape != self.shape:
             raise ValueError(f"assign: expected shape {self.shape}, got {array.shape}")
-        self.array = _read_only(move(array, self.device).astype(self.dtype, copy=True))
+        self.array = read_only(move(array, self.device).astype(self.dtype, copy=True))
         self.node = None
         self.version += 1
         return self
@@ -190,7 +174,7 @@ class Tensor:
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError("deepcopy: expected a leaf; this tensor was made by a recorded op, detach() it")
-        copied = Tensor(_read_only(self.array.copy()), self.requires_grad)
+        copied = Tensor(read_only(self.array.copy()), self.requires_grad)
         copied.grad = None if self.grad is None else self.grad.detach()
         return copied
 
@@ -365,19 +349,8 @@ def _binary(op: Any, left: Any, right: Any) -> Tensor:
         return NotImplemented
     try:
         return op(left, right)
-    except _NotAnArray:
+    except NotAnArray:
         return NotImplemented
-
-
-class _NotAnArray(TypeError):
-    """A value that is neither a tensor nor anything NumPy makes a numeric array of."""
-
-
-def _read_only(array: Any) -> Any:
-    """The array with its write flag off (CuPy has none)."""
-    if isinstance(array, np.ndarray):
-        array.flags.writeable = False
-    return array
 
 
 def wrap(array: Any) -> Tensor:
@@ -387,41 +360,14 @@ def wrap(array: Any) -> Tensor:
         return Tensor(array)
     if is_gpu_array(array):
         return Tensor(array)
-    return Tensor(_read_only(np.asarray(array)))  # NumPy's scalars, for instance of a full reduction
+    return Tensor(read_only(np.asarray(array)))  # NumPy's scalars, for instance of a full reduction
 
 
 def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
     """`value` itself if it is a Tensor, else a Tensor with a copy of it."""
     if isinstance(value, Tensor):
         return value
-    return Tensor(_read_only(_copy_of(value, caller)))
-
-
-def _copy_of(value: Any, caller: str) -> Any:
-    if is_gpu_array(value):
-        return value.copy()
-    if isinstance(value, (list, tuple)) and _contains_tensor(value):
-        raise _NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.stack, which keeps "
-                          "their gradients")
-    array = np.array(value)
-    if array.dtype.kind in "OSUM" or (array.dtype.kind == "V" and not is_float(array.dtype)):
-        raise _NotAnArray(f"{caller}: expected a tensor, array or number, got {type(value).__name__} {value!r:.60}")
-    if array.dtype == np.float64 and not hasattr(value, "dtype") and not _contains_array(value):
-        array = array.astype(np.float32)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
-
-
-def _contains_tensor(value: Any) -> bool:
-    return any(isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _contains_tensor(v)) for v in value)
-
-
-def _contains_array(value: Any) -> bool:
-    """Whether a list holds NumPy values, whose dtype is to be kept."""
-    if isinstance(value, (list, tuple)):
-        return any(_contains_array(v) for v in value)
-    return hasattr(value, "dtype") or hasattr(value, "__array__")
+    return Tensor(read_only(copy_of(value, caller)))
 
 
 def _unpickle(array: np.ndarray, device: str, requires_grad: bool) -> Tensor:
@@ -441,12 +387,12 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, req
     Tensor([[1., 2.],
             [3., 4.]], dtype=float32)
     """
-    array = data.array.copy() if isinstance(data, Tensor) else _copy_of(data, "tensor")
+    array = data.array.copy() if isinstance(data, Tensor) else copy_of(data, "tensor")
     if dtype is not None:
         array = array.astype(as_dtype(dtype), copy=False)
     if device is not None:
         array = move(array, parse_device(device))
-    return Tensor(_read_only(array)).requires_grad_(requires_grad)
+    return Tensor(read_only(array)).requires_grad_(requires_grad)
 
 
-from . import autograd, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops
+from . import autograd, interop, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops

@@ -251,7 +251,7 @@ def test_only_what_the_rules_name_is_saved() -> None:
 @pytest.mark.parametrize("declare, message", [
     (lambda: cg.Op("broken", "x"), "expected a signature like"),
     (lambda: cg.Op("broken", "x -> y").vjp(z=lambda g: g), r"expected a gradient for one of \('x',\), got 'z'"),
-    (lambda: cg.Op("broken", "x -> y").vjp(x=lambda g, q: g), r"expected a gradient rule over g and any of \('x', 'y'\)"),
+    (lambda: cg.Op("broken", "x -> y").vjp(x=lambda g, q: g), r"rule over g and any of \('x', 'y'\)"),
     (lambda: cg.Op("broken", "x -> y").vjp(x=lambda x: x), "expected a gradient rule over g"),
 ])
 def test_declarations_are_checked(declare, message) -> None:

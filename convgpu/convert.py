@@ -1,0 +1,51 @@
+"""What users hand over (numbers, nested lists, arrays) as arrays that belong to a Tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .device import is_gpu_array
+from .dtypes import is_float
+
+
+class NotAnArray(TypeError):
+    """A value that is neither a tensor nor anything NumPy makes a numeric array of."""
+
+
+def read_only(array: Any) -> Any:
+    """The array with its write flag off (CuPy has none)."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
+
+
+def copy_of(value: Any, caller: str) -> Any:
+    """A new array with the values of anything but a Tensor; Python floats become float32."""
+    if is_gpu_array(value):
+        return value.copy()
+    if isinstance(value, (list, tuple)) and _contains(value, _is_tensor):
+        raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.stack, which keeps "
+                         "their gradients")
+    array = np.array(value)
+    if array.dtype.kind in "OSUMm" or (array.dtype.kind == "V" and not is_float(array.dtype)):
+        raise NotAnArray(f"{caller}: expected a tensor, array or number, got {type(value).__name__} {value!r:.60}")
+    if array.dtype == np.float64 and not _contains(value, _has_dtype):
+        array = array.astype(np.float32)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _contains(value: Any, predicate: Any) -> bool:
+    """Whether a value, or any leaf of nested lists, satisfies the predicate."""
+    if isinstance(value, (list, tuple)):
+        return any(_contains(v, predicate) for v in value)
+    return predicate(value)
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "requires_grad") and hasattr(value, "array")
+
+
+def _has_dtype(value: Any) -> bool:
+    return hasattr(value, "dtype") or hasattr(value, "__array__")

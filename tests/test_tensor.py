@@ -1,0 +1,378 @@
+"""Tensor: creation, attributes, values that stay values, operators, protocols, exchange with other libraries."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+import types
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import convgpu as cg
+from convgpu import device as device_module
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+# --- creation
+
+
+@pytest.mark.parametrize("data, dtype", [
+    (1.0, np.float32), ([1.0, 2.0], np.float32), ([[1, 2.5]], np.float32), (1, np.int64), ([1, 2], np.int64),
+    (True, np.bool_), (np.float64(1.0), np.float64), ([np.float64(1.0), 2.0], np.float64), (np.ones(2), np.float64),
+    ([np.ones(2), np.ones(2)], np.float64), (np.ones(2, np.float16), np.float16), (range(3), np.int64),
+    ([], np.float32), (np.ones(2, BFLOAT16), BFLOAT16), (np.ones(2, ">f4"), np.dtype("f4")),
+])
+def test_dtype_of_new_tensors(data, dtype) -> None:
+    t = cg.tensor(data)
+    assert t.dtype == dtype and t.dtype.isnative
+    assert np.array_equal(t.numpy().astype(np.float64), np.asarray(data, np.float64))
+
+
+def test_tensor_copies() -> None:
+    a = np.zeros(3)
+    t = cg.tensor(a)
+    a[:] = 1
+    assert t.tolist() == [0.0, 0.0, 0.0]
+    copied = cg.tensor(t)
+    assert not np.shares_memory(copied.numpy(), t.numpy())
+
+
+def test_ops_do_not_see_later_changes_of_plain_arrays() -> None:
+    a = np.array([2.0])
+    w = cg.tensor([3.0], dtype="float64", requires_grad=True)
+    y = w * a
+    r = cg.numpy.reshape(a, (1, 1))
+    a[:] = 100
+    y.backward()
+    assert w.grad.tolist() == [2.0] and r.tolist() == [[2.0]]
+
+
+def test_dtype_and_device_options() -> None:
+    t = cg.tensor([1, 2], dtype="bfloat16", device="cpu")
+    assert t.dtype == BFLOAT16 and t.device == "cpu"
+    assert cg.tensor([1.0], requires_grad=True).requires_grad
+    assert cg.tensor(1.0).shape == () and cg.tensor(1.0).ndim == 0
+
+
+@pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None]])
+def test_what_is_no_number_is_refused(data) -> None:
+    with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, got"):
+        cg.tensor(data)
+
+
+def test_ragged_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        cg.tensor([[1.0], [1.0, 2.0]])
+
+
+def test_a_list_of_tensors_points_to_stack() -> None:
+    with pytest.raises(TypeError, match="join them with convgpu.stack"):
+        cg.tensor([cg.tensor(1.0), cg.tensor(2.0)])
+
+
+# --- values
+
+
+def test_arrays_are_read_only() -> None:
+    t = cg.tensor([1.0, 2.0])
+    for array in (t.array, t.numpy(), (t * 2).numpy(), t.sum().numpy(), t.reshape(2, 1).numpy(), np.asarray(t)):
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    with pytest.raises(TypeError, match=r"Tensors are values: use t = t.at\[index\].set"):
+        t[0] = 1
+
+
+def test_assign() -> None:
+    t = cg.tensor([1.0, 2.0], requires_grad=True)
+    view, old = t.reshape(1, 2), t.numpy()
+    value = np.array([5, 6])
+    assert t.assign(value) is t
+    value[:] = 0
+    assert t.tolist() == [5.0, 6.0] and t.dtype == np.float32 and t.version == 1 and t.requires_grad
+    assert view.tolist() == [[1.0, 2.0]] and old.tolist() == [1.0, 2.0]
+    assert not t.numpy().flags.writeable
+    with pytest.raises(ValueError, match=r"assign: expected shape \(2,\), got \(3,\)"):
+        t.assign(np.zeros(3))
+    assert t.tolist() == [5.0, 6.0] and t.version == 1
+
+
+def test_functional_update() -> None:
+    t = cg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert t.at[0, 1].set(9.0).tolist() == [[1.0, 9.0], [3.0, 4.0]]
+    assert t.at[:, 0].add([10.0, 20.0]).tolist() == [[11.0, 2.0], [23.0, 4.0]]
+    assert t.at[t > 2.0].set(0.0).tolist() == [[1.0, 2.0], [0.0, 0.0]]
+    assert t.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_attributes() -> None:
+    t = cg.tensor(np.zeros((2, 3), np.float16))
+    assert (t.shape, t.dtype, t.ndim, t.size, t.nbytes, len(t)) == ((2, 3), np.float16, 2, 6, 12, 2)
+    assert t.T.shape == (3, 2) and t.is_leaf and t.device == "cpu"
+    assert [row.shape for row in t] == [(3,), (3,)]
+    with pytest.raises(AttributeError, match="Tensor has no attribute 'colour'"):
+        _ = t.colour
+    with pytest.raises(AttributeError, match="exists on GPU tensors only"):
+        _ = t.__cuda_array_interface__
+    assert not hasattr(t, "__cuda_array_interface__")
+
+
+@pytest.mark.parametrize("make, text", [
+    (lambda: cg.tensor(1.5), "Tensor(1.5, dtype=float32)"),
+    (lambda: cg.tensor([1, 2], requires_grad=False), "Tensor([1, 2], dtype=int64)"),
+    (lambda: cg.tensor([1.0], requires_grad=True), "Tensor([1.], dtype=float32, requires_grad=True)"),
+    (lambda: cg.tensor(np.zeros((0, 3))), "Tensor([], shape=(0, 3), dtype=float64)"),
+    (lambda: cg.tensor([[1.0, 2.0], [3.0, 4.0]]), "Tensor([[1., 2.],\n        [3., 4.]], dtype=float32)"),
+])
+def test_repr(make, text) -> None:
+    assert repr(make()) == text
+
+
+def test_repr_of_a_large_tensor_is_short() -> None:
+    assert len(repr(cg.tensor(np.zeros((1000, 1000))))) < 1000
+
+
+# --- Python's protocols
+
+
+def test_conversions_to_python() -> None:
+    assert cg.tensor([[2.5]]).item() == 2.5 and float(cg.tensor(2.5)) == 2.5 and int(cg.tensor(7)) == 7
+    assert bool(cg.tensor(1.0)) and not bool(cg.tensor([0]))
+    assert [10, 20, 30][cg.tensor(1)] == 20 and f"{cg.tensor(2.0):.2f}" == "2.00"
+    assert 2.0 in cg.tensor([1.0, 2.0]) and 3.0 not in cg.tensor([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"item: expected one element, got shape \(2,\)"):
+        cg.tensor([1.0, 2.0]).item()
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(cg.tensor([1.0, 2.0]))
+    with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
+        iter(cg.tensor(1.0))
+    with pytest.raises(TypeError):
+        _ = [0, 1][cg.tensor(1.0)]
+
+
+def test_tensors_are_hashable_by_identity() -> None:
+    a, b = cg.tensor(1.0), cg.tensor(1.0)
+    assert len({a, b, a}) == 2
+
+
+def test_copies_and_pickles() -> None:
+    t = cg.tensor([1.0, 2.0], requires_grad=True)
+    (t * t).sum().backward()
+    deep = copy.deepcopy({"t": t})["t"]
+    assert deep.tolist() == t.tolist() and deep.requires_grad and deep.grad.tolist() == [2.0, 4.0]
+    deep.assign([0.0, 0.0])
+    assert t.tolist() == [1.0, 2.0]
+    again = pickle.loads(pickle.dumps(t))
+    assert again.tolist() == [1.0, 2.0] and again.requires_grad and not again.numpy().flags.writeable
+    with pytest.raises(RuntimeError, match="deepcopy: expected a leaf"):
+        copy.deepcopy(t * 2)
+
+
+# --- operators
+
+
+def test_operators_follow_numpy() -> None:
+    a, b = np.array([[1.0, -2.0], [3.0, 4.5]]), np.array([2.0, 3.0])
+    t, u = cg.tensor(a), cg.tensor(b)
+    pairs = [
+        (t + u, a + b), (t - u, a - b), (t * u, a * b), (t / u, a / b), (t // u, a // b), (t % u, a % b), (t**2, a**2),
+        (2 - t, 2 - a), (2 / t, 2 / a), (2**u, 2**b), (7 % u, 7 % b), (7 // u, 7 // b), (-t, -a), (+t, +a),
+        (abs(t), abs(a)), (t @ u, a @ b), (b @ t, b @ a), (t > u, a > b), (t >= 1, a >= 1), (t < u, a < b),
+        (t <= 1, a <= 1), (t == 1.0, a == 1.0), (t != 1.0, a != 1.0), ((t > 0) & (t < 4), (a > 0) & (a < 4)),
+        ((t > 0) | (t < 4), (a > 0) | (a < 4)), ((t > 0) ^ (t < 4), (a > 0) ^ (a < 4)), (~(t > 0), ~(a > 0)),
+        (a + u, a + b), (a * u, a * b), (a > u, a > b), (np.float64(3) * u, 3 * b), ([1.0, 2.0] + u, [1.0, 2.0] + b),
+    ]
+    for got, expected in pairs:
+        assert isinstance(got, cg.Tensor) and got.dtype == expected.dtype
+        np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def test_an_array_on_the_left_keeps_the_gradient() -> None:
+    t = cg.tensor(np.ones(2), requires_grad=True)
+    (np.array([2.0, 3.0]) * t + np.float64(1.0)).sum().backward()
+    assert t.grad.tolist() == [2.0, 3.0]
+
+
+def test_numpy_functions_keep_the_gradient_or_refuse() -> None:
+    t = cg.tensor(np.array([0.5, 1.0]), requires_grad=True)
+    y = np.concatenate([np.exp(t), np.sum(t, keepdims=True)])
+    assert isinstance(y, cg.Tensor)
+    y.sum().backward()
+    np.testing.assert_allclose(t.grad.numpy(), np.exp([0.5, 1.0]) + 1)
+    with pytest.raises(TypeError, match="np.add.reduce is not defined for Tensors; use convgpu.numpy, or .numpy"):
+        np.add.reduce(t)
+    with pytest.raises(TypeError, match="not defined for Tensors"):
+        np.linalg.svd(t)
+    with pytest.raises(TypeError, match="np.add with out is not defined"):
+        np.add(t, t, out=np.zeros(2))
+
+
+@pytest.mark.parametrize("other", [None, "a", object(), {}])
+def test_foreign_operands(other) -> None:
+    t = cg.tensor([1.0])
+    with pytest.raises(TypeError, match="unsupported operand"):
+        t + other
+    assert (t == other) is False and (t != other) is True
+
+
+def test_a_foreign_class_may_take_over() -> None:
+    class Other:
+        def __radd__(self, t):
+            return "mine"
+
+    assert cg.tensor([1.0]) + Other() == "mine"
+
+
+@pytest.mark.parametrize("left, right, expected", [
+    (np.float32, 2.0, np.float32), (np.float16, 2.0, np.float16), (BFLOAT16, 2.0, BFLOAT16),
+    (np.float32, 2, np.float32), (np.float32, np.float64(2.0), np.float64), (np.int64, 2.0, np.float64),
+    (np.float16, np.float32, np.float32),
+    (BFLOAT16, np.float32, np.float32), (np.int32, np.float32, np.float64), (np.bool_, 1, np.int64),
+])
+def test_promotion_is_numpys(left, right, expected) -> None:
+    other = right if not isinstance(right, (type, np.dtype)) else cg.tensor(np.ones(2, right))
+    assert (cg.tensor(np.ones(2, left)) * other).dtype == expected
+
+
+# --- exchange with other libraries
+
+
+def test_array_protocol() -> None:
+    t = cg.tensor([1.5, 2.5])
+    assert np.asarray(t).dtype == np.float32 and np.shares_memory(np.asarray(t), t.numpy())
+    assert np.asarray(t, dtype=np.float64).dtype == np.float64
+    fresh = np.array(t)
+    fresh[0] = 7
+    assert t.tolist() == [1.5, 2.5]
+
+
+def test_dlpack_export_is_a_copy() -> None:
+    t = cg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    for source in (t, t.T, t[::-1], t[:, ::-1], t[:0]):
+        imported = np.from_dlpack(source)
+        np.testing.assert_array_equal(imported, source.numpy())
+        assert not np.shares_memory(imported, t.numpy())
+    assert t.__dlpack_device__() == (1, 0)
+    with pytest.raises(BufferError, match="copy=False is refused"):
+        t.__dlpack__(copy=False)
+    with pytest.raises(BufferError, match="expected dl_device"):
+        t.__dlpack__(dl_device=(2, 0))
+    with pytest.raises(BufferError, match="stream"):
+        t.__dlpack__(stream=1)
+
+
+def test_dlpack_import_shares_and_never_writes() -> None:
+    a = np.arange(12.0).reshape(3, 4)
+    for source in (a, a.T, a[::-1], a[:, ::-2], a[:0]):
+        t = cg.from_dlpack(source)
+        np.testing.assert_array_equal(t.numpy(), source)
+        assert source.size == 0 or np.shares_memory(t.numpy(), a)
+        assert not t.numpy().flags.writeable and source.flags.writeable
+    fixed = np.arange(3.0)
+    fixed.flags.writeable = False
+    t = cg.from_dlpack(fixed)
+    t.assign([7.0, 8.0, 9.0])
+    assert fixed.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_dlpack_import_of_what_cannot_be() -> None:
+    with pytest.raises(TypeError, match="from_dlpack: expected an object with __dlpack__, got list"):
+        cg.from_dlpack([1.0])
+    strange = types.SimpleNamespace(__dlpack__=lambda **k: None, __dlpack_device__=lambda: (8, 0))
+    with pytest.raises(ValueError, match="expected memory on the CPU or a CUDA GPU, got DLPack device type 8"):
+        cg.from_dlpack(strange)
+
+
+def test_dlpack_with_torch() -> None:
+    torch = pytest.importorskip("torch")
+    t = cg.tensor([1.0, 2.0])
+    u = torch.from_dlpack(t)
+    u[0] = 9
+    assert t.tolist() == [1.0, 2.0]
+    assert cg.from_dlpack(torch.arange(6.0).reshape(2, 3).T).tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    with pytest.raises(TypeError, match="from_dlpack: expected a dtype that NumPy imports, got torch.bfloat16"):
+        cg.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
+
+
+# --- devices
+
+
+def test_device_names() -> None:
+    t = cg.tensor([1.0])
+    assert t.to("cpu") is t and t.to("CPU:0") is t
+    with pytest.raises(ValueError, match="expected 'cpu' or 'gpu', got 'tpu'"):
+        t.to("tpu")
+    with pytest.raises(TypeError, match="expected a string"):
+        t.to(0)
+    with pytest.raises(NotImplementedError, match="'gpu:1': only the first GPU is supported"):
+        t.to("gpu:1")
+
+
+def test_a_missing_cupy_is_explained_in_one_sentence(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for name in ("gpu", "cuda", "gpu:0", "cuda:0"):
+        with pytest.raises(ImportError, match=r'\'gpu\' needs the package cupy: pip install "convgpu\[cuda12\]"'):
+            cg.tensor([1.0]).to(name)
+
+
+class _FakeCupy(types.ModuleType):
+    """Just enough of CuPy to see what happens around it, on a machine without a GPU."""
+
+    class ndarray:  # noqa: N801 - CuPy's name
+        def __init__(self, values: np.ndarray):
+            self.values = np.array(values)
+            self.shape, self.dtype, self.ndim = self.values.shape, self.values.dtype, self.values.ndim
+
+        def get(self) -> np.ndarray:
+            return self.values.copy()
+
+        def copy(self) -> _FakeCupy.ndarray:
+            return _FakeCupy.ndarray(self.values)
+
+    def __init__(self, gpus: int):
+        super().__init__("cupy")
+        self.__version__ = "0"
+        self.asarray = self.ndarray
+        runtime = types.SimpleNamespace(getDeviceCount=lambda: gpus, CUDARuntimeError=RuntimeError)
+        self.cuda = types.SimpleNamespace(runtime=runtime)
+
+
+def test_a_gpu_tensor(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", _FakeCupy(gpus=1))
+    t = cg.tensor([[[1.0], [2.0]]])
+    g = t.to("gpu")
+    assert g.device == "gpu" and isinstance(g.array, _FakeCupy.ndarray)
+    assert g.to("gpu") is g and g.to("cpu").tolist() == t.tolist() and g.numpy().tolist() == t.tolist()
+    with pytest.raises(TypeError, match="multiply: expected all tensors on one device, got gpu, cpu; move them with"):
+        g * t
+    with pytest.raises(TypeError, match="not converted to NumPy in silence"):
+        np.asarray(g)
+    with pytest.raises(NotImplementedError, match="conv_fprop is not implemented on backend 'cuda'"):
+        cg.conv(g, cg.tensor([[[1.0]]]).to("gpu"))
+
+
+def test_cupy_without_a_gpu(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", _FakeCupy(gpus=0))
+    with pytest.raises(RuntimeError, match="device 'gpu': CuPy 0 finds no GPU"):
+        cg.tensor([1.0]).to("gpu")
+    assert device_module.parse_device("cuda") == "gpu"
+
+
+# --- backends
+
+
+def test_use_backend() -> None:
+    assert cg.current_backend() == "numpy"
+    cg.use_backend("reference")
+    assert cg.current_backend() == "reference"
+    cg.use_backend("numpy")
+    with cg.use_backend("reference"):
+        assert cg.current_backend() == "reference"
+    assert cg.current_backend() == "numpy"
+    with pytest.raises(ValueError, match=r"use_backend: expected one of \('numpy', 'reference'\), got 'tensorflow'"):
+        cg.use_backend("tensorflow")
+    assert cg.current_backend() == "numpy"
