@@ -1,35 +1,275 @@
-"""Elementwise ops, one line each: the forward is NumPy's own function, which CuPy arrays dispatch to CuPy's."""
+"""Elementwise ops, one line each: the forward is NumPy's own function, which CuPy arrays dispatch to CuPy's.
+
+Dtypes promote as in NumPy 2, Python scalars weakly. Where a function is not differentiable the gradient is one usual
+choice: 0 for steps (floor, sign) and abs at 0, half to each of equal operands of maximum and minimum.
+"""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..device import device_of, move
+from ..dtypes import as_dtype, is_float, is_half
 from ..op import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 
-add = Op("add", "a, b -> y", np.add, broadcasts=True).vjp(a=lambda g: g, b=lambda g: g)
-subtract = Op("subtract", "a, b -> y", np.subtract, broadcasts=True).vjp(a=lambda g: g, b=lambda g: -g)
-multiply = Op("multiply", "a, b -> y", np.multiply, broadcasts=True).vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
-divide = Op("divide", "a, b -> y", np.divide, broadcasts=True).vjp(
+LN2, LN10 = 0.6931471805599453, 2.302585092994046
+
+
+def weak(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with a Python float weak beside bfloat16 too, among the last two operands (ml_dtypes would widen)."""
+    def forward(*operands: Any) -> Any:
+        *rest, a, b = operands
+        if type(b) is float:
+            b = _beside(a, b)
+        elif type(a) is float:
+            a = _beside(b, a)
+        return function(*rest, a, b)
+
+    return forward
+
+
+def _beside(x: Any, scalar: float) -> Any:
+    return x.dtype.type(scalar) if hasattr(x, "dtype") and is_half(x.dtype) else scalar
+
+
+def zero(g: Tensor) -> Tensor:
+    """The gradient of a step function."""
+    return _zeros(g)
+
+
+_zeros = Op("zeros_like", "x -> y", np.zeros_like).vjp(x=zero)
+
+
+# --- arithmetic
+
+add = Op("add", "a, b -> y", weak(np.add), broadcasts=True).vjp(a=lambda g: g, b=lambda g: g)
+subtract = Op("subtract", "a, b -> y", weak(np.subtract), broadcasts=True).vjp(a=lambda g: g, b=lambda g: -g)
+multiply = Op("multiply", "a, b -> y", weak(np.multiply), broadcasts=True).vjp(
+    a=lambda g, b: g * b, b=lambda g, a: g * a)
+divide = Op("divide", "a, b -> y", weak(np.divide), broadcasts=True).vjp(
     a=lambda g, b: g / b, b=lambda g, b, y: -g * y / b)
+floor_divide = Op("floor_divide", "a, b -> y", weak(np.floor_divide), broadcasts=True).vjp(a=zero, b=zero)
+remainder = Op("remainder", "a, b -> y", weak(np.remainder), broadcasts=True).vjp(
+    a=lambda g: g, b=lambda g, a, b: -g * floor_divide(a, b))
 negative = Op("negative", "x -> y", np.negative).vjp(x=lambda g: -g)
-greater = Op("greater", "a, b -> y", np.greater, broadcasts=True)
+positive = Op("positive", "x -> y", np.positive).vjp(x=lambda g: g)
+reciprocal = Op("reciprocal", "x -> y", np.reciprocal).vjp(x=lambda g, y: -g * y * y)
+square = Op("square", "x -> y", np.square).vjp(x=lambda g, x: g * (2 * x))
+sqrt = Op("sqrt", "x -> y", np.sqrt).vjp(x=lambda g, y: g / (2 * y))
+cbrt = Op("cbrt", "x -> y", np.cbrt).vjp(x=lambda g, y: g / (3 * y * y))
+abs = Op("abs", "x -> y", np.abs).vjp(x=lambda g, x: g * sign(x))  # noqa: A001 - NumPy's name
+sign: Op = Op("sign", "x -> y", np.sign).vjp(x=zero)
+hypot = Op("hypot", "a, b -> y", weak(np.hypot), broadcasts=True).vjp(
+    a=lambda g, a, y: g * (a / nonzero_divisor(y)), b=lambda g, b, y: g * (b / nonzero_divisor(y)))
+
+
+def nonzero_divisor(x: Tensor) -> Tensor:
+    """x with 1 for each 0: a divisor where the quotient is 0 in any case."""
+    return where(x == 0, 1, x)
+
+
+def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
+    """b * a^(b-1); exactly 0 for b = 0, also at a = 0."""
+    if isinstance(b, (int, float)):
+        if b in (0, 1, 2):
+            return zero(g) if b == 0 else g if b == 1 else g * (2 * a)
+        return g * (b * power(a, b - 1))
+    b = b if is_float(b.dtype) else astype(b, y.dtype)
+    return g * (b * power(a, b - where((a == 0) & (b == 0), 0, 1)))
+
+
+def _power_in_exponent(g: Tensor, a: Any, y: Tensor) -> Tensor:
+    """a^b * ln(a); 0 at a = 0."""
+    a = as_tensor(a, "power").astype(y.dtype)
+    return g * (y * log(nonzero_divisor(a)))
+
+
+# Python's operator takes NumPy's short cuts for the exponents 2 and 0.5, np.power does not.
+power = Op("power", "a, b -> y", weak(operator.pow), broadcasts=True).vjp(a=_power_in_base, b=_power_in_exponent)
+float_power = Op("float_power", "a, b -> y", np.float_power, broadcasts=True).vjp(
+    a=_power_in_base, b=_power_in_exponent)
+
+# --- exponentials and logarithms
 
 exp = Op("exp", "x -> y", np.exp).vjp(x=lambda g, y: g * y)
+exp2 = Op("exp2", "x -> y", np.exp2).vjp(x=lambda g, y: g * (y * LN2))
+expm1 = Op("expm1", "x -> y", np.expm1).vjp(x=lambda g, y: g * (y + 1))
 log = Op("log", "x -> y", np.log).vjp(x=lambda g, x: g / x)
-tanh = Op("tanh", "x -> y", np.tanh).vjp(x=lambda g, y: g * (1 - y * y))
-power = Op("power", "a, b -> y", np.power, broadcasts=True).vjp(
-    a=lambda g, a, b: g * b * power(a, b - 1), b=lambda g, a, y: g * log(a) * y)
-relu = Op("relu", "x -> y", lambda x: np.maximum(x, 0)).vjp(x=lambda g, y: g * (y > 0))
+log2 = Op("log2", "x -> y", np.log2).vjp(x=lambda g, x: g / (x * LN2))
+log10 = Op("log10", "x -> y", np.log10).vjp(x=lambda g, x: g / (x * LN10))
+log1p = Op("log1p", "x -> y", np.log1p).vjp(x=lambda g, x: g / (x + 1))
+logaddexp = Op("logaddexp", "a, b -> y", weak(np.logaddexp), broadcasts=True).vjp(
+    a=lambda g, a, y: g * exp(a - _above_minus_infinity(y)), b=lambda g, b, y: g * exp(b - _above_minus_infinity(y)))
+logaddexp2 = Op("logaddexp2", "a, b -> y", weak(np.logaddexp2), broadcasts=True).vjp(
+    a=lambda g, a, y: g * exp2(a - _above_minus_infinity(y)), b=lambda g, b, y: g * exp2(b - _above_minus_infinity(y)))
 
-_astype = Op("astype", "x; dtype -> y", lambda x, dtype: x.astype(dtype)).vjp(x=lambda g, x: astype(g, x.dtype))
+
+def _above_minus_infinity(y: Tensor) -> Tensor:
+    """y with 0 for -inf: the logarithm of 0, whose summands all have the weight exp(-inf) = 0."""
+    return where(y == -np.inf, 0, y)
+
+
+# --- trigonometric and hyperbolic; products of two factors instead of 1 - x*x keep the digits near |x| = 1
+
+sin = Op("sin", "x -> y", np.sin).vjp(x=lambda g, x: g * cos(x))
+cos: Op = Op("cos", "x -> y", np.cos).vjp(x=lambda g, x: -g * sin(x))
+tan = Op("tan", "x -> y", np.tan).vjp(x=lambda g, y: g * (1 + y * y))
+arcsin = Op("arcsin", "x -> y", np.arcsin).vjp(x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
+arccos = Op("arccos", "x -> y", np.arccos).vjp(x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
+arctan = Op("arctan", "x -> y", np.arctan).vjp(x=lambda g, x: _over_square(g, hypot(x, 1)))
+arctan2 = Op("arctan2", "a, b -> y", weak(np.arctan2), broadcasts=True).vjp(
+    a=lambda g, a, b: _over_square(g * b, hypot(a, b)), b=lambda g, a, b: _over_square(-g * a, hypot(a, b)))
+sinh = Op("sinh", "x -> y", np.sinh).vjp(x=lambda g, x: g * cosh(x))
+cosh: Op = Op("cosh", "x -> y", np.cosh).vjp(x=lambda g, x: g * sinh(x))
+tanh = Op("tanh", "x -> y", np.tanh).vjp(x=lambda g, y: g * ((1 - y) * (1 + y)))
+arcsinh = Op("arcsinh", "x -> y", np.arcsinh).vjp(x=lambda g, x: g / hypot(x, 1))
+arccosh = Op("arccosh", "x -> y", np.arccosh).vjp(x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
+arctanh = Op("arctanh", "x -> y", np.arctanh).vjp(x=lambda g, x: g / ((1 - x) * (1 + x)))
+deg2rad = Op("deg2rad", "x -> y", np.deg2rad).vjp(x=lambda g: g * (np.pi / 180))
+rad2deg = Op("rad2deg", "x -> y", np.rad2deg).vjp(x=lambda g: g * (180 / np.pi))
+
+
+
+def _over_square(x: Tensor, r: Tensor) -> Tensor:
+    """x / r^2, where r^2 may overflow."""
+    return x / r / r
+
+
+# --- rounding: steps
+
+floor = Op("floor", "x -> y", np.floor).vjp(x=zero)
+ceil = Op("ceil", "x -> y", np.ceil).vjp(x=zero)
+trunc = Op("trunc", "x -> y", np.trunc).vjp(x=zero)
+rint = Op("rint", "x -> y", np.rint).vjp(x=zero)
+round = Op("round", "x; decimals=0 -> y", np.round).vjp(x=zero)  # noqa: A001 - NumPy's name
+
+# --- choices
+
+
+def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
+    """The gradient of a choice y between two: all of it to the one chosen, half to each of equals; NaN equals NaN."""
+    return where(same(mine, y), where(same(other, y), g * 0.5, g), 0)
+
+
+def same(x: Any, y: Tensor) -> Tensor:
+    return (x == y) | (isnan(x) & isnan(y))
+
+
+def _choice(name: str, forward: Callable[..., Any]) -> Op:
+    return Op(name, "a, b -> y", weak(forward), broadcasts=True).vjp(
+        a=lambda g, a, b, y: _chosen(g, a, b, y), b=lambda g, a, b, y: _chosen(g, b, a, y))
+
+
+maximum = _choice("maximum", np.maximum)
+minimum = _choice("minimum", np.minimum)
+fmax = _choice("fmax", np.fmax)
+fmin = _choice("fmin", np.fmin)
+
+_where = Op("where", "condition, a, b -> y", weak(np.where), broadcasts=True).vjp(
+    condition=zero, a=lambda g, condition: where(condition, g, 0), b=lambda g, condition: where(condition, 0, g))
+_clip = Op("clip", "x, low, high -> y", lambda x, low, high: _limited(x, low, high), broadcasts=True).vjp(
+    x=lambda g, x, low, high: where(_inside(x, low, high), g, 0),
+    low=lambda g, x, low, high: where((x < low) & (True if high is None else low < high), g, 0),
+    high=lambda g, x, low, high: where((x > high) | (False if low is None else low >= high), g, 0))
+
+
+def where(condition: Any, a: Any = None, b: Any = None) -> Any:
+    """a where the condition holds, elsewhere b; with the condition alone, the indices where it holds (`nonzero`).
+
+    >>> where([True, False], [1.0, 2.0], 0.0)
+    Tensor([1., 0.], dtype=float32)
+    """
+    if a is None and b is None:
+        return nonzero(condition)
+    if a is None or b is None:
+        raise TypeError("where: expected a condition alone, or a condition and two values, got one value")
+    if type(a) is float and type(b) in (float, int, bool):  # scalars alone have nobody to be weak beside
+        a = as_tensor(a)
+    elif type(b) is float and type(a) in (int, bool):
+        b = as_tensor(b)
+    return _where(condition, a, b)
+
+
+def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Tensor:
+    """min(max(x, a_min), a_max); None does not bind. From bound to bound, inclusive, the gradient is x's.
+
+    >>> clip([-2.0, 0.5, 3.0], 0, 1)
+    Tensor([0. , 0.5, 1. ], dtype=float32)
+    """
+    return positive(x) if a_min is None and a_max is None else _clip(x, a_min, a_max)
+
+
+_maximum, _minimum = weak(np.maximum), weak(np.minimum)
+
+
+def _limited(x: Any, low: Any, high: Any) -> Any:
+    y = x if low is None else _maximum(x, low)
+    return y if high is None else _minimum(y, high)
+
+
+def _inside(x: Tensor, low: Any, high: Any) -> Tensor:
+    if low is None or high is None:
+        return x <= high if low is None else x >= low
+    return (x >= low) & (x <= high)
+
+
+# --- tests and comparisons: booleans, which carry no gradient
+
+isnan = Op("isnan", "x -> y", np.isnan)
+isinf = Op("isinf", "x -> y", np.isinf)
+isfinite = Op("isfinite", "x -> y", np.isfinite)
+signbit = Op("signbit", "x -> y", np.signbit)
+equal = Op("equal", "a, b -> y", weak(np.equal))
+not_equal = Op("not_equal", "a, b -> y", weak(np.not_equal))
+less = Op("less", "a, b -> y", weak(np.less))
+less_equal = Op("less_equal", "a, b -> y", weak(np.less_equal))
+greater = Op("greater", "a, b -> y", weak(np.greater))
+greater_equal = Op("greater_equal", "a, b -> y", weak(np.greater_equal))
+logical_and = Op("logical_and", "a, b -> y", np.logical_and)
+logical_or = Op("logical_or", "a, b -> y", np.logical_or)
+logical_xor = Op("logical_xor", "a, b -> y", np.logical_xor)
+logical_not = Op("logical_not", "x -> y", np.logical_not)
+bitwise_and = Op("bitwise_and", "a, b -> y", np.bitwise_and)
+bitwise_or = Op("bitwise_or", "a, b -> y", np.bitwise_or)
+bitwise_xor = Op("bitwise_xor", "a, b -> y", np.bitwise_xor)
+invert = Op("invert", "x -> y", np.invert)
+left_shift = Op("left_shift", "a, b -> y", np.left_shift)
+right_shift = Op("right_shift", "a, b -> y", np.right_shift)
+nonzero = Op("nonzero", "x -> y", np.nonzero)
+
+# --- conversions
+
+_astype = Op("astype", "x; dtype, source -> y", lambda x, dtype, source: x.astype(dtype)).vjp(
+    x=lambda g, source: astype(g, source))
+_to_device = Op("to_device", "x; target, source -> y", lambda x, target, source: move(x, target)).vjp(
+    x=lambda g, source: to_device(g, source))
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x converted to `dtype`; gradients are converted back."""
-    return _astype(x, dtype)
+    """x converted to `dtype`; gradients are converted back.
+
+    >>> astype([1.5, 2.5], "int64")
+    Tensor([1, 2], dtype=int64)
+    """
+    x, dtype = as_tensor(x, "astype"), as_dtype(dtype)
+    return x if x.dtype == dtype else _astype(x, dtype, x.dtype)
 
 
-ACTIVATIONS: dict[str, Any] = {"relu": relu, "tanh": tanh}
+def to_device(x: Any, target: str) -> Tensor:
+    """x on the device `target`, "cpu" or "gpu"; gradients travel back."""
+    x = as_tensor(x, "to")
+    return _to_device(x, target, device_of(x.array))
+
+
+def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with numbers for NaN, +inf and -inf (None: the largest and smallest finite values); those get no gradient."""
+    x = as_tensor(x, "nan_to_num")
+    if not is_float(x.dtype):
+        return x
+    filled = as_tensor(np.nan_to_num(x.array, nan=nan, posinf=posinf, neginf=neginf))
+    return where(isfinite(x), x, filled)

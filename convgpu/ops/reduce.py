@@ -1,28 +1,418 @@
-"""Reductions over axes."""
+"""Reductions over axes: sums, means, extremes, products, and their running forms.
+
+    sum[k] = sum over r of x[k, r]      mean = sum / n      var[k] = sum over r of (x[k, r] - mean[k])^2 / (n - ddof)
+
+`axis` is an integer, a tuple or None (all axes). Half types accumulate in float32, integers average in float64.
+"""
 
 from __future__ import annotations
 
+import builtins
+import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..dtypes import accumulator, as_dtype, is_float, is_half
 from ..op import Op
-from ..tensor import Tensor
-from .shape import broadcast_to, reshape
+from ..tensor import Tensor, as_tensor
+from . import summation
+from .elementwise import astype, isnan, nonzero_divisor, same, where
+from .joining import concatenate, stack
+from .shape import broadcast_to, flip, moveaxis, ravel, reshape
 
-_sum = Op("sum", "x; axis, keepdims -> y", lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims)).vjp(
-    x=lambda g, x, axis, keepdims: spread(g, x.shape, axis, keepdims))
-
-
-def sum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
-    """The sum over `axis`."""
-    return _sum(x, axis, keepdims)
+Axes = tuple[int, ...]
 
 
-def spread(g: Tensor, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Tensor:
-    """g, which belongs to a reduction over `axis`, repeated along it."""
+def spread(g: Tensor, shape: tuple[int, ...], axes: Axes, keepdims: bool = True) -> Tensor:
+    """g, which belongs to a reduction over `axes`, repeated along them."""
     if not keepdims:
-        axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-        gone = {a % len(shape) for a in axes}
-        g = reshape(g, tuple(1 if i in gone else n for i, n in enumerate(shape)))
+        g = reshape(g, tuple([1 if i in axes else n for i, n in enumerate(shape)]))
     return broadcast_to(g, shape)
+
+
+def _axes(axis: Any, x: Tensor, op: str) -> Axes:
+    """`axis` as ascending non-negative numbers."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    return tuple(sorted(normalize_axis_tuple(axis, x.ndim, op)))
+
+
+def prepare(op: str, x: Any, axis: Any, dtype: Any = None) -> tuple[Tensor, Axes]:
+    x = as_tensor(x, op)
+    return (x if dtype is None else astype(x, as_dtype(dtype))), _axes(axis, x, op)
+
+
+def _count(shape: tuple[int, ...], axes: Axes) -> int:
+    return math.prod([shape[a] for a in axes])
+
+
+# --- sum and mean
+
+
+def _sum_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
+    y = summation.total(x, axes, keepdims)
+    return y.astype(x.dtype) if is_half(x.dtype) else y
+
+
+def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
+    y = np.divide(summation.total(x, axes, keepdims), _count(shape, axes))
+    return y.astype(x.dtype) if is_half(x.dtype) else y
+
+
+# The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
+_sum = Op("sum", "x; axes, keepdims, shape -> y", _sum_forward).vjp(
+    x=lambda g, axes, keepdims, shape: spread(g, shape, axes, keepdims))
+_mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
+    x=lambda g, axes, keepdims, shape: spread(g / builtins.max(_count(shape, axes), 1), shape, axes, keepdims))
+
+
+def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
+    """The sum over `axis`, in blocks, so that float32 keeps its digits over long axes.
+
+    >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    Tensor([4., 6.], dtype=float32)
+    """
+    x, axes = prepare("sum", x, axis, dtype)
+    return _sum(x, axes, keepdims, x.shape)
+
+
+def mean(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean over `axis`.
+
+    >>> mean([1.0, 2.0, 6.0]).item()
+    3.0
+    """
+    x, axes = prepare("mean", x, axis, dtype)
+    return _mean(_as_float(x), axes, keepdims, x.shape)
+
+
+def _as_float(x: Tensor) -> Tensor:
+    """Integers and booleans as float64, as NumPy's mean has them."""
+    return x if is_float(x.dtype) else astype(x, np.float64)
+
+
+def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
+    """The weighted mean over `axis`: sum(x * weights) / sum(weights).
+
+    Args:
+        weights: of x's shape, or 1-D along one axis.
+
+    >>> average([1.0, 4.0], weights=[2.0, 1.0]).item()
+    2.0
+    """
+    if weights is None:
+        return mean(x, axis)
+    x, axes = prepare("average", x, axis)
+    w = as_tensor(weights, "average")
+    if w.shape != x.shape:
+        if w.ndim != 1 or len(axes) != 1 or w.shape[0] != x.shape[axes[0]]:
+            raise ValueError(f"average: expected weights of x's shape {x.shape}, or 1-D along one axis, got {w.shape}")
+        w = broadcast_to(reshape(w, tuple([-1 if i in axes else 1 for i in range(x.ndim)])), x.shape)
+    return sum(x * w, axis) / sum(w, axis)
+
+
+# --- variance: in two passes, the mean first; half types as float32 throughout, rounded once
+
+
+def _var_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
+    centred = x - np.divide(summation.total(x, axes, True), _count(x.shape, axes))
+    return np.divide(summation.total(centred * centred, axes, keepdims), builtins.max(_count(x.shape, axes) - ddof, 0))
+
+
+def _std_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
+    return np.sqrt(_var_forward(x, axes, ddof, keepdims))
+
+
+def _var_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool) -> Tensor:
+    return spread(g * 2 / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims) * (x - mean(x, axes, keepdims=True))
+
+
+def _std_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool, y: Tensor) -> Tensor:
+    return _var_rule(g / nonzero_divisor(y) / 2, x, axes, ddof, keepdims)
+
+
+_var = Op("var", "x; axes, ddof, keepdims -> y", _var_forward).vjp(x=_var_rule)
+_std = Op("std", "x; axes, ddof, keepdims -> y", _std_forward).vjp(x=_std_rule)
+
+
+def var(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The variance over `axis`: the mean of (x - mean)^2, its divisor n - ddof.
+
+    >>> var([1.0, 3.0]).item(), var([1.0, 3.0], ddof=1).item()
+    (1.0, 2.0)
+    """
+    x, axes = prepare("var", x, axis, dtype)
+    return _in_accumulator(_var, _as_float(x), axes, ddof, keepdims)
+
+
+def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The standard deviation over `axis`: sqrt(var); its gradient is 0 where all elements are equal.
+
+    >>> std([1.0, 3.0]).item()
+    1.0
+    """
+    x, axes = prepare("std", x, axis, dtype)
+    return _in_accumulator(_std, _as_float(x), axes, ddof, keepdims)
+
+
+def _in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
+    """op(x) computed, and differentiated, in the accumulator's dtype."""
+    return astype(op(astype(x, accumulator(x.dtype)), *statics), x.dtype)
+
+
+# --- extremes: equals share the gradient
+
+
+def _extreme_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
+    won = same(x, spread(y, x.shape, axes, keepdims))
+    share = g / astype(sum(won, axes, keepdims=keepdims), g.dtype)
+    return where(won, spread(share, x.shape, axes, keepdims), 0)
+
+
+_max = Op("max", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims)).vjp(
+    x=_extreme_rule)
+_min = Op("min", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.min(x, axis=axes, keepdims=keepdims)).vjp(
+    x=_extreme_rule)
+
+
+def max(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
+    """The largest value over `axis`; NaN wins; equal values share the gradient.
+
+    >>> max([1.0, 3.0, 2.0]).item()
+    3.0
+    """
+    x, axes = prepare("max", x, axis)
+    return _max(x, axes, keepdims)
+
+
+def min(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
+    """The smallest value over `axis`; NaN wins; equal values share the gradient.
+
+    >>> min([1.0, 3.0, 2.0]).item()
+    1.0
+    """
+    x, axes = prepare("min", x, axis)
+    return _min(x, axes, keepdims)
+
+
+def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """From peak to peak: max - min over `axis`.
+
+    >>> ptp([1.0, 3.0, 2.0]).item()
+    2.0
+    """
+    return max(x, axis, keepdims=keepdims) - min(x, axis, keepdims=keepdims)
+
+
+# --- products
+
+
+def _prod_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
+    wide = accumulator(x.dtype) if is_float(x.dtype) else None
+    y = np.prod(x, axis=axes, keepdims=keepdims, dtype=wide)
+    return y.astype(x.dtype) if is_half(x.dtype) else y
+
+
+def _prod_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    """The product of the others, without dividing by what may be 0: all before times all after."""
+    last = tuple(range(x.ndim - len(axes), x.ndim))
+    moved = moveaxis(x, axes, last)
+    rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], _count(x.shape, axes)))
+    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)
+    return spread(g, x.shape, axes, keepdims) * moveaxis(reshape(others, moved.shape), last, axes)
+
+
+def _product_before(x: Tensor) -> Tensor:
+    """Along the last axis, the product of all elements before each."""
+    one = np.ones_like(x.array[..., :1])
+    return concatenate([one, cumprod(x[..., :-1], -1)], -1)[..., :x.shape[-1]]
+
+
+def _cumprod_rule(g: Tensor, x: Tensor, axis: int) -> Tensor:
+    """gx[i] = (product before i) * s[i], s[i] = g[i] + x[i+1] * s[i+1]: no division by what may be 0."""
+    gs, xs = moveaxis(g, axis, 0), moveaxis(x, axis, 0)
+    tails = [gs[i] for i in range(len(gs))]
+    for i in reversed(range(len(gs) - 1)):
+        tails[i] = tails[i] + xs[i + 1] * tails[i + 1]
+    return moveaxis(_product_before(moveaxis(x, axis, -1)), -1, axis) * stack(tails, axis) if tails else g
+
+
+_prod = Op("prod", "x; axes, keepdims -> y", _prod_forward).vjp(x=_prod_rule)
+_cumprod = Op("cumprod", "x; axis -> y", lambda x, axis: np.cumprod(x, axis=axis)).vjp(x=_cumprod_rule)
+
+
+def prod(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The product over `axis`.
+
+    >>> prod([2.0, 3.0, 4.0]).item()
+    24.0
+    """
+    x, axes = prepare("prod", x, axis, dtype)
+    return _prod(x, axes, keepdims)
+
+
+def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
+    """The running product along `axis` (None: of all elements in row-major order).
+
+    >>> cumprod([2.0, 3.0, 4.0])
+    Tensor([ 2.,  6., 24.], dtype=float32)
+    """
+    x, axis = _running("cumprod", x, axis, dtype)
+    return _in_accumulator(_cumprod, x, axis) if is_half(x.dtype) else _cumprod(x, axis)
+
+
+# --- running sums
+
+
+def _cumsum_forward(x: Any, axis: int) -> Any:
+    """float64 inside: a running sum cannot be added in blocks and stay running."""
+    if not is_float(x.dtype):
+        return np.cumsum(x, axis=axis)
+    return np.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
+
+
+_cumsum = Op("cumsum", "x; axis -> y", _cumsum_forward).vjp(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
+
+
+def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
+    """The running sum along `axis` (None: of all elements in row-major order).
+
+    >>> cumsum([1.0, 2.0, 3.0])
+    Tensor([1., 3., 6.], dtype=float32)
+    """
+    x, axis = _running("cumsum", x, axis, dtype)
+    return _cumsum(x, axis)
+
+
+def _running(op: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int]:
+    x = as_tensor(x, op)
+    x = x if dtype is None else astype(x, as_dtype(dtype))
+    if axis is None:
+        return ravel(x), 0
+    return x, normalize_axis_tuple(axis, x.ndim, op)[0]
+
+
+def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
+    """The differences of neighbours along `axis`, taken n times.
+
+    >>> diff([1.0, 4.0, 9.0])
+    Tensor([3., 5.], dtype=float32)
+    """
+    x = as_tensor(x, "diff")
+    before = (slice(None),) * normalize_axis_tuple(axis, x.ndim, "diff")[0]
+    if n < 0:
+        raise ValueError(f"diff: expected n >= 0, got {n}")
+    for _ in range(n):
+        after, earlier = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
+        x = after != earlier if x.dtype == bool else after - earlier
+    return x
+
+
+# --- without NaN
+
+
+def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` of what is not NaN.
+
+    >>> nansum([1.0, float("nan"), 2.0]).item()
+    3.0
+    """
+    return sum(where(isnan(x), 0, x), axis, keepdims=keepdims)
+
+
+def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` of what is not NaN.
+
+    >>> nanmean([1.0, float("nan"), 2.0]).item()
+    1.5
+    """
+    x, axes = prepare("nanmean", x, axis)
+    total = nansum(_as_float(astype(x, accumulator(x.dtype))), axes, keepdims=keepdims)
+    count = sum(isnan(x) == 0, axes, keepdims=keepdims)
+    return astype(total / astype(count, total.dtype), x.dtype if is_float(x.dtype) else total.dtype)
+
+
+def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The largest value over `axis` that is not NaN; NaN where there is none.
+
+    >>> nanmax([1.0, float("nan"), 2.0]).item()
+    2.0
+    """
+    return _without_nan(max, x, -np.inf, axis, keepdims)
+
+
+def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The smallest value over `axis` that is not NaN; NaN where there is none.
+
+    >>> nanmin([1.0, float("nan"), 2.0]).item()
+    1.0
+    """
+    return _without_nan(min, x, np.inf, axis, keepdims)
+
+
+def _without_nan(extreme: Any, x: Any, loser: float, axis: Any, keepdims: bool) -> Tensor:
+    x, axes = prepare("nanmax", x, axis)
+    if not is_float(x.dtype):
+        return extreme(x, axes, keepdims=keepdims)
+    missing = isnan(x)
+    y = extreme(where(missing, loser, x), axes, keepdims=keepdims)
+    return where(all(missing, axes, keepdims=keepdims), np.nan, y)
+
+
+# --- counts, tests and places: integers and booleans, which carry no gradient
+
+_argmax = Op("argmax", "x; axis, keepdims -> y",
+             lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims))
+_argmin = Op("argmin", "x; axis, keepdims -> y",
+             lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims))
+_any = Op("any", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.any(x, axis=axes, keepdims=keepdims))
+_all = Op("all", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.all(x, axis=axes, keepdims=keepdims))
+
+
+def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first largest value along `axis` (None: in row-major order); NaN counts as largest.
+
+    >>> argmax([1.0, 3.0, 3.0]).item()
+    1
+    """
+    return _argmax(as_tensor(x, "argmax"), axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first smallest value along `axis` (None: in row-major order); NaN counts as smallest.
+
+    >>> argmin([1.0, 3.0, 0.5]).item()
+    2
+    """
+    return _argmin(as_tensor(x, "argmin"), axis, keepdims)
+
+
+def any(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
+    """Whether any element along `axis` is true (not 0).
+
+    >>> any([0.0, 2.0]).item()
+    True
+    """
+    x, axes = prepare("any", x, axis)
+    return _any(x, axes, keepdims)
+
+
+def all(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
+    """Whether all elements along `axis` are true (not 0).
+
+    >>> all([0.0, 2.0]).item()
+    False
+    """
+    x, axes = prepare("all", x, axis)
+    return _all(x, axes, keepdims)
+
+
+def count_nonzero(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """How many elements along `axis` are not 0.
+
+    >>> count_nonzero([0.0, 2.0, 3.0]).item()
+    2
+    """
+    return sum(as_tensor(x, "count_nonzero") != 0, axis, keepdims=keepdims)

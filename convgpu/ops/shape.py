@@ -1,57 +1,288 @@
-"""Ops that move elements and compute nothing."""
+"""Ops that give elements another shape or order and compute nothing: the gradient goes the same way back."""
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..op import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 
-_reshape = Op("reshape", "x; shape -> y", lambda x, shape: np.reshape(x, shape)).vjp(
-    x=lambda g, x: reshape(g, x.shape))
+Shape = tuple[int, ...]
+
+# The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
+_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: np.reshape(x, shape)).vjp(
+    x=lambda g, before: reshape(g, before))
 _transpose = Op("transpose", "x; axes -> y", lambda x, axes: np.transpose(x, axes)).vjp(
-    x=lambda g, axes: transpose(g, None if axes is None else tuple(int(i) for i in np.argsort(axes))))
+    x=lambda g, axes: transpose(g, None if axes is None else _inverse(axes)))
 _broadcast_to = Op("broadcast_to", "x; shape -> y", np.broadcast_to, broadcasts=True).vjp(x=lambda g: g)
 _flip = Op("flip", "x; axis -> y", np.flip).vjp(x=lambda g, axis: flip(g, axis))
-_getitem = Op("getitem", "x; index -> y", lambda x, index: x[index]).vjp(
-    x=lambda g, x, index: _put(g, index, x.shape))
+_roll = Op("roll", "x; shift, axis -> y", np.roll).vjp(x=lambda g, shift, axis: roll(g, _negated(shift), axis))
+_tril = Op("tril", "x; k -> y", np.tril).vjp(x=lambda g, k: tril(g, k))
+_triu = Op("triu", "x; k -> y", np.triu).vjp(x=lambda g, k: triu(g, k))
 
 
-def _put_forward(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    out = np.zeros_like(g, shape=shape)
-    np.add.at(out, index, g)
-    return out
+def _inverse(axes: Shape) -> Shape:
+    return tuple([axes.index(i) for i in range(len(axes))])
 
 
-_put = Op("put", "g; index, shape -> y", _put_forward).vjp(g=lambda g, index: getitem(g, index))
+def _negated(shift: Any) -> Any:
+    return tuple([-s for s in shift]) if isinstance(shift, (tuple, list)) else -shift
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape given as an integer or a sequence of them."""
+    try:
+        return (operator.index(shape),)
+    except TypeError:
+        return tuple([operator.index(n) for n in shape])
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """The elements of x, row-major, in another shape."""
-    return _reshape(x, shape)
+    """The elements of x, row-major, in another shape; one size may be -1.
+
+    >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).shape
+    (2, 2)
+    """
+    x = as_tensor(x, "reshape")
+    return _reshape(x, as_shape(shape), x.shape)
+
+
+def ravel(x: Any) -> Tensor:
+    """All elements, row-major, along one axis.
+
+    >>> ravel([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([1., 2., 3., 4.], dtype=float32)
+    """
+    x = as_tensor(x, "ravel")
+    return reshape(x, (x.size,))
 
 
 def transpose(x: Any, axes: Any = None) -> Tensor:
-    """The axes of x permuted."""
-    return _transpose(x, axes)
+    """The axes of x permuted: axis i of the result is axis axes[i] of x; reversed where none are given.
+
+    >>> import numpy as np
+    >>> transpose(np.ones((2, 3, 4)), (0, 2, 1)).shape
+    (2, 4, 3)
+    """
+    x = as_tensor(x, "transpose")
+    if axes is not None and len(axes) != x.ndim:
+        raise ValueError(f"transpose: expected a permutation of {x.ndim} axes, got {axes}")
+    return _transpose(x, None if axes is None else normalize_axis_tuple(axes, x.ndim, "transpose"))
 
 
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
-    """x repeated along new axes and axes of size 1."""
-    return _broadcast_to(x, shape)
+def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
+    """The axes `source` moved to the places `destination`; the others keep their order.
+
+    >>> import numpy as np
+    >>> moveaxis(np.ones((2, 3, 4)), -1, 0).shape
+    (4, 2, 3)
+    """
+    x = as_tensor(x, "moveaxis")
+    sources = normalize_axis_tuple(source, x.ndim, "source")
+    places = normalize_axis_tuple(destination, x.ndim, "destination")
+    if len(sources) != len(places):
+        raise ValueError(f"moveaxis: expected as many destinations as sources, got {source} and {destination}")
+    order = [i for i in range(x.ndim) if i not in sources]
+    for place, axis in sorted(zip(places, sources)):
+        order.insert(place, axis)
+    return _transpose(x, tuple(order))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged.
+
+    >>> import numpy as np
+    >>> swapaxes(np.ones((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
+    x = as_tensor(x, "swapaxes")
+    order = list(range(x.ndim))
+    i, j = normalize_axis_index(axis1, x.ndim), normalize_axis_index(axis2, x.ndim)
+    order[i], order[j] = j, i
+    return _transpose(x, tuple(order))
+
+
+def squeeze(x: Any, axis: Any = None) -> Tensor:
+    """Without axes of size 1: all of them, or those named.
+
+    >>> import numpy as np
+    >>> squeeze(np.ones((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
+    x = as_tensor(x, "squeeze")
+    gone = ([i for i, n in enumerate(x.shape) if n == 1] if axis is None
+            else normalize_axis_tuple(axis, x.ndim, "squeeze"))
+    if [i for i in gone if x.shape[i] != 1]:
+        raise ValueError(f"squeeze: expected axes of size 1, got axis={axis} of shape {x.shape}")
+    return reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in gone]))
+
+
+def expand_dims(x: Any, axis: Any) -> Tensor:
+    """With new axes of size 1 at the places `axis` of the result.
+
+    >>> expand_dims([1.0, 2.0], (0, -1)).shape
+    (1, 2, 1)
+    """
+    x = as_tensor(x, "expand_dims")
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    new = normalize_axis_tuple(axes, x.ndim + len(axes), "expand_dims")
+    sizes = iter(x.shape)
+    return reshape(x, tuple([1 if i in new else next(sizes) for i in range(x.ndim + len(axes))]))
+
+
+def atleast_1d(x: Any) -> Tensor:
+    """x with at least one axis."""
+    x = as_tensor(x, "atleast_1d")
+    return reshape(x, (1,)) if x.ndim == 0 else x
+
+
+def atleast_2d(x: Any) -> Tensor:
+    """x with at least two axes, new ones in front."""
+    x = as_tensor(x, "atleast_2d")
+    return x if x.ndim >= 2 else reshape(x, (1, x.size))
+
+
+def atleast_3d(x: Any) -> Tensor:
+    """x with at least three axes: (n,) becomes (1, n, 1), (m, n) becomes (m, n, 1)."""
+    x = atleast_2d(x)
+    return x if x.ndim >= 3 else reshape(x, (*x.shape, 1))
+
+
+def broadcast_to(x: Any, shape: Any) -> Tensor:
+    """x repeated along new axes in front and along axes of size 1.
+
+    >>> broadcast_to([1.0, 2.0], (2, 2))
+    Tensor([[1., 2.],
+            [1., 2.]], dtype=float32)
+    """
+    return _broadcast_to(as_tensor(x, "broadcast_to"), as_shape(shape))
+
+
+def broadcast_arrays(*xs: Any) -> tuple[Tensor, ...]:
+    """All inputs broadcast to their common shape."""
+    tensors = [as_tensor(x, "broadcast_arrays") for x in xs]
+    shape = np.broadcast_shapes(*[t.shape for t in tensors])
+    return tuple([broadcast_to(t, shape) for t in tensors])
 
 
 def flip(x: Any, axis: Any = None) -> Tensor:
-    """x in reversed order along `axis`."""
-    return _flip(x, axis)
+    """x in reversed order along `axis` (None: along all).
+
+    >>> flip([1.0, 2.0, 3.0])
+    Tensor([3., 2., 1.], dtype=float32)
+    """
+    return _flip(as_tensor(x, "flip"), axis)
 
 
-def getitem(x: Any, index: Any) -> Tensor:
-    """x[index]."""
-    return _getitem(x, index)
+def fliplr(x: Any) -> Tensor:
+    """x in reversed order along axis 1."""
+    return flip(x, 1)
 
 
-class At:
-    """What `t.at` returns."""
+def flipud(x: Any) -> Tensor:
+    """x in reversed order along axis 0."""
+    return flip(x, 0)
+
+
+def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
+    """x shifted along `axis`, what falls off the end coming back at the front (None: in row-major order).
+
+    >>> roll([1.0, 2.0, 3.0], 1)
+    Tensor([3., 1., 2.], dtype=float32)
+    """
+    return _roll(as_tensor(x, "roll"), shift, axis)
+
+
+def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    """x turned k times by 90 degrees, from the first of two axes towards the second.
+
+    >>> rot90([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[2., 4.],
+            [1., 3.]], dtype=float32)
+    """
+    x = as_tensor(x, "rot90")
+    i, j = normalize_axis_tuple(axes, x.ndim, "rot90")
+    if k % 2 == 0:
+        return flip(x, (i, j)) if k % 4 else x
+    return swapaxes(flip(x, j), i, j) if k % 4 == 1 else flip(swapaxes(x, i, j), j)
+
+
+def tril(x: Any, k: int = 0) -> Tensor:
+    """x with zeros above the k-th diagonal of its last two axes (of a square matrix of rows, where x is 1-D).
+
+    >>> tril([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[1., 0.],
+            [3., 4.]], dtype=float32)
+    """
+    x = as_tensor(x, "tril")
+    return _tril(x if x.ndim > 1 else broadcast_to(x, x.shape * 2), k)
+
+
+def triu(x: Any, k: int = 0) -> Tensor:
+    """x with zeros below the k-th diagonal of its last two axes (of a square matrix of rows, where x is 1-D).
+
+    >>> triu([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[1., 2.],
+            [0., 4.]], dtype=float32)
+    """
+    x = as_tensor(x, "triu")
+    return _triu(x if x.ndim > 1 else broadcast_to(x, x.shape * 2), k)
+
+
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element along `axis` repeated in place (None: of all elements in row-major order).
+
+    Args:
+        repeats: how often: one integer, or one per element of the axis.
+
+    >>> repeat([1.0, 2.0], 2)
+    Tensor([1., 1., 2., 2.], dtype=float32)
+    """
+    x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "repeat"), axis)
+    axis = normalize_axis_index(axis, x.ndim)
+    counts = np.asarray(repeats)
+    if counts.size == 1:
+        n = int(counts.reshape(()))
+        if n < 0:
+            raise ValueError(f"repeat: expected repeats >= 0, got {repeats}")
+        wide = broadcast_to(expand_dims(x, axis + 1), (*x.shape[:axis + 1], n, *x.shape[axis + 1:]))
+        return reshape(wide, (*x.shape[:axis], x.shape[axis] * n, *x.shape[axis + 1:]))
+    return x[(slice(None),) * axis + (np.repeat(np.arange(x.shape[axis]), counts),)]
+
+
+def tile(x: Any, reps: Any) -> Tensor:
+    """x laid side by side reps[i] times along axis i; new axes come in front.
+
+    >>> tile([1.0, 2.0], 2)
+    Tensor([1., 2., 1., 2.], dtype=float32)
+    """
+    x, times = as_tensor(x, "tile"), as_shape(reps)
+    ndim = max(x.ndim, len(times))
+    times = (1,) * (ndim - len(times)) + times
+    sizes = (1,) * (ndim - x.ndim) + x.shape
+    wide = broadcast_to(reshape(x, _interleave((1,) * ndim, sizes)), _interleave(times, sizes))
+    return reshape(wide, tuple(map(math.prod, zip(times, sizes))))
+
+
+def _interleave(first: Shape, second: Shape) -> Shape:
+    return tuple([n for pair in zip(first, second) for n in pair])
+
+
+def meshgrid(*xs: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
+    """Coordinate arrays of the grid spanned by 1-D arrays; "xy": x along axis 1, "ij": along axis 0.
+
+    >>> [t.shape for t in meshgrid([1.0, 2.0, 3.0], [1.0, 2.0])]
+    [(2, 3), (2, 3)]
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
+    tensors = [ravel(x) for x in xs]
+    order = [1, 0, *range(2, len(xs))] if indexing == "xy" and len(xs) > 1 else list(range(len(xs)))
+    shape = tuple([tensors[i].size for i in order])
+    return tuple([broadcast_to(reshape(t, tuple([-1 if order[a] == i else 1 for a in range(len(xs))])), shape)
+                  for i, t in enumerate(tensors)])

@@ -1,0 +1,209 @@
+"""NumPy's names for Tensors: `import convgpu.numpy as np`, and what is computed can be differentiated.
+
+Everything takes Tensors, arrays and numbers and gives Tensors. Dtypes promote as in NumPy 2; what is made here from
+Python floats is float32. Differences: results are values (no `out`, no writing in place, no views), only row-major
+order, and an option that is missing here raises TypeError, it is never ignored. Functions of sets, indices and counts
+(unique, argsort, bincount, ...) carry no gradient.
+
+>>> import convgpu.numpy as np
+>>> x = np.array([1.0, 2.0]).requires_grad_()
+>>> np.sum(np.exp(x) * x).backward(); x.grad
+Tensor([ 5.4366, 22.1672], dtype=float32)
+"""
+
+# ruff: noqa: F401, I001 - a list of names, grouped by what they do
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as _np
+from numpy import bool_, broadcast_shapes, e, finfo, floating, iinfo, inf, integer, intp, nan, newaxis, pi
+from numpy import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+
+from . import creation as _creation
+from .dtypes import DTypeLike, as_dtype
+from .ops import linalg
+from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
+from .ops.elementwise import (
+    abs, add, cbrt, clip, divide, float_power, floor_divide, fmax, fmin, hypot, maximum, minimum, multiply, nan_to_num,
+    negative, positive, power, reciprocal, remainder, sign, sqrt, square, subtract,
+    exp, exp2, expm1, log, log1p, log2, log10, logaddexp, logaddexp2,
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cos, cosh, deg2rad, rad2deg, sin, sinh, tan, tanh,
+    ceil, floor, rint, round, trunc,
+    astype, isfinite, isinf, isnan, nonzero, signbit, where,
+    equal, greater, greater_equal, less, less_equal, not_equal, logical_and, logical_not, logical_or, logical_xor,
+    bitwise_and, bitwise_or, bitwise_xor, invert, left_shift, right_shift,
+)
+from .ops.gemm import matmul
+from .ops.indexing import diag, diagonal, take, take_along_axis, trace
+from .ops.joining import (
+    append, array_split, column_stack, concatenate, dstack, hstack, pad, split, stack, vstack,
+)
+from .ops.reduce import (
+    all, any, argmax, argmin, average, count_nonzero, cumprod, cumsum, diff, max, mean, min, nanmax, nanmean, nanmin,
+    nansum, prod, ptp, std, sum, var,
+)
+from .ops.shape import (
+    atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_to, expand_dims, flip, fliplr, flipud, meshgrid,
+    moveaxis, ravel, repeat, reshape, roll, rot90, squeeze, swapaxes, tile, transpose, tril, triu,
+)
+from .ops.sorting import argsort, argwhere, bincount, flatnonzero, median, searchsorted, sort, unique
+from .tensor import Tensor, as_tensor, tensor
+
+# Other names of the same functions.
+absolute = fabs = abs
+amax, amin = max, min
+true_divide, mod, pow = divide, remainder, power
+acos, acosh, asin, asinh, atan, atan2, atanh = arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh
+radians, degrees = deg2rad, rad2deg
+bitwise_not = bitwise_invert = invert
+bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
+around, fix = round, trunc
+concat, permute_dims, row_stack = concatenate, transpose, vstack
+ndarray, dtype = Tensor, _np.dtype
+
+# --- new tensors
+
+
+def asarray(data: Any, dtype: DTypeLike = None) -> Tensor:
+    """`data` as a Tensor: itself, gradient history and all, if it is one, else with a copy of it.
+
+    >>> asarray([1, 2], dtype="float64")
+    Tensor([1., 2.], dtype=float64)
+    """
+    if isinstance(data, Tensor):
+        return data if dtype is None else astype(data, dtype)
+    if isinstance(data, (list, tuple)) and _np.any([isinstance(x, (Tensor, list, tuple)) for x in data]):
+        data = [asarray(x) for x in data]
+        return asarray(stack(data), dtype)
+    return tensor(data, dtype=dtype)
+
+
+array = asarray
+
+
+def zeros(shape: Any, dtype: DTypeLike = "float32") -> Tensor:
+    """A tensor of zeros."""
+    return _creation.zeros(shape, dtype=dtype)
+
+
+def ones(shape: Any, dtype: DTypeLike = "float32") -> Tensor:
+    """A tensor of ones."""
+    return _creation.ones(shape, dtype=dtype)
+
+
+def full(shape: Any, fill_value: Any, dtype: DTypeLike = None) -> Tensor:
+    """A tensor filled with one value, or with values that broadcast; their gradients are kept."""
+    return broadcast_to(asarray(fill_value, dtype), shape)
+
+
+def zeros_like(x: Any, dtype: DTypeLike = None) -> Tensor:
+    """Zeros in the shape of x, and its dtype unless told otherwise."""
+    return _creation.zeros_like(x, dtype=dtype)
+
+
+def ones_like(x: Any, dtype: DTypeLike = None) -> Tensor:
+    """Ones in the shape of x, and its dtype unless told otherwise."""
+    return _creation.ones_like(x, dtype=dtype)
+
+
+def full_like(x: Any, fill_value: Any, dtype: DTypeLike = None) -> Tensor:
+    """One value in the shape of x, and its dtype unless told otherwise."""
+    x = as_tensor(x, "full_like")
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike = None) -> Tensor:
+    """start, start + step, ... below stop; 0, 1, ... below the only argument. int64 of integers, else float32."""
+    return _creation.arange(start, stop, step, dtype=dtype)
+
+
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike = "float32") -> Tensor:
+    """`num` evenly spaced numbers from start to stop, with or without stop itself.
+
+    >>> linspace(0, 1, 3)
+    Tensor([0. , 0.5, 1. ], dtype=float32)
+    """
+    return tensor(_np.linspace(start, stop, num, endpoint), dtype=dtype)
+
+
+def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike = "float32") -> Tensor:
+    """A matrix with ones on the k-th diagonal.
+
+    >>> eye(2, k=1)
+    Tensor([[0., 1.],
+            [0., 0.]], dtype=float32)
+    """
+    return tensor(_np.eye(n, m, k), dtype=dtype)
+
+
+def identity(n: int, dtype: DTypeLike = "float32") -> Tensor:
+    """The n x n identity matrix."""
+    return eye(n, dtype=dtype)
+
+
+def copy(x: Any) -> Tensor:
+    """x: a Tensor is a value, and its own copy."""
+    return asarray(x)
+
+
+# --- questions about tensors
+
+
+def shape(x: Any) -> tuple[int, ...]:
+    """The size along each axis."""
+    return as_tensor(x, "shape").shape
+
+
+def ndim(x: Any) -> int:
+    """The number of axes."""
+    return as_tensor(x, "ndim").ndim
+
+
+def size(x: Any, axis: int | None = None) -> int:
+    """The number of elements, or along one axis."""
+    x = as_tensor(x, "size")
+    return x.size if axis is None else x.shape[axis]
+
+
+def result_type(*xs: Any) -> _np.dtype:
+    """The dtype that the operands promote to.
+
+    >>> result_type(ones(2), 2.5)
+    dtype('float32')
+    """
+    return _np.result_type(*[x.dtype if isinstance(x, Tensor) else x for x in xs])
+
+
+def iscomplexobj(x: Any) -> bool:
+    """False: Tensors hold booleans, integers and real numbers."""
+    return bool(_np.iscomplexobj(asarray(x).array))
+
+
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Whether |a - b| <= atol + rtol * |b|, element by element.
+
+    >>> isclose([1.0, 2.0], [1.000001, 2.1])
+    Tensor([ True, False], dtype=bool)
+    """
+    a, b = as_tensor(a, "isclose"), as_tensor(b, "isclose")
+    return tensor(_np.isclose(a.array, b.array, rtol, atol, equal_nan))
+
+
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether |a - b| <= atol + rtol * |b| everywhere."""
+    return bool(all(isclose(a, b, rtol, atol, equal_nan)))
+
+
+def array_equal(a: Any, b: Any) -> bool:
+    """Whether shape and elements are equal; NaN equals nothing."""
+    a, b = as_tensor(a, "array_equal"), as_tensor(b, "array_equal")
+    return a.shape == b.shape and bool(all(equal(a, b)))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "bfloat16":
+        return as_dtype(name).type
+    known = "exists in NumPy but not here; .numpy() gives its array, which leaves the tape" if hasattr(_np, name) else (
+        "is no function of NumPy")
+    raise AttributeError(f"convgpu.numpy.{name} {known}", name=name, obj=None)

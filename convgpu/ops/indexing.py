@@ -1,0 +1,216 @@
+"""Reading and functional writing by index, and what is made of it: take, diagonals.
+
+An index is whatever NumPy takes, Tensors included. Where integer arrays name an element several times its gradient is
+the sum over all of them, added in float64.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from ..dtypes import is_float
+from ..op import Op
+from ..tensor import Tensor, as_tensor
+from .shape import Shape, broadcast_to, moveaxis, ravel
+
+Index = tuple[Any, ...]
+
+_getitem = Op("getitem", "x; index, shape -> y", lambda x, index, shape: x[index]).vjp(
+    x=lambda g, index, shape: _put(g, index, shape))
+_put: Op = Op("put", "x; index, shape -> y", lambda x, index, shape: _scattered(x, index, shape)).vjp(
+    x=lambda g, index, shape: _getitem(g, index, shape))
+_set_at: Op = Op("set_at", "x, values; index -> y", lambda x, values, index: _assigned(x, values, index)).vjp(
+    x=lambda g, index: _set_at(g, np.zeros_like(g.array[index]), index),
+    values=lambda g, index: _getitem(g, index, g.shape) * _is_last(g.array, index))
+_add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(x, values, index)).vjp(
+    x=lambda g: g, values=lambda g, index: _getitem(g, index, g.shape))
+
+
+def as_index(index: Any) -> Index:
+    """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied."""
+    return tuple([_as_index_part(i) for i in (index if isinstance(index, tuple) else (index,))])
+
+
+def _as_index_part(i: Any) -> Any:
+    if i is None or i is Ellipsis or type(i) in (int, slice):
+        return i
+    if isinstance(i, Tensor):
+        return i.array if i.ndim or i.dtype == bool else operator.index(i)
+    if isinstance(i, np.integer):
+        return int(i)
+    if isinstance(i, list):
+        return np.array(i) if i else np.array(i, np.intp)
+    return i.copy() if hasattr(i, "dtype") else i
+
+
+def _has_integer_array(index: Index) -> bool:
+    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in index)
+
+
+def _scattered(x: Any, index: Index, shape: Shape) -> Any:
+    """Zeros of `shape` with x added at the index."""
+    out = np.zeros_like(x, shape=shape)
+    if not _has_integer_array(index):  # slices and masks name no element twice
+        out[index] = x
+        return out
+    *before, places = index
+    if all(isinstance(i, slice) and i == slice(None) for i in before):  # one array: sum only the rows that it names
+        n = shape[len(before)]
+        named, inverse = np.unique(np.where(places < 0, places + n, places), return_inverse=True)
+        few = (*shape[:len(before)], len(named), *shape[len(before) + 1:])
+        out[(*before, named)] = _summed(x, (*before, inverse.reshape(places.shape)), few)
+        return out
+    return _summed(x, index, shape)
+
+
+def _summed(x: Any, index: Index, shape: Shape) -> Any:
+    size = math.prod(shape)
+    places = np.arange(size, like=x).reshape(shape)[index]
+    sums = np.bincount(places.ravel(), weights=x.ravel().astype(np.float64), minlength=size)
+    return sums.reshape(shape).astype(x.dtype)
+
+
+def _assigned(x: Any, values: Any, index: Index) -> Any:
+    y = x.copy()
+    y[index] = values
+    return y
+
+
+def _added(x: Any, values: Any, index: Index) -> Any:
+    if is_float(x.dtype):
+        return x + _scattered(values.astype(x.dtype, copy=False), index, x.shape)
+    y = x.copy()
+    np.add.at(y, index, values)
+    return y
+
+
+def _is_last(x: Any, index: Index) -> Any:
+    """Which values stay after `x[index] = values`, as 1 and 0 in x's dtype: of those for one element, the last."""
+    selected = x[index]
+    if not _has_integer_array(index):
+        return np.ones_like(selected)
+    numbers = np.arange(selected.size, like=x).reshape(selected.shape)
+    holder = np.zeros_like(x, dtype=np.int64)
+    holder[index] = numbers
+    return (holder[index] == numbers).astype(x.dtype)
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """x[index], for every kind of index that NumPy knows.
+
+    >>> getitem([1.0, 2.0, 3.0], [0, 0, 2])
+    Tensor([1., 1., 3.], dtype=float32)
+    """
+    x = as_tensor(x, "getitem")
+    return _getitem(x, as_index(index), x.shape)
+
+
+class At:
+    """`t.at`: `t.at[index].set(values)` and `t.at[index].add(values)` return a changed copy of t."""
+
+    __slots__ = ("tensor", "index")
+
+    def __init__(self, tensor: Tensor, index: Index = ()):
+        self.tensor, self.index = tensor, index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self.tensor, as_index(index))
+
+    def set(self, values: Any) -> Tensor:
+        """The tensor with `values` (broadcast) at the index; of several for one element, the last.
+
+        >>> import convgpu as cg
+        >>> cg.tensor([1.0, 2.0, 3.0]).at[1:].set(0)
+        Tensor([1., 0., 0.], dtype=float32)
+        """
+        return _set_at(self.tensor, self._values("at.set", values), self.index)
+
+    def add(self, values: Any) -> Tensor:
+        """The tensor with `values` (broadcast) added at the index; several for one element are all added.
+
+        >>> import convgpu as cg
+        >>> cg.tensor([1.0, 2.0, 3.0]).at[[0, 0]].add(1)
+        Tensor([3., 2., 3.], dtype=float32)
+        """
+        return _add_at(self.tensor, self._values("at.add", values), self.index)
+
+    def _values(self, op: str, values: Any) -> Tensor:
+        values = as_tensor(values, op)
+        if is_float(values.dtype) and not is_float(self.tensor.dtype):
+            raise TypeError(f"{op}: expected values that {self.tensor.dtype} can hold, got {values.dtype}")
+        return broadcast_to(values, np.broadcast_to(np.False_, self.tensor.shape)[self.index].shape)
+
+
+# --- gathering
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """The elements of x at the indices along `axis` (None: of all elements in row-major order).
+
+    >>> take([1.0, 2.0, 3.0], [2, 0])
+    Tensor([3., 1.], dtype=float32)
+    """
+    x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "take"), axis)
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,)]
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
+    """Along `axis`, for each position of the other axes, the elements at indices of their own, as from argsort.
+
+    >>> take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1)
+    Tensor([[2.],
+            [3.]], dtype=float32)
+    """
+    x, indices = as_tensor(x, "take_along_axis"), as_tensor(indices, "take_along_axis")
+    if axis is None:
+        return getitem(ravel(x), ravel(indices))
+    if x.ndim != indices.ndim:
+        raise ValueError(f"take_along_axis: expected indices of {x.ndim} axes like x, got {x.shape}, {indices.shape}")
+    axis = normalize_axis_index(axis, x.ndim)
+    return x[tuple([indices if a == axis else np.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a))
+                    for a, n in enumerate(x.shape)])]
+
+
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The elements x[..., i, i + offset, ...] of two axes, along a new last axis.
+
+    >>> diagonal([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([1., 4.], dtype=float32)
+    """
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    return x[(..., *_diagonal_places(x.shape[-2], x.shape[-1], offset))]
+
+
+def _diagonal_places(rows: int, columns: int, offset: int) -> tuple[np.ndarray, np.ndarray]:
+    i = np.arange(max(0, min(rows, columns - offset, rows + offset, columns)))
+    return i + max(-offset, 0), i + max(offset, 0)
+
+
+def diag(x: Any, k: int = 0) -> Tensor:
+    """Of a matrix its k-th diagonal; of a 1-D tensor the square matrix that has it there.
+
+    >>> diag([1.0, 2.0])
+    Tensor([[1., 0.],
+            [0., 2.]], dtype=float32)
+    """
+    x = as_tensor(x, "diag")
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        raise ValueError(f"diag: expected one or two axes, got shape {x.shape}")
+    n = x.size + abs(k)
+    return _put(x, _diagonal_places(n, n, k), (n, n))
+
+
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum over a diagonal.
+
+    >>> trace([[1.0, 2.0], [3.0, 4.0]]).item()
+    5.0
+    """
+    return diagonal(x, offset, axis1, axis2).sum(-1)

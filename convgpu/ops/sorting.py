@@ -1,0 +1,109 @@
+"""Sorting and searching. Sorted values carry gradients, through the order they came in; indices and counts do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from ..dtypes import is_float
+from ..op import Op
+from ..tensor import Tensor, as_tensor
+from .elementwise import isnan, where
+from .indexing import take, take_along_axis
+from .reduce import sum as sum_over
+from .shape import ravel, reshape
+
+_argsort = Op("argsort", "x; axis -> y", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
+_searchsorted = Op("searchsorted", "a, v; side -> y", lambda a, v, side: np.searchsorted(a, v, side=side))
+_bincount = Op("bincount", "x, weights; minlength -> y",
+               lambda x, weights, minlength: np.bincount(x, weights=weights, minlength=minlength))
+# Without a gradient rule: which elements are equal changes with any step, so asking for one is an error.
+_unique = Op("unique", "x; return_index, return_inverse, return_counts, axis -> y", np.unique)
+
+
+def argsort(x: Any, axis: int | None = -1) -> Tensor:
+    """The indices that sort x along `axis` (None: all elements); equal elements keep their order, NaN is last.
+
+    >>> argsort([3.0, 1.0, 2.0])
+    Tensor([1, 2, 0], dtype=int64)
+    """
+    return _argsort(as_tensor(x, "argsort"), axis)
+
+
+def sort(x: Any, axis: int | None = -1) -> Tensor:
+    """The elements in ascending order along `axis` (None: of all); NaN last.
+
+    >>> sort([3.0, 1.0, 2.0])
+    Tensor([1., 2., 3.], dtype=float32)
+    """
+    x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "sort"), axis)
+    return take_along_axis(x, argsort(x, axis), axis)
+
+
+def median(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The middle element along `axis`, of two the mean; NaN where there is one.
+
+    >>> median([3.0, 1.0, 2.0, 10.0]).item()
+    2.5
+    """
+    x = as_tensor(x, "median")
+    ordered, along = (sort(x, None), 0) if axis is None else (sort(x, axis), normalize_axis_index(axis, x.ndim))
+    n = ordered.shape[along]
+    if n == 0:
+        raise ValueError(f"median: expected at least one element along axis={axis}, got shape {x.shape}")
+    y = sum_over(take(ordered, [(n - 1) // 2, n // 2], along) / 2, along, keepdims=True)
+    if is_float(x.dtype):
+        largest = take(ordered, [-1], along)
+        y = where(isnan(largest), largest, y)
+    if keepdims:
+        return reshape(y, (1,) * x.ndim) if axis is None else y
+    return y.squeeze(along)
+
+
+def unique(x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
+           axis: int | None = None) -> Any:
+    """The different elements in ascending order, and on request where they first stand, how to rebuild x, how many.
+
+    >>> unique([2, 1, 2])
+    Tensor([1, 2], dtype=int64)
+    """
+    return _unique(as_tensor(x, "unique"), return_index, return_inverse, return_counts, axis)
+
+
+def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
+    """Where in the ascending 1-D `a` each of `v` belongs; among equals before ("left") or after them ("right").
+
+    >>> searchsorted([1.0, 2.0, 3.0], 2.5).item()
+    2
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"searchsorted: expected side 'left' or 'right', got {side!r}")
+    return _searchsorted(as_tensor(a, "searchsorted"), as_tensor(v, "searchsorted"), side)
+
+
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, 2, ... stands in x, or the sum of the weights there (no gradient: see `at[x].add`).
+
+    >>> bincount([0, 2, 2])
+    Tensor([1, 0, 2], dtype=int64)
+    """
+    return _bincount(as_tensor(x, "bincount"), weights, minlength)
+
+
+def argwhere(x: Any) -> Tensor:
+    """The indices of the elements that are not 0, one row each.
+
+    >>> argwhere([0.0, 2.0, 3.0]).tolist()
+    [[1], [2]]
+    """
+    return _argwhere(as_tensor(x, "argwhere"))
+
+
+_argwhere = Op("argwhere", "x -> y", np.argwhere)
+
+
+def flatnonzero(x: Any) -> Tensor:
+    """The row-major indices of the elements that are not 0."""
+    return argwhere(ravel(x))[:, 0]
