@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ..reference import conv_dgrad, conv_fprop, conv_wgrad
+from .conv import conv_dgrad, conv_fprop, conv_wgrad
+from .gemm import gemm, matmul
 
-__all__ = ["conv_dgrad", "conv_fprop", "conv_wgrad"]
+__all__ = ["conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "matmul"]

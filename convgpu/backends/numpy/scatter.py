@@ -1,0 +1,156 @@
+"""The input gradient as a scatter: matrix products give every output pixel's contribution to its window (col2im).
+
+gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r
+
+A unit is a tile of gx that one thread owns: it computes all contributions that reach it, in order, so tiles that
+overlap in gy repeat a little work and never meet in gx. What falls into padding is dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from ..epilogue import finish
+from .operands import Filters, PixelBuffer, aligned, strides_of
+from .tiles import Blocks, Box, Gather, Pixels, images
+from .workers import parallel_for
+
+TILE = 1 << 20  # bytes of the contributions at a time
+TAPS = 1 << 18
+FILTERS = 4096
+COPIED = 1 << 20
+SHORT_RUN = 16  # channels: below, pixels vary fastest
+
+
+class _Plan:
+    """The tiles of one geometry, and where each operand lies in a thread's scratch memory."""
+
+    def __init__(self, gather: Gather, filters: int, dtype: np.dtype, channels_last: bool, filters_ready: bool):
+        self.gather, self.dtype, self.channels_last = gather, dtype, channels_last
+        self.planar = not channels_last or gather.channels < SHORT_RUN
+        kernel = (*gather.kernel, gather.channels) if channels_last else (gather.channels, *gather.kernel)
+        self.taps = Blocks(kernel, TAPS)
+        self.filters = Blocks((filters,), FILTERS if filters_ready else max(min(COPIED // self.taps.largest, FILTERS), 1))
+        row = self.taps.largest + self.filters.largest
+        self.groups = Blocks((gather.groups,), max(TILE // (64 * row * dtype.itemsize), 1))
+        self.pixels = max(TILE // (row * self.groups.largest * dtype.itemsize), 256)
+        self.pixels = max(min(self.pixels, (4 << 20) // (row * self.groups.largest * dtype.itemsize)), 1)
+        self.tiles = Blocks((gather.batch, *gather.size), self._tile_size())
+        self.units = self.groups.count * self.tiles.count
+
+        groups = self.groups.largest
+        size = dtype.itemsize * groups
+        self.gx_at = 0 if filters_ready else aligned(size * self.taps.largest * self.filters.largest)
+        self.gy_at = self.gx_at + aligned(size * self.tiles.largest * gather.channels)
+        self.columns_at = self.gy_at + aligned(size * self.pixels * self.filters.largest)
+        self.scratch = self.columns_at + aligned(size * self.pixels * self.taps.largest)
+
+    def _tile_size(self) -> int:
+        """Pixels of gx: as many as a few rounds of contributions fill, yet enough tiles for several threads."""
+        gather = self.gather
+        total = gather.batch * math.prod(gather.size)
+        step = math.prod(gather.step)
+        pixels = max(self.pixels * step, (1 << 19) // (gather.channels * self.groups.largest * self.dtype.itemsize), 1)
+        work = math.prod(gather.kernel) * gather.channels * self.filters.largest * self.groups.largest // step
+        pixels = min(pixels, max(total // 8, (1 << 21) // max(work, 1), 1))
+        return max(min(pixels, (4 << 20) // (gather.channels * self.groups.largest * self.dtype.itemsize)), 1)
+
+    def sources(self, box: Box) -> Box:
+        """The output pixels of which some tap reaches a box of gx."""
+        gather = self.gather
+        ranges = [box[0]]
+        for (a, b), f, step, d, before, n in zip(box[1:], gather.kernel, gather.step, gather.dilation, gather.before,
+                                                 gather.output):
+            first = max(-(-(a + before - (f - 1) * d) // step), 0)
+            ranges.append((first, max(min((b - 1 + before) // step + 1, n), first)))
+        return tuple(ranges)
+
+    def contributions(self, pixels: Box, taps: Box, groups: int, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scratch memory for the contributions of a block of output pixels to a block of taps.
+
+        Seen as images of windows (N, spatial..., kernel..., groups, C), and as matrices (groups, pixels, taps).
+        """
+        rank = len(pixels) - 1
+        kernel, channels = (taps[:-1], taps[-1]) if self.channels_last else (taps[1:], taps[0])
+        shape = tuple([b - a for a, b in (*pixels, *kernel, (0, groups), channels)])
+        pixel_axes, kernel_axes = [*range(rank + 1)], [*range(rank + 1, 2 * rank + 1)]
+        tap_axes = [*kernel_axes, 2 * rank + 2] if self.channels_last else [2 * rank + 2, *kernel_axes]
+        order = [2 * rank + 1, *(tap_axes + pixel_axes if self.planar else pixel_axes + tap_axes)]
+        strides = strides_of(shape, order, self.dtype.itemsize)
+        matrix = groups, math.prod(shape[:rank + 1]), math.prod(shape[rank + 1:2 * rank + 1]) * shape[-1]
+        matrix_strides = strides[2 * rank + 1], strides[rank], strides[tap_axes[-1]]
+        return (np.ndarray(shape, self.dtype, memory, self.columns_at, strides),
+                np.ndarray(matrix, self.dtype, memory, self.columns_at, matrix_strides))
+
+
+_plan = lru_cache(maxsize=1024)(_Plan)
+
+
+def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, gx: np.ndarray,
+            channels_last: bool) -> None:
+    """gx = activation(bias + what gy scatters to it through the filters w, which gather y from x)."""
+    dtype = w.dtype
+    plan = _plan(gather, w.count, dtype, channels_last, w.matrix is not None)
+    gx_view, gy_view = images(gx, gather.groups, channels_last), images(gy, gather.groups, channels_last)
+    in_place = gx.dtype == dtype and (plan.planar != channels_last or gather.channels * gather.groups == 1)
+    gy_pixels = Pixels(gy, gather.groups, channels_last) if gy.dtype == dtype and gy.flags.c_contiguous else None
+    bias_rows = None if bias is None else bias.astype(dtype, copy=False).reshape(gather.groups, gather.channels)
+
+    def gradients(pixels: Box, groups: tuple[int, int], filters: tuple[int, int], memory: np.ndarray) -> np.ndarray:
+        g, k = slice(*groups), slice(*filters)
+        flat = None if gy_pixels is None else _flat(pixels, (gather.batch, *gather.output), channels_last)
+        if gy_pixels is not None and flat is not None:
+            return gy_pixels.matrix(*flat)[g, :, k]
+        buffer = PixelBuffer(pixels, groups, filters, dtype, not channels_last, plan.gy_at)
+        buffer.images(memory)[...] = gy_view[(*buffer.box, g, k)]
+        return buffer.matrix(memory)
+
+    def compute(i: int, memory: np.ndarray) -> None:
+        group, t = divmod(i, plan.tiles.count)
+        groups, tile = plan.groups[group].box[0], plan.tiles[t].box
+        buffer = PixelBuffer(tile, groups, (0, gather.channels), dtype, plan.planar, plan.gx_at)
+        target = gx_view[(*buffer.box, slice(*groups))] if in_place else buffer.images(memory)
+        target[...] = 0
+        origin = [a for a, _ in tile[1:]]
+        local = gather._replace(before=tuple([b + a for a, b in zip(origin, gather.before)]),
+                                size=tuple([b - a for a, b in tile[1:]]))
+        sources = plan.sources(tile)
+        for part in Blocks([b - a for a, b in sources], plan.pixels):
+            pixels = tuple([(first + a, first + b) for (first, _), (a, b) in zip(sources, part.box)])
+            batch = slice(*part.box[0])
+            for filters in plan.filters.all:
+                operand = gradients(pixels, groups, filters.box[0], memory)
+                for taps in plan.taps.all:
+                    windows, matrix = plan.contributions(pixels, taps.box, groups[1] - groups[0], memory)
+                    block = w.block(groups, taps, filters.box[0], memory)
+                    np.matmul(operand, block.transpose(0, 2, 1), out=matrix)
+                    kernel, channels = (taps.box[:-1], taps.box[-1]) if channels_last else (taps.box[1:], taps.box[0])
+                    for tap in itertools.product(*[range(*r) for r in kernel]):
+                        at_target, at_pixels = local.meet(pixels, tap)
+                        at_tap = [r - a for r, (a, _) in zip(tap, kernel)]
+                        target[(batch, *at_target, slice(None), slice(*channels))] += windows[
+                            (slice(None), *at_pixels, *at_tap)]
+        finish(target, None if bias_rows is None else bias_rows[slice(*groups)], activation)
+        if not in_place:
+            gx_view[(*buffer.box, slice(*groups))] = target
+
+    parallel_for(plan.units, compute, plan.scratch)
+
+
+def _flat(box: Box, sizes: tuple[int, ...], channels_last: bool) -> tuple[int, int] | None:
+    """The flat range of a box, if it is contiguous in row-major order (and, with channels first, within one image)."""
+    if not channels_last and box[0][1] - box[0][0] != 1:
+        return None
+    start, count, whole = 0, 1, True  # whole: all inner axes so far are covered
+    for (a, b), n in zip(reversed(box), reversed(sizes)):
+        if not whole and b - a != 1:
+            return None
+        whole = whole and b - a == n
+        count *= b - a
+    for (a, _), n in zip(box, sizes):
+        start = start * n + a
+    return start, start + count

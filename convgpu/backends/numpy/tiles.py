@@ -1,0 +1,159 @@
+"""How the work of a convolution is cut: boxes of pixels and of filter taps, and the views of arrays that they name.
+
+Everywhere in this package images are seen as (N, spatial..., groups, C) and filters as (groups, taps..., C, K), C and K
+per group, whatever the layout in memory: these are views, and only the copies that tiles make of them are in an order
+that is fast for BLAS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ...geometry import ConvGeometry, extent
+
+Box = tuple[tuple[int, int], ...]  # a half-open range per axis
+
+
+class Block(NamedTuple):
+    """One part of a box of sizes: its range of flat indices in row-major order, and its range along each axis."""
+
+    start: int
+    stop: int
+    box: Box
+
+
+class Blocks:
+    """A box of sizes cut into parts of at most `limit` elements, each of them contiguous in row-major order."""
+
+    def __init__(self, sizes: Sequence[int], limit: int):
+        self.sizes = tuple(sizes)
+        self.parts: tuple[int, ...] = ()  # per axis, how long a part is
+        for n in reversed(self.sizes):
+            count = -(-n // max(limit, 1))
+            self.parts = (-(-n // count), *self.parts) if n else (0, *self.parts)
+            limit = limit // n if count == 1 and n else 1
+        self.counts: tuple[int, ...] = tuple(-(-n // part) if part else 0 for n, part in zip(self.sizes, self.parts))
+        self.count = math.prod(self.counts)
+        self.largest = math.prod(self.parts)
+
+    @cached_property
+    def all(self) -> list[Block]:
+        """Every part, in row-major order."""
+        return list(self)
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[i] for i in range(self.count))
+
+    def __getitem__(self, i: int) -> Block:
+        box: Box = ()
+        for n, part, count in zip(reversed(self.sizes), reversed(self.parts), reversed(self.counts)):
+            i, j = divmod(i, count)
+            box = ((j * part, min(j * part + part, n)), *box)
+        start = 0
+        for n, (first, _) in zip(self.sizes, box):
+            start = start * n + first
+        return Block(start, start + math.prod([b - a for a, b in box]), box)
+
+
+class Gather(NamedTuple):
+    """Which source pixel each output pixel p meets at tap r, per spatial axis: p * step + r * dilation - before."""
+
+    batch: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    step: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[int, ...]
+    output: tuple[int, ...]
+    groups: int
+    channels: int  # of the source, per group
+
+    @property
+    def taps(self) -> int:
+        """The length of each sum."""
+        return math.prod(self.kernel) * self.channels
+
+    @property
+    def inside(self) -> bool:
+        """Whether no tap ever lies outside the source."""
+        return all(before <= 0 and (out - 1) * step + (f - 1) * d - before < n for n, f, step, d, before, out
+                   in zip(self.size, self.kernel, self.step, self.dilation, self.before, self.output))
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the output's pixels are the source's own."""
+        return self.size == self.output and set(self.kernel + self.step) == {1} and not any(self.before)
+
+    def meet(self, pixels: Box, tap: Sequence[int]) -> tuple[list[slice], list[slice]]:
+        """For one tap, per spatial axis: the source pixels that output pixels of a box meet, and which these are in it.
+
+        `pixels` has the batch first. Outputs whose tap lies outside the source are left out.
+        """
+        at_source, at_pixels = [], []
+        for (a, b), r, step, d, before, n in zip(pixels[1:], tap, self.step, self.dilation, self.before, self.size):
+            shift = r * d - before  # output p meets pixel p * step + shift, if that is in [0, n)
+            first = max(-(shift // step), a)
+            stop = max(min((n - 1 - shift) // step + 1, b), first)
+            start = first * step + shift
+            at_pixels.append(slice(first - a, stop - a))
+            at_source.append(slice(start, start + (stop - first - 1) * step + 1, step) if stop > first else slice(0, 0))
+        return at_source, at_pixels
+
+
+@lru_cache(maxsize=4096)
+def forward(geo: ConvGeometry) -> Gather:
+    """What y gathers from x."""
+    return Gather(geo.batch, geo.size, geo.kernel, geo.stride, geo.dilation, tuple(a for a, _ in geo.padding), geo.output,
+                  geo.groups, geo.channels // geo.groups)
+
+
+@lru_cache(maxsize=4096)
+def backward(geo: ConvGeometry) -> Gather:
+    """What gx gathers from gy where the stride is 1: the taps run the other way."""
+    before = tuple(extent(f, d) - 1 - a for f, d, (a, _) in zip(geo.kernel, geo.dilation, geo.padding))
+    return Gather(geo.batch, geo.output, geo.kernel, geo.stride, geo.dilation, before, geo.size, geo.groups,
+                  geo.filters // geo.groups)
+
+
+def images(x: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
+    """The view (N, spatial..., groups, C) of images."""
+    rank = x.ndim - 2
+    if channels_last:
+        return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]).transpose(0, *range(3, 3 + rank), 1, 2)
+
+
+def filters(w: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
+    """The view (groups, taps..., C, K) of filters."""
+    rank = w.ndim - 2
+    if channels_last:
+        return w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups).transpose(rank + 1, *range(rank + 1), rank + 2)
+    return w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).transpose(0, *range(3, 3 + rank), 2, 1)
+
+
+class Pixels:
+    """Images seen as matrices (groups, pixels, C), where their memory allows it.
+
+    `matrix(block)` is a view of a block of pixels that BLAS can read and write in place.
+    """
+
+    def __init__(self, x: np.ndarray, groups: int, channels_last: bool):
+        n, c = x.shape[0], x.shape[-1 if channels_last else 1]
+        self.channels_last = channels_last
+        self.size = x.size // max(n * c, 1)
+        if channels_last:
+            self._x = x.reshape(n * self.size, groups, c // groups).transpose(1, 0, 2)
+        else:
+            self._x = x.reshape(n, groups, c // groups, self.size).transpose(0, 1, 3, 2)
+
+    def matrix(self, start: int, stop: int) -> np.ndarray:
+        """Pixels start to stop of all images in turn; with channels first, they must belong to one image."""
+        if self.channels_last:
+            return self._x[:, start:stop]
+        n, first = divmod(start, self.size)
+        return self._x[n, :, first:first + stop - start]
