@@ -7,19 +7,28 @@ from collections.abc import Callable
 import numpy as np
 
 
-def _sigmoid(y: np.ndarray) -> None:
-    # 1/(1+exp(-y)) through tanh, which neither overflows nor warns
-    y *= y.dtype.type(0.5)
-    np.tanh(y, out=y)
-    y *= y.dtype.type(0.5)
-    y += y.dtype.type(0.5)
+def relu(y: np.ndarray) -> np.ndarray:
+    """max(y, 0), in place."""
+    return np.maximum(y, 0, out=y)
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], object]] = {
-    "relu": lambda y: np.maximum(y, y.dtype.type(0), out=y),
-    "sigmoid": _sigmoid,
-    "tanh": lambda y: np.tanh(y, out=y),
-}
+def sigmoid(y: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-y)), in place: from exp(-|y|), which never overflows and keeps the digits of small results."""
+    e = np.abs(y, out=np.empty_like(y))
+    np.negative(e, out=e)
+    np.exp(e, out=e)
+    negative = y < 0
+    np.add(e, 1, out=y)
+    np.divide(1, y, out=y)
+    return np.multiply(y, e, out=y, where=negative)
+
+
+def tanh(y: np.ndarray) -> np.ndarray:
+    """tanh(y), in place."""
+    return np.tanh(y, out=y)
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 
 
 def finish(y: np.ndarray, bias: np.ndarray | None, activation: str | None) -> np.ndarray:

@@ -1,19 +1,35 @@
-"""Activations by name: which ones an op can fuse into its epilogue, because the gradient follows from the output."""
+"""Activations: functions of one element, their gradients, and which of them an op fuses into its epilogue.
+
+All keep NaN, and give the limits at the infinities. Integers become float32; half types are computed in float32.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from ..tensor import Tensor
-from . import elementwise as e
+import numpy as np
 
-# Fused: gradient with respect to the input from (g, output). The backends apply these in place (backends/epilogue.py).
+from ..backends import epilogue
+from ..op import Op
+from ..tensor import Tensor
+from .elementwise import clip, exp, tanh, where
+from .normal import cdf, normal_cdf, normal_pdf
+from .precision import floating, wide, widened
+from .softmax import log_softmax, softmax
+
+# --- those whose gradient follows from the output: fused by ops, applied in place by the backends (backends/epilogue.py)
+
 FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda g, y: g * (y > 0),
+    "relu": lambda g, y: where(y <= 0, 0, g),
     "sigmoid": lambda g, y: g * (y * (1 - y)),
-    "tanh": lambda g, y: g * (1 - y * y),
+    "tanh": lambda g, y: g * ((1 - y) * (1 + y)),
 }
+
+_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0))).vjp(x=lambda g, y: FROM_OUTPUT["relu"](g, y))
+_sigmoid = Op("sigmoid", "x -> y", widened(lambda x: epilogue.sigmoid(x.copy()))).vjp(
+    x=lambda g, y: FROM_OUTPUT["sigmoid"](wide(g), wide(y)))
 
 
 def grad_from_output(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
@@ -32,7 +48,167 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
     """Apply an activation by name."""
     if activation is None or activation == "linear":
         return y
-    function = e.ACTIVATIONS.get(activation) if isinstance(activation, str) else None
+    function = NAMES.get(activation) if isinstance(activation, str) else None
     if function is None:
-        raise ValueError(f"{op}: expected activation to be None or one of {sorted(e.ACTIVATIONS)}, got {activation!r}")
+        raise ValueError(f"{op}: expected activation to be None or one of {sorted(NAMES)}, got {activation!r}")
     return function(y)
+
+
+# --- piecewise linear ones
+
+_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: np.where(x > 0, x, x * slope))).vjp(
+    x=lambda g, x, slope: where(x > 0, g, g * slope))
+_hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6)).vjp(
+    x=lambda g, x: where((x > -3) & (x < 3), g * (1 / 6), 0))
+_hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp(
+    x=lambda g, x: where((x > -1) & (x < 1), g, 0))
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0); the gradient at 0 is 0.
+
+    >>> relu([-1.0, 2.0])
+    Tensor([0., 2.], dtype=float32)
+    """
+    return _relu(floating("relu", x))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope * x (its default is PyTorch's; Keras has 0.2, its layer 0.3).
+
+    >>> leaky_relu([-1.0, 2.0])
+    Tensor([-0.01,  2.  ], dtype=float32)
+    """
+    return _leaky_relu(floating("leaky_relu", x), float(negative_slope))
+
+
+def hard_sigmoid(x: Any) -> Tensor:
+    """min(max(x / 6 + 1/2, 0), 1); the gradient at the corners is 0.
+
+    >>> hard_sigmoid([-9.0, 1.5])
+    Tensor([0.  , 0.75], dtype=float32)
+    """
+    return _hard_sigmoid(floating("hard_sigmoid", x))
+
+
+def hard_tanh(x: Any) -> Tensor:
+    """min(max(x, -1), 1); the gradient at the corners is 0.
+
+    >>> hard_tanh([-9.0, 0.5])
+    Tensor([-1. ,  0.5], dtype=float32)
+    """
+    return _hard_tanh(floating("hard_tanh", x))
+
+
+# --- smooth ones
+
+
+def _elu_forward(x: Any, alpha: float, scale: float) -> Any:
+    return np.where(x > 0, scale * x, (scale * alpha) * np.expm1(np.minimum(x, 0)))
+
+
+def _elu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
+    g, x = wide(g), wide(x)
+    return where(x > 0, g * scale, g * (scale * alpha * exp(where(x > 0, 0, x))))
+
+
+def _softplus_forward(x: Any) -> Any:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _silu_rule(g: Tensor, x: Tensor) -> Tensor:
+    x = clip(wide(x), -SILU_LIMIT, SILU_LIMIT)
+    s = sigmoid(x)
+    return wide(g) * (s * (1 + x * (1 - s)))
+
+
+def _gelu_tanh_forward(x: Any) -> Any:
+    c = np.clip(x, -GELU_LIMIT, GELU_LIMIT)
+    return np.maximum(x, -GELU_LIMIT) * (0.5 + 0.5 * np.tanh(GELU_SCALE * c * (1 + GELU_CUBIC * c * c)))
+
+
+def _gelu_tanh_rule(g: Tensor, x: Tensor) -> Tensor:
+    x = clip(wide(x), -GELU_LIMIT, GELU_LIMIT)
+    t = tanh(GELU_SCALE * x * (1 + GELU_CUBIC * x * x))
+    slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
+    return wide(g) * (0.5 * (1 + t) + 0.5 * x * slope * ((1 - t) * (1 + t)))
+
+
+def _gelu_rule(g: Tensor, x: Tensor) -> Tensor:
+    x = clip(wide(x), -GELU_LIMIT, GELU_LIMIT)
+    return wide(g) * (normal_cdf(x) + x * normal_pdf(x))
+
+
+# Beyond these limits the factors of gelu and silu are exactly 0 or 1, in float64 too; clipping there avoids 0 * inf.
+GELU_LIMIT, SILU_LIMIT = 40.0, 750.0
+GELU_SCALE, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+_elu = Op("elu", "x; alpha, scale -> y", widened(_elu_forward)).vjp(x=_elu_rule)
+_softplus = Op("softplus", "x -> y", widened(_softplus_forward)).vjp(x=lambda g, x: wide(g) * sigmoid(wide(x)))
+_silu = Op("silu", "x -> y", widened(lambda x: np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy()))).vjp(x=_silu_rule)
+_gelu = Op("gelu", "x -> y", widened(lambda x: np.maximum(x, -GELU_LIMIT) * cdf(x))).vjp(x=_gelu_rule)
+_gelu_tanh = Op("gelu_tanh", "x -> y", widened(_gelu_tanh_forward)).vjp(x=_gelu_tanh_rule)
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x)).
+
+    >>> sigmoid([0.0, 1000.0])
+    Tensor([0.5, 1. ], dtype=float32)
+    """
+    return _sigmoid(floating("sigmoid", x))
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1); the gradient at 0 is alpha.
+
+    >>> elu([-1000.0, 2.0])
+    Tensor([-1.,  2.], dtype=float32)
+    """
+    return _elu(floating("elu", x), float(alpha), 1.0)
+
+
+def selu(x: Any) -> Tensor:
+    """1.0507 * elu(x, 1.67326), from Klambauer et al., "Self-Normalizing Neural Networks" (2017).
+
+    >>> selu([-1000.0, 1.0])
+    Tensor([-1.7581,  1.0507], dtype=float32)
+    """
+    return _elu(floating("selu", x), SELU_ALPHA, SELU_SCALE)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)).
+
+    >>> softplus([-1000.0, 0.0, 1000.0])
+    Tensor([0.0000e+00, 6.9315e-01, 1.0000e+03], dtype=float32)
+    """
+    return _softplus(floating("softplus", x))
+
+
+def silu(x: Any) -> Tensor:
+    """x * sigmoid(x), also called swish.
+
+    >>> silu([-1.0, 1.0])
+    Tensor([-0.2689,  0.7311], dtype=float32)
+    """
+    return _silu(floating("silu", x))
+
+
+def gelu(x: Any, approximate: bool = False) -> Tensor:
+    """x * cdf(x), cdf being the normal distribution's: exact, as by default in PyTorch and Keras.
+
+    With `approximate`: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), as by default in JAX. From Hendrycks and
+    Gimpel, "Gaussian Error Linear Units" (2016).
+
+    >>> gelu([-1.0, 1.0]), gelu([-1.0, 1.0], approximate=True)
+    (Tensor([-0.1587,  0.8413], dtype=float32), Tensor([-0.1588,  0.8412], dtype=float32))
+    """
+    return (_gelu_tanh if approximate else _gelu)(floating("gelu", x))
+
+
+# What `activation=` of conv, gemm, linear and others may name.
+NAMES: dict[str, Callable[[Any], Tensor]] = {
+    f.__name__: f for f in (relu, leaky_relu, elu, selu, gelu, silu, sigmoid, softplus, hard_sigmoid, hard_tanh,
+                            softmax, log_softmax)} | {"tanh": tanh}

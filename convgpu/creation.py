@@ -1,0 +1,210 @@
+"""New tensors: constants, ranges, and random initial values from an explicit generator.
+
+Random values are drawn on the host and moved, so that a seed gives the same ones on every device; half types are drawn
+in float32 and rounded.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from .device import CPU, device_of, move, parse_device
+from .dtypes import DTypeLike, accumulator, as_dtype, is_float
+from .geometry import is_channels_last
+from .ops.random import as_generator
+from .tensor import Tensor, as_tensor, tensor, wrap
+
+Shape = int | tuple[int, ...] | list[int]
+
+
+def _shape(shape: Shape) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if any(operator.index(n) < 0 for n in sizes):
+        raise ValueError(f"expected a shape without negative sizes, got {shape}")
+    return sizes
+
+
+def _new(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:
+    """A Tensor over a fresh array."""
+    return wrap(move(array, parse_device(device or CPU))).requires_grad_(requires_grad)
+
+
+def full(shape: Shape, value: float, *, dtype: DTypeLike = "float32", device: str | None = None,
+         requires_grad: bool = False) -> Tensor:
+    """A tensor filled with one value.
+
+    >>> full((2, 2), 7)
+    Tensor([[7., 7.],
+            [7., 7.]], dtype=float32)
+    """
+    return _new(np.full(_shape(shape), value, as_dtype(dtype)), device, requires_grad)
+
+
+def zeros(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = None,
+          requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros.
+
+    >>> zeros(3)
+    Tensor([0., 0., 0.], dtype=float32)
+    """
+    return _new(np.zeros(_shape(shape), as_dtype(dtype)), device, requires_grad)
+
+
+def ones(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = None,
+         requires_grad: bool = False) -> Tensor:
+    """A tensor of ones.
+
+    >>> ones((1, 2), dtype="int64")
+    Tensor([[1, 1]], dtype=int64)
+    """
+    return full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def zeros_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape of x, and unless told otherwise in its dtype and on its device.
+
+    >>> zeros_like([1, 2])
+    Tensor([0, 0], dtype=int64)
+    """
+    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape of x, and unless told otherwise in its dtype and on its device.
+
+    >>> ones_like([0.5, 2.5])
+    Tensor([1., 1.], dtype=float32)
+    """
+    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def full_like(x: Any, value: float, *, dtype: DTypeLike = None, device: str | None = None,
+              requires_grad: bool = False) -> Tensor:
+    """One value in the shape of x, and unless told otherwise in its dtype and on its device.
+
+    >>> full_like([0.0, 0.0], 3)
+    Tensor([3., 3.], dtype=float32)
+    """
+    x = as_tensor(x, "full_like")
+    return full(x.shape, value, dtype=x.dtype if dtype is None else dtype,
+                device=device_of(x.array) if device is None else device, requires_grad=requires_grad)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None,
+           device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """start, start + step, ... up to and without `stop`; from 0 where only one bound is given.
+
+    Integers give int64, anything else float32.
+
+    >>> arange(3), arange(0.0, 1.0, 0.25)
+    (Tensor([0, 1, 2], dtype=int64), Tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32))
+    """
+    low, high = (0, start) if stop is None else (start, stop)
+    values = np.arange(low, high, step)
+    if dtype is None:
+        dtype = np.int64 if values.dtype.kind in "iu" else np.float32
+    return _new(values.astype(as_dtype(dtype)), device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", device: str | None = None,
+        requires_grad: bool = False) -> Tensor:
+    """The (n, m) matrix with ones on its diagonal; square by default.
+
+    >>> eye(2)
+    Tensor([[1., 0.],
+            [0., 1.]], dtype=float32)
+    """
+    return _new(np.eye(n, m, dtype=as_dtype(dtype)), device, requires_grad)
+
+
+# --- random values
+
+
+def randn(shape: Shape, *, generator: Any, dtype: DTypeLike = "float32", device: str | None = None,
+          requires_grad: bool = False) -> Tensor:
+    """Normally distributed values, mean 0 and standard deviation 1.
+
+    Args:
+        shape: of the tensor.
+        generator: a numpy.random.Generator, which moves on, or an integer seed.
+        dtype: a floating dtype.
+        device: "cpu" or "gpu".
+        requires_grad: whether `backward` is to fill `grad`.
+
+    >>> randn(2, generator=0)
+    Tensor([ 1.1176, -1.3871], dtype=float32)
+    """
+    return _random("randn", shape, generator, dtype, device, requires_grad, "standard_normal", 1.0, 0.0)
+
+
+def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, generator: Any, dtype: DTypeLike = "float32",
+            device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Uniformly distributed values from low to high (which rounding alone may reach). Arguments as in `randn`.
+
+    >>> uniform(3, 5.0, 6.0, generator=0)
+    Tensor([5.8506, 5.637 , 5.5111], dtype=float32)
+    """
+    return _random("uniform", shape, generator, dtype, device, requires_grad, "random", high - low, low)
+
+
+def he_normal(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
+              device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Initial weights for layers followed by ReLU: normal, standard deviation sqrt(2 / fan_in).
+
+    From He et al., "Delving Deep into Rectifiers" (2015). Not truncated: PyTorch's `kaiming_normal_`.
+
+    Args:
+        shape: of a linear layer (in, out), or of a convolution: channels_last (spatial..., C/groups, K), channels_first
+            (K, C/groups, spatial...). fan_in is what one output sums over: in, or taps * C/groups.
+        generator: a numpy.random.Generator, which moves on, or an integer seed.
+        data_format: how the weights of a convolution are laid out; a matrix is (in, out) in both.
+
+    >>> he_normal((3, 3, 16, 32), generator=0).shape
+    (3, 3, 16, 32)
+    """
+    fan_in, _ = _fans("he_normal", _shape(shape), data_format)
+    return _random("he_normal", shape, generator, dtype, device, requires_grad, "standard_normal",
+                   math.sqrt(2 / max(fan_in, 1)), 0.0)
+
+
+def glorot_uniform(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
+                   device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Initial weights for layers followed by tanh or softmax: uniform within +-sqrt(6 / (fan_in + fan_out)).
+
+    From Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010); the
+    default of Keras. Arguments as in `he_normal`; fan_out is out, or taps * K.
+
+    >>> bool(abs(glorot_uniform((200, 100), generator=0)).max() <= (6 / 300) ** 0.5)
+    True
+    """
+    fan_in, fan_out = _fans("glorot_uniform", _shape(shape), data_format)
+    limit = math.sqrt(6 / max(fan_in + fan_out, 1))
+    return _random("glorot_uniform", shape, generator, dtype, device, requires_grad, "random", 2 * limit, -limit)
+
+
+def _fans(op: str, shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
+    """How many inputs an output sums over, and how many outputs an input contributes to."""
+    last = is_channels_last(op, data_format)
+    if len(shape) < 2:
+        raise ValueError(f"{op}: expected weights of at least 2 axes, (in, out) or those of a convolution, got {shape}")
+    if last or len(shape) == 2:
+        taps, inputs, outputs = math.prod(shape[:-2]), shape[-2], shape[-1]
+    else:
+        taps, inputs, outputs = math.prod(shape[2:]), shape[1], shape[0]
+    return taps * inputs, taps * outputs
+
+
+def _random(op: str, shape: Shape, generator: Any, dtype: DTypeLike, device: str | None, requires_grad: bool,
+            draw: str, scale: float, shift: float) -> Tensor:
+    """scale * draw + shift, in the accumulator's dtype and then rounded to `dtype`."""
+    target = as_dtype(dtype)
+    if not is_float(target):
+        raise TypeError(f"{op}: expected dtype float16, bfloat16, float32 or float64, got {target}")
+    values = getattr(as_generator(op, generator), draw)(_shape(shape), dtype=accumulator(target))
+    values *= scale
+    values += shift
+    return _new(values.astype(target, copy=False), device, requires_grad)

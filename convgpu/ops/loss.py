@@ -1,0 +1,249 @@
+"""Losses, and the integer labels that they take: one-hot vectors and embeddings.
+
+    cross_entropy = -sum over classes of t * log_softmax(logits)        mse = (x - t)^2
+
+Logits and dense targets have one floating dtype; half types are computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from ..device import move
+from ..dtypes import DTypeLike, as_dtype, check_same_float, is_float
+from ..geometry import positive
+from ..op import Op
+from ..tensor import Tensor, as_tensor, wrap
+from .activation import sigmoid
+from .elementwise import astype, clip, log, log1p, maximum, square
+from .indexing import getitem, take_along_axis
+from .precision import wide
+from .shape import expand_dims, reshape
+from .softmax import log_softmax
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def _reduced(op: str, losses: Tensor, reduction: str, dtype: np.dtype) -> Tensor:
+    """The losses averaged, added up or as they are, rounded to dtype; the mean of nothing is NaN, without a gradient."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
+    if reduction == "none":
+        return astype(losses, dtype)
+    if reduction == "sum":
+        return astype(losses.sum(), dtype)
+    return astype(losses.mean() if losses.size else losses.sum() + float("nan"), dtype)
+
+
+def _check_same_shape(op: str, **operands: Tensor) -> None:
+    if len({t.shape for t in operands.values()}) > 1:
+        got = ", ".join(f"{name}={t.shape}" for name, t in operands.items())
+        raise ValueError(f"{op}: expected operands of one shape, got {got}")
+
+
+def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axis: int = -1,
+                  reduction: str = "mean") -> Tensor:
+    """The cross-entropy between labels and the softmax of logits.
+
+    loss = -sum over classes of t * log_softmax(logits),  t = (1 - label_smoothing) * target + label_smoothing / classes
+
+    Args:
+        logits: the classes along `axis`; typically (N, classes).
+        labels: integers in [0, classes), in the shape of logits without `axis`; or dense targets in the shape and dtype
+            of logits, which gradients flow to as well.
+        label_smoothing: how much of each target is spread evenly over the classes, in [0, 1].
+        axis: the axis of the classes.
+        reduction: "mean" (over everything but the classes), "sum" or "none".
+
+    Returns:
+        A scalar, or with "none" the shape of logits without `axis`. The mean over an empty batch is NaN, its gradient 0.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, and a label out of range.
+
+    >>> cross_entropy([[0.0, 0.0], [1.0, 0.0]], [1, 0], reduction="none")
+    Tensor([0.6931, 0.3133], dtype=float32)
+    """
+    op = "cross_entropy"
+    logits, labels = as_tensor(logits, op), as_tensor(labels, op)
+    dense = is_float(labels.dtype)
+    check_same_float(op, logits=logits, labels=labels if dense else None)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{op}: expected label_smoothing in [0, 1], got {label_smoothing}")
+    axis = normalize_axis_index(axis, logits.ndim, op)
+    classes = logits.shape[axis]
+    log_p = log_softmax(wide(logits), axis)
+    if dense:
+        _check_same_shape(op, logits=logits, labels=labels)
+        losses = -(log_p * wide(labels)).sum(axis=axis)
+    else:
+        losses = -_picked(op, log_p, labels, axis)
+    if label_smoothing:
+        losses = losses * (1 - label_smoothing) - log_p.mean(axis=axis) * label_smoothing
+    return _reduced(op, losses, reduction, logits.dtype)
+
+
+def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
+    """x at the label of each place."""
+    shape = x.shape[:axis] + x.shape[axis + 1:]
+    if labels.shape != shape:
+        raise ValueError(f"{op}: expected integer labels in the shape of logits without the axis of the classes, {shape}, "
+                         f"or floating targets in the whole shape {x.shape}; got {labels.dtype} {labels.shape}")
+    _check_labels(op, "labels", labels, x.shape[axis])
+    return reshape(take_along_axis(x, expand_dims(labels, axis), axis), shape)
+
+
+def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
+    """Labels must be integers in [0, classes)."""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{op}: expected {name} of an integer dtype, got {labels.dtype}")
+    if labels.size:
+        low, high = int(labels.array.min()), int(labels.array.max())
+        if low < 0 or high >= classes:
+            raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
+
+
+def _logit_losses(x: Any, t: Any) -> Any:
+    return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+
+
+def _probability_losses(p: Any, t: Any) -> Any:
+    with np.errstate(divide="ignore"):  # log 0
+        return -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100))
+
+
+_from_logits = Op("binary_cross_entropy_from_logits", "x, t -> y", _logit_losses).vjp(
+    x=lambda g, x, t: g * (sigmoid(x) - t), t=lambda g, x: -g * x)
+_from_probabilities = Op("binary_cross_entropy_from_probabilities", "p, t -> y", _probability_losses).vjp(
+    p=lambda g, p, t: g * (p - t) / maximum(p * (1 - p), 1e-12),
+    t=lambda g, p: g * (maximum(log1p(-p), -100) - maximum(log(p), -100)))
+
+
+def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, reduction: str = "mean") -> Tensor:
+    """The cross-entropy of independent yes-or-no decisions.
+
+    loss = -(t * log(p) + (1 - t) * log(1 - p)),  p = sigmoid(x), or x itself without `from_logits`
+
+    Args:
+        x: logits, any shape; without `from_logits` probabilities, whose logarithms count as at least -100, as in PyTorch.
+        targets: in [0, 1], in the shape and dtype of x.
+        from_logits: whether x goes through the sigmoid first (the default, as in `cross_entropy`).
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that differ, and a probability outside [0, 1].
+
+    >>> binary_cross_entropy([0.0, 1.0], [1.0, 1.0], reduction="none")
+    Tensor([0.6931, 0.3133], dtype=float32)
+    """
+    op = "binary_cross_entropy"
+    x, t = _pair(op, x, targets)
+    if from_logits:
+        return _reduced(op, _from_logits(wide(x), wide(t)), reduction, x.dtype)
+    wrong = x.array[(x.array < 0) | (x.array > 1)]
+    if wrong.size:
+        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong.ravel()[0]}; for logits leave from_logits on")
+    return _reduced(op, _from_probabilities(wide(x), wide(t)), reduction, x.dtype)
+
+
+def _pair(op: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    x, t = as_tensor(x, op), as_tensor(targets, op)
+    check_same_float(op, x=x, targets=t)
+    _check_same_shape(op, x=x, targets=t)
+    return x, t
+
+
+def mse_loss(x: Any, targets: Any, *, reduction: str = "mean") -> Tensor:
+    """The squared error (x - targets)^2.
+
+    Args:
+        x, targets: of one shape and dtype.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that differ: nothing is broadcast.
+
+    >>> mse_loss([1.0, 2.0], [1.0, 4.0])
+    Tensor(2., dtype=float32)
+    """
+    x, t = _pair("mse_loss", x, targets)
+    return _reduced("mse_loss", square(wide(x) - wide(t)), reduction, x.dtype)
+
+
+def huber_loss(x: Any, targets: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+    """Half the squared error near the target, linear beyond: less moved by outliers.
+
+    loss = d^2 / 2 where |d| <= delta, else delta * (|d| - delta / 2),  d = x - targets
+
+    Args:
+        x, targets: of one shape and dtype.
+        delta: where the line begins.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that differ, delta <= 0.
+
+    >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
+    Tensor([0.125, 2.5  ], dtype=float32)
+    """
+    x, t = _pair("huber_loss", x, targets)
+    if not delta > 0:
+        raise ValueError(f"huber_loss: expected delta > 0, got {delta}")
+    d = wide(x) - wide(t)
+    limited = clip(d, -float(delta), float(delta))
+    return _reduced("huber_loss", limited * (d - limited * 0.5), reduction, x.dtype)
+
+
+# --- what integer labels become
+
+
+def one_hot(labels: Any, classes: int, *, dtype: DTypeLike = "float32") -> Tensor:
+    """Per label a vector of zeros with a one at its place, along a new last axis.
+
+    Args:
+        labels: integers in [0, classes), any shape.
+        classes: the length of the new axis.
+        dtype: of the result.
+
+    Raises:
+        TypeError: labels that are not integers. ValueError: a label out of range.
+
+    >>> one_hot([0, 2], 3)
+    Tensor([[1., 0., 0.],
+            [0., 0., 1.]], dtype=float32)
+    """
+    labels = as_tensor(labels, "one_hot")
+    classes = positive("one_hot", "classes", classes, 0)
+    _check_labels("one_hot", "labels", labels, classes)
+    places = move(np.arange(classes), labels.device)
+    return wrap((labels.array[..., None] == places).astype(as_dtype(dtype)))
+
+
+def embedding(ids: Any, table: Any) -> Tensor:
+    """The rows of a table at given indices.
+
+    y[...] = table[ids[...]]
+
+    Args:
+        ids: integers in [0, rows), any shape.
+        table: (rows, ...). The gradients of equal ids add up in their row.
+
+    Returns:
+        ids.shape + table.shape[1:].
+
+    Raises:
+        TypeError: ids that are not integers. ValueError: an id out of range.
+
+    >>> embedding([1, 1, 0], [[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[3., 4.],
+            [3., 4.],
+            [1., 2.]], dtype=float32)
+    """
+    ids, table = as_tensor(ids, "embedding"), as_tensor(table, "embedding")
+    if table.ndim < 1:
+        raise ValueError("embedding: expected a table of at least one axis, got a scalar")
+    _check_labels("embedding", "ids", ids, table.shape[0])
+    return getitem(table, ids)

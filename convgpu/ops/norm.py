@@ -1,0 +1,272 @@
+"""Normalisation: subtract a mean, divide by a standard deviation, then scale and shift.
+
+    y = xn * scale + offset,     xn = (x - mean) * rstd,     rstd = 1 / sqrt(var + epsilon)
+
+Batch, layer and group normalisation are one op over different axes. With m the mean over those axes, its gradient is
+rstd * (g - m(g) - xn * m(g * xn)): linear and symmetric in g, so that this operation is its own gradient in g.
+Half types are computed in float32, statistics included, and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from ..dtypes import accumulator, is_float
+from ..geometry import is_channels_last, positive
+from ..op import Op
+from ..tensor import Tensor, as_tensor
+from .elementwise import astype, power, square
+from .precision import wide
+from .shape import reshape
+from .summation import total
+
+Axes = tuple[int, ...]
+
+# --- the op, and its gradients of any order
+
+
+def _mean(x: Any, axes: Axes) -> Any:
+    return total(x, axes, True) / max(math.prod([x.shape[a] for a in axes]), 1)
+
+
+def _normalize_forward(x: Any, axes: Axes, epsilon: float) -> tuple[Any, Any, Any, Any]:
+    mean = _mean(x, axes)
+    xn = x - mean
+    var = _mean(np.square(xn), axes)
+    rstd = 1 / np.sqrt(var + epsilon)
+    xn *= rstd
+    return xn, mean, var, rstd
+
+
+def _project_forward(gy: Any, xn: Any, rstd: Any, axes: Axes) -> Any:
+    gx = gy * xn
+    np.multiply(xn, _mean(gx, axes), out=gx)
+    np.subtract(gy, gx, out=gx)
+    gx -= _mean(gy, axes)
+    gx *= rstd
+    return gx
+
+
+def _project_in_xn(g: Tensor, gy: Tensor, xn: Tensor, rstd: Tensor, axes: Axes) -> Tensor:
+    return -rstd * (g * (gy * xn).mean(axis=axes, keepdims=True) + gy * (g * xn).mean(axis=axes, keepdims=True))
+
+
+def _rstd_rule(g: Tensor, x: Tensor, axes: Axes, rstd: Tensor) -> Tensor:
+    n = math.prod([x.shape[a] for a in axes])
+    return (x - x.mean(axis=axes, keepdims=True)) * (g * rstd * rstd * rstd * (-1 / max(n, 1)))
+
+
+_normalize = Op("normalize", "x; axes, epsilon -> xn, mean, var, rstd", _normalize_forward)
+_project = Op("normalize_gradient", "gy, xn, rstd; axes -> gx", _project_forward)
+# What the forward pass computed, as a function of x: only second derivatives need to know that it is one.
+_rstd = Op("rstd", "x; axes, value -> rstd", lambda x, axes, value: value)
+
+_normalize.vjp(x=lambda g, x, xn, rstd, axes: _project(g, xn, _rstd(x, axes, rstd.array), axes))
+_project.vjp(gy=lambda g, xn, rstd, axes: _project(g, xn, rstd, axes),
+             xn=_project_in_xn,
+             rstd=lambda g, gx, rstd, axes: (g * gx).sum(axis=axes, keepdims=True) / rstd)
+_rstd.vjp(x=_rstd_rule)
+
+
+# --- what users call
+
+
+def _operands(op: str, x: Any, **params: Any) -> list[Any]:
+    """x and its parameters (or None) as Tensors, widened; the parameters of a half type may be float32."""
+    x = as_tensor(x, op)
+    given = {name: None if p is None else as_tensor(p, op) for name, p in params.items()}
+    for name, p in given.items():
+        if not is_float(x.dtype) or (p is not None and p.dtype not in (x.dtype, accumulator(x.dtype))):
+            got = ", ".join([f"x: {x.dtype}", *[f"{n}: {q.dtype}" for n, q in given.items() if q is not None]])
+            raise TypeError(f"{op}: expected one floating dtype (parameters may be float32 beside a half type), "
+                            f"got {got}; convert with .astype(...)")
+    return [wide(x), *[None if p is None else wide(p) for p in given.values()]]
+
+
+def _check_shapes(op: str, shape: tuple[int, ...], rule: str, **params: Tensor | None) -> None:
+    for name, p in params.items():
+        if p is not None and p.shape != shape:
+            raise ValueError(f"{op}: expected {name} of shape {rule} == {shape}, got {p.shape}")
+
+
+def _scaled(xn: Tensor, scale: Tensor | None, offset: Tensor | None, axes: Axes, dtype: np.dtype) -> Tensor:
+    """xn * scale + offset, whose elements lie along `axes` of xn; rounded to dtype."""
+    along = tuple([n if i in axes else 1 for i, n in enumerate(xn.shape)])
+    y = xn if scale is None else xn * reshape(scale, along)
+    return astype(y if offset is None else y + reshape(offset, along), dtype)
+
+
+def _channel_axis(op: str, x: Tensor, data_format: str) -> int:
+    last = is_channels_last(op, data_format)
+    if x.ndim < 2:
+        raise ValueError(f"{op}: expected x of at least 2 axes (batch, channels), got shape {x.shape}")
+    return x.ndim - 1 if last else 1
+
+
+def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, offset: Any = None, *, training: bool,
+               momentum: float = 0.9, epsilon: float = 1e-5,
+               data_format: str = "channels_last") -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise each channel, by the statistics of the batch while training, else by the running ones.
+
+    y = (x - mean) / sqrt(var + epsilon) * scale + offset        with mean and var over all axes but the channels
+
+    Args:
+        x: channels_last (N, ..., C); channels_first (N, C, ...).
+        running_mean, running_var: (C,), what earlier batches gave; zeros and ones at the start.
+        scale, offset: (C,); None: 1 and 0.
+        training: whether to use, and to learn from, the statistics of this batch.
+        momentum: the weight of the old running statistics: running = momentum * running + (1 - momentum) * batch. As in
+            Keras; PyTorch's momentum is 1 minus this.
+        epsilon: keeps the divisor above 0.
+
+    Returns:
+        (y, running_mean, running_var): the new running statistics while training, those given otherwise. They carry no
+        gradient. The variance that they learn from has the divisor n - 1, as in the paper and PyTorch; an empty batch
+        teaches nothing. One floating dtype; scale, offset and statistics may be float32 beside a half type.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+
+    From Ioffe and Szegedy, "Batch Normalization" (2015).
+
+    >>> y, mean, var = batch_norm([[1.0], [3.0]], [0.0], [1.0], training=True, momentum=0.5)
+    >>> y.tolist(), mean.item(), var.item()
+    ([[-0.9999949932098389], [0.9999949932098389]], 1.0, 1.5)
+    """
+    op = "batch_norm"
+    old_mean, old_var = as_tensor(running_mean, op), as_tensor(running_var, op)
+    dtype = as_tensor(x, op).dtype
+    x, mean, var, scale, offset = _operands(op, x, running_mean=old_mean, running_var=old_var, scale=scale,
+                                            offset=offset)
+    channel = _channel_axis(op, x, data_format)
+    _check_shapes(op, (x.shape[channel],), "(C,)", running_mean=mean, running_var=var, scale=scale, offset=offset)
+    if not training:
+        along = tuple([n if i == channel else 1 for i, n in enumerate(x.shape)])
+        rstd = power(var + epsilon, -0.5)
+        factor = rstd if scale is None else rstd * scale
+        return _scaled(x - reshape(mean, along), factor, offset, (channel,), dtype), old_mean, old_var
+    axes = tuple([i for i in range(x.ndim) if i != channel])
+    xn, batch_mean, batch_var, _ = _normalize(x, axes, float(epsilon))
+    n = math.prod([x.shape[a] for a in axes])
+    if n:
+        unbiased = batch_var * (n / max(n - 1, 1))
+        old_mean = astype(mean.detach() * momentum + batch_mean.reshape(-1) * (1 - momentum), old_mean.dtype)
+        old_var = astype(var.detach() * momentum + unbiased.reshape(-1) * (1 - momentum), old_var.dtype)
+    return _scaled(xn, scale, offset, (channel,), dtype), old_mean, old_var
+
+
+def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tuple[int, ...] = -1,
+               epsilon: float = 1e-5) -> Tensor:
+    """Normalise each example over `axis`, by its own statistics.
+
+    y = (x - mean) / sqrt(var + epsilon) * scale + offset        with mean and var over `axis`
+
+    Args:
+        x: any shape.
+        scale, offset: of the sizes of x along `axis`; None: 1 and 0.
+        axis: one axis or several.
+        epsilon: keeps the divisor above 0.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+
+    From Ba, Kiros and Hinton, "Layer Normalization" (2016).
+
+    >>> layer_norm([[1.0, 2.0, 3.0]], epsilon=0.0)
+    Tensor([[-1.2247,  0.    ,  1.2247]], dtype=float32)
+    """
+    op = "layer_norm"
+    dtype = as_tensor(x, op).dtype
+    x, scale, offset = _operands(op, x, scale=scale, offset=offset)
+    axes = tuple(sorted(normalize_axis_tuple(axis, x.ndim, op)))
+    _check_shapes(op, tuple([x.shape[a] for a in axes]), "x along axis", scale=scale, offset=offset)
+    return _scaled(_normalize(x, axes, float(epsilon))[0], scale, offset, axes, dtype)
+
+
+def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, epsilon: float = 1e-5,
+               data_format: str = "channels_last") -> Tensor:
+    """Normalise each group of neighbouring channels of each example.
+
+    y = (x - mean) / sqrt(var + epsilon) * scale + offset        with mean and var over a group's pixels and channels
+
+    Args:
+        x: channels_last (N, ..., C); channels_first (N, C, ...).
+        groups: into how many parts the channels are split; 1 is layer, C is instance normalisation.
+        scale, offset: (C,); None: 1 and 0.
+        epsilon: keeps the divisor above 0.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, groups that do not divide C.
+
+    From Wu and He, "Group Normalization" (2018).
+
+    >>> group_norm([[1.0, 3.0, 10.0, 20.0]], 2, epsilon=0.0)
+    Tensor([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+    op = "group_norm"
+    dtype = as_tensor(x, op).dtype
+    x, scale, offset = _operands(op, x, scale=scale, offset=offset)
+    channel = _channel_axis(op, x, data_format)
+    channels = x.shape[channel]
+    if channels % positive(op, "groups", groups):
+        raise ValueError(f"{op}: expected groups to divide C == {channels}, got {groups} (x={x.shape})")
+    _check_shapes(op, (channels,), "(C,)", scale=scale, offset=offset)
+    split = reshape(x, (*x.shape[:channel], groups, channels // groups, *x.shape[channel + 1:]))
+    axes = tuple([i for i in range(1, split.ndim) if i != channel])
+    xn = reshape(_normalize(split, axes, float(epsilon))[0], x.shape)
+    return _scaled(xn, scale, offset, (channel,), dtype)
+
+
+# --- local response normalisation
+
+
+def _window_sum_forward(x: Any, axis: int, before: int, after: int) -> Any:
+    """Per place of an axis, the sum of its neighbours from -before to +after."""
+    y, n = x.copy(), x.shape[axis]
+    lead = (slice(None),) * axis
+    for shift in range(1, min(max(before, after), n - 1) + 1):
+        low, high = (*lead, slice(None, n - shift)), (*lead, slice(shift, None))
+        if shift <= after:
+            y[low] += x[high]
+        if shift <= before:
+            y[high] += x[low]
+    return y
+
+
+_window_sum = Op("window_sum", "x; axis, before, after -> y", _window_sum_forward).vjp(
+    x=lambda g, axis, before, after: _window_sum(g, axis, after, before))
+
+
+def local_response_norm(x: Any, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0,
+                        data_format: str = "channels_last") -> Tensor:
+    """Divide each value by a power of the mean square of its neighbours in the channels.
+
+    y[c] = x[c] / (k + alpha / size * sum over j of x[j]^2)^beta        with c - size//2 <= j <= c + (size-1)//2
+
+    Args:
+        x: channels_last (N, ..., C); channels_first (N, C, ...).
+        size: the number of neighbouring channels, the value's own included; those that do not exist count as 0.
+        alpha, beta, k: as in PyTorch, whose defaults these are.
+
+    AlexNet (Krizhevsky et al., 2012) does not divide alpha by size. Its n=5, alpha=1e-4, beta=0.75, k=2 are here
+    size=5, alpha=5e-4, beta=0.75, k=2.
+
+    Raises:
+        TypeError: a non-floating dtype. ValueError: x of fewer than 2 axes, size < 1.
+
+    >>> local_response_norm([[3.0, 4.0]], 3, alpha=3.0, beta=0.5, k=0.0)
+    Tensor([[0.6, 0.8]], dtype=float32)
+    """
+    op = "local_response_norm"
+    x = as_tensor(x, op)
+    if not is_float(x.dtype):
+        raise TypeError(f"{op}: expected a floating dtype, got {x.dtype}")
+    channel = _channel_axis(op, x, data_format)
+    size = positive(op, "size", size)
+    v = wide(x)
+    squares = _window_sum(square(v), channel, size // 2, (size - 1) // 2)
+    return astype(v * power(squares * (alpha / size) + k, -float(beta)), x.dtype)

@@ -1,0 +1,31 @@
+"""Half types are computed in float32 and rounded once: in forwards, and in gradient rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import is_float, is_half
+from ..tensor import Tensor, as_tensor
+from .elementwise import astype
+
+
+def floating(op: str, x: Any) -> Tensor:
+    """x as a Tensor of a floating dtype: integers and booleans become float32."""
+    x = as_tensor(x, op)
+    return x if is_float(x.dtype) else astype(x, np.float32)
+
+
+def wide(t: Tensor) -> Tensor:
+    """What a gradient rule computes with. The tape rounds its result to the dtype of the input."""
+    return astype(t, np.float32) if is_half(t.dtype) else t
+
+
+def widened(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward function of one array that is computed in float32 for the half types."""
+    def run(x: Any, *statics: Any) -> Any:
+        return forward(x.astype(np.float32), *statics).astype(x.dtype) if is_half(x.dtype) else forward(x, *statics)
+
+    return run

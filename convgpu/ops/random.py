@@ -1,0 +1,50 @@
+"""Random numbers: always from a generator that the caller names, drawn on the host, so the same on every device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..device import move
+from ..dtypes import accumulator, is_float
+from ..tensor import Tensor, as_tensor, wrap
+
+
+def as_generator(op: str, generator: Any) -> np.random.Generator:
+    """The generator itself, or a new one from an integer seed."""
+    if isinstance(generator, np.random.Generator):
+        return generator
+    if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
+        return np.random.default_rng(int(generator))
+    raise TypeError(f"{op}: expected generator to be a numpy.random.Generator or an integer seed, got {generator!r:.60}")
+
+
+def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Tensor:
+    """Set each element to zero with probability `rate`, and scale the others so that the expectation stays.
+
+    y = x * keep / (1 - rate), keep being 0 or 1; y = x where not training.
+
+    Args:
+        x: any shape, floating.
+        rate: the probability of a zero, in [0, 1].
+        generator: a numpy.random.Generator, which moves on, or an integer seed, which draws the same mask each time.
+            Not used where no mask is needed.
+        training: whether to drop anything.
+
+    Raises:
+        TypeError: x is not floating. ValueError: the rate is not in [0, 1].
+
+    >>> dropout([1.0, 1.0, 1.0, 1.0], 0.5, generator=0)
+    Tensor([2., 2., 2., 0.], dtype=float32)
+    """
+    x = as_tensor(x, "dropout")
+    if not is_float(x.dtype):
+        raise TypeError(f"dropout: expected a floating dtype, got {x.dtype}")
+    if not 0 <= rate <= 1:
+        raise ValueError(f"dropout: expected a rate in [0, 1], got {rate}")
+    if not training or rate == 0:
+        return x
+    kept = as_generator("dropout", generator).random(x.shape, dtype=np.float32) >= rate
+    scale = kept * accumulator(x.dtype).type(1 / (1 - rate) if rate < 1 else 0)
+    return x * wrap(move(scale.astype(x.dtype), x.device))

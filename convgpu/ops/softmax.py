@@ -1,0 +1,109 @@
+"""Softmax and its logarithm: over one axis, shifted by the largest value so that nothing overflows.
+
+As in PyTorch, where all values along the axis are -inf softmax and log_softmax are NaN, and logsumexp is -inf.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from ..op import Op
+from ..tensor import Tensor
+from .elementwise import exp, where
+from .precision import floating, wide, widened
+from .reduce import spread
+from .summation import total
+
+Axes = tuple[int, ...]
+
+
+def _shifted(x: Any, axes: Axes) -> Any:
+    """x less its largest value."""
+    if x.size == 0:
+        return x.copy()  # there is no largest value
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return x - np.max(x, axis=axes, keepdims=True)
+
+
+def _softmax_forward(x: Any, axes: Axes) -> Any:
+    e = _shifted(x, axes)
+    np.exp(e, out=e)
+    e /= total(e, axes, True)
+    return e
+
+
+def _log_softmax_forward(x: Any, axes: Axes) -> Any:
+    y = _shifted(x, axes)
+    with np.errstate(divide="ignore"):  # log 0, of an empty sum
+        y -= np.log(total(np.exp(y), axes, True))
+    return y
+
+
+def _logsumexp_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
+    if x.size == 0:
+        largest = np.zeros([1 if i in axes else n for i, n in enumerate(x.shape)], x.dtype)
+    else:
+        largest = np.max(x, axis=axes, keepdims=True)
+        largest = np.where(np.isinf(largest), 0, largest)
+    with np.errstate(divide="ignore", over="ignore"):  # log 0 = -inf; exp overflows only beside an infinity
+        y = np.log(total(np.exp(x - largest), axes, True)) + largest
+    return y if keepdims else np.squeeze(y, axes)
+
+
+def _softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
+    g, y = wide(g), wide(y)
+    return y * (g - (g * y).sum(axis=axes, keepdims=True))
+
+
+def _log_softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
+    g, y = wide(g), wide(y)
+    return g - exp(y) * g.sum(axis=axes, keepdims=True)
+
+
+def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    g, x, y = wide(g), wide(x), wide(y)
+    g, y = spread(g, x.shape, axes, keepdims), spread(y, x.shape, axes, keepdims)
+    return g * exp(x - where(y == -np.inf, 0, y))  # at -inf every weight is exp(-inf - 0) = 0
+
+
+_softmax = Op("softmax", "x; axes -> y", widened(_softmax_forward)).vjp(x=_softmax_rule)
+_log_softmax = Op("log_softmax", "x; axes -> y", widened(_log_softmax_forward)).vjp(x=_log_softmax_rule)
+_logsumexp = Op("logsumexp", "x; axes, keepdims -> y", widened(_logsumexp_forward)).vjp(x=_logsumexp_rule)
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum of exp(x) over `axis`.
+
+    Args:
+        x: any shape, floating; half types are computed in float32 and rounded once.
+        axis: what is to add up to 1.
+
+    >>> softmax([0.0, 0.0, 1000.0, -1000.0])
+    Tensor([0., 0., 1., 0.], dtype=float32)
+    """
+    x = floating("softmax", x)
+    return _softmax(x, (normalize_axis_index(axis, x.ndim, "softmax"),))
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """log(softmax(x)), without the loss of digits of doing so in two steps. Arguments as in `softmax`.
+
+    >>> log_softmax([0.0, 0.0, 1000.0])
+    Tensor([-1000., -1000.,     0.], dtype=float32)
+    """
+    x = floating("log_softmax", x)
+    return _log_softmax(x, (normalize_axis_index(axis, x.ndim, "log_softmax"),))
+
+
+def logsumexp(x: Any, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Tensor:
+    """log of the sum of exp(x) over `axis` (several, or None for all).
+
+    >>> logsumexp([1000.0, 1000.0])
+    Tensor(1000.6932, dtype=float32)
+    """
+    x = floating("logsumexp", x)
+    axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim, "logsumexp")))
+    return _logsumexp(x, axes, keepdims)

@@ -1,0 +1,217 @@
+"""Optimizers: what turns parameters and gradients into better parameters.
+
+    optimizer = Adam(lr=1e-3)
+    loss, grads = convgpu.value_and_grad(f)(params, x, y)
+    params = optimizer.step(params, grads)
+
+Parameters are values: `step` returns new ones, in the same nested dicts, lists and tuples. They are updated outside the
+tape. What an optimizer remembers has the structure of the parameters, and is kept in float32 for the half types.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .device import device_of, move, to_numpy
+from .dtypes import accumulator, is_float
+from .tensor import as_tensor, wrap
+
+
+class Optimizer:
+    """What SGD and Adam share: the state, its structure, and how it is saved.
+
+    `lr` may be changed between steps. A subclass names the arrays that it remembers per parameter in `slots`, and
+    computes one parameter in `update`.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, lr: float, weight_decay: float):
+        name = type(self).__name__
+        if not lr >= 0 or not weight_decay >= 0:
+            raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")
+        self.lr, self.weight_decay = lr, weight_decay
+        self.steps = 0
+        self._state: dict[str, Any] = {}  # per slot, a tree of arrays that are updated in place
+
+    def update(self, p: Any, g: Any, *state: Any) -> Any:
+        """The new value of one parameter; arrays, in the accumulator's dtype. `state` is changed in place."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def step(self, params: Any, grads: Any) -> Any:
+        """The parameters after one step against the gradients.
+
+        Args:
+            params: Tensors in nested dicts, lists and tuples.
+            grads: gradients in the same structure and shapes, as `convgpu.value_and_grad` gives them.
+
+        Raises:
+            ValueError: the structure or a shape differs from that of params, or of the earlier steps.
+            TypeError: a parameter that is not floating.
+        """
+        states = [tree.map(_beside, params, self._state[slot]) if slot in self._state else tree.map(_zeros_for, params)
+                  for slot in self.slots]
+        tree.map(_check, params, grads, *states)
+        self._state = dict(zip(self.slots, states))
+        self.steps += 1
+        return tree.map(self._step_one, params, grads, *states)
+
+    def _step_one(self, p: Any, g: Any, *state: Any) -> Any:
+        p, g = as_tensor(p, "step"), as_tensor(g, "step")
+        wide = accumulator(p.dtype)
+        new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
+        return wrap(new.astype(p.dtype, copy=False)).requires_grad_(p.requires_grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what the optimizer remembers: "steps", and per slot a tree of NumPy arrays. lr is not part of it.
+
+        >>> SGD(lr=0.1).state_dict()
+        {'steps': 0}
+        """
+        copies = {slot: tree.map(lambda s: np.array(to_numpy(s)), state) for slot, state in self._state.items()}
+        return {"steps": self.steps, **copies}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave: the next steps are the same to the last bit."""
+        missing = {"steps", *self.slots} - state.keys() if state.get("steps") else {"steps"} - state.keys()
+        unknown = state.keys() - {"steps", *self.slots}
+        if missing or unknown:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {['steps', *self.slots]}, "
+                             f"got {sorted(state)}")
+        self.steps = int(state["steps"])
+        self._state = {slot: tree.map(np.array, state[slot]) for slot in self.slots if slot in state}
+
+
+def _zeros_for(p: Any) -> Any:
+    array = as_tensor(p, "step").array
+    return np.zeros_like(array, dtype=accumulator(array.dtype))
+
+
+def _beside(p: Any, state: Any) -> Any:
+    """The state on the parameter's device."""
+    return move(state, device_of(as_tensor(p, "step").array))
+
+
+def _check(p: Any, g: Any, *state: Any) -> None:
+    """Before anything is changed: the leaves fit each other."""
+    p, g = as_tensor(p, "step"), as_tensor(g, "step")
+    if not is_float(p.dtype):
+        raise TypeError(f"step: expected floating parameters, got {p.dtype} of shape {p.shape}")
+    if g.device != p.device:
+        raise TypeError(f"step: expected gradients on the device of their parameters, got {g.device} and {p.device}")
+    for shape in (g.shape, *[s.shape for s in state]):
+        if shape != p.shape:
+            raise ValueError(f"step: expected a gradient and a state of the parameter's shape {p.shape}, got {shape}")
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if wanted.
+
+    g <- g + weight_decay * p;  v <- momentum * v + g;  p <- p - lr * v, or with `nesterov` p - lr * (g + momentum * v)
+
+    Args:
+        lr: the learning rate.
+        momentum: how much of the last direction is kept, 0 to 1.
+        nesterov: look ahead along v (needs momentum).
+        weight_decay: the weight of the L2 penalty in the gradient.
+
+    As in PyTorch (no dampening).
+
+    >>> import convgpu as cg
+    >>> SGD(lr=0.5).step({"w": cg.tensor([1.0, 2.0])}, {"w": cg.tensor([1.0, -1.0])})
+    {'w': Tensor([0.5, 2.5], dtype=float32)}
+    """
+
+    def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+        super().__init__(lr, weight_decay)
+        if not 0 <= momentum <= 1 or (nesterov and momentum == 0):
+            raise ValueError(f"SGD: expected momentum in [0, 1], above 0 with nesterov, got {momentum}")
+        self.momentum, self.nesterov = momentum, nesterov
+        self.slots = ("velocity",) if momentum else ()
+
+    def update(self, p: Any, g: Any, *state: Any) -> Any:
+        """One parameter."""
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        if self.momentum:
+            velocity, = state
+            velocity *= self.momentum
+            velocity += g
+            g = g + self.momentum * velocity if self.nesterov else velocity
+        change = g * -self.lr
+        change += p
+        return change
+
+
+class Adam(Optimizer):
+    """Adam: steps of about lr in each direction, whatever the gradient's scale.
+
+    m <- beta1 * m + (1 - beta1) * g;  v <- beta2 * v + (1 - beta2) * g^2
+    p <- p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)      at step t = 1, 2, ...
+
+    From Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015). As in PyTorch.
+
+    Args:
+        lr: the learning rate.
+        betas: how much of the running means of g and of g^2 is kept at each step.
+        epsilon: keeps the divisor above 0.
+        weight_decay: the weight of the L2 penalty in the gradient.
+
+    >>> import convgpu as cg
+    >>> Adam(lr=0.5).step([cg.tensor([1.0, 2.0])], [cg.tensor([10.0, -0.1])])
+    [Tensor([0.5, 2.5], dtype=float32)]
+    """
+
+    slots = ("mean", "square")
+    decoupled = False
+
+    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+                 weight_decay: float = 0.0):
+        super().__init__(lr, weight_decay)
+        if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
+            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, got {betas}, {epsilon}")
+        self.betas, self.epsilon = tuple(betas), epsilon
+
+    def update(self, p: Any, g: Any, *state: Any) -> Any:
+        """One parameter."""
+        if self.weight_decay and self.decoupled:
+            p = p * (1 - self.lr * self.weight_decay)
+        elif self.weight_decay:
+            g = g + self.weight_decay * p
+        mean, square = state
+        beta1, beta2 = self.betas
+        mean *= beta1
+        mean += (1 - beta1) * g
+        change = np.square(g, out=np.empty_like(square))
+        change *= 1 - beta2
+        square *= beta2
+        square += change
+        # from here change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon), in the one array
+        np.sqrt(square, out=change)
+        change *= 1 / math.sqrt(1 - beta2**self.steps)
+        change += self.epsilon
+        np.divide(mean, change, out=change)
+        change *= -self.lr / (1 - beta1**self.steps)
+        change += p
+        return change
+
+
+class AdamW(Adam):
+    """Adam with the weight decay apart from the gradient: p <- p - lr * weight_decay * p before each step of Adam.
+
+    From Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019). As in PyTorch.
+
+    >>> import convgpu as cg
+    >>> AdamW(lr=0.5, weight_decay=0.1).step([cg.tensor([1.0])], [cg.tensor([10.0])])
+    [Tensor([0.45], dtype=float32)]
+    """
+
+    decoupled = True
+
+    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+                 weight_decay: float = 0.01):
+        super().__init__(lr, betas, epsilon, weight_decay)
