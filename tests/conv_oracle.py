@@ -61,7 +61,7 @@ def conv(x, w, o: Options):
     windows = _windows(x, w.shape[:-2], o)
     rank = x.ndim - 2
     taps, pixels = "rst"[:rank], "opq"[:rank]
-    parts = [np.einsum(f"n{pixels}c{taps},{taps}ck->n{pixels}k", xs, ws)
+    parts = [_einsum(f"n{pixels}c{taps},{taps}ck->n{pixels}k", xs, ws)
              for xs, ws in zip(_split(windows, 1 + rank, o.groups), _split(w, -1, o.groups))]
     return np.concatenate(parts, axis=-1)
 
@@ -70,7 +70,7 @@ def weight_gradient(x, g, kernel, o: Options):
     """The gradient of <g, conv(x, w)> with respect to w."""
     rank = x.ndim - 2
     taps, pixels = "rst"[:rank], "opq"[:rank]
-    parts = [np.einsum(f"n{pixels}c{taps},n{pixels}k->{taps}ck", xs, gs)
+    parts = [_einsum(f"n{pixels}c{taps},n{pixels}k->{taps}ck", xs, gs)
              for xs, gs in zip(_split(_windows(x, kernel, o), 1 + rank, o.groups), _split(g, -1, o.groups))]
     return np.concatenate(parts, axis=-1)
 
@@ -82,8 +82,7 @@ def input_gradient(g, w, size, o: Options):
              for n, (a, b), p, s, f, d in zip(size, o.pads, g.shape[1:-1], o.stride, kernel, o.dilation)]
     padded = np.zeros((g.shape[0], *reach, c * o.groups), g.dtype)
     for tap in np.ndindex(*kernel):
-        part = [np.einsum("...k,ck->...c", gs, ws) for gs, ws in
-                zip(_split(g, -1, o.groups), _split(w[tap], -1, o.groups))]
+        part = [gs @ ws.T for gs, ws in zip(_split(g, -1, o.groups), _split(w[tap], -1, o.groups))]
         at = tuple(slice(r * d, r * d + (p - 1) * s + 1, s) if p else slice(0, 0)
                    for r, d, p, s in zip(tap, o.dilation, g.shape[1:-1], o.stride))
         padded[(slice(None), *at)] += np.concatenate(part, axis=-1)
@@ -101,6 +100,10 @@ def _windows(x, kernel, o: Options):
     windows = np.lib.stride_tricks.sliding_window_view(padded, span, axes)
     out = tuple(slice(None, None, s) for s in o.stride)
     return windows[(slice(None), *out, slice(None), *(slice(None, None, d) for d in o.dilation))]
+
+
+def _einsum(subscripts, a, b):
+    return np.einsum(subscripts, a, b, optimize=a.dtype == np.float64)  # by BLAS, which float64 has and wider types lack
 
 
 def _split(a, axis, groups):

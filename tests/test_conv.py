@@ -199,7 +199,7 @@ def test_any_memory_layout(case, backend):
 
 
 def _without_bias(p):
-    bias = p.bias.astype(np.longdouble)
+    bias = p.bias.astype(np.float64)
     return p.exact["y"].value - bias, p.exact["y"].magnitude - np.abs(bias)
 
 

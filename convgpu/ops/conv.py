@@ -3,7 +3,8 @@
     y[n, p, k] = sum_{r, c} x[n, p*stride + r*dilation - before, c] * w[r, c, k]      (p, r: one index per spatial axis)
 
 fprop is bilinear in x and w; the gradient of each of {fprop, dgrad, wgrad} is another of the three, so derivatives of
-any order come from the declarations below. Transposed convolution is dgrad run forward. Taps in the padding are skipped.
+any order come from the declarations below. Transposed convolution is dgrad run forward. Taps in the padding are
+skipped, never multiplied.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from ..geometry import ConvGeometry, conv_geometry, conv_transpose_geometry, is_
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from . import activation as act
+from .joining import pad
 from .shape import flip as flip_axes
-from .shape import _put as put
 from .shape import reshape, transpose
 
 fprop = Op("conv_fprop", "x, w, bias=None; geo, activation=None -> y")
@@ -128,10 +129,11 @@ def _conv_transpose(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: 
                     dilation: Any, groups: int, activation: str | None, data_format: str) -> Tensor:
     x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
     check_same_float(name, x=x, w=w, bias=bias)
-    geo = conv_transpose_geometry(name, x.shape, w.shape, stride, padding, output_padding, dilation, groups, data_format)
+    geo = conv_transpose_geometry(name, x.shape, w.shape, stride, padding, output_padding, dilation, groups,
+                                  data_format)
     _check_bias(name, bias, geo.channels)
     if x.shape != geo.y_shape:  # output_padding >= stride: the pixels at the end that no tap of x reaches
-        x = put(x, tuple(map(slice, x.shape)), geo.y_shape)
+        x = pad(x, [(0, m - n) for n, m in zip(x.shape, geo.y_shape)])
     fused, after = act.split(name, activation)
     return after(dgrad(x, w, bias, geo, fused))
 
@@ -140,7 +142,8 @@ def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
                    flip: bool = False, activation: str | None = None, data_format: str = "channels_last") -> Tensor:
     """Convolution of each channel with filters of its own.
 
-    y[n, p, c*multiplier + m] = bias[c*multiplier + m] + sum over r of x[n, p*stride + r*dilation - before, c] * w[r, c, m]
+    y[n, p, c*multiplier + m] = bias[c*multiplier + m]
+                                + sum over r of x[n, p*stride + r*dilation - before, c] * w[r, c, m]
 
     Args:
         x: as in `conv`.
@@ -168,7 +171,8 @@ def _depthwise(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, 
     channels, others = (x.shape[-1], x.shape[1]) if last else (x.shape[1], x.shape[-1])
     if c != channels:
         hint = f"; did you mean data_format={'channels_first' if last else 'channels_last'!r}?" if c == others else ""
-        raise ValueError(f"{name}: expected w.shape[{rank}] == C == {channels}, got {c} (x={x.shape}, w={w.shape}){hint}")
+        raise ValueError(f"{name}: expected w.shape[{rank}] == C == {channels}, got {c} "
+                         f"(x={x.shape}, w={w.shape}){hint}")
     w = reshape(w, (*w.shape[:-2], min(c, 1), c * multiplier))
     if not last:
         w = transpose(w, (rank + 1, rank, *range(rank)))
@@ -195,6 +199,7 @@ def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, 
     pointwise = as_tensor(pointwise, name)
     taps = pointwise.shape[:-2] if is_channels_last(name, data_format) else pointwise.shape[2:]
     if any(f != 1 for f in taps):
-        raise ValueError(f"{name}: expected pointwise filters of one tap per axis, got {taps} (pointwise={pointwise.shape})")
+        raise ValueError(f"{name}: expected pointwise filters of one tap per axis, got {taps} "
+                         f"(pointwise={pointwise.shape})")
     middle = _depthwise(name, x, depthwise, None, stride, padding, dilation, False, None, data_format)
     return _conv(name, middle, pointwise, bias, 1, "valid", 1, 1, False, activation, data_format)
