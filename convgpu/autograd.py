@@ -123,8 +123,8 @@ def _check_one_device(op: Op, inputs: Sequence[Any]) -> None:
 
 
 def _as_input(op: Op, x: Any) -> Any:
-    """A Tensor, or what stays as it is: None, and Python scalars, which promote weakly."""
-    if isinstance(x, Tensor) or x is None or type(x) in (float, int, bool):
+    """A Tensor, or what stays as it is: None, and beside other inputs Python scalars, which promote weakly."""
+    if isinstance(x, Tensor) or x is None or (len(op.inputs) > 1 and type(x) in (float, int, bool)):
         return x
     return as_tensor(x, op.name)
 

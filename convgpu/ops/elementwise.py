@@ -21,7 +21,8 @@ LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
 def weak(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with a Python float weak beside bfloat16 too, among the last two operands (ml_dtypes would widen)."""
+    """`function` with a Python float weak among its last two operands: also beside bfloat16, which ml_dtypes would
+    widen, and beside another Python number, where it counts as float32."""
     def forward(*operands: Any) -> Any:
         *rest, a, b = operands
         if type(b) is float:
@@ -34,7 +35,9 @@ def weak(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _beside(x: Any, scalar: float) -> Any:
-    return x.dtype.type(scalar) if hasattr(x, "dtype") and is_half(x.dtype) else scalar
+    if type(x) in (float, int, bool):
+        return np.float32(scalar)
+    return x.dtype.type(scalar) if is_half(x.dtype) else scalar
 
 
 def zero(g: Tensor) -> Tensor:
@@ -188,10 +191,6 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
         return nonzero(condition)
     if a is None or b is None:
         raise TypeError("where: expected a condition alone, or a condition and two values, got one value")
-    if type(a) is float and type(b) in (float, int, bool):  # scalars alone have nobody to be weak beside
-        a = as_tensor(a)
-    elif type(b) is float and type(a) in (int, bool):
-        b = as_tensor(b)
     return _where(condition, a, b)
 
 

@@ -36,6 +36,8 @@ def _axes(axis: Any, x: Tensor, op: str) -> Axes:
     """`axis` as ascending non-negative numbers."""
     if axis is None:
         return tuple(range(x.ndim))
+    if type(axis) is int and 0 <= axis < x.ndim:
+        return (axis,)
     return tuple(sorted(normalize_axis_tuple(axis, x.ndim, op)))
 
 

@@ -15,9 +15,9 @@ from ..tensor import Tensor, as_tensor
 Shape = tuple[int, ...]
 
 # The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
-_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: np.reshape(x, shape)).vjp(
+_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape)).vjp(
     x=lambda g, before: reshape(g, before))
-_transpose = Op("transpose", "x; axes -> y", lambda x, axes: np.transpose(x, axes)).vjp(
+_transpose = Op("transpose", "x; axes -> y", lambda x, axes: x.transpose(axes)).vjp(
     x=lambda g, axes: transpose(g, None if axes is None else _inverse(axes)))
 _broadcast_to = Op("broadcast_to", "x; shape -> y", np.broadcast_to, broadcasts=True).vjp(x=lambda g: g)
 _flip = Op("flip", "x; axis -> y", np.flip).vjp(x=lambda g, axis: flip(g, axis))
@@ -36,10 +36,7 @@ def _negated(shift: Any) -> Any:
 
 def as_shape(shape: Any) -> Shape:
     """A shape given as an integer or a sequence of them."""
-    try:
-        return (operator.index(shape),)
-    except TypeError:
-        return tuple([operator.index(n) for n in shape])
+    return tuple(shape) if isinstance(shape, (tuple, list)) else (operator.index(shape),)
 
 
 def reshape(x: Any, shape: Any) -> Tensor:

@@ -24,6 +24,8 @@ def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
     Contiguous arrays are read where they lie; others are copied once.
     """
     x = x.astype(accumulator(x.dtype), copy=False)
+    if len(axis) == x.ndim and x.flags.c_contiguous:  # one run in memory
+        return np.sum(x, keepdims=keepdims)
     count = math.prod([x.shape[a] for a in axis])
     if count <= BLOCK or x.size == 0 or x.ndim == 1 or not is_float(x.dtype) or not isinstance(x, np.ndarray):
         return np.sum(x, axis=axis, keepdims=keepdims)
