@@ -1,0 +1,115 @@
+"""The `convgpu` command: thin aliases of what `convgpu.examples` holds, to be read and copied there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from . import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; errors are one line on stderr. Returns the exit status: 2 for wrong usage, 130 after Ctrl-C."""
+    arguments = vars(_parser().parse_args(argv))
+    command, run = arguments.pop("command"), arguments.pop("run")
+    try:
+        return run(**arguments)
+    except KeyboardInterrupt:
+        print(f"convgpu {command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing is left to say
+        return 1
+    except (ValueError, OSError, ImportError, NotImplementedError) as error:
+        print(f"convgpu {command}: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="convgpu", description="A tensor engine for convolutional networks.")
+    parser.add_argument("--version", action="version", version=f"convgpu {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_filter(commands)
+    info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train LeNet-5 on handwritten digits",
+                                description="Train LeNet-5 on scikit-learn's digits, or on images of yours.")
+    train.add_argument("--data", metavar="FILE.npz",
+                       help="x_train, y_train, x_test, y_test: images (N, H, W[, C]) of 16x16 or more, integer labels")
+    train.add_argument("--out", metavar="FOLDER", default="convgpu-run", help="where results go (default: convgpu-run)")
+    train.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the data (default: 15)")
+    train.add_argument("--batch-size", type=_at_least(1), metavar="N", help="images per step (default: 32)")
+    train.add_argument("--seed", type=_at_least(0), metavar="N", help="of weights, split, order, shifts (default: 0)")
+    train.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the --out folder")
+    train.set_defaults(run=_train)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = commands.add_parser("predict", help="read pictures with trained weights",
+                                  description="Print the class and its probability for each PNG or JPEG picture.")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="a picture of any size, grey or in colour")
+    predict.add_argument("--weights", required=True, metavar="W", help="model.safetensors from convgpu train")
+    predict.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")
+    predict.set_defaults(run=_predict)
+
+
+def _add_filter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    filters = commands.add_parser("filter", help="run a hand-made filter over a picture",
+                                  description="Filter each channel of a picture; its border is repeated outwards.")
+    filters.add_argument("image", metavar="IMAGE")
+    filters.add_argument("--kernel", required=True, metavar="KERNEL",
+                         help="sobel-x, sobel-y, gaussian, mean, sharpen, or a FILE with a matrix (.npy or text)")
+    filters.add_argument("--out", required=True, metavar="OUT.png", help="the picture to write")
+    filters.set_defaults(run=_filter)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, got {value}")
+        return value
+
+    return integer
+
+
+# The imports wait until a command needs them: `convgpu --help` answers at once.
+
+
+def _train(**options: object) -> int:
+    from .examples.train import train
+
+    return train(**options)  # type: ignore[arg-type]
+
+
+def _predict(**options: object) -> int:
+    from .examples.predict import predict_files
+
+    return predict_files(**options)  # type: ignore[arg-type]
+
+
+def _filter(**options: object) -> int:
+    from .examples.filter import filter_file
+
+    return filter_file(**options)  # type: ignore[arg-type]
+
+
+def _info() -> int:
+    from .info import report
+
+    print(report())
+    return 0

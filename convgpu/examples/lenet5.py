@@ -1,0 +1,144 @@
+"""LeNet-5: the network, a run of training that can stop and go on at any step, and reading images with it.
+
+From LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition" (1998), in the form of
+today's courses: tanh, 2x2 average pooling without weights, the second convolution connected to all six maps.
+
+    32x32x1 -conv 5x5-> 28x28x6 -pool-> 14x14x6 -conv 5x5-> 10x10x16 -pool-> 5x5x16 -> 400 -> 120 -> 84 -> 10
+
+The model is a function of a nested dict of parameters: 61,706 of them at this size. Copy this file and change it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import convgpu as cg
+
+from .data import Dataset
+
+SMALLEST = 16  # pixels: below that nothing is left after the second pooling
+LEARNING_RATE, DECAY = 3e-3, 0.85  # of Adam in the first epoch, and its factor from epoch to epoch
+LABEL_SMOOTHING = 0.1
+
+Params = dict[str, dict[str, cg.Tensor]]
+
+
+def initial(shape: tuple[int, int, int], classes: int, generator: Any = 0) -> Params:
+    """The parameters before training, for images of `shape` (H, W, C).
+
+    >>> params = initial((32, 32, 1), 10)
+    >>> sum(p.size for layer in params.values() for p in layer.values())
+    61706
+    """
+    height, width, channels = shape
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"lenet5: expected images of at least {SMALLEST}x{SMALLEST} pixels (two 5x5 convolutions, "
+                         f"each followed by 2x2 pooling), got {height}x{width}")
+    rows, columns = (((n - 4) // 2 - 4) // 2 for n in (height, width))
+    generator = np.random.default_rng(generator)
+
+    def layer(*shape: int) -> dict[str, cg.Tensor]:
+        return {"w": cg.glorot_uniform(shape, generator=generator), "b": cg.zeros(shape[-1])}
+
+    return {"conv1": layer(5, 5, channels, 6), "conv2": layer(5, 5, 6, 16), "dense1": layer(rows * columns * 16, 120),
+            "dense2": layer(120, 84), "dense3": layer(84, classes)}
+
+
+def logits(params: Params, x: Any) -> cg.Tensor:
+    """The score of each class for images (N, H, W, C)."""
+    for name in ("conv1", "conv2"):
+        x = cg.avg_pool(cg.conv(x, params[name]["w"], params[name]["b"], activation="tanh"), 2)
+    x = x.reshape(len(x), -1)
+    for name in ("dense1", "dense2"):
+        x = cg.linear(x, params[name]["w"], params[name]["b"], activation="tanh")
+    return cg.linear(x, params["dense3"]["w"], params["dense3"]["b"])
+
+
+def loss(params: Params, x: Any, y: Any) -> tuple[cg.Tensor, cg.Tensor]:
+    """The cross-entropy of a batch, and the scores that it was computed from."""
+    scores = logits(params, x)
+    return cg.cross_entropy(scores, y, label_smoothing=LABEL_SMOOTHING), scores
+
+
+def predict(params: Params, x: np.ndarray, device: str = "cpu", batch_size: int = 256) -> np.ndarray:
+    """The probability of each class for images (N, H, W, C), as (N, classes)."""
+    with cg.no_grad():
+        parts = [cg.softmax(logits(params, cg.tensor(x[i:i + batch_size], device=device)), axis=-1).numpy()
+                 for i in range(0, len(x), batch_size)]
+    return np.concatenate(parts)
+
+
+class Training:
+    """A run of training: everything that the next step depends on.
+
+    Chance enters by (seed, epoch, step) alone, never by what was drawn before. So a run that is saved after any step
+    and loaded again goes on as if it had never stopped, to the last bit.
+    """
+
+    def __init__(self, data: Dataset, seed: int = 0, batch_size: int = 32, device: str = "cpu"):
+        self.data, self.seed, self.batch_size, self.device = data, seed, batch_size, device
+        params = initial(data.shape, len(data.class_names), seed)
+        self.params: Params = cg.tree.map(lambda p: p.to(device), params)
+        self.optimizer = cg.optim.Adam(lr=LEARNING_RATE)
+        self.value_and_grad = cg.value_and_grad(loss, has_aux=True)
+        self.history: list[dict[str, float]] = []  # one entry per whole epoch
+        self.step_in_epoch = 0
+        self.loss_sum, self.correct = 0.0, 0  # over the images of this epoch so far
+
+    @property
+    def epoch(self) -> int:
+        """The number of whole epochs behind us."""
+        return len(self.history)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps in an epoch."""
+        return -(-len(self.data.x_train) // self.batch_size)
+
+    @property
+    def seen(self) -> int:
+        """The number of images seen in this epoch."""
+        return min(self.step_in_epoch * self.batch_size, len(self.data.x_train))
+
+    def begin_epoch(self) -> None:
+        """Shuffle; needed before the first step after a start, a load or the end of an epoch."""
+        self.order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.data.x_train))
+        self.optimizer.lr = LEARNING_RATE * DECAY**self.epoch
+
+    def step(self) -> None:
+        """Learn from one batch. The loss that is kept is the plain one, without label smoothing."""
+        rows = self.order[self.step_in_epoch * self.batch_size:][:self.batch_size]
+        generator = np.random.default_rng((self.seed, self.epoch, self.step_in_epoch))
+        x, y = shifted(self.data.x_train[rows], generator), self.data.y_train[rows]
+        labels = cg.tensor(y, device=self.device)
+        (_, scores), grads = self.value_and_grad(self.params, cg.tensor(x, device=self.device), labels)
+        self.params = self.optimizer.step(self.params, grads)
+        self.loss_sum += cg.cross_entropy(scores.detach(), labels).item() * len(rows)
+        self.correct += int((scores.numpy().argmax(axis=1) == y).sum())
+        self.step_in_epoch += 1
+
+    def end_epoch(self) -> dict[str, float]:
+        """Test, and add the epoch to the history."""
+        probabilities = predict(self.params, self.data.x_test, self.device)
+        of_truth = probabilities[np.arange(len(probabilities)), self.data.y_test].astype(np.float64)
+        self.history.append({
+            "epoch": self.epoch + 1,
+            "loss": self.loss_sum / self.seen,
+            "accuracy": self.correct / self.seen,
+            "test_loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
+            "test_accuracy": float((probabilities.argmax(axis=1) == self.data.y_test).mean()),
+        })
+        self.step_in_epoch, self.loss_sum, self.correct = 0, 0.0, 0
+        return self.history[-1]
+
+
+def shifted(x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Each image (N, H, W, C) moved by up to a sixteenth of its height and width, its edge repeated."""
+    n, height, width, _ = x.shape
+    up, left = height // 16, width // 16
+    padded = np.pad(x, ((0, 0), (up, up), (left, left), (0, 0)), mode="edge")
+    rows = generator.integers(0, 2 * up + 1, (n, 1, 1)) + np.arange(height)[:, None]
+    columns = generator.integers(0, 2 * left + 1, (n, 1, 1)) + np.arange(width)
+    return padded[np.arange(n)[:, None, None], rows, columns]

@@ -1,0 +1,192 @@
+"""The main job, `convgpu train`: LeNet-5 on handwritten digits, from the data to a folder of weights and pictures."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import convgpu as cg
+
+from .. import info
+from ..extras import require
+from . import data as datasets
+from . import storage
+from .data import Dataset
+from .lenet5 import Training, predict
+
+EPOCHS, BATCH_SIZE, SEED = 15, 32, 0
+MODEL, HISTORY, CHECKPOINT = "model.safetensors", "history.json", "checkpoint.safetensors"
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+
+
+def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None = None, batch_size: int | None = None,
+          seed: int | None = None, device: str | None = None, resume: bool = False) -> int:
+    """Train, and fill the folder `out`; returns the exit status.
+
+    Args:
+        data: an .npz file (see `data.from_file`); None: scikit-learn's digits.
+        epochs, batch_size, seed: None means 15, 32 and 0; with `resume`, what the run began with.
+        device: "cpu" or "gpu"; None: the GPU where there is a usable one.
+        resume: go on from the checkpoint in `out`, to the same bits as without the stop.
+    """
+    for module in ("tqdm", "safetensors", "matplotlib"):  # before an hour of training, not after it
+        require(module, "convgpu train")
+    start, folder = time.perf_counter(), Path(out)
+    arrays, saved = storage.load(folder / CHECKPOINT) if resume else ({}, {})
+    epochs = epochs or saved.get("epochs", EPOCHS)
+    batch_size = _agreed("batch-size", batch_size, saved.get("batch_size"), BATCH_SIZE)
+    seed = _agreed("seed", seed, saved.get("seed"), SEED)
+    chosen, remark = info.choose_device(device)
+
+    dataset = datasets.from_file(data) if data else datasets.digits(seed)
+    run = Training(dataset, seed, batch_size, chosen)
+    if resume:
+        _restore(run, arrays, saved, folder / CHECKPOINT)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(_introduction(run))
+    if remark:
+        print(remark)
+
+    with _stop_on_interrupt() as stop:
+        _epochs(run, epochs, folder, stop)
+        save(run, epochs, folder)
+    if stop.is_set():
+        _say_how_to_go_on(run, epochs, folder, data)
+        return INTERRUPTED
+    probabilities = predict(run.params, dataset.x_test, chosen)
+    from . import pictures
+
+    drawn = pictures.draw_all(folder, run, probabilities)
+    print(_conclusion(dataset, probabilities, time.perf_counter() - start))
+    print(f"\nIn {folder}: {', '.join([MODEL, HISTORY, CHECKPOINT, *drawn])}")
+    print(f"Read a picture: convgpu predict --weights {folder / MODEL} IMAGE")
+    return 0
+
+
+def _agreed(name: str, wanted: int | None, saved: int | None, default: int) -> int:
+    """An option of a run that may not change when it is resumed."""
+    if saved is None:
+        return default if wanted is None else wanted
+    if wanted not in (None, saved):
+        raise ValueError(f"--resume: the run has --{name} {saved}, got {wanted}; a different one is a new run")
+    return saved
+
+
+def _epochs(run: Training, epochs: int, folder: Path, stop: threading.Event) -> None:
+    """Train up to `epochs` whole epochs, saving after each, or until `stop` is set."""
+    tqdm = require("tqdm", "the progress bar").tqdm
+    while run.epoch < epochs and not stop.is_set():
+        run.begin_epoch()
+        with tqdm(total=run.steps, initial=run.step_in_epoch, desc=f"epoch {run.epoch + 1:>2}/{epochs}", leave=True,
+                  mininterval=0.2, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {elapsed}{postfix}") as bar:
+            while run.step_in_epoch < run.steps and not stop.is_set():
+                run.step()
+                bar.set_postfix_str(f"loss {run.loss_sum / run.seen:.3f}, accuracy {run.correct / run.seen:.1%}", False)
+                bar.update()
+            if run.step_in_epoch < run.steps:
+                return
+            entry = run.end_epoch()
+            bar.set_postfix_str(f"loss {entry['loss']:.3f}, accuracy {entry['accuracy']:.1%}, "
+                                f"test accuracy {entry['test_accuracy']:.1%}")
+        save(run, epochs, folder)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a step is never torn; a second Ctrl-C interrupts as usual."""
+    stop = threading.Event()
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def save(run: Training, epochs: int, folder: Path) -> None:
+    """Write the weights, the history, and the checkpoint that `--resume` goes on from."""
+    settings = {"seed": run.seed, "batch_size": run.batch_size}
+    last = run.history[-1]["test_accuracy"] if run.history else None
+    storage.save(folder / MODEL, run.params, architecture="lenet5", input_size=run.data.shape,
+                 scaling=asdict(run.data.scaling), class_names=run.data.class_names)
+    storage.save_json(folder / HISTORY, {"test_accuracy": last, "data": run.data.name, "device": run.device, **settings,
+                                         "epochs": run.history})
+    optimizer = run.optimizer.state_dict()
+    steps = optimizer.pop("steps")
+    storage.save(folder / CHECKPOINT, {"params": run.params, "optimizer": optimizer}, **settings, epochs=epochs,
+                 data=run.data.fingerprint(), device=run.device, optimizer_steps=steps, history=run.history,
+                 step_in_epoch=run.step_in_epoch, loss_sum=run.loss_sum, correct=run.correct)
+
+
+def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any], path: Path) -> None:
+    """Put a run where its checkpoint left it."""
+    if "step_in_epoch" not in saved:
+        raise ValueError(f"{path}: not a checkpoint of convgpu train")
+    if saved["data"] != run.data.fingerprint():
+        raise ValueError(f"{path}: expected the --data that the run began with, got {run.data.name}")
+    if saved["device"] != run.device:
+        print(f"The run began on the {saved['device']} and goes on on the {run.device}: equal up to rounding only.",
+              file=sys.stderr)
+    run.params = cg.tree.map(lambda p: cg.tensor(p, device=run.device),
+                             storage.fill(run.params, arrays, path, "params."))
+    if saved["optimizer_steps"]:
+        slots = {name.split(".")[1] for name in arrays if name.startswith("optimizer.")}
+        state = {slot: storage.fill(run.params, arrays, path, f"optimizer.{slot}.") for slot in slots}
+        run.optimizer.load_state_dict({"steps": saved["optimizer_steps"], **state})
+    run.history, run.step_in_epoch = saved["history"], saved["step_in_epoch"]
+    run.loss_sum, run.correct = saved["loss_sum"], saved["correct"]
+
+
+def _introduction(run: Training) -> str:
+    data = run.data
+    count = sum(p.size for p in cg.tree.leaves(run.params))
+    height, width, channels = data.shape
+    where = (f"the CPU ({info.processor()}), NumPy {np.__version__}, backend {cg.current_backend()}"
+             if run.device == "cpu" else "the GPU")
+    return (f"LeNet-5, {count:,} parameters, on {data.name}: {len(data.x_train):,} images to learn from, "
+            f"{len(data.x_test):,} to test with, {height}x{width}x{channels}, {len(data.class_names)} classes\n"
+            f"Computing on {where}")
+
+
+def _say_how_to_go_on(run: Training, epochs: int, folder: Path, data: str | None) -> None:
+    more = f" --data {data}" if data else ""
+    print(f"\nStopped after {run.epoch} whole epochs and {run.step_in_epoch} of {run.steps} steps. "
+          f"Saved in {folder}: {MODEL}, {HISTORY}, {CHECKPOINT}\n"
+          f"Go on with: convgpu train --resume --out {folder} --epochs {epochs}{more}")
+
+
+def confusion_matrix(truth: np.ndarray, read: np.ndarray, classes: int) -> np.ndarray:
+    """How often class i (row) was read as class j (column).
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+    array([[1, 0],
+           [1, 1]])
+    """
+    return np.bincount(truth * classes + read, minlength=classes * classes).reshape(classes, classes)
+
+
+def _conclusion(data: Dataset, probabilities: np.ndarray, seconds: float) -> str:
+    read = probabilities.argmax(axis=1)
+    wrong = int((read != data.y_test).sum())
+    lines = [f"\nTest accuracy {1 - wrong / len(read):.1%} ({wrong} of {len(read):,} misread), {seconds:.1f} s in all"]
+    names = data.class_names
+    if len(names) <= 20:
+        matrix = confusion_matrix(data.y_test, read, len(names))
+        width = max(4, *(len(name) + 1 for name in names), len(str(matrix.max())) + 1)
+        lines += ["\nConfusion matrix: rows are what it is, columns what was read"]
+        lines += ["".join(f"{name:>{width}}" for name in ("", *names))]
+        lines += ["".join(f"{cell:>{width}}" for cell in (name, *row)) for name, row in zip(names, matrix.tolist())]
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""What there is to compute with: devices, backends, optional packages, and the pip command for what is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from . import __version__
+from .backends import CPU_BACKENDS, current_backend
+from .device import CPU, GPU, cupy_with_gpu, parse_device
+
+# What each extra brings, by the names under which pip knows it.
+PACKAGES = {
+    "demo": ("scikit-learn", "matplotlib", "tqdm", "safetensors", "pillow"),
+    "test": ("pytest", "hypothesis", "scipy", "scikit-image", "ml_dtypes"),
+}
+CUPY = {"cuda12": "cupy-cuda12x", "cuda13": "cupy-cuda13x"}
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the NVIDIA driver says: the CUDA version that it supports, and its GPUs by name."""
+
+    version: tuple[int, int]
+    gpus: tuple[str, ...]
+
+    @property
+    def extra(self) -> str:
+        """The extra of convgpu whose CuPy fits this driver."""
+        return "cuda13" if self.version[0] >= 13 else "cuda12"
+
+
+@cache
+def driver() -> Driver | None:
+    """The driver, asked directly, so that a GPU is found with or without CuPy; None where there is no GPU."""
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+    version, count = ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDriverGetVersion(ctypes.byref(version)) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return None
+    name = ctypes.create_string_buffer(256)
+    names = []
+    for index in range(count.value):
+        device = ctypes.c_int()
+        if cuda.cuDeviceGet(ctypes.byref(device), index) or cuda.cuDeviceGetName(name, len(name), device):
+            return None
+        names.append(name.value.decode(errors="replace"))
+    return Driver((version.value // 1000, version.value % 1000 // 10), tuple(names)) if names else None
+
+
+def gpu_obstacle() -> str | None:
+    """Why convgpu cannot compute on a GPU here, in half a sentence; None if it can."""
+    found = driver()
+    if found is None:
+        return "the NVIDIA driver shows none"
+    if importlib.util.find_spec("convgpu._cuda") is None:
+        return f"convgpu {__version__} has no CUDA kernels yet"
+    if importlib.util.find_spec("cupy") is None:
+        return "CuPy is missing"
+    try:
+        cupy_with_gpu()
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return None
+
+
+def choose_device(wanted: str | None) -> tuple[str, str | None]:
+    """The device to compute on, "cpu" or "gpu", and what to say of a GPU that stays unused.
+
+    Args:
+        wanted: a device, which must be usable; None: the GPU where there is a usable one.
+    """
+    obstacle = gpu_obstacle() if wanted is None or parse_device(wanted) == GPU else ""
+    if wanted is not None:
+        if parse_device(wanted) == CPU:
+            return CPU, None
+        if obstacle is not None:
+            raise ValueError(f"device {wanted!r}: no usable GPU: {obstacle}")
+        return GPU, None
+    if obstacle is None:
+        return GPU, None
+    found = driver()
+    if found is None:
+        return CPU, None
+    return CPU, (f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. With both, this would use it: "
+                 f'pip install --upgrade "convgpu[{found.extra}]" && convgpu train --device gpu')
+
+
+def processor() -> str:
+    """The CPU and what computes on it, in a few words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.machine()}, {cores} core{'' if cores == 1 else 's'}"
+
+
+def report() -> str:
+    """What `convgpu info` prints."""
+    found, obstacle = driver(), gpu_obstacle()
+    gpu = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
+    backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in CPU_BACKENDS)
+    lines = [
+        f"convgpu    {__version__}",
+        f"Python     {platform.python_version()} on {platform.system()} {platform.machine()}",
+        f"NumPy      {np.__version__}, BLAS {_blas()}",
+        f"device cpu {processor()}; backends {backends}",
+        f"device gpu {gpu}" + ("" if obstacle is None or found is None else f"; not usable: {obstacle}"),
+        "",
+        "optional packages",
+    ]
+    for extra, names in PACKAGES.items():
+        lines += [_package(name, extra) for name in names]
+    cupy = [name for name in CUPY.values() if _version(name)]
+    lines += [_package(name, "") for name in cupy] or [
+        f'  {"cupy":<13}missing: pip install "convgpu[{found.extra if found else "cuda12"}]"'
+        + ("" if found else " or [cuda13], on a machine with an NVIDIA GPU")]
+    return "\n".join(lines)
+
+
+def _package(name: str, extra: str) -> str:
+    return f'  {name:<13}' + (_version(name) or f'missing: pip install "convgpu[{extra}]"')
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _blas() -> str:
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
