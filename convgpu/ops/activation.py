@@ -14,15 +14,17 @@ import numpy as np
 from ..backends import epilogue
 from ..op import Op
 from ..tensor import Tensor
-from .elementwise import clip, exp, tanh, where
+from .elementwise import abs, clip, exp, tanh, where
 from .normal import cdf, normal_cdf, normal_pdf
 from .precision import floating, wide, widened
 from .softmax import log_softmax, softmax
 
+# Comparisons are made on wide values too: those of ml_dtypes warn of NaN.
+
 # --- those whose gradient follows from the output: fused by ops, applied in place by the backends (backends/epilogue.py)
 
 FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda g, y: where(y <= 0, 0, g),
+    "relu": lambda g, y: where(wide(y) <= 0, 0, g),
     "sigmoid": lambda g, y: g * (y * (1 - y)),
     "tanh": lambda g, y: g * ((1 - y) * (1 + y)),
 }
@@ -57,11 +59,11 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
 # --- piecewise linear ones
 
 _leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: np.where(x > 0, x, x * slope))).vjp(
-    x=lambda g, x, slope: where(x > 0, g, g * slope))
+    x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
 _hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6)).vjp(
-    x=lambda g, x: where((x > -3) & (x < 3), g * (1 / 6), 0))
+    x=lambda g, x: where(abs(wide(x)) < 3, g * (1 / 6), 0))
 _hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp(
-    x=lambda g, x: where((x > -1) & (x < 1), g, 0))
+    x=lambda g, x: where(abs(wide(x)) < 1, g, 0))
 
 
 def relu(x: Any) -> Tensor:
