@@ -81,8 +81,9 @@ def input_gradient(g, w, size, o: Options):
     reach = [max(n + a + b, (p - 1) * s + (f - 1) * d + 1)
              for n, (a, b), p, s, f, d in zip(size, o.pads, g.shape[1:-1], o.stride, kernel, o.dilation)]
     padded = np.zeros((g.shape[0], *reach, c * o.groups), g.dtype)
+    parts = list(zip(_split(g, -1, o.groups), _split(w, -1, o.groups)))
     for tap in np.ndindex(*kernel):
-        part = [gs @ ws.T for gs, ws in zip(_split(g, -1, o.groups), _split(w[tap], -1, o.groups))]
+        part = [gs @ ws[tap].T for gs, ws in parts]
         at = tuple(slice(r * d, r * d + (p - 1) * s + 1, s) if p else slice(0, 0)
                    for r, d, p, s in zip(tap, o.dilation, g.shape[1:-1], o.stride))
         padded[(slice(None), *at)] += np.concatenate(part, axis=-1)
