@@ -76,24 +76,6 @@ class Node:
         self.saved: dict[str, Any] | None = saved  # None once freed
 
 
-class _SavedInput:
-    """An input tensor and its version when the op ran."""
-
-    __slots__ = ("tensor", "version")
-
-    def __init__(self, tensor: Tensor):
-        self.tensor, self.version = tensor, tensor.version
-
-
-class _SavedOutput:
-    """An output's array. Not the Tensor, which owns the node: that would be a reference cycle."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: Any):
-        self.array = array
-
-
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
     """Run `op` on bound arguments; record it if an input requires a gradient. Returns Tensor(s)."""
     inputs, statics = args[:len(op.inputs)], args[len(op.inputs):]
@@ -131,52 +113,50 @@ def _as_input(op: Op, x: Any) -> Any:
 
 def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
     first = outputs[0]
-    if not is_float(first.dtype):
+    if not is_float(first.array.dtype):
         return
     edges, metas = [], []
     for x in inputs:
         on = isinstance(x, Tensor) and x.requires_grad
         edges.append((x.node or x) if on else None)
-        metas.append((x.shape, x.dtype) if on else None)
+        metas.append((x.array.shape, x.array.dtype) if on else None)
     saved: dict[str, Any] = {}
-    names = op.inputs * len(edges) if op.variadic else op.inputs
-    rules = [op.rules.get(name) for name, edge in zip(names, edges) if edge is not None]
-    for rule in (*rules, op.pulled_back):
-        for name in rule.needs if rule is not None else ():
-            if name not in saved:
-                saved[name] = _save(op, name, inputs, statics, outputs)
+    for name, (role, i) in op.needs(tuple([edge is not None for edge in edges])):
+        if role == "input":
+            saved[name] = [_save(x) for x in inputs] if op.variadic else _save(inputs[i])
+        elif role == "static":
+            saved[name] = statics[i]
+        else:  # the bare array: the Tensor around it owns the node, which would be a reference cycle
+            saved[name] = None if outputs[i] is None else outputs[i].array
     first.node = Node(op, tuple(edges), tuple(metas), saved)
     first.requires_grad = True
 
 
-def _save(op: Op, name: str, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> Any:
-    if name in op.inputs:
-        if op.variadic:
-            return [_SavedInput(x) if isinstance(x, Tensor) else x for x in inputs]
-        x = inputs[op.inputs.index(name)]
-        return _SavedInput(x) if isinstance(x, Tensor) else x
-    if name in op.statics:
-        return statics[op.statics.index(name)]
-    y = outputs[op.outputs.index(name)]
-    return None if y is None else _SavedOutput(y.array)
+def _save(x: Any) -> tuple[Any, int | None]:
+    """An input, and its version when the op ran."""
+    return (x, x.version) if isinstance(x, Tensor) else (x, None)
 
 
 def _restore(node: Node, name: str, value: Any) -> Any:
-    if isinstance(value, _SavedInput):
-        if value.tensor.version != value.version:
-            raise RuntimeError(
-                f"backward through {node.op.name}: its input {name!r} (shape {value.tensor.shape}) was changed by "
-                f"assign() after the op had used it (version {value.version}, now {value.tensor.version}); "
-                "call backward before assign, or give the op a copy")
-        return value.tensor
-    if isinstance(value, _SavedOutput):
-        y = wrap(value.array)
-        if name == node.op.outputs[0]:
-            y.node, y.requires_grad = node, True
-        return y
-    if node.op.variadic and name == node.op.inputs[0]:
-        return [_restore(node, name, v) for v in value]
-    return value
+    op = node.op
+    role, i = op.roles[name]
+    if role == "static" or value is None:
+        return value
+    if role == "input":
+        return [_unchanged(op, name, *v) for v in value] if op.variadic else _unchanged(op, name, *value)
+    y = wrap(value)
+    if i == 0:
+        y.node, y.requires_grad = node, True
+    return y
+
+
+def _unchanged(op: Op, name: str, x: Any, version: int | None) -> Any:
+    """A saved input, if it still has the values that the op used."""
+    if version is not None and x.version != version:
+        raise RuntimeError(
+            f"backward through {op.name}: its input {name!r} (shape {x.shape}) was changed by assign() after the op "
+            f"had used it (version {version}, now {x.version}); call backward before assign, or give the op a copy")
+    return x
 
 
 def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -63,6 +64,9 @@ class Op:
         if not self.inputs or not self.outputs:
             raise ValueError(f"Op {name!r}: expected a signature like 'x, w; axis -> y', got {signature!r}")
         self.arguments = self.inputs + self.statics
+        self.roles = {name: (role, i) for role, names in (("input", self.inputs), ("static", self.statics),
+                                                          ("output", self.outputs)) for i, name in enumerate(names)}
+        self._needs: dict[tuple[bool, ...], list[tuple[str, tuple[str, int]]]] = {}
         self.rules: dict[str, Rule] = {}
         self.pulled_back: Rule | None = None
         Op.registry[name] = self
@@ -82,12 +86,23 @@ class Op:
             if name not in self.inputs:
                 raise ValueError(f"Op {self.name!r}: expected a gradient for one of {self.inputs}, got {name!r}")
             self.rules[name] = self._rule(function)
+        self._needs.clear()
         return self
 
     def pull_back(self, function: Callable[..., Any]) -> Op:
         """Declare a first step shared by all rules: the gradient through an epilogue (bias, activation), taken once."""
         self.pulled_back = self._rule(function)
+        self._needs.clear()
         return self
+
+    def needs(self, wanted: tuple[bool, ...]) -> list[tuple[str, tuple[str, int]]]:
+        """Names and roles of what the backward pass takes where these inputs want a gradient: what is to be saved."""
+        if wanted not in self._needs:
+            inputs = self.inputs * any(wanted) if self.variadic else itertools.compress(self.inputs, wanted)
+            rules = [self.rules.get(name) for name in inputs] + [self.pulled_back]
+            names = dict.fromkeys(name for rule in rules if rule is not None for name in rule.needs)
+            self._needs[wanted] = [(name, self.roles[name]) for name in names]
+        return self._needs[wanted]
 
     def _rule(self, function: Callable[..., Any]) -> Rule:
         first, *needs = inspect.signature(function).parameters
