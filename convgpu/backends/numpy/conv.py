@@ -16,6 +16,7 @@ import numpy as np
 from ...dtypes import accumulator
 from ...geometry import ConvGeometry
 from ..epilogue import finish
+from .depthwise import convolve_depthwise, suits, weight_gradient_depthwise
 from .gather import convolve
 from .operands import Filters
 from .scatter import scatter
@@ -33,10 +34,12 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
     y = np.empty(geo.y_shape, x.dtype)
     view = filters(w, geo.groups, last)
     operand = Filters(view, dtype, last)
-    if gather.inside or operand.finite():
-        convolve(x, operand, bias, gather, activation, y, last)
-    else:
+    if not (gather.inside or operand.finite()):
         convolve_tapwise(x, view, bias, gather, activation, y, last, dtype)
+    elif suits(gather, view.shape[-1]):
+        convolve_depthwise(x, view, bias, gather, activation, y, last, dtype)
+    else:
+        convolve(x, operand, bias, gather, activation, y, last)
     return y
 
 
@@ -48,13 +51,18 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
         return _without_sums(geo.x_shape, bias, geo, activation, gy.dtype)
     gx = np.empty(geo.x_shape, gy.dtype)
     view = filters(w, geo.groups, last)
-    if set(geo.stride) == {1} and 2 * geo.channels >= geo.filters:
-        gather = backward(geo)
-        flipped = Filters(np.flip(view, tuple(range(1, 1 + geo.rank))).swapaxes(-1, -2), dtype, last)
+    gather = backward(geo)
+    depthwise = suits(gather, view.shape[-2])
+    if depthwise or (set(geo.stride) == {1} and 2 * geo.channels >= geo.filters):
+        view = np.flip(view, tuple(range(1, 1 + geo.rank))).swapaxes(-1, -2)
+        flipped = Filters(view, dtype, last)
         if gather.inside or flipped.finite():
-            convolve(gy, flipped, bias, gather, activation, gx, last)
+            if depthwise:
+                convolve_depthwise(gy, view, bias, gather, activation, gx, last, dtype)
+            else:
+                convolve(gy, flipped, bias, gather, activation, gx, last)
             return gx
-    scatter(gy, Filters(view, dtype, last), bias, forward(geo), activation, gx, last)
+    scatter(gy, Filters(filters(w, geo.groups, last), dtype, last), bias, forward(geo), activation, gx, last)
     return gx
 
 
@@ -65,7 +73,7 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
         return np.zeros(geo.w_shape, x.dtype)
     gw = np.empty(geo.w_shape, x.dtype)
     view = filters(gw, geo.groups, last)
-    weight_gradient(x, gy, gather, view, last, dtype)
+    (weight_gradient_depthwise if suits(gather, view.shape[-1]) else weight_gradient)(x, gy, gather, view, last, dtype)
     if not gather.inside and not np.isfinite(gw).all():
         weight_gradient_tapwise(x, gy, gather, view, last, dtype)
     return gw

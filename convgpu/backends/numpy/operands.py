@@ -60,85 +60,96 @@ class PixelBuffer:
         return np.ndarray(shape, dtype, memory, offset, strides)
 
 
+class Region:
+    """What the windows of a block of output pixels cover of a source, padded and converted in scratch memory.
+
+    Or the source itself (`direct`: it is dense, of the right dtype, and no window reaches outside). `planar`: pixels
+    vary fastest in memory, else channels do.
+    """
+
+    def __init__(self, gather: Gather, pixels: Box, kernel: Box, groups: tuple[int, int], channels: tuple[int, int],
+                 dtype: np.dtype, planar: bool, direct: bool, offset: int):
+        rank = len(kernel)
+        spans = [(q - p - 1) * step + (s - r - 1) * d + 1 for (p, q), (r, s), step, d
+                 in zip(pixels[1:], kernel, gather.step, gather.dilation)]
+        self.sizes = (pixels[0][1] - pixels[0][0], *spans, groups[1] - groups[0], channels[1] - channels[0])
+        stored = (gather.batch, *gather.size, gather.groups, gather.channels) if direct else self.sizes
+        order = [0, rank + 1, rank + 2, *range(1, rank + 1)] if planar else [*range(rank + 3)]
+        self.strides = strides_of(stored, order, dtype.itemsize)
+        self.bytes = 0 if direct else aligned(math.prod(self.sizes) * dtype.itemsize)
+
+        source, inside = [], []
+        for (a, _), (r, _), step, d, before, n, spread, span in zip(
+                pixels[1:], kernel, gather.step, gather.dilation, gather.before, gather.size, gather.spread, spans):
+            start = a * step + r * d - before  # of the region, in the source spread out
+            first, last = max(-(-start // spread), 0), min(-(-(start + span) // spread), n)
+            source.append(slice(first, max(first, last)))
+            begin = first * spread - start
+            inside.append(slice(begin, begin + (last - first - 1) * spread + 1, spread) if last > first else slice(0, 0))
+        self._source = (slice(*pixels[0]), *source, slice(*groups), slice(*channels))
+        self._inside = (slice(None), *inside)
+        self._clipped = any(len(range(*s.indices(n))) != n for s, n in zip(inside, spans))
+        self._dtype = dtype
+        self.offset = sum(s.start * m for s, m in zip(self._source, self.strides)) if direct else offset
+        self.direct = direct
+
+    def load(self, x: np.ndarray, view: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """The memory in which windows are found at `offset`, with `strides`."""
+        if self.direct:
+            return x
+        image = np.ndarray(self.sizes, self._dtype, memory, self.offset, self.strides)
+        if self._clipped:
+            image.fill(0)
+        image[self._inside] = view[self._source]
+        return memory
+
+
 class Columns:
     """im2col: the columns (groups, pixels, taps) that a block of output pixels gathers through a block of taps.
 
-    Where windows overlap, their region of the source goes first into a padded copy of the right dtype (unless `direct`:
-    the source is dense, of the right dtype, and no window reaches outside), and from there into the columns by one
-    assignment; else each tap is copied by itself. `planar`: pixels vary fastest in memory, else channels do.
+    Where windows overlap, they are read from a Region by one assignment; else each tap is copied by itself.
     """
 
     def __init__(self, gather: Gather, pixels: Box, taps: Box, groups: tuple[int, int], dtype: np.dtype, planar: bool,
                  channels_last: bool, direct: bool, offset: int):
         rank = len(gather.size)
         kernel, channels = (taps[:-1], taps[-1]) if channels_last else (taps[1:], taps[0])
-        self._gather, self._pixels, self._kernel, self._dtype = gather, pixels, kernel, dtype
-        self._outer = slice(*pixels[0])
-        self._channels = slice(*groups), slice(*channels)
+        self._gather, self._pixels, self._kernel = gather, pixels, kernel
+        self._outer, self._channels = slice(*pixels[0]), (slice(*groups), slice(*channels))
+        region = Region(gather, pixels, kernel, groups, channels, dtype, not channels_last if direct else planar, direct,
+                        offset)
         n, *p, g, c = [b - a for a, b in (*pixels, groups, channels)]
         r = [b - a for a, b in kernel]
-        self.direct = direct
-        spans = [(m - 1) * step + (f - 1) * d + 1 for m, f, step, d in zip(p, r, gather.step, gather.dilation)]
-        self._tapwise = math.prod(spans) > math.prod(p) * math.prod(r)
-        self._image = (n, *spans, g, c), self._image_strides((n, *spans, g, c), rank, planar, channels_last), offset
-        image_bytes = 0 if direct or self._tapwise else aligned(math.prod(self._image[0]) * dtype.itemsize)
-        self._place_region()
+        overlapping = direct or math.prod(region.sizes[1:-2]) <= math.prod(p) * math.prod(r)
+        self._region = region if overlapping else None
+        offset += region.bytes if overlapping else 0
 
         shape = (n, *p, *r, g, c)
         pixel_axes, kernel_axes = [*range(rank + 1)], [*range(rank + 1, 2 * rank + 1)]
         tap_axes = [*kernel_axes, 2 * rank + 2] if channels_last else [2 * rank + 2, *kernel_axes]
         order = [2 * rank + 1, *(tap_axes + pixel_axes if planar else pixel_axes + tap_axes)]
         strides = strides_of(shape, order, dtype.itemsize)
-        self._columns = shape, dtype, offset + image_bytes, strides
-        self._matrix = ((g, n * math.prod(p), math.prod(r) * c), dtype, offset + image_bytes,
+        self._columns = shape, dtype, offset, strides
+        self._matrix = ((g, n * math.prod(p), math.prod(r) * c), dtype, offset,
                         (strides[2 * rank + 1], strides[rank], strides[tap_axes[-1]]))
-        self._windows = (self._image[1][0], *[m * step for m, step in zip(self._image[1][1:], gather.step)],
-                         *[m * d for m, d in zip(self._image[1][1:], gather.dilation)], *self._image[1][-2:])
-        self.bytes = image_bytes + aligned(math.prod(shape) * dtype.itemsize)
-
-    def _image_strides(self, axes: tuple[int, ...], rank: int, planar: bool, channels_last: bool) -> tuple[int, ...]:
-        """Strides of what the windows are read from, as images (N, spatial..., groups, C)."""
-        if self.direct:
-            axes = (self._gather.batch, *self._gather.size, self._gather.groups, self._gather.channels)
-            planar = not channels_last
-        order = [0, rank + 1, rank + 2, *range(1, rank + 1)] if planar else [*range(rank + 3)]
-        return strides_of(axes, order, self._dtype.itemsize)
-
-    def _place_region(self) -> None:
-        """Which part of the source the windows cover, and where it lies in the padded copy."""
-        source: list[slice] = []
-        inside: list[slice] = []
-        gather = self._gather
-        for (a, _), (r, _), step, d, before, size, span in zip(self._pixels[1:], self._kernel, gather.step, gather.dilation,
-                                                               gather.before, gather.size, self._image[0][1:]):
-            start = a * step + r * d - before
-            first, last = max(start, 0), min(start + span, size)
-            source.append(slice(first, max(first, last)))
-            inside.append(slice(first - start, first - start + max(last - first, 0)))
-        self._source = (self._outer, *source, *self._channels)
-        self._inside = (slice(None), *inside)
-        self._clipped = any(s.stop - s.start != span for s, span in zip(inside, self._image[0][1:]))
-        self._base = sum(s.start * m for s, m in zip(self._source, self._image[1])) if self.direct else self._image[2]
+        spatial = region.strides[1:-2]
+        self._windows = (region.strides[0], *[m * step for m, step in zip(spatial, gather.step)],
+                         *[m * d for m, d in zip(spatial, gather.dilation)], *region.strides[-2:])
+        self.bytes = (region.bytes if overlapping else 0) + aligned(math.prod(shape) * dtype.itemsize)
 
     def pack(self, x: np.ndarray, view: np.ndarray, memory: np.ndarray) -> np.ndarray:
         """The columns of images `x`; `view` is x as (N, spatial..., groups, C)."""
         shape, dtype, offset, strides = self._columns
         columns = np.ndarray(shape, dtype, memory, offset, strides)
-        if self.direct:
-            columns[...] = np.ndarray(shape, dtype, x, self._base, self._windows)
-        elif self._tapwise:
+        if self._region is None:
             self._pack_taps(view, columns)
         else:
-            axes, image_strides, at = self._image
-            image = np.ndarray(axes, dtype, memory, at, image_strides)
-            if self._clipped:
-                image.fill(0)
-            image[self._inside] = view[self._source]
-            columns[...] = np.ndarray(shape, dtype, memory, at, self._windows)
-        return np.ndarray(self._matrix[0], dtype, memory, self._matrix[2], self._matrix[3])
+            columns[...] = np.ndarray(shape, dtype, self._region.load(x, view, memory), self._region.offset, self._windows)
+        shape, dtype, offset, strides = self._matrix
+        return np.ndarray(shape, dtype, memory, offset, strides)
 
     def _pack_taps(self, view: np.ndarray, columns: np.ndarray) -> None:
-        if self._clipped:
+        if not self._gather.inside:
             columns.fill(0)
         for tap in itertools.product(*[range(b - a) for a, b in self._kernel]):
             at_source, at_pixels = self._gather.meet(self._pixels, [a + r for r, (a, _) in zip(tap, self._kernel)])

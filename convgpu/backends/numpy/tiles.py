@@ -61,7 +61,10 @@ class Blocks:
 
 
 class Gather(NamedTuple):
-    """Which source pixel each output pixel p meets at tap r, per spatial axis: p * step + r * dilation - before."""
+    """Which source pixel each output pixel p meets at tap r, per spatial axis: p * step + r * dilation - before.
+
+    `spread`: the source's pixels lie that far apart, with zeros between them.
+    """
 
     batch: int
     size: tuple[int, ...]
@@ -72,6 +75,7 @@ class Gather(NamedTuple):
     output: tuple[int, ...]
     groups: int
     channels: int  # of the source, per group
+    spread: tuple[int, ...]
 
     @property
     def taps(self) -> int:
@@ -81,7 +85,7 @@ class Gather(NamedTuple):
     @property
     def inside(self) -> bool:
         """Whether no tap ever lies outside the source."""
-        return all(before <= 0 and (out - 1) * step + (f - 1) * d - before < n for n, f, step, d, before, out
+        return set(self.spread) == {1} and all(before <= 0 and (out - 1) * step + (f - 1) * d - before < n for n, f, step, d, before, out
                    in zip(self.size, self.kernel, self.step, self.dilation, self.before, self.output))
 
     @property
@@ -109,15 +113,15 @@ class Gather(NamedTuple):
 def forward(geo: ConvGeometry) -> Gather:
     """What y gathers from x."""
     return Gather(geo.batch, geo.size, geo.kernel, geo.stride, geo.dilation, tuple(a for a, _ in geo.padding), geo.output,
-                  geo.groups, geo.channels // geo.groups)
+                  geo.groups, geo.channels // geo.groups, (1,) * geo.rank)
 
 
 @lru_cache(maxsize=4096)
 def backward(geo: ConvGeometry) -> Gather:
-    """What gx gathers from gy where the stride is 1: the taps run the other way."""
+    """What gx gathers from gy, spread out by the stride: the taps run the other way."""
     before = tuple(extent(f, d) - 1 - a for f, d, (a, _) in zip(geo.kernel, geo.dilation, geo.padding))
-    return Gather(geo.batch, geo.output, geo.kernel, geo.stride, geo.dilation, before, geo.size, geo.groups,
-                  geo.filters // geo.groups)
+    return Gather(geo.batch, geo.output, geo.kernel, (1,) * geo.rank, geo.dilation, before, geo.size, geo.groups,
+                  geo.filters // geo.groups, geo.stride)
 
 
 def images(x: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:

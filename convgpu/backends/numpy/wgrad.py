@@ -143,7 +143,8 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
                 else:
                     out += run
 
-    parallel_for(plan.blocks.count * segments, compute, plan.scratch)
+    with np.errstate(invalid="ignore"):  # Inf in gy times the zeros of padding: conv_wgrad looks for what that gives
+        parallel_for(plan.blocks.count * segments, compute, plan.scratch)
     if sums is not None:
         total = sums[0] if segments == 1 else np.add.reduce(sums, axis=0)
         taps_in_order = by_taps(gw, channels_last)
