@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conv_checks import DTYPES, FORMATS, by_name, check, filters_to, images_to, normal, problem, results
@@ -261,6 +263,20 @@ def test_same_bits_every_time(backend):
         for _ in range(3):
             for key, again in results(case, p, "channels_last").items():
                 assert again.tobytes() == first[key].tobytes(), f"{name} {key}"
+
+
+def test_threads_agree_with_one(backend):
+    names = ("channels_33_17", "padding_asymmetric", "depthwise_5x5", "transposed_4x4_stride_2")
+    problems = [(case, problem(case, "float32")) for case in CASES if case.name in names]
+    expected = [results(case, p, "channels_last") for case, p in problems]
+
+    def run(i):
+        case, p = problems[i % len(problems)]
+        got = results(case, p, "channels_last")
+        return all(got[k].tobytes() == v.tobytes() for k, v in expected[i % len(problems)].items())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(run, range(400)))
 
 
 def test_operands_stay_unwritten(backend):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convgpu.cases.conv import ConvCase
 
 FUZZ = int(os.environ.get("CONVGPU_FUZZ", "0"))
-fuzzed = settings(max_examples=FUZZ or 150, derandomize=not FUZZ, deadline=None, database=None,
+fuzzed = settings(max_examples=FUZZ or 250, derandomize=not FUZZ, deadline=None, database=None,
                   suppress_health_check=list(HealthCheck))
 
 

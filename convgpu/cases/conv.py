@@ -152,6 +152,8 @@ def _edge_cases() -> Iterator[ConvCase]:
     yield _case("groups_3_strided", (2, 7, 7, 9), (3, 2), 6, groups=3, stride=2, padding=1)
     yield _case("groups_equal_channels", (2, 6, 6, 5), (3, 3), 5, groups=5, padding=1)
     yield _case("groups_equal_filters", (2, 6, 6, 15), (3, 3), 5, groups=5)
+    yield _case("groups_one_filter_each", (1, 5, 4, 6), (2, 1), 3, groups=3)
+    yield _case("groups_one_image_one_pixel", (1, 1, 1, 4), (1, 1), 2, groups=2)
     yield _case("conv1d", (3, 17, 4), (5,), 6, stride=2, padding=((2, 1),))
     yield _case("conv1d_same", (3, 16, 4), (4,), 6, padding="same", dilation=3)
     yield _case("conv3d", (2, 5, 6, 7, 3), (2, 3, 4), 5, stride=(1, 2, 3), padding=(0, 1, 2))
