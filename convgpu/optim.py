@@ -173,7 +173,8 @@ class Adam(Optimizer):
                  weight_decay: float = 0.0):
         super().__init__(lr, weight_decay)
         if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
-            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, got {betas}, {epsilon}")
+            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, "
+                             f"got {betas} and {epsilon}")
         self.betas, self.epsilon = tuple(betas), epsilon
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:

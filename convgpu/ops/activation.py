@@ -21,7 +21,7 @@ from .softmax import log_softmax, softmax
 
 # Comparisons are made on wide values too: those of ml_dtypes warn of NaN.
 
-# --- those whose gradient follows from the output: fused by ops, applied in place by the backends (backends/epilogue.py)
+# --- those whose gradient follows from the output: ops fuse them, backends apply them in place (backends/epilogue.py)
 
 FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda g, y: where(wide(y) <= 0, 0, g),
@@ -58,12 +58,18 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
 
 # --- piecewise linear ones
 
-_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: np.where(x > 0, x, x * slope))).vjp(
+_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope))).vjp(
     x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
 _hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6)).vjp(
     x=lambda g, x: where(abs(wide(x)) < 3, g * (1 / 6), 0))
 _hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp(
     x=lambda g, x: where(abs(wide(x)) < 1, g, 0))
+
+
+def _leaky_relu_forward(x: Any, slope: float) -> Any:
+    if 0 < slope < 1:
+        return np.maximum(x, x * slope)  # several times faster than a choice by condition
+    return np.where(x > 0, x, x * slope)
 
 
 def relu(x: Any) -> Tensor:
@@ -118,6 +124,10 @@ def _softplus_forward(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
+def _silu_forward(x: Any) -> Any:
+    return np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy())
+
+
 def _silu_rule(g: Tensor, x: Tensor) -> Tensor:
     x = clip(wide(x), -SILU_LIMIT, SILU_LIMIT)
     s = sigmoid(x)
@@ -148,7 +158,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 _elu = Op("elu", "x; alpha, scale -> y", widened(_elu_forward)).vjp(x=_elu_rule)
 _softplus = Op("softplus", "x -> y", widened(_softplus_forward)).vjp(x=lambda g, x: wide(g) * sigmoid(wide(x)))
-_silu = Op("silu", "x -> y", widened(lambda x: np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy()))).vjp(x=_silu_rule)
+_silu = Op("silu", "x -> y", widened(_silu_forward)).vjp(x=_silu_rule)
 _gelu = Op("gelu", "x -> y", widened(lambda x: np.maximum(x, -GELU_LIMIT) * cdf(x))).vjp(x=_gelu_rule)
 _gelu_tanh = Op("gelu_tanh", "x -> y", widened(_gelu_tanh_forward)).vjp(x=_gelu_tanh_rule)
 
@@ -212,5 +222,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
 
 # What `activation=` of conv, gemm, linear and others may name.
 NAMES: dict[str, Callable[[Any], Tensor]] = {
-    f.__name__: f for f in (relu, leaky_relu, elu, selu, gelu, silu, sigmoid, softplus, hard_sigmoid, hard_tanh,
-                            softmax, log_softmax)} | {"tanh": tanh}
+    "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "selu": selu, "gelu": gelu, "silu": silu, "sigmoid": sigmoid,
+    "tanh": tanh, "softplus": softplus, "hard_sigmoid": hard_sigmoid, "hard_tanh": hard_tanh, "softmax": softmax,
+    "log_softmax": log_softmax,
+}

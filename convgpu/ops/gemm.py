@@ -146,7 +146,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     """
     a, b = as_tensor(a, "matmul"), as_tensor(b, "matmul")
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(f"matmul: expected at least one axis each, got a={a.shape}, b={b.shape}; scalars multiply by *")
+        raise ValueError(f"matmul: expected at least one axis each, got a={a.shape}, b={b.shape}; for scalars use *")
     if a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
         raise ValueError(f"matmul: expected b with K == {a.shape[-1]} rows like the last axis of a, "
                          f"got {b.shape[max(b.ndim - 2, 0)]} (a={a.shape}, b={b.shape})")
