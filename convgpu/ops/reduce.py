@@ -53,6 +53,11 @@ def _count(shape: tuple[int, ...], axes: Axes) -> int:
 # --- sum and mean
 
 
+def _over(g: Tensor, count: Any) -> Tensor:
+    """g / count in g's dtype; a count may be larger than any float16."""
+    return astype(astype(g, accumulator(g.dtype)) / count, g.dtype)
+
+
 def _sum_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
     y = summation.total(x, axes, keepdims)
     return y.astype(x.dtype) if is_half(x.dtype) else y
@@ -67,7 +72,7 @@ def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
 _sum = Op("sum", "x; axes, keepdims, shape -> y", _sum_forward).vjp(
     x=lambda g, axes, keepdims, shape: spread(g, shape, axes, keepdims))
 _mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
-    x=lambda g, axes, keepdims, shape: spread(g / builtins.max(_count(shape, axes), 1), shape, axes, keepdims))
+    x=lambda g, axes, keepdims, shape: spread(_over(g, builtins.max(_count(shape, axes), 1)), shape, axes, keepdims))
 
 
 def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
@@ -108,11 +113,14 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
         return mean(x, axis)
     x, axes = prepare("average", x, axis)
     w = as_tensor(weights, "average")
+    dtype = np.result_type(x.dtype, w.dtype)
+    dtype = dtype if is_float(dtype) else np.dtype(np.float64)
     if w.shape != x.shape:
         if w.ndim != 1 or len(axes) != 1 or w.shape[0] != x.shape[axes[0]]:
             raise ValueError(f"average: expected weights of x's shape {x.shape}, or 1-D along one axis, got {w.shape}")
         w = broadcast_to(reshape(w, tuple([-1 if i in axes else 1 for i in range(x.ndim)])), x.shape)
-    return sum(x * w, axis) / sum(w, axis)
+    x, w = astype(x, accumulator(dtype)), astype(w, accumulator(dtype))
+    return astype(sum(x * w, axes) / sum(w, axes), dtype)
 
 
 # --- variance: in two passes, the mean first; half types as float32 throughout, rounded once
@@ -169,7 +177,7 @@ def _in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
 
 def _extreme_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
     won = same(x, spread(y, x.shape, axes, keepdims))
-    share = g / astype(sum(won, axes, keepdims=keepdims), g.dtype)
+    share = _over(g, sum(won, axes, keepdims=keepdims))
     return where(won, spread(share, x.shape, axes, keepdims), 0)
 
 
