@@ -30,7 +30,7 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, lr: float, weight_decay: float):
+    def __init__(self, lr: float, weight_decay: float = 0.0):
         name = type(self).__name__
         if not lr >= 0 or not weight_decay >= 0:
             raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")

@@ -252,6 +252,8 @@ def test_softmax_over_a_long_axis_stays_accurate():
 def test_errors():
     with pytest.raises(ValueError, match="softmax.*axis 2 is out of bounds"):
         cg.softmax(np.ones((2, 3)), 2)
+    with pytest.raises(TypeError, match="gelu.*'none'"):
+        cg.gelu([1.0], approximate="none")
     with pytest.raises(ValueError, match="gemm.*'linear_unit'"):
         cg.gemm([[1.0]], [[1.0]], activation="linear_unit")
     with pytest.raises(ValueError, match="conv.*got 3"):

@@ -212,11 +212,13 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     """x * cdf(x), cdf being the normal distribution's: exact, as by default in PyTorch and Keras.
 
     With `approximate`: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), as by default in JAX. From Hendrycks and
-    Gimpel, "Gaussian Error Linear Units" (2016).
+    Gimpel, "Gaussian Error Linear Units" (2016). Raises TypeError where `approximate` is not a bool.
 
     >>> gelu([-1.0, 1.0]), gelu([-1.0, 1.0], approximate=True)
     (Tensor([-0.1587,  0.8413], dtype=float32), Tensor([-0.1588,  0.8412], dtype=float32))
     """
+    if not isinstance(approximate, (bool, np.bool_)):
+        raise TypeError(f"gelu: expected approximate to be True or False, got {approximate!r}")
     return (_gelu_tanh if approximate else _gelu)(floating("gelu", x))
 
 

@@ -27,7 +27,7 @@ _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b
                                                    else _product(g, b, alpha, False, not trans_b)),
           b=lambda g, a, alpha, trans_a, trans_b: (_product(g, a, alpha, True, trans_a) if trans_b
                                                    else _product(a, g, alpha, not trans_a, False)),
-          c=lambda g, beta: g * beta if beta else wrap(np.zeros_like(g.array)))
+          c=lambda g, beta: g if beta == 1 else g * beta if beta else wrap(np.zeros_like(g.array)))
 
 # At least two axes each; leading axes broadcast.
 _matmul = Op("matmul", "a, b -> y", broadcasts=True)

@@ -89,8 +89,8 @@ def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
     """x at the label of each place."""
     shape = x.shape[:axis] + x.shape[axis + 1:]
     if labels.shape != shape:
-        raise ValueError(f"{op}: expected integer labels of shape {shape} (logits' without the axis of the classes), or "
-                         f"floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
+        raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
+                         f"or floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
     _check_labels(op, "labels", labels, x.shape[axis])
     return reshape(take_along_axis(x, expand_dims(labels, axis), axis), shape)
 
