@@ -13,7 +13,7 @@ from namespace_calls import CALLS, NEW, Call
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
-from convgpu.ops import contraction, elementwise, indexing, joining, linalg, reduce, shape, sorting
+from convgpu.ops import contraction, elementwise, indexing, joining, linalg, products, reduce, shape, sorting
 
 ALIASES = {
     "absolute": "abs", "fabs": "abs", "amax": "max", "amin": "min", "true_divide": "divide", "mod": "remainder",
@@ -101,7 +101,7 @@ def test_every_public_name_is_in_the_table() -> None:
 
 
 def test_every_op_is_run_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    declared = {op.name for module in (contraction, elementwise, indexing, joining, reduce, shape, sorting)
+    declared = {op.name for module in (contraction, elementwise, indexing, joining, products, reduce, shape, sorting)
                 for op in vars(module).values() if isinstance(op, Op)}
     run: set[str] = set()
     call_op = Op.__call__
@@ -202,7 +202,7 @@ def test_norm_of_everything() -> None:
 
 
 def test_modules_declare_no_name_twice() -> None:
-    modules: list[ModuleType] = [contraction, elementwise, indexing, joining, linalg, reduce, shape, sorting]
+    modules: list[ModuleType] = [contraction, elementwise, indexing, joining, linalg, products, reduce, shape, sorting]
     ops = {id(op): op for m in modules for op in vars(m).values() if isinstance(op, Op)}
     names = [op.name for op in ops.values()]
     assert len(set(names)) == len(names)

@@ -81,7 +81,8 @@ from .pool import (
     max_pool2d,
     max_pool3d,
 )
+from .products import cumsum, prod
 from .random import dropout
-from .reduce import all, any, argmax, argmin, cumsum, max, mean, min, prod, std, sum, var
+from .reduce import all, any, argmax, argmin, max, mean, min, std, sum, var
 from .shape import broadcast_to, flip, reshape, squeeze, swapaxes, transpose
 from .softmax import log_softmax, logsumexp, softmax
