@@ -20,18 +20,20 @@ from ..tensor import Tensor, as_tensor
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
-def weak(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with a Python float weak among its last two operands: also beside bfloat16, which ml_dtypes would
-    widen, and beside another Python number, where it counts as float32."""
-    def forward(*operands: Any) -> Any:
-        *rest, a, b = operands
-        if type(b) is float:
-            b = _beside(a, b)
-        elif type(a) is float:
-            a = _beside(b, a)
-        return function(*rest, a, b)
+def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`function` of two operands, of which a Python float promotes weakly (`paired`)."""
+    def forward(a: Any, b: Any) -> Any:
+        if type(a) is float or type(b) is float:
+            a, b = paired(a, b)
+        return function(a, b)
 
     return forward
+
+
+def paired(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both operands; a Python float takes the half type beside it (ml_dtypes would widen bfloat16), and is float32
+    beside another Python number. Beside other dtypes NumPy sees to it."""
+    return _beside(b, a) if type(a) is float else a, _beside(a, b) if type(b) is float else b
 
 
 def _beside(x: Any, scalar: float) -> Any:
@@ -173,7 +175,7 @@ minimum = _choice("minimum", np.minimum)
 fmax = _choice("fmax", np.fmax)
 fmin = _choice("fmin", np.fmin)
 
-_where = Op("where", "condition, a, b -> y", weak(np.where), broadcasts=True).vjp(
+_where = Op("where", "condition, a, b -> y", lambda c, a, b: np.where(c, *paired(a, b)), broadcasts=True).vjp(
     condition=zero, a=lambda g, condition: where(condition, g, 0), b=lambda g, condition: where(condition, 0, g))
 _clip = Op("clip", "x, low, high -> y", lambda x, low, high: _limited(x, low, high), broadcasts=True).vjp(
     x=lambda g, x, low, high: where(_inside(x, low, high), g, 0),
