@@ -24,7 +24,8 @@ from .tensor import as_tensor, wrap
 class Optimizer:
     """What SGD and Adam share: the state, its structure, and how it is saved.
 
-    `lr` may be changed between steps. A subclass names the arrays that it remembers per parameter in `slots`, and
+    `lr` may be changed between steps (a NumPy scalar will do: it is used as a Python float, which does not promote
+    float32). A subclass names the arrays that it remembers per parameter in `slots`, and
     computes one parameter in `update`.
     """
 
@@ -142,7 +143,7 @@ class SGD(Optimizer):
             velocity *= self.momentum
             velocity += g
             g = g + self.momentum * velocity if self.nesterov else velocity
-        change = g * -self.lr
+        change = g * -float(self.lr)
         change += p
         return change
 
@@ -180,7 +181,7 @@ class Adam(Optimizer):
     def update(self, p: Any, g: Any, *state: Any) -> Any:
         """One parameter."""
         if self.weight_decay and self.decoupled:
-            p = p * (1 - self.lr * self.weight_decay)
+            p = p * (1 - float(self.lr) * self.weight_decay)
         elif self.weight_decay:
             g = g + self.weight_decay * p
         mean, square = state
@@ -196,7 +197,7 @@ class Adam(Optimizer):
         change *= 1 / math.sqrt(1 - beta2**self.steps)
         change += self.epsilon
         np.divide(mean, change, out=change)
-        change *= -self.lr / (1 - beta1**self.steps)
+        change *= -float(self.lr) / (1 - beta1**self.steps)
         change += p
         return change
 

@@ -273,6 +273,7 @@ def test_linear_gradients(activation):
     (lambda: cg.gemm(np.ones((2, 3)), np.ones((3, 5), "float32")), TypeError, ["a: float64", "b: float32"]),
     (lambda: cg.gemm(np.ones((2, 3)), np.ones((3, 5)), np.ones(5, "float16")), TypeError, ["c: float16"]),
     (lambda: cg.gemm(np.ones((2, 3), int), np.ones((3, 5), int)), TypeError, ["a: int64"]),
+    (lambda: cg.gemm(np.ones((2, 3)), np.ones((3, 5)), alpha=cg.tensor(2.0)), TypeError, ["alpha", ".item()"]),
     (lambda: cg.gemm(np.ones((2, 3)), np.ones((3, 5)), activation="swoosh"), ValueError, ["swoosh", "relu"]),
     (lambda: cg.linear(np.ones((2, 3)), np.ones((5, 3))), ValueError, ["(2, 3)", "(5, 3)", "w.T"]),
     (lambda: cg.linear(np.ones((2, 3)), np.ones((3, 5)), np.ones(3)), ValueError, ["(5,)", "(3,)"]),

@@ -55,7 +55,7 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
         (M, N), in the one floating dtype of all operands; half types accumulate in float32. K = 0 gives beta * c.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit.
 
     >>> gemm([[1.0, 2.0], [3.0, 4.0]], [[1.0], [1.0]], [-5.0], activation="relu")
     Tensor([[0.],
@@ -74,6 +74,9 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
                          f"(a={a.shape}, b={b.shape}, trans_a={trans_a}, trans_b={trans_b})")
     if c is not None and not _broadcasts_to(c.shape, (m, n)):
         raise ValueError(f"{name}: expected c that broadcasts to (M, N) == {(m, n)}, got {c.shape}")
+    if isinstance(alpha, Tensor) or isinstance(beta, Tensor):
+        raise TypeError(f"{name}: expected alpha and beta to be numbers, got a Tensor, which would get no gradient; "
+                        "multiply by it, or pass .item()")
     fused, after = act.split(name, activation)
     return after(_gemm(a, b, c, float(alpha), float(beta), bool(trans_a), bool(trans_b), fused))
 
