@@ -2,11 +2,9 @@
 
 from . import numpy, optim
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
-from .check import check_grad
 from .backends import current_backend, use_backend
 from .backends.numpy.workers import get_num_threads, set_num_threads
-from .interop import from_dlpack
-from .op import Op
+from .check import check_grad
 from .creation import (
     arange,
     eye,
@@ -21,6 +19,8 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .interop import from_dlpack
+from .op import Op
 from .ops import (
     adaptive_avg_pool,
     adaptive_avg_pool1d,
