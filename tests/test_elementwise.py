@@ -11,6 +11,7 @@ import pytest
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
+from convgpu.ops import to_device
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(t) for t in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]
@@ -97,6 +98,13 @@ def test_astype_carries_gradients_and_is_free_where_nothing_changes() -> None:
     assert x.grad.dtype == np.float32 and x.grad.tolist() == [1.0, 3.0]
     assert x.astype("int64").tolist() == [1, 2] and not x.astype("int64").requires_grad
     assert x.astype("bfloat16").dtype == BFLOAT16
+
+
+def test_to_device_carries_gradients() -> None:
+    x = cg.tensor([1.5, 2.5], requires_grad=True)
+    (to_device(x, "cpu") * cg.tensor([1.0, 3.0])).sum().backward()
+    assert x.grad.tolist() == [1, 3]
+    assert cnp.nan_to_num([1, 2]).tolist() == [1, 2]
 
 
 # --- kinks, poles and limits: no NaN where there is an answer, and no warning

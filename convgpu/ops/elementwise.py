@@ -21,9 +21,9 @@ LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
 def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`function` of two operands, of which a Python float promotes weakly (`paired`)."""
+    """`function` of two operands, of which a Python number promotes weakly (`paired`)."""
     def forward(a: Any, b: Any) -> Any:
-        if type(a) is float or type(b) is float:
+        if type(a) in (float, int) or type(b) in (float, int):
             a, b = paired(a, b)
         return function(a, b)
 
@@ -31,15 +31,15 @@ def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def paired(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both operands; a Python float takes the half type beside it (ml_dtypes would widen bfloat16), and is float32
-    beside another Python number. Beside other dtypes NumPy sees to it."""
-    return _beside(b, a) if type(a) is float else a, _beside(a, b) if type(b) is float else b
+    """Both operands; a Python number takes the half type beside it (ml_dtypes would widen bfloat16), a Python float is
+    float32 beside another Python number. Beside other dtypes NumPy sees to it."""
+    return _beside(b, a) if type(a) in (float, int) else a, _beside(a, b) if type(b) in (float, int) else b
 
 
-def _beside(x: Any, scalar: float) -> Any:
-    if type(x) in (float, int, bool):
-        return np.float32(scalar)
-    return x.dtype.type(scalar) if is_half(x.dtype) else scalar
+def _beside(x: Any, number: float) -> Any:
+    if hasattr(x, "dtype"):
+        return x.dtype.type(number) if is_half(x.dtype) else number
+    return np.float32(number) if type(number) is float else number
 
 
 def zero(g: Tensor) -> Tensor:
