@@ -255,10 +255,18 @@ class PoolGeometry:
         return self.window[axis]
 
 
-@lru_cache(maxsize=4096)
 def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
                   ceil_mode: bool, count_include_pad: bool, data_format: str) -> PoolGeometry:
-    """The geometry of a pooling of x, with every rule checked; options hashable, as `hashable` makes them."""
+    """The geometry of a pooling of x, with every rule checked."""
+    is_channels_last(op, data_format)
+    return _pool_geometry(op, x_shape, frozen(op, "size", size), frozen(op, "stride", stride),
+                          frozen(op, "padding", padding), frozen(op, "dilation", dilation), ceil_mode,
+                          count_include_pad, data_format)
+
+
+@lru_cache(maxsize=4096)
+def _pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
+                   ceil_mode: bool, count_include_pad: bool, data_format: str) -> PoolGeometry:
     last, n, channels, spatial = _pool_input(op, x_shape, data_format)
     rank = len(spatial)
     window = per_axis(op, "size", size, rank)
@@ -274,14 +282,14 @@ def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, pad
     for axis in range(rank):
         if _some_window_is_empty(spatial[axis], window[axis], strides[axis], dilations[axis], pads[axis][0],
                                  output[axis]):
-            raise ValueError(f"{op}: expected every window to cover a pixel, got one wholly in padding along spatial axis "
-                             f"{axis} (x={x_shape}, size={window}, stride={strides}, padding={pads}, "
+            raise ValueError(f"{op}: expected every window to cover a pixel, got one wholly in padding along spatial "
+                             f"axis {axis} (x={x_shape}, size={window}, stride={strides}, padding={pads}, "
                              f"dilation={dilations})")
     return PoolGeometry(n, channels, spatial, window, strides, pads, dilations, output, False, count_include_pad, last)
 
 
 def _pool_output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int], ceil_mode: bool) -> int:
-    """output_size; with ceil_mode, one more where pixels are left over and a window would start before the input's end."""
+    """output_size; with ceil_mode, one more if pixels are left over and it starts before the end of the input."""
     out = output_size(n, f, stride, dilation, pad)
     left_over = (n + sum(pad) - extent(f, dilation)) % stride
     return out + 1 if ceil_mode and left_over and out * stride < n + pad[0] else out
@@ -292,13 +300,18 @@ def _some_window_is_empty(n: int, f: int, stride: int, dilation: int, before: in
     step over an input shorter than the dilation."""
     if before > dilation * (f - 1) or (out - 1) * stride - before >= n:
         return True
-    in_padding = -(-before // stride)  # how many windows start before pixel 0; their first pixel recurs with the dilation
+    in_padding = -(-before // stride)  # so many windows start before pixel 0; the first that each meets is periodic
     return n < dilation and any((o * stride - before) % dilation >= n for o in range(min(in_padding, dilation)))
 
 
-@lru_cache(maxsize=4096)
 def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
     """The geometry of a pooling to a given output size: an ordinary one where the output divides the input."""
+    is_channels_last(op, data_format)
+    return _adaptive_pool_geometry(op, x_shape, frozen(op, "output_size", output), data_format)
+
+
+@lru_cache(maxsize=4096)
+def _adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
     last, n, channels, spatial = _pool_input(op, x_shape, data_format)
     rank = len(spatial)
     outs = per_axis(op, "output_size", output, rank)
@@ -329,11 +342,6 @@ def _pool_input(op: str, x_shape: tuple[int, ...], data_format: str) -> tuple[bo
 
 
 # --- the rules that both share
-
-
-def hashable(option: Any) -> Any:
-    """Lists as tuples, at any depth, so that a geometry can be looked up by its options."""
-    return tuple(hashable(o) for o in option) if isinstance(option, (list, tuple)) else option
 
 
 def frozen(op: str, name: str, option: Any) -> Any:

@@ -1,7 +1,7 @@
 """Pooling: the largest pixel of every window, or the average, and their gradients.
 
-    max_pool   y[n, p, c] = max  over r of x[n, p*stride + r*dilation - before, c]      (p, r: one index per spatial axis)
-    avg_pool   y[n, p, c] = mean over r of x[n, p*stride + r*dilation - before, c]
+    max_pool   y[n, p, c] = max  over r of x[n, p*stride + r*dilation - before, c]
+    avg_pool   y[n, p, c] = mean over r of x[n, p*stride + r - before, c]  (p, r: one index per spatial axis)
 
 Taps in the padding are skipped. Max pooling saves the winner's offset inside its window, one byte per output: its
 gradient scatters to the winners, the gradient of that gathers from them, and these two are each other's gradients.
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..autograd import is_grad_enabled
 from ..dtypes import check_same_float, is_float
-from ..geometry import PoolGeometry, adaptive_pool_geometry, hashable, pool_geometry
+from ..geometry import PoolGeometry, adaptive_pool_geometry, pool_geometry
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .rank import of_rank
@@ -81,8 +81,7 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
 def _max(name: str, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
          return_indices: bool, data_format: str) -> Any:
     x = as_tensor(x, name)
-    geo = pool_geometry(name, x.shape, hashable(size), hashable(stride), hashable(padding), hashable(dilation),
-                        bool(ceil_mode), False, data_format)
+    geo = pool_geometry(name, x.shape, size, stride, padding, dilation, bool(ceil_mode), False, data_format)
     return _run_max(name, x, geo, return_indices)
 
 
@@ -118,8 +117,7 @@ def _avg(name: str, x: Any, size: Any, stride: Any, padding: Any, ceil_mode: boo
          data_format: str) -> Tensor:
     x = as_tensor(x, name)
     check_same_float(name, x=x)
-    geo = pool_geometry(name, x.shape, hashable(size), hashable(stride), hashable(padding), 1, bool(ceil_mode),
-                        bool(count_include_pad), data_format)
+    geo = pool_geometry(name, x.shape, size, stride, padding, 1, bool(ceil_mode), bool(count_include_pad), data_format)
     return _avg_pool(x, geo)
 
 
@@ -146,7 +144,7 @@ def adaptive_max_pool(x: Any, output_size: Any, *, return_indices: bool = False,
 
 def _adaptive_max(name: str, x: Any, output_size: Any, return_indices: bool, data_format: str) -> Any:
     x = as_tensor(x, name)
-    return _run_max(name, x, adaptive_pool_geometry(name, x.shape, hashable(output_size), data_format), return_indices)
+    return _run_max(name, x, adaptive_pool_geometry(name, x.shape, output_size, data_format), return_indices)
 
 
 def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_last") -> Tensor:
@@ -172,7 +170,7 @@ def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_
 def _adaptive_avg(name: str, x: Any, output_size: Any, data_format: str) -> Tensor:
     x = as_tensor(x, name)
     check_same_float(name, x=x)
-    return _avg_pool(x, adaptive_pool_geometry(name, x.shape, hashable(output_size), data_format))
+    return _avg_pool(x, adaptive_pool_geometry(name, x.shape, output_size, data_format))
 
 
 def global_max_pool(x: Any, *, keepdims: bool = False, data_format: str = "channels_last") -> Tensor:
