@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import special
@@ -44,15 +42,9 @@ SCIPY = {"softmax": special.softmax, "log_softmax": special.log_softmax, "logsum
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 SMALLEST = {"float64": 0.0, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
+pytestmark = pytest.mark.filterwarnings("error")
 elementwise = pytest.mark.parametrize("name", ELEMENTWISE)
 dtypes = pytest.mark.parametrize("dtype", EPSILON)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def normal(*shape, seed=0):

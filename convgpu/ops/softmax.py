@@ -14,10 +14,8 @@ from ..op import Op
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .precision import floating, wide, widened
-from .reduce import spread
+from .reduce import Axes, spread
 from .summation import total
-
-Axes = tuple[int, ...]
 
 
 def _shifted(x: Any, axes: Axes) -> Any:
