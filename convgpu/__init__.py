@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001 - two lists of the public names, grouped by what they do: what is here, and that it is public
 
-from . import numpy, optim
+from . import numpy, optim, tree
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
 from .backends import current_backend, use_backend
 from .backends.numpy.workers import get_num_threads, set_num_threads
@@ -44,6 +44,6 @@ __all__ = [
     "local_response_norm", "log", "log_softmax", "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d",
     "max_pool3d", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu",
     "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
-    "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "uniform", "use_backend",
+    "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend",
     "value_and_grad", "zeros", "zeros_like",
 ]
