@@ -19,6 +19,7 @@ from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
 PIXELS = 1024  # of a tile
+MOST_PIXELS = 8192  # where there are few taps and filters
 COLUMNS = 1 << 19  # elements of a tile's columns
 BLOCK = 1 << 18  # elements of gw that one thread adds up at a time
 SEGMENTS = 16
@@ -48,7 +49,8 @@ class _Plan:
         block = self.taps.largest * self.filters.largest
         self.groups = Blocks((gather.groups,), max(BLOCK // (block * 4), 1))
         width = (self.taps.largest + self.filters.largest) * self.groups.largest
-        pixels = max(min(PIXELS, COLUMNS // width), 1)
+        most = max(PIXELS, min(MOST_PIXELS, WORK // 2 // (block * self.groups.largest)))
+        pixels = max(min(most, COLUMNS // width), 1)
         if not channels_last and (self.packing.in_place or per_image >= 256):
             pixels = min(pixels, per_image)
         self.tiles = Blocks((gather.batch, *gather.output), pixels)
