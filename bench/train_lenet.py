@@ -119,8 +119,8 @@ def main() -> None:
                 tx = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
                 verify(params, model, x[:batch], y[:batch], tx[:batch], ty[:batch])
                 contenders[name] = torch_epoch(model, tx, ty, batch)
-            row = {"kind": "training", "network": "LeNet-5", "layer": f"epoch of {IMAGES} b{batch}", "direction": "epoch",
-                   "threads": threads, "timings": benchmark.alternate(contenders)}
+            row = {"kind": "training", "network": "LeNet-5", "layer": f"epoch of {IMAGES} b{batch}",
+                   "direction": "epoch", "threads": threads, "timings": benchmark.alternate(contenders)}
             rows.append(row)
             print(report.line(row), flush=True)
     benchmark.record(Path(__file__).parent / "results" / "train_lenet.json", rows, ("numpy", "torch"))

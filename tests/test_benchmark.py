@@ -50,7 +50,8 @@ def test_results_carry_their_environment(tmp_path):
     timing = benchmark.Timing(2, wall=[0.5, 0.25], cpu=[0.5, 0.25])
     benchmark.record(tmp_path / "r.json", [{"layer": "x", "timings": {"ours": timing}}])
     recorded = json.loads((tmp_path / "r.json").read_text())
-    assert recorded["rows"] == [{"layer": "x", "timings": {"ours": {"calls": 2, "wall": [0.5, 0.25], "cpu": [0.5, 0.25]}}}]
+    ours = {"calls": 2, "wall": [0.5, 0.25], "cpu": [0.5, 0.25]}
+    assert recorded["rows"] == [{"layer": "x", "timings": {"ours": ours}}]
     environment = recorded["environment"]
     assert environment["versions"]["numpy"] == np.__version__ and environment["machine"]["cores"] >= 1
     assert set(environment) == {"date", "machine", "versions", "blas", "commit"}
@@ -58,7 +59,8 @@ def test_results_carry_their_environment(tmp_path):
 
 def test_the_program_starts_again_with_quiet_blas(tmp_path):
     program = tmp_path / "program.py"
-    program.write_text("import os, sys\nfrom convgpu.benchmark import quiet_blas\nprint('start', flush=True)\nquiet_blas()\n"
+    program.write_text("import os, sys\nfrom convgpu.benchmark import quiet_blas\n"
+                       "print('start', flush=True)\nquiet_blas()\n"
                        "print(os.environ['OPENBLAS_THREAD_TIMEOUT'], sys.argv[1:])\n")
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
