@@ -19,7 +19,7 @@ from .operands import Columns, Filters, Packing, PixelBuffer, aligned
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
-TILE = 1 << 20  # bytes of a tile's columns and results
+TILE = 2 << 20  # bytes of a tile's columns and results
 LARGEST_TILE = 4 << 20  # where that leaves fewer pixels than PIXELS
 PIXELS = 256  # rows for which BLAS is at its speed
 TAPS = 1 << 18  # the longest sum taken at once
@@ -33,7 +33,7 @@ def pixels_per_tile(total: int, taps: int, filters: int, itemsize: int) -> int:
     """How many of `total` pixels a tile has: what fits in the cache, but enough for BLAS, and work for every thread."""
     each = (taps + filters) * itemsize
     pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
-    return min(pixels, max(total // 8, WORK // max(taps * filters, 1), 1))
+    return min(pixels, max(total // 8, WORK // max(taps * filters, 1), PIXELS // 2))
 
 
 class _Unit(NamedTuple):

@@ -49,7 +49,7 @@ class _Plan:
         block = self.taps.largest * self.filters.largest
         self.groups = Blocks((gather.groups,), max(BLOCK // (block * 4), 1))
         width = (self.taps.largest + self.filters.largest) * self.groups.largest
-        most = max(PIXELS, min(MOST_PIXELS, WORK // 2 // (block * self.groups.largest)))
+        most = max(PIXELS, min(MOST_PIXELS, 2 * WORK // (block * self.groups.largest)))
         pixels = max(min(most, COLUMNS // width), 1)
         if not channels_last and (self.packing.in_place or per_image >= 256):
             pixels = min(pixels, per_image)
