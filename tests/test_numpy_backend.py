@@ -163,7 +163,8 @@ def test_bias_and_activation_in_every_path():
 def test_long_one_signed_sums():
     """100,352 pixels in wgrad, 9,216 taps in fprop, and one pixel's worth of a long sum."""
     for shape in (((8, 112, 112, 2), (1, 1, 2, 3)), ((8, 112, 112, 2), (3, 3, 2, 3), 1, 1),
-                  ((8, 112, 112, 3), (3, 3, 1, 3), 1, 1, 1, 3), ((1, 4, 4, 1024), (3, 3, 1024, 3), 1, 1)):
+                  ((8, 112, 112, 3), (3, 3, 1, 3), 1, 1, 1, 3), ((1, 4, 4, 1024), (3, 3, 1024, 3), 1, 1),
+                  ((1, 7, 7, 512), (7, 7, 512, 9)), ((2, 7, 7, 512), (7, 7, 512, 1))):
         geo = geometry(*shape)
         arrays = [np.random.default_rng(1).random(s, np.float32) for s in (geo.x_shape, geo.w_shape, geo.y_shape)]
         exact = directions(*[a.astype(np.float64) for a in arrays], geo, reference)
