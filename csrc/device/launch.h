@@ -81,7 +81,7 @@ T& dyn_smem() {
 // Runs kernel(arguments...) to its end; throws emulator::Error when it does what the hardware forbids.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const LaunchShape& shape, Stream, A&&... arguments) {
-    emulator::launch(kernel, {shape.grid, shape.block, shape.cluster, shape.shared_bytes},
+    emulator::launch_grid(kernel, {shape.grid, shape.block, shape.cluster, shape.shared_bytes},
                      std::forward<A>(arguments)...);
 }
 

@@ -25,7 +25,7 @@
 #undef __shared__
 #undef __constant__
 #undef __forceinline__
-#undef __noinline__
+#undef __noinline__  // libstdc++ spells attributes so: it must not be a macro
 #undef __launch_bounds__
 #undef __grid_constant__
 #undef __maxnreg__
@@ -35,7 +35,6 @@
 #define __host__
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __maxnreg__(...)

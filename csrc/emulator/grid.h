@@ -19,7 +19,7 @@ struct GridShape {
 void run_grid(const GridShape& shape, KernelCall kernel, void* arguments);
 
 template <class... P, class... A>
-void launch(void (*kernel)(P...), const GridShape& shape, A&&... arguments) {
+void launch_grid(void (*kernel)(P...), const GridShape& shape, A&&... arguments) {
     struct Call {
         void (*kernel)(P...);
         std::tuple<P...> arguments;

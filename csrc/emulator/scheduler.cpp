@@ -169,6 +169,8 @@ void post(Engine engine, std::function<void()> op) {
 
 bool coin_flip() { return here->random() & 1; }
 
+void release_to_end_of_launch() { release(&here->ended); }
+
 // One CUDA thread from its first instruction to its exit.
 void Scheduler::Impl::run_thread() {
     try {
@@ -242,6 +244,7 @@ void Scheduler::run(Cluster& cluster) {
     for (int e = 0; e < kEngines; ++e) {
         while (!s.pending[e].empty()) s.perform_one(e);  // global writes of TMA stores may outlive their block
     }
+    acquire(&s.ended);
 }
 
 }  // namespace convgpu::emulator

@@ -24,6 +24,8 @@ void resume_together(std::vector<Thread*>& threads);
 // Does op at once (eager), when no thread can run (lazy), or at a random moment.
 void post(Engine engine, std::function<void()> op);
 bool coin_flip();  // for Timing::kRandom
+// For the race detector: what the calling engine has done is ordered before the end of the launch.
+void release_to_end_of_launch();
 
 using KernelCall = void (*)(void* arguments);
 

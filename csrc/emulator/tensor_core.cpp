@@ -42,14 +42,16 @@ float truncated(double sum) {
 }  // namespace
 
 float tensor_core_dot(const float* a, const float* b, int stride_b, int products, float c) {
-    bool finite = std::isfinite(c);
+    for (int k = 0; k < products; ++k) {
+        if (!std::isfinite(a[k]) || !std::isfinite(b[k * stride_b]) || !std::isfinite(c)) {
+            return special_sum(a, b, stride_b, products, c);
+        }
+    }
     int32_t top = exponent_of(c);
     for (int k = 0; k < products; ++k) {
         const float x = a[k], y = b[k * stride_b];
-        finite = finite && std::isfinite(x) && std::isfinite(y);
         if (x != 0 && y != 0) top = std::max(top, exponent_of(x) + exponent_of(y));
     }
-    if (!finite) return special_sum(a, b, stride_b, products, c);
     if (top == kNoExponent) return 0;
     const int quantum = top - kFraction;
     double sum = std::trunc(std::ldexp(double(c), -quantum));  // in quanta: an integer below 2^32

@@ -185,6 +185,7 @@ void tma_store(const TensorMap* map, uint32_t source, const int* at, uint32_t ra
             run_as(issuer->bulk_store.engine, [&] {
                 store.write();
                 release(&group->write_edge);
+                release_to_end_of_launch();
             });
             --group->unwritten;
             wake_if_in_wait_group(issuer);
