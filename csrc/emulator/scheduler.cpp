@@ -62,6 +62,7 @@ struct Scheduler::Impl {
     void perform_one(int engine);
     Thread* next();
     void switch_to(Thread* to);
+    void keep_error();
     void run_thread();
 };
 
@@ -171,6 +172,11 @@ bool coin_flip() { return here->random() & 1; }
 
 void release_to_end_of_launch() { release(&here->ended); }
 
+void Scheduler::Impl::keep_error() {
+    error = std::current_exception();
+    release(&ended);
+}
+
 // One CUDA thread from its first instruction to its exit.
 void Scheduler::Impl::run_thread() {
     try {
@@ -182,7 +188,7 @@ void Scheduler::Impl::run_thread() {
         check_wgmma_at_exit();
         check_bulk_stores_at_exit();
     } catch (...) {
-        error = std::current_exception();
+        keep_error();
     }
     current->state = State::kFinished;
     --alive;
@@ -190,7 +196,7 @@ void Scheduler::Impl::run_thread() {
     try {
         if (!error && alive) successor = next();
     } catch (...) {
-        error = std::current_exception();
+        keep_error();
     }
     switch_to(successor);
 }
