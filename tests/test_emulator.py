@@ -22,7 +22,7 @@ SOURCES = ROOT / "tests" / "emulator"
 SHARED = Path(os.environ.get("CONVGPU_SHARED", ROOT.parent / "shared"))
 FORCED = os.environ.get("CONVGPU_EMULATED") == "1"
 
-COMMON = "-std=c++17 -march=native -g1 -pthread -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-psabi".split()
+COMMON = "-std=c++17 -march=native -g1 -pthread -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi".split()
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
 # Flags of the emulator, flags of the kernels and of what calls them.
 BUILDS = {
@@ -283,8 +283,8 @@ NVCC_SOURCES = [
 @pytest.mark.parametrize(("arch", "source"), NVCC_SOURCES, ids=[f"{s.stem}-{a}" for a, s in NVCC_SOURCES])
 def test_nvcc_accepts_the_same_source(tmp_path, arch, source):
     nvcc = find_nvcc()
-    if nvcc is None:
-        pytest.skip("nvcc is neither on the PATH nor in CUDA_HOME nor installed from PyPI (nvidia-cuda-nvcc)")
+    if nvcc is None or shutil.which("g++") is None:
+        pytest.skip("nvcc (on the PATH, in CUDA_HOME or from PyPI: nvidia-cuda-nvcc) or its host compiler g++ is missing")
     command = [nvcc, "-std=c++17", "-gencode", f"arch=compute_{arch},code=sm_{arch}", "-Xptxas", "-v", "-c"]
     done = subprocess.run([*command, str(source), "-o", str(tmp_path / "o")], capture_output=True, text=True)
     text = done.stdout + done.stderr
