@@ -16,9 +16,8 @@ from .reduce import sum as sum_over
 from .shape import ravel, reshape
 
 
-
 def _ordered(x: Any) -> Any:
-    """Half types as float32, exactly: NumPy does not know the NaN of bfloat16, and leaves what is around it unsorted."""
+    """Half types as float32, exactly: NumPy does not know the NaN of bfloat16, and leaves the rest unsorted."""
     return x.astype(np.float32) if is_half(x.dtype) else x
 
 
