@@ -35,6 +35,13 @@ from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """Where a name is that convgpu.numpy has, as sum or stack."""
+    where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
+    raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
+
+
 __all__ = [
     "adaptive_avg_pool", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "arange", "avg_pool", "avg_pool1d",

@@ -24,7 +24,7 @@ def from_dlpack(source: Any) -> Tensor:
     more or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to it.
 
     Raises:
-        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16).
+        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16), or complex numbers.
         BufferError: the source cannot be exported (its own message says why).
 
     >>> import numpy as np
@@ -44,6 +44,8 @@ def from_dlpack(source: Any) -> Tensor:
     except RuntimeError as error:  # what NumPy raises for bfloat16, for instance
         raise TypeError(f"from_dlpack: expected a dtype that NumPy imports, got {getattr(source, 'dtype', '?')} "
                         f"({error}); convert it first, for instance to float32") from error
+    if array.dtype.kind == "c":
+        raise TypeError(f"from_dlpack: expected real numbers, got {array.dtype}")
     return wrap(array.view())
 
 

@@ -288,6 +288,8 @@ def test_dlpack_import_shares_and_never_writes() -> None:
 
 
 def test_dlpack_import_of_what_cannot_be() -> None:
+    with pytest.raises(TypeError, match="from_dlpack: expected real numbers, got complex128"):
+        cg.from_dlpack(np.ones(2, complex))
     with pytest.raises(TypeError, match="from_dlpack: expected an object with __dlpack__, got list"):
         cg.from_dlpack([1.0])
     strange = types.SimpleNamespace(__dlpack__=lambda **k: None, __dlpack_device__=lambda: (8, 0))
@@ -371,6 +373,13 @@ def test_cupy_without_a_gpu(monkeypatch) -> None:
 
 
 # --- backends
+
+
+def test_names_of_the_namespace_are_pointed_to() -> None:
+    with pytest.raises(AttributeError, match="module 'convgpu' has no attribute 'stack'; it is convgpu.numpy.stack"):
+        _ = cg.stack
+    with pytest.raises(AttributeError, match="module 'convgpu' has no attribute 'stak'$"):
+        _ = cg.stak
 
 
 def test_use_backend() -> None:
