@@ -26,7 +26,7 @@ SEGMENTS = 16
 SEGMENTS_BYTES = 8 << 20  # of all segments' sums
 RUN = 32  # tiles added up before the sum is added to the sum of such runs: keeps chains short
 REMEMBERED = 32  # tiles of a plan whose layout is kept
-WORK = 1 << 21  # multiply-adds below which a unit is not worth a thread
+WORK = 1 << 20  # multiply-adds below which a unit is not worth a thread
 
 
 class _Part(NamedTuple):
@@ -61,7 +61,7 @@ class _Plan:
         block = self.taps.largest * self.filters.largest
         self.groups = Blocks((gather.groups,), max(BLOCK // (block * 4), 1))
         width = (self.taps.largest + self.filters.largest) * self.groups.largest
-        most = max(PIXELS, min(MOST_PIXELS, 2 * WORK // (block * self.groups.largest)))
+        most = max(PIXELS, min(MOST_PIXELS, 4 * WORK // (block * self.groups.largest)))
         pixels = max(min(most, COLUMNS // width), 1)
         if not channels_last and (self.packing.in_place or per_image >= 256):
             pixels = min(pixels, per_image)
