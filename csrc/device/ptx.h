@@ -1,0 +1,9 @@
+// Every instruction that has no C++ spelling, one function each. All inline PTX of the project lies in ptx/; under any
+// other compiler than nvcc the same functions call the emulator.
+#pragma once
+#include "ptx/async_copy.h"
+#include "ptx/barrier.h"
+#include "ptx/mbarrier.h"
+#include "ptx/mma.h"
+#include "ptx/tma.h"
+#include "ptx/wgmma.h"

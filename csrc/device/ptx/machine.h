@@ -1,0 +1,33 @@
+// The two spellings of an instruction: exactly one of them is compiled.
+#pragma once
+#include <type_traits>
+
+#include "../launch.h"
+#include "../tensor_layout.h"
+#ifdef __CUDACC__
+#include <cuda.h>
+#define CONVGPU_PTX(...) asm volatile(__VA_ARGS__)
+#define CONVGPU_EMULATED(...)
+#else
+#include "../../emulator/cp_async.h"
+#include "../../emulator/mbarrier.h"
+#include "../../emulator/mma.h"
+#include "../../emulator/shared_memory.h"
+#include "../../emulator/tma.h"
+#include "../../emulator/wgmma.h"
+#define CONVGPU_PTX(...)
+#define CONVGPU_EMULATED(...) __VA_ARGS__
+#endif
+
+namespace convgpu::ptx {
+
+// The 32-bit address of something in the block's own shared memory.
+__device__ __forceinline__ uint32_t smem_addr(const void* p) {
+#ifdef __CUDACC__
+    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+#else
+    return emulator::shared_address(p);
+#endif
+}
+
+}  // namespace convgpu::ptx

@@ -1,0 +1,53 @@
+// sm_90: barriers in shared memory that count arrivals of threads and bytes of copies. `bar` is a 32-bit shared address
+// of a uint64_t. A phase ends when all arrivals and all expected bytes are there; phases have parity 0, 1, 0, ...
+#pragma once
+#include "machine.h"
+
+namespace convgpu::ptx {
+
+__device__ __forceinline__ void mbar_init(uint32_t bar, uint32_t arrivals) {
+    CONVGPU_PTX("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_init(bar, arrivals);)
+}
+
+// After the initialisations and before the barrier that publishes them: other blocks and the copy engine see them.
+__device__ __forceinline__ void fence_mbar_init() { CONVGPU_PTX("fence.mbarrier_init.release.cluster;" :: : "memory"); }
+
+// Between ordinary writes to shared memory and a TMA store or wgmma that reads them.
+__device__ __forceinline__ void fence_proxy_async() { CONVGPU_PTX("fence.proxy.async.shared::cta;" :: : "memory"); }
+
+__device__ __forceinline__ void mbar_arrive(uint32_t bar) {
+    CONVGPU_PTX("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive");)
+}
+
+// At a barrier of any block of the cluster; `bar` comes from mapa.
+__device__ __forceinline__ void mbar_arrive_cluster(uint32_t bar) {
+    CONVGPU_PTX("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive.shared::cluster");)
+}
+
+__device__ __forceinline__ void mbar_expect_tx(uint32_t bar, uint32_t bytes) {
+    CONVGPU_PTX("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_expect(bar, bytes);)
+}
+
+__device__ __forceinline__ void mbar_arrive_expect_tx(uint32_t bar, uint32_t bytes) {
+    CONVGPU_PTX("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_arrive_expect(bar, bytes);)
+}
+
+// Until the phase of this parity has ended. A fresh barrier counts its "previous" phase, of parity 1, as ended.
+__device__ __forceinline__ void mbar_wait(uint32_t bar, uint32_t parity) {
+    CONVGPU_PTX(
+        "{\n"
+        ".reg .pred done;\n"
+        "TRY:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra TRY;\n"
+        "}" ::"r"(bar),
+        "r"(parity) : "memory");
+    CONVGPU_EMULATED(emulator::mbarrier_wait(bar, parity);)
+}
+
+}  // namespace convgpu::ptx

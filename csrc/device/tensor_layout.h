@@ -1,0 +1,119 @@
+// What a tensor map describes, and the rules that the hardware sets for it: the same checks on both machines, so that
+// an error names rule, expectation and value where the driver says "invalid argument".
+//
+// Dimension 0 is the innermost, whose elements are contiguous: a channels-last image is (C, W, H, N).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace convgpu {
+
+// How 16-byte chunks are permuted in shared memory, by the row they lie in. The values are wgmma's encoding.
+enum class Swizzle : uint32_t { kNone = 0, k128B = 1, k64B = 2, k32B = 3 };
+
+// Bytes of one permuted row; 16 without a swizzle. The pattern repeats after 8 rows.
+constexpr uint32_t swizzle_bytes(Swizzle s) { return s == Swizzle::kNone ? 16 : 256u >> static_cast<uint32_t>(s); }
+
+enum class ElementType { kUint8, kFloat16, kBFloat16, kFloat32, kFloat64 };
+
+constexpr uint32_t element_bytes(ElementType t) {
+    return t == ElementType::kUint8 ? 1 : t == ElementType::kFloat32 ? 4 : t == ElementType::kFloat64 ? 8 : 2;
+}
+
+enum class Fill { kZero, kNaN };  // what a load finds outside the tensor
+
+struct TensorView {
+    const void* base = nullptr;
+    ElementType type = ElementType::kFloat32;
+    uint32_t rank = 0;
+    std::array<uint64_t, 5> size{};
+    std::array<uint64_t, 5> stride{};  // in bytes; stride[0] is the element's size, whatever is written there
+};
+
+// A box of the tensor, at coordinates that the instruction gives: loads and stores.
+struct TiledLayout {
+    TensorView tensor;
+    std::array<uint32_t, 5> box{};
+    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // every step-th element: ceil(box / step) of them are loaded
+    Swizzle swizzle = Swizzle::kNone;
+    Fill fill = Fill::kZero;
+};
+
+// Rows of the im2col matrix: `pixels` positions times `channels` of a (C, W, N), (C, W, H, N) or (C, W, H, D, N) image.
+// The positions run over the bounding box, W fastest, and on into the next image; per spatial axis the box runs from
+// `lower` to size - 1 + `upper`. For a convolution, lower = -padding and upper = padding - dilation * (filter - 1); the
+// instruction adds the filter tap's offset.
+struct Im2colLayout {
+    TensorView tensor;
+    std::array<int, 3> lower{}, upper{};  // of W, H, D
+    uint32_t channels = 0, pixels = 0;
+    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // the convolution's stride in 1 to 3: W, H, D
+    Swizzle swizzle = Swizzle::kNone;
+    Fill fill = Fill::kZero;
+};
+
+namespace tensor_layout {
+
+inline void require(bool holds, const char* rule, int64_t got) {
+    if (!holds)
+        throw std::invalid_argument(std::string("tensor map: expected ") + rule + ", got " + std::to_string(got));
+}
+
+inline void check(const TensorView& t, uint32_t min_rank) {
+    require(t.rank >= min_rank && t.rank <= 5, min_rank == 1 ? "rank 1 to 5" : "rank 3 to 5", t.rank);
+    const auto address = reinterpret_cast<uintptr_t>(t.base);
+    require(address % 16 == 0, "a base address aligned to 16 bytes", static_cast<int64_t>(address % 16));
+    for (uint32_t i = 0; i < t.rank; ++i) {
+        require(t.size[i] > 0 && t.size[i] <= uint64_t(1) << 32, "sizes of 1 to 2^32", static_cast<int64_t>(t.size[i]));
+        const bool good = i == 0 || (t.stride[i] % 16 == 0 && t.stride[i] < uint64_t(1) << 40);
+        require(good, "strides that are multiples of 16 bytes below 2^40", static_cast<int64_t>(t.stride[i]));
+    }
+}
+
+inline void check_steps(const std::array<uint32_t, 5>& step, uint32_t rank) {
+    for (uint32_t i = 1; i < rank; ++i) require(step[i] >= 1 && step[i] <= 8, "steps of 1 to 8", step[i]);
+}
+
+// Narrower rows than the swizzle's are legal, but nothing published says how they lie: not allowed here.
+inline void check_row(uint32_t bytes, Swizzle swizzle) {
+    require(bytes % 16 == 0, "an inner box that is a multiple of 16 bytes", bytes);
+    if (swizzle != Swizzle::kNone) {
+        require(bytes == swizzle_bytes(swizzle), "an inner box exactly as wide as the swizzle", bytes);
+    }
+}
+
+}  // namespace tensor_layout
+
+inline void check(const TiledLayout& l) {
+    using tensor_layout::require;
+    tensor_layout::check(l.tensor, 1);
+    for (uint32_t i = 0; i < l.tensor.rank; ++i) {
+        require(l.box[i] >= 1 && l.box[i] <= 256, "a box of 1 to 256 per dimension", l.box[i]);
+    }
+    tensor_layout::check_steps(l.step, l.tensor.rank);
+    tensor_layout::check_row(l.box[0] * element_bytes(l.tensor.type), l.swizzle);
+}
+
+inline void check(const Im2colLayout& l) {
+    using tensor_layout::require;
+    tensor_layout::check(l.tensor, 3);
+    const uint32_t spatial = l.tensor.rank - 2;
+    const int limit = spatial == 1 ? 32768 : spatial == 2 ? 128 : 16;
+    for (uint32_t i = 0; i < spatial; ++i) {
+        const char* range = spatial == 1   ? "1-D corners of -32768 to 32767"
+                            : spatial == 2 ? "2-D corners of -128 to 127"
+                                           : "3-D corners of -16 to 15";
+        require(l.lower[i] >= -limit && l.lower[i] < limit, range, l.lower[i]);
+        require(l.upper[i] >= -limit && l.upper[i] < limit, range, l.upper[i]);
+        const int64_t positions = static_cast<int64_t>(l.tensor.size[i + 1]) + l.upper[i] - l.lower[i];
+        require(positions > 0, "a bounding box that is not empty", positions);
+    }
+    require(l.channels >= 1 && l.channels <= 256, "1 to 256 channels", l.channels);
+    require(l.pixels >= 1 && l.pixels <= 1024, "1 to 1024 pixels", l.pixels);
+    tensor_layout::check_steps(l.step, l.tensor.rank);
+    tensor_layout::check_row(l.channels * element_bytes(l.tensor.type), l.swizzle);
+}
+
+}  // namespace convgpu

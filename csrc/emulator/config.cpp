@@ -1,0 +1,61 @@
+#include "config.h"
+
+#include <cstdlib>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace convgpu::emulator {
+namespace {
+
+template <class T>
+T choice(const char* variable, T otherwise, std::initializer_list<std::pair<const char*, T>> choices) {
+    const char* value = std::getenv(variable);
+    if (!value || !*value) return otherwise;
+    std::string names;
+    for (const auto& [name, meaning] : choices) {
+        if (std::string(value) == name) return meaning;
+        names += (names.empty() ? "" : ", ") + std::string(name);
+    }
+    throw std::invalid_argument(std::string(variable) + ": expected one of " + names + ", got " + value);
+}
+
+uint64_t number(const char* variable, uint64_t otherwise) {
+    const char* value = std::getenv(variable);
+    return value && *value ? std::strtoull(value, nullptr, 0) : otherwise;
+}
+
+Timing timing(const char* variable) {
+    return choice(variable, Timing::kLazy,
+                  {{"lazy", Timing::kLazy}, {"eager", Timing::kEager}, {"random", Timing::kRandom}});
+}
+
+Config from_environment() {
+    Config c;
+    c.order =
+        choice("CONVGPU_EMULATOR_ORDER", Order::kAscending,
+               {{"ascending", Order::kAscending}, {"descending", Order::kDescending}, {"random", Order::kRandom}});
+    c.copy = timing("CONVGPU_EMULATOR_COPY");
+    c.mma = timing("CONVGPU_EMULATOR_MMA");
+    c.seed = number("CONVGPU_EMULATOR_SEED", 0);
+    const unsigned cores = std::thread::hardware_concurrency();
+    c.workers = static_cast<int>(number("CONVGPU_EMULATOR_WORKERS", cores ? cores : 1));
+    c.max_shared_bytes = number("CONVGPU_EMULATOR_SHARED_BYTES", 227 << 10);
+    return c;
+}
+
+}  // namespace
+
+Config& config() {
+    static Config c = from_environment();
+    return c;
+}
+
+Statistics& statistics() {
+    static Statistics s{};
+    return s;
+}
+
+}  // namespace convgpu::emulator

@@ -1,0 +1,31 @@
+// How the emulator runs a grid: in which order threads run, when asynchronous work takes effect, and what the
+// emulated machine offers. Read from the environment once; a test may change the fields between launches.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace convgpu::emulator {
+
+// The order in which threads start, and in which they run on after a barrier.
+enum class Order { kAscending, kDescending, kRandom };
+
+// When an asynchronous copy or MMA takes effect: as late as anything allows, at once, or at a random moment between.
+enum class Timing { kLazy, kEager, kRandom };
+
+struct Config {
+    Order order;    // CONVGPU_EMULATOR_ORDER: ascending, descending, random
+    Timing copy;    // CONVGPU_EMULATOR_COPY: lazy, eager, random (cp.async and TMA)
+    Timing mma;     // CONVGPU_EMULATOR_MMA: lazy, eager, random (wgmma)
+    uint64_t seed;  // CONVGPU_EMULATOR_SEED, of everything random above
+    int workers;    // CONVGPU_EMULATOR_WORKERS: OS threads, each running one block or cluster at a time
+    size_t
+        max_shared_bytes;  // CONVGPU_EMULATOR_SHARED_BYTES: the limit per block; 227 KiB as on compute capability 9.0
+};
+Config& config();
+
+struct Statistics {
+    uint64_t switches, blocks, threads;
+};
+Statistics& statistics();  // summed over all launches of the process
+
+}  // namespace convgpu::emulator

@@ -1,0 +1,60 @@
+// A warp's collectives: lanes meet at a rendezvous, the last to come computes everyone's result.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace convgpu::emulator {
+
+struct Thread;
+
+struct alignas(16) LaneData {
+    uint32_t word[12];
+};
+
+enum class Collective { kSyncwarp, kShuffle, kBallot, kLdmatrix, kStmatrix, kMma };
+
+// Lanes with one mask meet at one of these. Two generations overlap: a lane may bring its next input while another has
+// not yet taken its last output.
+struct Rendezvous {
+    uint32_t mask = 0, arrived = 0, generation = 0;
+    Collective kind{};
+    const char* what = nullptr;
+    std::vector<Thread*> waiters;
+    LaneData in[2][32], out[2][32];
+};
+
+struct Warp {
+    Thread* lane[32] = {};
+    int lanes = 0;  // fewer than 32 in the last warp of a block whose size is not a multiple of 32
+    std::vector<Rendezvous*> rendezvous;
+};
+
+// Fills `out` of every lane in `mask` from their `in`; `option` is whatever the instruction's variants need.
+using Combine = void (*)(uint32_t mask, const LaneData* in, LaneData* out, int option);
+
+struct Instruction {
+    Collective kind;
+    const char* what;
+    Combine combine;
+    int option = 0;
+};
+void meet(const Instruction& instruction, uint32_t mask, const void* in, int in_words, void* out, int out_words);
+
+void sync_warp(uint32_t mask);
+uint32_t ballot(uint32_t mask, bool predicate, const char* what);
+void combine_shuffle(uint32_t mask, const LaneData* in, LaneData* out, int option);
+
+// Every lane gets the value that lane `source` (0 to 31) brought.
+template <class T>
+T shuffle(uint32_t mask, T value, int source, const char* what) {
+    static_assert(sizeof(T) <= 16, "a shuffle moves at most 16 bytes");
+    uint32_t in[5] = {}, out[4];
+    std::memcpy(in, &value, sizeof value);
+    in[4] = static_cast<uint32_t>(source);
+    meet({Collective::kShuffle, what, combine_shuffle}, mask, in, 5, out, 4);
+    std::memcpy(&value, out, sizeof value);
+    return value;
+}
+
+}  // namespace convgpu::emulator
