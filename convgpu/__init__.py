@@ -2,10 +2,9 @@
 
 from . import numpy, optim
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
-from .check import check_grad
 from .backends import current_backend, use_backend
-from .interop import from_dlpack
-from .op import Op
+from .backends.numpy.workers import get_num_threads, set_num_threads
+from .check import check_grad
 from .creation import (
     arange,
     eye,
@@ -20,19 +19,50 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .interop import from_dlpack
+from .op import Op
 from .ops import (
+    adaptive_avg_pool,
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
     batch_norm,
     binary_cross_entropy,
     conv,
+    conv1d,
+    conv2d,
+    conv3d,
     conv_transpose,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
     cross_entropy,
     depthwise_conv,
+    depthwise_conv1d,
+    depthwise_conv2d,
+    depthwise_conv3d,
     dropout,
     elu,
     embedding,
     exp,
     gelu,
     gemm,
+    global_avg_pool,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
     group_norm,
     hard_sigmoid,
     hard_tanh,
@@ -45,11 +75,18 @@ from .ops import (
     log_softmax,
     logsumexp,
     matmul,
+    max_pool,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
     mse_loss,
     one_hot,
     relu,
     selu,
     separable_conv,
+    separable_conv1d,
+    separable_conv2d,
+    separable_conv3d,
     sigmoid,
     silu,
     softmax,

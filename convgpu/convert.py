@@ -26,7 +26,7 @@ def copy_of(value: Any, caller: str) -> Any:
     if is_gpu_array(value):
         return value.copy()
     if isinstance(value, (list, tuple)) and _contains(value, _is_tensor):
-        raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.stack, which keeps "
+        raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.numpy.stack, which keeps "
                          "their gradients")
     array = np.array(value)
     if array.dtype.kind in "OSUMm" or (array.dtype.kind == "V" and not is_float(array.dtype)):

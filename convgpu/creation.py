@@ -16,7 +16,7 @@ from .device import CPU, device_of, move, parse_device
 from .dtypes import DTypeLike, accumulator, as_dtype, is_float
 from .geometry import is_channels_last
 from .ops.random import as_generator
-from .tensor import Tensor, as_tensor, tensor, wrap
+from .tensor import Tensor, as_tensor, wrap
 
 Shape = int | tuple[int, ...] | list[int]
 

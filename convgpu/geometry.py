@@ -102,7 +102,8 @@ def _conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], 
                                    else (w_shape[2:], w_shape[1], w_shape[0]))
     groups = positive(op, "groups", groups)
     if channels % groups or filters % groups:
-        raise ValueError(f"{op}: expected groups to divide C and K, got groups={groups}, C={channels}, K={filters} {where}")
+        raise ValueError(f"{op}: expected groups to divide C and K, got groups={groups}, C={channels}, K={filters} "
+                         f"{where}")
     if w_channels != channels // groups:
         axis = len(w_shape) - 2 if last else 1
         raise ValueError(f"{op}: expected w.shape[{axis}] == C/groups == {channels // groups}, got {w_channels} "
@@ -157,8 +158,8 @@ def _conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[i
         outs = tuple((n - 1) * s - a - b + extent(f, d) + e
                      for n, s, (a, b), f, d, e in zip(size, strides, pads, kernel, dilations, extra))
         if 0 in size or min(outs) < 1:
-            raise ValueError(f"{op}: expected x and the output to have at least one pixel per axis, got {size} -> {outs} "
-                             f"from padding={pads} {where}")
+            raise ValueError(f"{op}: expected x and the output to have at least one pixel per axis, got {size} and "
+                             f"{outs} from padding={pads} {where}")
         # what output_padding adds it first takes from the padding after: the same output, seen from the same pixels
         pads = tuple((a, max(b - e, 0)) for (a, b), e in zip(pads, extra))
     return ConvGeometry(x_shape[0], out * groups, filters, outs, kernel, strides, pads, dilations, groups, last)
@@ -195,10 +196,12 @@ def _checked(geometry: Callable[..., ConvGeometry], *arguments: Any) -> ConvGeom
 
 @dataclass(frozen=True)
 class PoolGeometry:
-    """Sizes and options of one pooling: per spatial axis, output o covers the taps o*stride - before + i*dilation.
+    """Sizes and options of one pooling: along each spatial axis, tap i of output o is the pixel start(o) + i*dilation.
 
-    `adaptive`: output o of an axis covers instead the pixels floor(o*n/out) to ceil((o+1)*n/out) - 1, and `output`
-    was given by the caller. Taps outside the input are skipped.
+    start(o) = o*stride - before, and every output has `window` taps. `adaptive`: output o of `out` covers the pixels
+    floor(o*n/out) to ceil((o+1)*n/out) - 1, and `window` is the longest of these; stride and padding mean nothing.
+    Taps outside the input are skipped. `count_include_pad`: an average divides by the taps inside the input and its
+    padding, not by those inside the input alone.
     """
 
     batch: int
@@ -210,12 +213,18 @@ class PoolGeometry:
     dilation: tuple[int, ...]
     output: tuple[int, ...]
     adaptive: bool
+    count_include_pad: bool
     channels_last: bool
 
     @property
     def rank(self) -> int:
         """The number of spatial axes: 1, 2 or 3."""
         return len(self.size)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the one window is the whole image."""
+        return self.window == self.size and math.prod(self.output) == 1 and not any(map(any, self.padding))
 
     @cached_property
     def x_shape(self) -> tuple[int, ...]:
@@ -227,76 +236,112 @@ class PoolGeometry:
         """The shape of the output."""
         return _image_shape(self.batch, self.output, self.channels, self.channels_last)
 
-    def taps(self, axis: int, o: int) -> list[tuple[int, int]]:
-        """The pixels that output `o` of a spatial axis covers, as (offset inside the window, pixel), skipped ones left out."""
-        n = self.size[axis]
-        if self.adaptive:
-            start, stop = o * n // self.output[axis], -(-(o + 1) * n // self.output[axis])
-            return list(enumerate(range(start, stop)))
-        start = o * self.stride[axis] - self.padding[axis][0]
-        pixels = [(i, start + i * self.dilation[axis]) for i in range(self.window[axis])]
-        return [(i, p) for i, p in pixels if 0 <= p < n]
+    @cached_property
+    def offset_dtype(self) -> str:
+        """The smallest of uint8, uint16 and int32 that holds the offset of a tap inside its window."""
+        taps = math.prod(self.window)
+        return "uint8" if taps <= 2**8 else "uint16" if taps <= 2**16 else "int32"
 
-    def padded_count(self, axis: int, o: int) -> int:
-        """How many taps of output `o` lie in the input or its padding (a ceil_mode window may reach past both)."""
-        end = self.size[axis] + self.padding[axis][1]
-        start = o * self.stride[axis] - self.padding[axis][0]
-        return sum(start + i * self.dilation[axis] < end for i in range(self.window[axis]))
+    def start(self, axis: int, o: Any) -> Any:
+        """The pixel of tap 0 of output o (an integer or an array of them); negative in the padding."""
+        if self.adaptive:
+            return o * self.size[axis] // self.output[axis]
+        return o * self.stride[axis] - self.padding[axis][0]
+
+    def length(self, axis: int, o: Any) -> Any:
+        """The number of taps of output o (an integer or an array of them), skipped ones counted."""
+        if self.adaptive:
+            return -(-(o + 1) * self.size[axis] // self.output[axis]) - self.start(axis, o)
+        return self.window[axis]
+
+
+def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
+                  ceil_mode: bool, count_include_pad: bool, data_format: str) -> PoolGeometry:
+    """The geometry of a pooling of x, with every rule checked."""
+    is_channels_last(op, data_format)
+    return _pool_geometry(op, x_shape, frozen(op, "size", size), frozen(op, "stride", stride),
+                          frozen(op, "padding", padding), frozen(op, "dilation", dilation), ceil_mode,
+                          count_include_pad, data_format)
 
 
 @lru_cache(maxsize=4096)
-def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
-                  ceil_mode: bool, data_format: str) -> PoolGeometry:
-    """The geometry of a pooling of x, with every rule checked; options hashable, as `hashable` makes them."""
-    last, n, channels, spatial, rank = _pool_input(op, x_shape, data_format)
+def _pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
+                   ceil_mode: bool, count_include_pad: bool, data_format: str) -> PoolGeometry:
+    last, n, channels, spatial = _pool_input(op, x_shape, data_format)
+    rank = len(spatial)
     window = per_axis(op, "size", size, rank)
     strides = window if stride is None else per_axis(op, "stride", stride, rank)
     dilations = per_axis(op, "dilation", dilation, rank)
     pads = padding_pairs(op, padding, spatial, window, strides, dilations)
-    check_fits(op, spatial, window, dilations, pads, f"(x={x_shape})", what="window")
-    output = []
-    for m, f, s, d, pad in zip(spatial, window, strides, dilations, pads):
-        out = output_size(m, f, s, d, pad)
-        # ceil_mode: one more window if it starts inside the input or the padding before it
-        if ceil_mode and (m + sum(pad) - extent(f, d)) % s and out * s < m + pad[0]:
-            out += 1
-        output.append(out)
-    geo = PoolGeometry(n, channels, spatial, window, strides, pads, dilations, tuple(output), False, last)
+    spans = tuple(map(extent, window, dilations))
+    other = x_shape[2:] if last else x_shape[1:-1]
+    hint = (f"; did you mean data_format={DATA_FORMATS[last]!r}?"
+            if all(span <= m + a + b for span, m, (a, b) in zip(spans, other, pads)) else "")
+    check_fits(op, spatial, window, dilations, pads, f"(x={x_shape})", "window", hint)
+    output = tuple(map(_pool_output_size, spatial, window, strides, dilations, pads, (ceil_mode,) * rank))
     for axis in range(rank):
-        for o in range(geo.output[axis]):
-            if not geo.taps(axis, o):
-                raise ValueError(f"{op}: expected every window to cover a pixel, but output {o} of spatial axis {axis} "
-                                 f"lies wholly in padding (x={x_shape}, size={window}, stride={strides}, padding={pads})")
-    return geo
+        if _some_window_is_empty(spatial[axis], window[axis], strides[axis], dilations[axis], pads[axis][0],
+                                 output[axis]):
+            raise ValueError(f"{op}: expected every window to cover a pixel, got one wholly in padding along spatial "
+                             f"axis {axis} (x={x_shape}, size={window}, stride={strides}, padding={pads}, "
+                             f"dilation={dilations})")
+    return PoolGeometry(n, channels, spatial, window, strides, pads, dilations, output, False, count_include_pad, last)
+
+
+def _pool_output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int], ceil_mode: bool) -> int:
+    """output_size; with ceil_mode, one more if pixels are left over and it starts before the end of the input."""
+    out = output_size(n, f, stride, dilation, pad)
+    left_over = (n + sum(pad) - extent(f, dilation)) % stride
+    return out + 1 if ceil_mode and left_over and out * stride < n + pad[0] else out
+
+
+def _some_window_is_empty(n: int, f: int, stride: int, dilation: int, before: int, out: int) -> bool:
+    """Whether some window of an axis covers no pixel: it ends before the first, starts after the last, or its taps
+    step over an input shorter than the dilation."""
+    if before > dilation * (f - 1) or (out - 1) * stride - before >= n:
+        return True
+    in_padding = -(-before // stride)  # so many windows start before pixel 0; the first that each meets is periodic
+    return n < dilation and any((o * stride - before) % dilation >= n for o in range(min(in_padding, dilation)))
+
+
+def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
+    """The geometry of a pooling to a given output size: an ordinary one where the output divides the input."""
+    is_channels_last(op, data_format)
+    return _adaptive_pool_geometry(op, x_shape, frozen(op, "output_size", output), data_format)
 
 
 @lru_cache(maxsize=4096)
-def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
-    """The geometry of a pooling to a given output size."""
-    last, n, channels, spatial, rank = _pool_input(op, x_shape, data_format)
+def _adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
+    last, n, channels, spatial = _pool_input(op, x_shape, data_format)
+    rank = len(spatial)
     outs = per_axis(op, "output_size", output, rank)
     if 0 in spatial:
-        raise ValueError(f"{op}: expected spatial sizes of at least 1, got x={x_shape}")
-    window = tuple(max(-(-(o + 1) * m // out) - o * m // out for o in range(out)) for m, out in zip(spatial, outs))
-    ones = (1,) * rank
-    return PoolGeometry(n, channels, spatial, window, ones, ((0, 0),) * rank, ones, outs, True, last)
+        raise ValueError(f"{op}: expected at least one pixel along every spatial axis, got x={x_shape}")
+    uneven = any(m % out for m, out in zip(spatial, outs))
+    window = tuple(map(_longest_adaptive_window, spatial, outs))
+    ones, none = (1,) * rank, ((0, 0),) * rank
+    return PoolGeometry(n, channels, spatial, window, ones if uneven else window, none, ones, outs, uneven, False, last)
 
 
-def _pool_input(op: str, x_shape: tuple[int, ...], data_format: str) -> tuple[bool, int, int, tuple[int, ...], int]:
+def _longest_adaptive_window(n: int, out: int) -> int:
+    """The largest ceil((o+1)*n/out) - floor(o*n/out): floor(n/out), plus a pixel that is begun at one end, or at both.
+
+    >>> _longest_adaptive_window(8, 3), _longest_adaptive_window(7, 3), _longest_adaptive_window(6, 3)
+    (4, 3, 2)
+    """
+    whole, rest = divmod(n, out)
+    return whole + (0 if not rest else 1 if rest == math.gcd(n, out) else 2)
+
+
+def _pool_input(op: str, x_shape: tuple[int, ...], data_format: str) -> tuple[bool, int, int, tuple[int, ...]]:
     last = is_channels_last(op, data_format)
-    rank = len(x_shape) - 2
-    if not 1 <= rank <= 3:
+    if not 3 <= len(x_shape) <= 5:
         raise ValueError(f"{op}: expected x of 3 to 5 axes (batch, 1 to 3 spatial, channels), got shape {x_shape}")
     channels, spatial = (x_shape[-1], x_shape[1:-1]) if last else (x_shape[1], x_shape[2:])
-    return last, x_shape[0], channels, spatial, rank
+    return last, x_shape[0], channels, spatial
 
 
 # --- the rules that both share
-
-
-def hashable(option: Any) -> Any:
-    """Lists as tuples, at any depth, so that a geometry can be looked up by its options."""
-    return tuple(hashable(o) for o in option) if isinstance(option, (list, tuple)) else option
 
 
 def frozen(op: str, name: str, option: Any) -> Any:
@@ -370,13 +415,13 @@ def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[in
 
 
 def check_fits(op: str, size: tuple[int, ...], kernel: tuple[int, ...], dilation: tuple[int, ...], padding: Pairs,
-               where: str, what: str = "filter") -> None:
+               where: str, what: str = "filter", hint: str = "") -> None:
     """Raise where a filter or window is larger than its padded input."""
     spans = tuple(map(extent, kernel, dilation))
     padded = tuple(n + a + b for n, (a, b) in zip(size, padding))
     if any(span > n for span, n in zip(spans, padded)):
         raise ValueError(f"{op}: the {what} spans {spans} pixels, larger than the padded input {padded} {where}; "
-                         "use a larger input, a smaller network, or padding='same'")
+                         f"use a larger input, a smaller network, or padding='same'{hint}")
 
 
 def _image_shape(batch: int, size: tuple[int, ...], channels: int, last: bool) -> tuple[int, ...]:

@@ -74,15 +74,17 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
 
 def dispatch_function(func: Any, args: Any, options: Any) -> Any:
     """What `np.concatenate([t, u])` runs: convgpu.numpy.concatenate."""
-    function = _ours(func.__name__) if func.__module__ == "numpy" else None
+    home = _HOMES.get(func.__module__)
+    function = None if home is None else _ours(func.__name__, home)
     if function is None:
         raise TypeError(f"{func.__module__}.{func.__name__} is not defined for Tensors; {_ELSEWHERE}")
     return function(*args, **options)
 
 
+_HOMES = {"numpy": "convgpu.numpy", "numpy.linalg": "convgpu.ops.linalg"}
 _ELSEWHERE = "use convgpu.numpy, or .numpy() to leave the tape"
 
 
-def _ours(name: str) -> Any:
-    """The function of that name in convgpu.numpy, or None."""
-    return getattr(importlib.import_module("convgpu.numpy"), name, None)  # late: the namespace is made of Tensors' ops
+def _ours(name: str, home: str = "convgpu.numpy") -> Any:
+    """The function of that name in convgpu.numpy (or its linalg), or None."""
+    return getattr(importlib.import_module(home), name, None)  # late: the namespace is made of Tensors' ops

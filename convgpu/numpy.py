@@ -39,9 +39,10 @@ from .ops.indexing import diag, diagonal, take, take_along_axis, trace
 from .ops.joining import (
     append, array_split, column_stack, concatenate, dstack, hstack, pad, split, stack, vstack,
 )
+from .ops.products import cumprod, cumsum, diff, prod
 from .ops.reduce import (
-    all, any, argmax, argmin, average, count_nonzero, cumprod, cumsum, diff, max, mean, min, nanmax, nanmean, nanmin,
-    nansum, prod, ptp, std, sum, var,
+    all, any, argmax, argmin, average, count_nonzero, max, mean, min, ptp, std, sum, var,
+    nanmax, nanmean, nanmin, nansum,
 )
 from .ops.shape import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_to, expand_dims, flip, fliplr, flipud, meshgrid,

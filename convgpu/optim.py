@@ -24,13 +24,14 @@ from .tensor import as_tensor, wrap
 class Optimizer:
     """What SGD and Adam share: the state, its structure, and how it is saved.
 
-    `lr` may be changed between steps. A subclass names the arrays that it remembers per parameter in `slots`, and
+    `lr` may be changed between steps (a NumPy scalar will do: it is used as a Python float, which does not promote
+    float32). A subclass names the arrays that it remembers per parameter in `slots`, and
     computes one parameter in `update`.
     """
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, lr: float, weight_decay: float):
+    def __init__(self, lr: float, weight_decay: float = 0.0):
         name = type(self).__name__
         if not lr >= 0 or not weight_decay >= 0:
             raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")
@@ -142,7 +143,7 @@ class SGD(Optimizer):
             velocity *= self.momentum
             velocity += g
             g = g + self.momentum * velocity if self.nesterov else velocity
-        change = g * -self.lr
+        change = g * -float(self.lr)
         change += p
         return change
 
@@ -173,13 +174,14 @@ class Adam(Optimizer):
                  weight_decay: float = 0.0):
         super().__init__(lr, weight_decay)
         if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
-            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, got {betas}, {epsilon}")
+            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, "
+                             f"got {betas} and {epsilon}")
         self.betas, self.epsilon = tuple(betas), epsilon
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
         """One parameter."""
         if self.weight_decay and self.decoupled:
-            p = p * (1 - self.lr * self.weight_decay)
+            p = p * (1 - float(self.lr) * self.weight_decay)
         elif self.weight_decay:
             g = g + self.weight_decay * p
         mean, square = state
@@ -195,7 +197,7 @@ class Adam(Optimizer):
         change *= 1 / math.sqrt(1 - beta2**self.steps)
         change += self.epsilon
         np.divide(mean, change, out=change)
-        change *= -self.lr / (1 - beta1**self.steps)
+        change *= -float(self.lr) / (1 - beta1**self.steps)
         change += p
         return change
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 import convgpu as cg
+from convgpu import backends
 
 
-@pytest.fixture(params=["reference", "numpy"])
+@pytest.fixture(params=backends.CPU_BACKENDS)
 def backend(request):
     """The test runs once on every CPU backend."""
     with cg.use_backend(request.param):

@@ -42,7 +42,7 @@ def filters_from(w, case, data_format):
     return w if data_format == "channels_last" or case.form == "depthwise_conv" else np.moveaxis(w, (0, 1), (-1, -2))
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=8)
 def problem(case: ConvCase, dtype: str) -> SimpleNamespace:
     """A case's operands in `dtype` (channels last) and its exact results."""
     shape = oracle.output_shape(case)

@@ -18,7 +18,9 @@ FIRST = {"data_format": "channels_first"}
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
+    module = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module.set_num_threads(1)
+    return module
 
 
 def samples(torch, name):

@@ -17,6 +17,7 @@ from convgpu.dtypes import as_dtype
 # --- right everywhere
 
 
+@pytest.mark.parametrize("backend", backends.CPU_BACKENDS, indirect=True)  # faster than cases: their oracle is kept
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_case(case, backend):
     dtypes = {"channels": ["float32"], "long": DTYPES[1:]}  # float64 has no block sums: no promise on long ones

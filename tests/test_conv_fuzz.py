@@ -96,3 +96,28 @@ def conv_transpose(case, dtype, data_format):
 def test_random_problems(form, backend):
     with np.errstate(all="raise", under="ignore"):
         form()
+
+
+def large_case(rng, i):
+    """A problem of many tiles: hundreds of pixels, tens of channels."""
+    rank = int(rng.integers(1, 4))
+    form = ("conv", "conv_transpose", "depthwise_conv")[i % 3]
+    longest = {1: 3000, 2: 60, 3: 14}[rank]
+    kernel = tuple(int(f) for f in rng.integers(1, 6 if rank < 3 else 4, rank))
+    stride, dilation = (tuple(int(v) for v in rng.integers(1, 4, rank)) for _ in range(2))
+    size = [(f - 1) * d + 1 + int(rng.integers(0, longest)) for f, d in zip(kernel, dilation)]
+    if form == "conv_transpose":
+        size = [-(-n // s) for n, s in zip(size, stride)]
+    groups = 1 if form == "depthwise_conv" else int(rng.choice([1, 1, 2, 5]))
+    c, k = groups * int(rng.integers(1, 40)), groups * int(rng.integers(1, 40))
+    w = {"conv": (c // groups, k), "conv_transpose": (k // groups, c), "depthwise_conv": (c, int(rng.integers(1, 3)))}
+    return ConvCase(f"large_{i}", (int(rng.integers(1, 4)), *size, c), (*kernel, *w[form]), stride=stride,
+                    padding=str(rng.choice(["valid", "same"])), dilation=dilation, groups=groups, form=form)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_large_random_problems(block):
+    rng = np.random.default_rng(block + (0 if not FUZZ else int.from_bytes(os.urandom(4))))
+    for i in range(max(FUZZ // 30, 12)):
+        case = large_case(rng, i)
+        check(case, ("float32", "float32", "bfloat16")[i % 3 if block else 0], FORMATS[i // 3 % 2])

@@ -102,6 +102,14 @@ def test_it_goes_downhill(name):
     assert loss(params).item() < start / 2
 
 
+@every
+def test_a_learning_rate_from_numpy_changes_no_bit(name):
+    python, numpy = OPTIMIZERS[name](), OPTIMIZERS[name]()
+    numpy.lr = np.float64(numpy.lr)
+    for a, b in zip(leaves(steps(python, 2, dtype="float32")), leaves(steps(numpy, 2, dtype="float32"))):
+        assert a.tobytes() == b.tobytes()
+
+
 # --- structure and values
 
 

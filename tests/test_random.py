@@ -14,7 +14,8 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 CREATORS = {
     "zeros": lambda **o: cg.zeros((2, 3), **o), "ones": lambda **o: cg.ones((2, 3), **o),
     "full": lambda **o: cg.full((2, 3), 2.5, **o), "eye": lambda **o: cg.eye(2, 3, **o),
-    "randn": lambda **o: cg.randn((2, 3), generator=0, **o), "uniform": lambda **o: cg.uniform((2, 3), generator=0, **o),
+    "randn": lambda **o: cg.randn((2, 3), generator=0, **o),
+    "uniform": lambda **o: cg.uniform((2, 3), generator=0, **o),
     "he_normal": lambda **o: cg.he_normal((2, 3), generator=0, **o),
     "glorot_uniform": lambda **o: cg.glorot_uniform((2, 3), generator=0, **o),
 }

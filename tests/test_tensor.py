@@ -70,7 +70,7 @@ def test_ragged_lists_are_refused() -> None:
 
 
 def test_a_list_of_tensors_points_to_stack() -> None:
-    with pytest.raises(TypeError, match="join them with convgpu.stack"):
+    with pytest.raises(TypeError, match="join them with convgpu.numpy.stack"):
         cg.tensor([cg.tensor(1.0), cg.tensor(2.0)])
 
 

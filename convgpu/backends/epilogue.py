@@ -13,14 +13,14 @@ def relu(y: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(y: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-y)), in place: from exp(-|y|), which never overflows and keeps the digits of small results."""
-    e = np.abs(y, out=np.empty_like(y))
-    np.negative(e, out=e)
-    np.exp(e, out=e)
-    negative = y < 0
-    np.add(e, 1, out=y)
-    np.divide(1, y, out=y)
-    return np.multiply(y, e, out=y, where=negative)
+    """1 / (1 + exp(-y)), in place: as exp(min(y, 0)) / (1 + exp(-|y|)), without overflow, small results exact."""
+    divisor = np.abs(y, out=np.empty_like(y))
+    np.negative(divisor, out=divisor)
+    np.exp(divisor, out=divisor)
+    divisor += 1
+    np.minimum(y, 0, out=y)
+    np.exp(y, out=y)
+    return np.divide(y, divisor, out=y)
 
 
 def tanh(y: np.ndarray) -> np.ndarray:

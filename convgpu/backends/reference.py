@@ -6,11 +6,13 @@ Sums are taken in float64 whatever the dtype, and rounded once.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from ..geometry import ConvGeometry
+from ..dtypes import accumulator
+from ..geometry import ConvGeometry, PoolGeometry
 from .epilogue import finish
 from .reference_gemm import gemm, matmul  # noqa: F401 - part of this backend
 
@@ -91,3 +93,97 @@ def _filters(w: np.ndarray, geo: ConvGeometry) -> np.ndarray:
 def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarray:
     """(N, spatial..., C) in the caller's layout and dtype."""
     return np.ascontiguousarray(y if channels_last else np.moveaxis(y, -1, 1), dtype)
+
+
+# --- pooling: for every output, one tap of its window after the other, in row-major order
+
+
+def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """y[n, p, c] = the largest pixel of window p: the first NaN if there is one, else the first of equal values.
+
+    Also, if asked for, the winner's offset: the row-major position of its tap in the window, skipped taps counted.
+    """
+    xs = (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(accumulator(x.dtype), copy=False)
+    y = np.empty((geo.batch, *geo.output, geo.channels), xs.dtype)
+    offsets = np.empty(y.shape, geo.offset_dtype)
+    for p in np.ndindex(geo.output):
+        (offset, pixel), *others = _window(geo, p)
+        best = xs[:, *pixel]
+        winner = np.full(best.shape, offset)
+        for offset, pixel in others:
+            value = xs[:, *pixel]
+            wins = (value > best) | (value != value) & (best == best)
+            best, winner = np.where(wins, value, best), np.where(wins, offset, winner)
+        y[:, *p], offsets[:, *p] = best, winner
+    return _from_last(y, geo.channels_last, x.dtype), (
+        _from_last(offsets, geo.channels_last, offsets.dtype) if with_offsets else None)
+
+
+def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """gx[winner of window p] += gy[n, p, c]."""
+    gs, os = (a if geo.channels_last else np.moveaxis(a, 1, -1) for a in (gy.astype(np.float64), offsets))
+    gx = np.zeros((geo.batch, *geo.size, geo.channels))
+    for p in np.ndindex(geo.output):
+        for offset, pixel in _window(geo, p):
+            gx[:, *pixel] += np.where(os[:, *p] == offset, gs[:, *p], 0)
+    return _from_last(gx, geo.channels_last, gy.dtype)
+
+
+def max_pool_gather(x: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """y[n, p, c] = x[winner of window p]."""
+    xs, os = (a if geo.channels_last else np.moveaxis(a, 1, -1) for a in (x, offsets))
+    y = np.zeros((geo.batch, *geo.output, geo.channels), x.dtype)
+    for p in np.ndindex(geo.output):
+        for offset, pixel in _window(geo, p):
+            y[:, *p] = np.where(os[:, *p] == offset, xs[:, *pixel], y[:, *p])
+    return _from_last(y, geo.channels_last, x.dtype)
+
+
+def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """indices[n, p, c] = the flat index, over the spatial axes of x, of the winner of window p."""
+    os = offsets if geo.channels_last else np.moveaxis(offsets, 1, -1)
+    indices = np.zeros(os.shape, np.int64)
+    for p in np.ndindex(geo.output):
+        for offset, pixel in _window(geo, p):
+            indices[:, *p][os[:, *p] == offset] = np.ravel_multi_index(pixel, geo.size)
+    return _from_last(indices, geo.channels_last, indices.dtype)
+
+
+def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """y[n, p, c] = the sum of the pixels of window p over its divisor."""
+    xs = (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(np.float64)
+    y = np.zeros((geo.batch, *geo.output, geo.channels))
+    for p in np.ndindex(geo.output):
+        for _, pixel in _window(geo, p):
+            y[:, *p] += xs[:, *pixel]
+        y[:, *p] /= _divisor(geo, p)
+    return _from_last(y, geo.channels_last, x.dtype)
+
+
+def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """gx[every pixel of window p] += gy[n, p, c] / divisor."""
+    gs = (gy if geo.channels_last else np.moveaxis(gy, 1, -1)).astype(np.float64)
+    gx = np.zeros((geo.batch, *geo.size, geo.channels))
+    for p in np.ndindex(geo.output):
+        for _, pixel in _window(geo, p):
+            gx[:, *pixel] += gs[:, *p] / _divisor(geo, p)
+    return _from_last(gx, geo.channels_last, gy.dtype)
+
+
+def _window(geo: PoolGeometry, p: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    """The taps of window p that lie inside the input, in row-major order: (offset in the window, pixel)."""
+    taps = []
+    for offset, tap in enumerate(np.ndindex(geo.window)):
+        pixel = tuple(geo.start(a, o) + i * d for a, (o, i, d) in enumerate(zip(p, tap, geo.dilation)))
+        if (all(0 <= v < n for v, n in zip(pixel, geo.size))
+                and all(i < geo.length(a, o) for a, (o, i) in enumerate(zip(p, tap)))):
+            taps.append((offset, pixel))
+    return taps
+
+
+def _divisor(geo: PoolGeometry, p: tuple[int, ...]) -> int:
+    """The taps of window p inside the input, or inside the input and its padding."""
+    if not geo.count_include_pad:
+        return len(_window(geo, p))
+    ends = [n + after - geo.start(a, o) for a, (o, n, (_, after)) in enumerate(zip(p, geo.size, geo.padding))]
+    return math.prod(min(f, end) for f, end in zip(geo.window, ends))

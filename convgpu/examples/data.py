@@ -142,9 +142,10 @@ def _standardised(x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("expected an .npz file with several arrays, got a single array")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("expected an .npz file with several arrays, got a single array")
+        with file:
             if not set(KEYS) <= set(file):
                 raise ValueError(f"expected {', '.join(KEYS)}, got {', '.join(file) or 'nothing'}")
             return {key: file[key] for key in (*KEYS, "class_names") if key in file}

@@ -75,8 +75,9 @@ def filter_file(image: str, kernel: str, out: str) -> int:
     weights = load_kernel(kernel)
     y = 255 * filtered(read_picture(image), weights)
     if abs(float(weights.sum())) < 1e-4 * float(np.abs(weights).sum()):
-        scale = 127.5 / (float(np.abs(y).max()) or 1.0)
-        pixels, how = 127.5 + scale * y, f"0 is mid-grey, positive lighter, negative darker; scaled by {scale:.3g}"
+        noise = 1e-4 * 255 * float(np.abs(weights).sum())  # what rounding leaves is not blown up to a picture
+        scale = 127 / max(float(np.abs(y).max()), noise)
+        pixels, how = 128 + scale * y, f"0 is mid-grey, positive lighter, negative darker; scaled by {scale:.3g}"
     else:
         pixels, how = y, "cut off below 0 and above 255"
     pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
@@ -88,5 +89,5 @@ def filter_file(image: str, kernel: str, out: str) -> int:
     meaning = {"sobel-x": ", positive where brightness grows to the right",
                "sobel-y": ", positive where brightness grows downwards"}.get(kernel, "")
     size = "x".join(map(str, weights.shape))
-    print(f"{out}: {kernel} {size}{meaning}; values {y.min():.5g} to {y.max():.5g}; {how}")
+    print(f"{out}: {kernel} {size}{meaning}; values {y.min():z.1f} to {y.max():z.1f}; {how}")
     return 0

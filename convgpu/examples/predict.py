@@ -36,7 +36,7 @@ def predict_files(weights: str, images: Sequence[str], device: str | None = None
     failures = 0
     for path in images:
         try:
-            x, remark = prepare(read_picture(path), model)
+            x, remark = prepare(read_picture(path), model, path)
         except (OSError, ValueError) as error:
             failures += 1
             print(f"convgpu predict: {error}", file=sys.stderr)
@@ -54,7 +54,8 @@ def load_model(path: Path) -> Model:
         raise ValueError(f"{path}: expected the weights of architecture 'lenet5', got {metadata.get('architecture')!r}")
     try:
         shape, names = tuple(metadata["input_size"]), tuple(metadata["class_names"])
-        scaling = Scaling(**metadata["scaling"])
+        stored = metadata["scaling"]
+        scaling = Scaling(**stored | {"source": stored["source"] and tuple(stored["source"])})
         template = initial(shape, len(names))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: the metadata of the weights is incomplete or damaged ({error})") from error
@@ -84,16 +85,16 @@ def read_picture(path: str | Path) -> np.ndarray:
     return colour[..., :1] if grey else colour
 
 
-def prepare(picture: np.ndarray, model: Model) -> tuple[np.ndarray, str]:
+def prepare(picture: np.ndarray, model: Model, name: str = "picture") -> tuple[np.ndarray, str]:
     """A picture as the network wants it, (H, W, C), and a remark on what had to be done to it.
 
     Grey or colour as in training, and the same size. Where the training images were light on dark, a picture that is
     dark on light is inverted (and the other way round). For the digits, the ink is first cut out, centred in a square
-    and reduced to 8x8, as those were made.
+    and reduced to 8x8, as those were made; a picture that is 8x8 or 32x32 already is taken as it is.
     """
     height, width, channels = model.shape
     if channels not in (1, 3):
-        raise ValueError(f"the network takes images of {channels} channels, which no picture file has")
+        raise ValueError(f"{name}: the network takes images of {channels} channels, which no picture file has")
     if picture.shape[2] == 3 and channels == 1:
         picture = (picture @ LUMINANCE)[..., None]
     x = np.repeat(picture, channels, axis=2) if picture.shape[2] < channels else picture
@@ -103,19 +104,18 @@ def prepare(picture: np.ndarray, model: Model) -> tuple[np.ndarray, str]:
         if light != (model.scaling.background == "light"):
             x, remark = 1 - x, f"; inverted: the network knows figures on a {model.scaling.background} background"
     planes = np.moveaxis(x, 2, 0)
-    if model.scaling.source is not None:
-        if planes.shape[1:] != model.scaling.source:
-            planes = resample(_cut_out(planes), model.scaling.source)
+    if model.scaling.source is not None and planes.shape[1:] not in (model.scaling.source, (height, width)):
+        planes = resample(_cut_out(planes, name), model.scaling.source)
     planes = resample(planes, (height, width))
     x = (np.moveaxis(planes, 0, 2) - np.float32(model.scaling.mean)) / np.float32(model.scaling.std)
     return np.ascontiguousarray(x), remark
 
 
-def _cut_out(planes: np.ndarray) -> np.ndarray:
+def _cut_out(planes: np.ndarray, name: str) -> np.ndarray:
     """The light figure (C, H, W), stretched to the full range, in a dark square around it."""
     low, high = float(np.median(border(planes))), float(planes.max())
     if high - low < 0.05:
-        raise ValueError("expected a figure on a background, got a picture of one brightness")
+        raise ValueError(f"{name}: expected a figure on a background, got a picture of one brightness")
     planes = ((planes - low) / (high - low)).clip(0, 1)
     ink = planes.max(axis=0) > 0.5
     (top, bottom), (left, right) = ((np.flatnonzero(ink.any(axis=axis))[[0, -1]]) for axis in (1, 0))

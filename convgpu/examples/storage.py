@@ -21,8 +21,16 @@ def save(path: Path, arrays: Any, **metadata: Any) -> None:
     safetensors = require("safetensors.numpy", "saving weights")
     flat = {name: np.ascontiguousarray(array) for name, array in flatten(arrays)}
     beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(safetensors.save(flat, {key: json.dumps(value) for key, value in metadata.items()}))
+    beside.write_bytes(_in_order(safetensors.save(flat, {key: json.dumps(value) for key, value in metadata.items()})))
     os.replace(beside, path)
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same file with its header sorted: safetensors writes metadata in an order that changes from run to run."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[end:]
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -39,7 +39,7 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
         resume: go on from the checkpoint in `out`, to the same bits as without the stop.
     """
     for module in ("tqdm", "safetensors", "matplotlib"):  # before an hour of training, not after it
-        require(module, "convgpu train")
+        require(module, "training")
     start, folder = time.perf_counter(), Path(out)
     arrays, saved = storage.load(folder / CHECKPOINT) if resume else ({}, {})
     epochs = epochs or saved.get("epochs", EPOCHS)

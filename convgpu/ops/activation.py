@@ -12,26 +12,56 @@ from typing import Any
 import numpy as np
 
 from ..backends import epilogue
+from ..dtypes import is_half
 from ..op import Op
 from ..tensor import Tensor
-from .elementwise import abs, clip, exp, tanh, where
+from .elementwise import abs, clip, exp, tanh, where, zero
 from .normal import cdf, normal_cdf, normal_pdf
 from .precision import floating, wide, widened
 from .softmax import log_softmax, softmax
 
 # Comparisons are made on wide values too: those of ml_dtypes warn of NaN.
 
-# --- those whose gradient follows from the output: fused by ops, applied in place by the backends (backends/epilogue.py)
+# --- those whose gradient follows from the output: ops fuse them, backends apply them in place (backends/epilogue.py)
 
-FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda g, y: where(wide(y) <= 0, 0, g),
-    "sigmoid": lambda g, y: g * (y * (1 - y)),
-    "tanh": lambda g, y: g * ((1 - y) * (1 + y)),
-}
 
-_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0))).vjp(x=lambda g, y: FROM_OUTPUT["relu"](g, y))
+def _relu_gradient_forward(gy: Any, y: Any) -> Any:
+    """gy, or 0 where y <= 0.
+
+    By bits: a product would make NaN of 0 * inf, and a choice by condition costs thirty times as much, in branches that
+    the processor mispredicts.
+    """
+    bits = np.dtype(f"i{gy.dtype.itemsize}")
+    kept = np.negative(np.logical_not((y.astype(np.float32) if is_half(y.dtype) else y) <= 0).astype(bits))  # 0 or ~0
+    return np.bitwise_and(kept, gy.view(bits)).view(gy.dtype)
+
+
+def _sigmoid_gradient_forward(gy: Any, y: Any) -> Any:
+    gx = np.subtract(1, y, out=np.empty_like(y))
+    gx *= y
+    gx *= gy
+    return gx
+
+
+def _tanh_gradient_forward(gy: Any, y: Any) -> Any:
+    gx = np.square(y, out=np.empty_like(y))
+    np.subtract(1, gx, out=gx)
+    gx *= gy
+    return gx
+
+
+relu_gradient = Op("relu_gradient", "gy, y -> gx", _relu_gradient_forward)
+relu_gradient.vjp(gy=lambda g, y: relu_gradient(g, y), y=zero)
+sigmoid_gradient = Op("sigmoid_gradient", "gy, y -> gx", widened(_sigmoid_gradient_forward))
+sigmoid_gradient.vjp(gy=lambda g, y: sigmoid_gradient(g, y), y=lambda g, gy, y: g * gy * (1 - 2 * y))
+tanh_gradient = Op("tanh_gradient", "gy, y -> gx", widened(_tanh_gradient_forward))
+tanh_gradient.vjp(gy=lambda g, y: tanh_gradient(g, y), y=lambda g, gy, y: g * gy * (-2 * y))
+
+FROM_OUTPUT = {"relu": relu_gradient, "sigmoid": sigmoid_gradient, "tanh": tanh_gradient}
+
+_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0))).vjp(x=lambda g, y: relu_gradient(g, y))
 _sigmoid = Op("sigmoid", "x -> y", widened(lambda x: epilogue.sigmoid(x.copy()))).vjp(
-    x=lambda g, y: FROM_OUTPUT["sigmoid"](wide(g), wide(y)))
+    x=lambda g, y: sigmoid_gradient(g, y))
 
 
 def grad_from_output(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
@@ -58,12 +88,18 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
 
 # --- piecewise linear ones
 
-_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: np.where(x > 0, x, x * slope))).vjp(
+_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope))).vjp(
     x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
 _hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6)).vjp(
     x=lambda g, x: where(abs(wide(x)) < 3, g * (1 / 6), 0))
 _hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp(
     x=lambda g, x: where(abs(wide(x)) < 1, g, 0))
+
+
+def _leaky_relu_forward(x: Any, slope: float) -> Any:
+    if 0 < slope < 1:
+        return np.maximum(x, x * slope)  # several times faster than a choice by condition
+    return np.where(x > 0, x, x * slope)
 
 
 def relu(x: Any) -> Tensor:
@@ -106,7 +142,7 @@ def hard_tanh(x: Any) -> Tensor:
 
 
 def _elu_forward(x: Any, alpha: float, scale: float) -> Any:
-    return np.where(x > 0, scale * x, (scale * alpha) * np.expm1(np.minimum(x, 0)))
+    return scale * np.maximum(x, 0) + (scale * alpha) * np.expm1(np.minimum(x, 0))
 
 
 def _elu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
@@ -116,6 +152,10 @@ def _elu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
 
 def _softplus_forward(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _silu_forward(x: Any) -> Any:
+    return np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy())
 
 
 def _silu_rule(g: Tensor, x: Tensor) -> Tensor:
@@ -148,7 +188,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 _elu = Op("elu", "x; alpha, scale -> y", widened(_elu_forward)).vjp(x=_elu_rule)
 _softplus = Op("softplus", "x -> y", widened(_softplus_forward)).vjp(x=lambda g, x: wide(g) * sigmoid(wide(x)))
-_silu = Op("silu", "x -> y", widened(lambda x: np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy()))).vjp(x=_silu_rule)
+_silu = Op("silu", "x -> y", widened(_silu_forward)).vjp(x=_silu_rule)
 _gelu = Op("gelu", "x -> y", widened(lambda x: np.maximum(x, -GELU_LIMIT) * cdf(x))).vjp(x=_gelu_rule)
 _gelu_tanh = Op("gelu_tanh", "x -> y", widened(_gelu_tanh_forward)).vjp(x=_gelu_tanh_rule)
 
@@ -202,15 +242,19 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     """x * cdf(x), cdf being the normal distribution's: exact, as by default in PyTorch and Keras.
 
     With `approximate`: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), as by default in JAX. From Hendrycks and
-    Gimpel, "Gaussian Error Linear Units" (2016).
+    Gimpel, "Gaussian Error Linear Units" (2016). Raises TypeError where `approximate` is not a bool.
 
     >>> gelu([-1.0, 1.0]), gelu([-1.0, 1.0], approximate=True)
     (Tensor([-0.1587,  0.8413], dtype=float32), Tensor([-0.1588,  0.8412], dtype=float32))
     """
+    if not isinstance(approximate, (bool, np.bool_)):
+        raise TypeError(f"gelu: expected approximate to be True or False, got {approximate!r}")
     return (_gelu_tanh if approximate else _gelu)(floating("gelu", x))
 
 
 # What `activation=` of conv, gemm, linear and others may name.
 NAMES: dict[str, Callable[[Any], Tensor]] = {
-    f.__name__: f for f in (relu, leaky_relu, elu, selu, gelu, silu, sigmoid, softplus, hard_sigmoid, hard_tanh,
-                            softmax, log_softmax)} | {"tanh": tanh}
+    "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "selu": selu, "gelu": gelu, "silu": silu, "sigmoid": sigmoid,
+    "tanh": tanh, "softplus": softplus, "hard_sigmoid": hard_sigmoid, "hard_tanh": hard_tanh, "softmax": softmax,
+    "log_softmax": log_softmax,
+}

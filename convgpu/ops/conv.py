@@ -17,6 +17,7 @@ from ..op import Op
 from ..tensor import Tensor, as_tensor
 from . import activation as act
 from .joining import pad
+from .rank import of_rank
 from .shape import flip as flip_axes
 from .shape import reshape, transpose
 
@@ -203,3 +204,9 @@ def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, 
                          f"(pointwise={pointwise.shape})")
     middle = _depthwise(name, x, depthwise, None, stride, padding, dilation, False, None, data_format)
     return _conv(name, middle, pointwise, bias, 1, "valid", 1, 1, False, activation, data_format)
+
+
+conv1d, conv2d, conv3d = (of_rank(conv, n) for n in (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (of_rank(conv_transpose, n) for n in (1, 2, 3))
+depthwise_conv1d, depthwise_conv2d, depthwise_conv3d = (of_rank(depthwise_conv, n) for n in (1, 2, 3))
+separable_conv1d, separable_conv2d, separable_conv3d = (of_rank(separable_conv, n) for n in (1, 2, 3))

@@ -20,24 +20,26 @@ from ..tensor import Tensor, as_tensor
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
-def weak(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with a Python float weak among its last two operands: also beside bfloat16, which ml_dtypes would
-    widen, and beside another Python number, where it counts as float32."""
-    def forward(*operands: Any) -> Any:
-        *rest, a, b = operands
-        if type(b) is float:
-            b = _beside(a, b)
-        elif type(a) is float:
-            a = _beside(b, a)
-        return function(*rest, a, b)
+def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`function` of two operands, of which a Python number promotes weakly (`paired`)."""
+    def forward(a: Any, b: Any) -> Any:
+        if type(a) in (float, int) or type(b) in (float, int):
+            a, b = paired(a, b)
+        return function(a, b)
 
     return forward
 
 
-def _beside(x: Any, scalar: float) -> Any:
-    if type(x) in (float, int, bool):
-        return np.float32(scalar)
-    return x.dtype.type(scalar) if is_half(x.dtype) else scalar
+def paired(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both operands; a Python number takes the half type beside it (ml_dtypes would widen bfloat16), a Python float is
+    float32 beside another Python number. Beside other dtypes NumPy sees to it."""
+    return _beside(b, a) if type(a) in (float, int) else a, _beside(a, b) if type(b) in (float, int) else b
+
+
+def _beside(x: Any, number: float) -> Any:
+    if hasattr(x, "dtype"):
+        return x.dtype.type(number) if is_half(x.dtype) else number
+    return np.float32(number) if type(number) is float else number
 
 
 def zero(g: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ minimum = _choice("minimum", np.minimum)
 fmax = _choice("fmax", np.fmax)
 fmin = _choice("fmin", np.fmin)
 
-_where = Op("where", "condition, a, b -> y", weak(np.where), broadcasts=True).vjp(
+_where = Op("where", "condition, a, b -> y", lambda c, a, b: np.where(c, *paired(a, b)), broadcasts=True).vjp(
     condition=zero, a=lambda g, condition: where(condition, g, 0), b=lambda g, condition: where(condition, 0, g))
 _clip = Op("clip", "x, low, high -> y", lambda x, low, high: _limited(x, low, high), broadcasts=True).vjp(
     x=lambda g, x, low, high: where(_inside(x, low, high), g, 0),

@@ -27,7 +27,7 @@ _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b
                                                    else _product(g, b, alpha, False, not trans_b)),
           b=lambda g, a, alpha, trans_a, trans_b: (_product(g, a, alpha, True, trans_a) if trans_b
                                                    else _product(a, g, alpha, not trans_a, False)),
-          c=lambda g, beta: g * beta if beta else wrap(np.zeros_like(g.array)))
+          c=lambda g, beta: g if beta == 1 else g * beta if beta else wrap(np.zeros_like(g.array)))
 
 # At least two axes each; leading axes broadcast.
 _matmul = Op("matmul", "a, b -> y", broadcasts=True)
@@ -55,7 +55,7 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
         (M, N), in the one floating dtype of all operands; half types accumulate in float32. K = 0 gives beta * c.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit.
 
     >>> gemm([[1.0, 2.0], [3.0, 4.0]], [[1.0], [1.0]], [-5.0], activation="relu")
     Tensor([[0.],
@@ -74,6 +74,9 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
                          f"(a={a.shape}, b={b.shape}, trans_a={trans_a}, trans_b={trans_b})")
     if c is not None and not _broadcasts_to(c.shape, (m, n)):
         raise ValueError(f"{name}: expected c that broadcasts to (M, N) == {(m, n)}, got {c.shape}")
+    if isinstance(alpha, Tensor) or isinstance(beta, Tensor):
+        raise TypeError(f"{name}: expected alpha and beta to be numbers, got a Tensor, which would get no gradient; "
+                        "multiply by it, or pass .item()")
     fused, after = act.split(name, activation)
     return after(_gemm(a, b, c, float(alpha), float(beta), bool(trans_a), bool(trans_b), fused))
 
@@ -146,7 +149,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     """
     a, b = as_tensor(a, "matmul"), as_tensor(b, "matmul")
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(f"matmul: expected at least one axis each, got a={a.shape}, b={b.shape}; scalars multiply by *")
+        raise ValueError(f"matmul: expected at least one axis each, got a={a.shape}, b={b.shape}; for scalars use *")
     if a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
         raise ValueError(f"matmul: expected b with K == {a.shape[-1]} rows like the last axis of a, "
                          f"got {b.shape[max(b.ndim - 2, 0)]} (a={a.shape}, b={b.shape})")

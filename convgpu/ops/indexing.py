@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from ..device import move
 from ..dtypes import is_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
@@ -31,21 +32,21 @@ _add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(
     x=lambda g: g, values=lambda g, index: _getitem(g, index, g.shape))
 
 
-def as_index(index: Any) -> Index:
-    """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied."""
-    return tuple([_as_index_part(i) for i in (index if isinstance(index, tuple) else (index,))])
+def as_index(index: Any, x: Tensor) -> Index:
+    """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied to x's device."""
+    return tuple([_as_index_part(i, x) for i in (index if isinstance(index, tuple) else (index,))])
 
 
-def _as_index_part(i: Any) -> Any:
+def _as_index_part(i: Any, x: Tensor) -> Any:
     if i is None or i is Ellipsis or type(i) in (int, slice):
         return i
     if isinstance(i, Tensor):
         return i.array if i.ndim or i.dtype == bool else operator.index(i)
     if isinstance(i, np.integer):
         return int(i)
-    if isinstance(i, list):
-        return np.array(i) if i else np.array(i, np.intp)
-    return i.copy() if hasattr(i, "dtype") else i
+    if isinstance(i, (list, np.ndarray)):
+        return move(np.array(i, dtype=np.intp if isinstance(i, list) and not i else None), x.device)
+    return i
 
 
 def _has_integer_array(index: Index) -> bool:
@@ -107,7 +108,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     Tensor([1., 1., 3.], dtype=float32)
     """
     x = as_tensor(x, "getitem")
-    return _getitem(x, as_index(index), x.shape)
+    return _getitem(x, as_index(index, x), x.shape)
 
 
 class At:
@@ -119,7 +120,7 @@ class At:
         self.tensor, self.index = tensor, index
 
     def __getitem__(self, index: Any) -> At:
-        return At(self.tensor, as_index(index))
+        return At(self.tensor, as_index(index, self.tensor))
 
     def set(self, values: Any) -> Tensor:
         """The tensor with `values` (broadcast) at the index; of several for one element, the last.
@@ -143,7 +144,8 @@ class At:
         values = as_tensor(values, op)
         if is_float(values.dtype) and not is_float(self.tensor.dtype):
             raise TypeError(f"{op}: expected values that {self.tensor.dtype} can hold, got {values.dtype}")
-        return broadcast_to(values, np.broadcast_to(np.False_, self.tensor.shape)[self.index].shape)
+        like = np.broadcast_to(np.zeros_like(self.tensor.array, shape=()), self.tensor.shape)  # takes no memory
+        return broadcast_to(values, like[self.index].shape)
 
 
 # --- gathering

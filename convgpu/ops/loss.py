@@ -28,7 +28,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduced(op: str, losses: Tensor, reduction: str, dtype: np.dtype) -> Tensor:
-    """The losses averaged, added up or as they are, rounded to dtype; the mean of nothing is NaN, without a gradient."""
+    """The losses averaged, added up or as they are, rounded to dtype. The mean of nothing is NaN, its gradient 0."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
     if reduction == "none":
@@ -59,7 +59,7 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
         reduction: "mean" (over everything but the classes), "sum" or "none".
 
     Returns:
-        A scalar, or with "none" the shape of logits without `axis`. The mean over an empty batch is NaN, its gradient 0.
+        A scalar, or with "none" the shape of logits without `axis`. The mean of an empty batch is NaN, its gradient 0.
 
     Raises:
         TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, and a label out of range.
@@ -74,7 +74,6 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{op}: expected label_smoothing in [0, 1], got {label_smoothing}")
     axis = normalize_axis_index(axis, logits.ndim, op)
-    classes = logits.shape[axis]
     log_p = log_softmax(wide(logits), axis)
     if dense:
         _check_same_shape(op, logits=logits, labels=labels)
@@ -90,8 +89,8 @@ def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
     """x at the label of each place."""
     shape = x.shape[:axis] + x.shape[axis + 1:]
     if labels.shape != shape:
-        raise ValueError(f"{op}: expected integer labels in the shape of logits without the axis of the classes, {shape}, "
-                         f"or floating targets in the whole shape {x.shape}; got {labels.dtype} {labels.shape}")
+        raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
+                         f"or floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
     _check_labels(op, "labels", labels, x.shape[axis])
     return reshape(take_along_axis(x, expand_dims(labels, axis), axis), shape)
 
@@ -128,7 +127,7 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
     loss = -(t * log(p) + (1 - t) * log(1 - p)),  p = sigmoid(x), or x itself without `from_logits`
 
     Args:
-        x: logits, any shape; without `from_logits` probabilities, whose logarithms count as at least -100, as in PyTorch.
+        x: logits, any shape; without `from_logits` probabilities, whose logarithms are kept above -100 as in PyTorch.
         targets: in [0, 1], in the shape and dtype of x.
         from_logits: whether x goes through the sigmoid first (the default, as in `cross_entropy`).
         reduction: "mean", "sum" or "none".
@@ -145,7 +144,7 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
         return _reduced(op, _from_logits(wide(x), wide(t)), reduction, x.dtype)
     wrong = x.array[(x.array < 0) | (x.array > 1)]
     if wrong.size:
-        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong.ravel()[0]}; for logits leave from_logits on")
+        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong[0]}; logits need from_logits=True")
     return _reduced(op, _from_probabilities(wide(x), wide(t)), reduction, x.dtype)
 
 

@@ -79,11 +79,11 @@ def _operands(op: str, x: Any, **params: Any) -> list[Any]:
     """x and its parameters (or None) as Tensors, widened; the parameters of a half type may be float32."""
     x = as_tensor(x, op)
     given = {name: None if p is None else as_tensor(p, op) for name, p in params.items()}
-    for name, p in given.items():
-        if not is_float(x.dtype) or (p is not None and p.dtype not in (x.dtype, accumulator(x.dtype))):
-            got = ", ".join([f"x: {x.dtype}", *[f"{n}: {q.dtype}" for n, q in given.items() if q is not None]])
-            raise TypeError(f"{op}: expected one floating dtype (parameters may be float32 beside a half type), "
-                            f"got {got}; convert with .astype(...)")
+    allowed = (x.dtype, accumulator(x.dtype))
+    if not is_float(x.dtype) or any([p is not None and p.dtype not in allowed for p in given.values()]):
+        got = ", ".join([f"x: {x.dtype}", *[f"{name}: {p.dtype}" for name, p in given.items() if p is not None]])
+        raise TypeError(f"{op}: expected one floating dtype (parameters may be float32 beside a half type), got {got}; "
+                        "convert with .astype(...)")
     return [wide(x), *[None if p is None else wide(p) for p in given.values()]]
 
 
@@ -237,8 +237,8 @@ def _window_sum_forward(x: Any, axis: int, before: int, after: int) -> Any:
     return y
 
 
-_window_sum = Op("window_sum", "x; axis, before, after -> y", _window_sum_forward).vjp(
-    x=lambda g, axis, before, after: _window_sum(g, axis, after, before))
+_window_sum = Op("window_sum", "x; axis, before, after -> y", _window_sum_forward)
+_window_sum.vjp(x=lambda g, axis, before, after: _window_sum(g, axis, after, before))
 
 
 def local_response_norm(x: Any, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0,

@@ -24,8 +24,11 @@ def wide(t: Tensor) -> Tensor:
 
 
 def widened(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A forward function of one array that is computed in float32 for the half types."""
-    def run(x: Any, *statics: Any) -> Any:
-        return forward(x.astype(np.float32), *statics).astype(x.dtype) if is_half(x.dtype) else forward(x, *statics)
+    """A forward function that is computed in float32 where its first operand, and so its result, is of a half type."""
+    def run(x: Any, *rest: Any) -> Any:
+        if not is_half(x.dtype):
+            return forward(x, *rest)
+        rest = tuple([r.astype(np.float32) if hasattr(r, "dtype") and is_half(r.dtype) else r for r in rest])
+        return forward(x.astype(np.float32), *rest).astype(x.dtype)
 
     return run

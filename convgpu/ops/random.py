@@ -17,7 +17,7 @@ def as_generator(op: str, generator: Any) -> np.random.Generator:
         return generator
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
         return np.random.default_rng(int(generator))
-    raise TypeError(f"{op}: expected generator to be a numpy.random.Generator or an integer seed, got {generator!r:.60}")
+    raise TypeError(f"{op}: expected generator=, a numpy.random.Generator or an integer seed, got {generator!r:.40}")
 
 
 def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Tensor:

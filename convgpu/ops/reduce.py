@@ -1,4 +1,4 @@
-"""Reductions over axes: sums, means, extremes, products, and their running forms.
+"""Reductions over axes: sums, means, variances, extremes.
 
     sum[k] = sum over r of x[k, r]      mean = sum / n      var[k] = sum over r of (x[k, r] - mean[k])^2 / (n - ddof)
 
@@ -19,8 +19,7 @@ from ..op import Op
 from ..tensor import Tensor, as_tensor
 from . import summation
 from .elementwise import astype, isnan, nonzero_divisor, same, where
-from .joining import concatenate, stack
-from .shape import broadcast_to, flip, moveaxis, ravel, reshape
+from .shape import broadcast_to, reshape
 
 Axes = tuple[int, ...]
 
@@ -53,6 +52,11 @@ def _count(shape: tuple[int, ...], axes: Axes) -> int:
 # --- sum and mean
 
 
+def _over(g: Tensor, count: Any) -> Tensor:
+    """g / count in g's dtype; a count may be larger than any float16."""
+    return astype(astype(g, accumulator(g.dtype)) / count, g.dtype)
+
+
 def _sum_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
     y = summation.total(x, axes, keepdims)
     return y.astype(x.dtype) if is_half(x.dtype) else y
@@ -67,7 +71,7 @@ def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
 _sum = Op("sum", "x; axes, keepdims, shape -> y", _sum_forward).vjp(
     x=lambda g, axes, keepdims, shape: spread(g, shape, axes, keepdims))
 _mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
-    x=lambda g, axes, keepdims, shape: spread(g / builtins.max(_count(shape, axes), 1), shape, axes, keepdims))
+    x=lambda g, axes, keepdims, shape: spread(_over(g, builtins.max(_count(shape, axes), 1)), shape, axes, keepdims))
 
 
 def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
@@ -108,11 +112,14 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
         return mean(x, axis)
     x, axes = prepare("average", x, axis)
     w = as_tensor(weights, "average")
+    dtype = np.result_type(x.dtype, w.dtype)
+    dtype = dtype if is_float(dtype) else np.dtype(np.float64)
     if w.shape != x.shape:
         if w.ndim != 1 or len(axes) != 1 or w.shape[0] != x.shape[axes[0]]:
             raise ValueError(f"average: expected weights of x's shape {x.shape}, or 1-D along one axis, got {w.shape}")
         w = broadcast_to(reshape(w, tuple([-1 if i in axes else 1 for i in range(x.ndim)])), x.shape)
-    return sum(x * w, axis) / sum(w, axis)
+    x, w = astype(x, accumulator(dtype)), astype(w, accumulator(dtype))
+    return astype(sum(x * w, axes) / sum(w, axes), dtype)
 
 
 # --- variance: in two passes, the mean first; half types as float32 throughout, rounded once
@@ -146,7 +153,7 @@ def var(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdim
     (1.0, 2.0)
     """
     x, axes = prepare("var", x, axis, dtype)
-    return _in_accumulator(_var, _as_float(x), axes, ddof, keepdims)
+    return in_accumulator(_var, _as_float(x), axes, ddof, keepdims)
 
 
 def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
@@ -156,11 +163,13 @@ def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdim
     1.0
     """
     x, axes = prepare("std", x, axis, dtype)
-    return _in_accumulator(_std, _as_float(x), axes, ddof, keepdims)
+    return in_accumulator(_std, _as_float(x), axes, ddof, keepdims)
 
 
-def _in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
-    """op(x) computed, and differentiated, in the accumulator's dtype."""
+def in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
+    """op(x); of half types computed and differentiated in float32, and rounded once."""
+    if not is_half(x.dtype):
+        return op(x, *statics)
     return astype(op(astype(x, accumulator(x.dtype)), *statics), x.dtype)
 
 
@@ -169,7 +178,7 @@ def _in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
 
 def _extreme_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
     won = same(x, spread(y, x.shape, axes, keepdims))
-    share = g / astype(sum(won, axes, keepdims=keepdims), g.dtype)
+    share = _over(g, sum(won, axes, keepdims=keepdims))
     return where(won, spread(share, x.shape, axes, keepdims), 0)
 
 
@@ -206,110 +215,6 @@ def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     2.0
     """
     return max(x, axis, keepdims=keepdims) - min(x, axis, keepdims=keepdims)
-
-
-# --- products
-
-
-def _prod_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
-    wide = accumulator(x.dtype) if is_float(x.dtype) else None
-    y = np.prod(x, axis=axes, keepdims=keepdims, dtype=wide)
-    return y.astype(x.dtype) if is_half(x.dtype) else y
-
-
-def _prod_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    """The product of the others, without dividing by what may be 0: all before times all after."""
-    last = tuple(range(x.ndim - len(axes), x.ndim))
-    moved = moveaxis(x, axes, last)
-    rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], _count(x.shape, axes)))
-    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)
-    return spread(g, x.shape, axes, keepdims) * moveaxis(reshape(others, moved.shape), last, axes)
-
-
-def _product_before(x: Tensor) -> Tensor:
-    """Along the last axis, the product of all elements before each."""
-    one = np.ones_like(x.array[..., :1])
-    return concatenate([one, cumprod(x[..., :-1], -1)], -1)[..., :x.shape[-1]]
-
-
-def _cumprod_rule(g: Tensor, x: Tensor, axis: int) -> Tensor:
-    """gx[i] = (product before i) * s[i], s[i] = g[i] + x[i+1] * s[i+1]: no division by what may be 0."""
-    gs, xs = moveaxis(g, axis, 0), moveaxis(x, axis, 0)
-    tails = [gs[i] for i in range(len(gs))]
-    for i in reversed(range(len(gs) - 1)):
-        tails[i] = tails[i] + xs[i + 1] * tails[i + 1]
-    return moveaxis(_product_before(moveaxis(x, axis, -1)), -1, axis) * stack(tails, axis) if tails else g
-
-
-_prod = Op("prod", "x; axes, keepdims -> y", _prod_forward).vjp(x=_prod_rule)
-_cumprod = Op("cumprod", "x; axis -> y", lambda x, axis: np.cumprod(x, axis=axis)).vjp(x=_cumprod_rule)
-
-
-def prod(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The product over `axis`.
-
-    >>> prod([2.0, 3.0, 4.0]).item()
-    24.0
-    """
-    x, axes = prepare("prod", x, axis, dtype)
-    return _prod(x, axes, keepdims)
-
-
-def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The running product along `axis` (None: of all elements in row-major order).
-
-    >>> cumprod([2.0, 3.0, 4.0])
-    Tensor([ 2.,  6., 24.], dtype=float32)
-    """
-    x, axis = _running("cumprod", x, axis, dtype)
-    return _in_accumulator(_cumprod, x, axis) if is_half(x.dtype) else _cumprod(x, axis)
-
-
-# --- running sums
-
-
-def _cumsum_forward(x: Any, axis: int) -> Any:
-    """float64 inside: a running sum cannot be added in blocks and stay running."""
-    if not is_float(x.dtype):
-        return np.cumsum(x, axis=axis)
-    return np.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
-
-
-_cumsum = Op("cumsum", "x; axis -> y", _cumsum_forward).vjp(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
-
-
-def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The running sum along `axis` (None: of all elements in row-major order).
-
-    >>> cumsum([1.0, 2.0, 3.0])
-    Tensor([1., 3., 6.], dtype=float32)
-    """
-    x, axis = _running("cumsum", x, axis, dtype)
-    return _cumsum(x, axis)
-
-
-def _running(op: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int]:
-    x = as_tensor(x, op)
-    x = x if dtype is None else astype(x, as_dtype(dtype))
-    if axis is None:
-        return ravel(x), 0
-    return x, normalize_axis_tuple(axis, x.ndim, op)[0]
-
-
-def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
-    """The differences of neighbours along `axis`, taken n times.
-
-    >>> diff([1.0, 4.0, 9.0])
-    Tensor([3., 5.], dtype=float32)
-    """
-    x = as_tensor(x, "diff")
-    before = (slice(None),) * normalize_axis_tuple(axis, x.ndim, "diff")[0]
-    if n < 0:
-        raise ValueError(f"diff: expected n >= 0, got {n}")
-    for _ in range(n):
-        after, earlier = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
-        x = after != earlier if x.dtype == bool else after - earlier
-    return x
 
 
 # --- without NaN

@@ -44,7 +44,7 @@ def _log_softmax_forward(x: Any, axes: Axes) -> Any:
 
 def _logsumexp_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
     if x.size == 0:
-        largest = np.zeros([1 if i in axes else n for i, n in enumerate(x.shape)], x.dtype)
+        largest = np.zeros_like(x, shape=[1 if i in axes else n for i, n in enumerate(x.shape)])
     else:
         largest = np.max(x, axis=axes, keepdims=True)
         largest = np.where(np.isinf(largest), 0, largest)

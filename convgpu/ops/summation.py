@@ -29,7 +29,7 @@ def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
     count = math.prod([x.shape[a] for a in axis])
     if count <= BLOCK or x.size == 0 or x.ndim == 1 or not is_float(x.dtype) or not isinstance(x, np.ndarray):
         return np.sum(x, axis=axis, keepdims=keepdims)
-    order = sorted(range(x.ndim), key=lambda a: -x.strides[a])  # as the elements lie in memory
+    order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]))  # as the elements lie in memory
     y = _sum_in_order(np.ascontiguousarray(x.transpose(order)), [a in axis for a in order])
     kept = [a for a in order if a not in axis]
     y = y.transpose([kept.index(a) for a in sorted(kept)])

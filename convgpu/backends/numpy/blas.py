@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,9 @@ class _OneBlasThread:
     """A context manager, entered by any number of threads at once; the outermost sets and restores the count."""
 
     def __init__(self) -> None:
-        self._set, self._get = _find_openblas() or (None, None)
+        found = _find_openblas()
+        self._set: Any = found and found[0]
+        self._get: Any = found and found[1]
         self._lock = threading.Lock()
         self._depth, self._before = 0, 0
 
@@ -55,7 +58,7 @@ class _OneBlasThread:
         self._depth = 0
 
 
-def _find_openblas() -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer] | None:
+def _find_openblas() -> tuple[Any, Any] | None:
     """OpenBLAS's functions that set and get its thread count; None where NumPy's BLAS is not OpenBLAS."""
     for path in _candidates():
         try:

@@ -1,5 +1,6 @@
 """Convolution on the CPU: which method each problem takes.
 
+    depthwise, or nearly so                     sums over windows (depthwise.py)
     fprop, and dgrad at stride 1                im2col and matrix products, tile by tile (gather.py)
     dgrad: strided, or with few input channels  matrix products and col2im (scatter.py)
     wgrad                                       im2col and matrix products, summed over tiles (wgrad.py)
@@ -11,6 +12,9 @@ tile, and sums are taken in float32.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 
 from ...dtypes import accumulator
@@ -21,61 +25,84 @@ from .gather import convolve
 from .operands import Filters
 from .scatter import scatter
 from .tapwise import convolve_tapwise, weight_gradient_tapwise
-from .tiles import backward, filters, forward
+from .tiles import Gather, backward, forward
 from .wgrad import weight_gradient
+
+
+class _Method(NamedTuple):
+    """How one direction of one geometry is computed."""
+
+    gather: Gather
+    empty: bool  # sums without terms
+    inside: bool  # no padding is met
+    depthwise: bool
+    scatters: bool
+
+
+@lru_cache(maxsize=4096)
+def _forward(geo: ConvGeometry) -> _Method:
+    gather = forward(geo)
+    empty = 0 in geo.y_shape or not gather.channels
+    return _Method(gather, empty, gather.inside, not empty and suits(gather, geo.filters // geo.groups), False)
+
+
+@lru_cache(maxsize=4096)
+def _backward(geo: ConvGeometry) -> _Method:
+    gather = backward(geo)
+    empty = 0 in geo.x_shape or 0 in geo.y_shape
+    depthwise = not empty and suits(gather, geo.channels // geo.groups)
+    # gathering packs kernel * K values per pixel, scattering adds kernel * C
+    scatters = not depthwise and (set(geo.stride) != {1} or 2 * geo.channels < geo.filters)
+    return _Method(gather, empty, gather.inside, depthwise, scatters)
 
 
 def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                activation: str | None) -> np.ndarray:
     """y[n, p, k] = activation(bias[k] + sum over r, c of x[n, p*stride + r*dilation - before, c] * w[r, c, k])."""
-    gather, last, dtype = forward(geo), geo.channels_last, accumulator(x.dtype)
-    if 0 in geo.y_shape or not gather.channels:
+    method = _forward(geo)
+    if method.empty:
         return _without_sums(geo.y_shape, bias, geo, activation, x.dtype)
     y = np.empty(geo.y_shape, x.dtype)
-    view = filters(w, geo.groups, last)
-    operand = Filters(view, dtype, last)
-    if not (gather.inside or operand.finite()):
-        convolve_tapwise(x, view, bias, gather, activation, y, last, dtype)
-    elif suits(gather, view.shape[-1]):
-        convolve_depthwise(x, view, bias, gather, activation, y, last, dtype)
+    filters = Filters(w, geo.groups, geo.channels_last, accumulator(x.dtype))
+    if not (method.inside or filters.finite()):
+        compute = convolve_tapwise
     else:
-        convolve(x, operand, bias, gather, activation, y, last)
+        compute = convolve_depthwise if method.depthwise else convolve
+    compute(x, filters, bias, method.gather, activation, y, geo.channels_last)
     return y
 
 
 def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                activation: str | None) -> np.ndarray:
-    """gx = activation(bias[c] + what all p and r add: gx[n, p*stride + r*dilation - before, c] += gy[n, p, k] * w[r, c, k])."""
-    last, dtype = geo.channels_last, accumulator(gy.dtype)
-    if 0 in geo.x_shape or 0 in geo.y_shape:
+    """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
+
+    Then bias and activation, those of a transposed convolution.
+    """
+    method = _backward(geo)
+    if method.empty:
         return _without_sums(geo.x_shape, bias, geo, activation, gy.dtype)
     gx = np.empty(geo.x_shape, gy.dtype)
-    view = filters(w, geo.groups, last)
-    gather = backward(geo)
-    depthwise = suits(gather, view.shape[-2])
-    if depthwise or (set(geo.stride) == {1} and 2 * geo.channels >= geo.filters):
-        view = np.flip(view, tuple(range(1, 1 + geo.rank))).swapaxes(-1, -2)
-        flipped = Filters(view, dtype, last)
-        if gather.inside or flipped.finite():
-            if depthwise:
-                convolve_depthwise(gy, view, bias, gather, activation, gx, last, dtype)
-            else:
-                convolve(gy, flipped, bias, gather, activation, gx, last)
+    if not method.scatters:
+        flipped = Filters(w, geo.groups, geo.channels_last, accumulator(gy.dtype), flipped=True)
+        if method.inside or flipped.finite():  # else, a scatter drops what falls into padding
+            compute = convolve_depthwise if method.depthwise else convolve
+            compute(gy, flipped, bias, method.gather, activation, gx, geo.channels_last)
             return gx
-    scatter(gy, Filters(filters(w, geo.groups, last), dtype, last), bias, forward(geo), activation, gx, last)
+    filters = Filters(w, geo.groups, geo.channels_last, accumulator(gy.dtype))
+    scatter(gy, filters, bias, forward(geo), activation, gx, geo.channels_last)
     return gx
 
 
 def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     """gw[r, c, k] = sum over n, p of x[n, p*stride + r*dilation - before, c] * gy[n, p, k]."""
-    gather, last, dtype = forward(geo), geo.channels_last, accumulator(x.dtype)
-    if 0 in geo.w_shape or 0 in geo.y_shape:
+    method = _forward(geo)
+    if method.empty or 0 in geo.w_shape:
         return np.zeros(geo.w_shape, x.dtype)
     gw = np.empty(geo.w_shape, x.dtype)
-    view = filters(gw, geo.groups, last)
-    (weight_gradient_depthwise if suits(gather, view.shape[-1]) else weight_gradient)(x, gy, gather, view, last, dtype)
-    if not gather.inside and not np.isfinite(gw).all():
-        weight_gradient_tapwise(x, gy, gather, view, last, dtype)
+    compute = weight_gradient_depthwise if method.depthwise else weight_gradient
+    compute(x, gy, method.gather, gw, geo.channels_last, accumulator(x.dtype))
+    if not method.inside and not np.isfinite(gw).all():
+        weight_gradient_tapwise(x, gy, method.gather, gw, geo.channels_last, accumulator(x.dtype))
     return gw
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from ..epilogue import finish
-from .operands import Region, aligned
-from .tiles import Block, Blocks, Gather, images
+from .operands import Filters, Region, aligned
+from .tiles import Block, Blocks, Gather, filters, images
 from .workers import parallel_for
 
 TILE = 1 << 16  # elements of a tile's results
@@ -106,14 +107,15 @@ def _plan_for(x: np.ndarray, gather: Gather, channels_last: bool, dtype: np.dtyp
     return _plan(gather, dtype, ready and gather.inside, chain)
 
 
-def convolve_depthwise(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, gather: Gather, activation: str | None,
-                       y: np.ndarray, channels_last: bool, dtype: np.dtype) -> None:
-    """As gather.convolve, for filters `w` seen as (groups, taps..., C, K)."""
+def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None,
+                       y: np.ndarray, channels_last: bool) -> None:
+    """As gather.convolve."""
+    dtype = w.dtype
     plan = _plan_for(x, gather, channels_last, dtype)
-    count = w.shape[-1]
+    count = w.count
     x_view, y_view = images(x, gather.groups, channels_last), images(y, gather.groups, channels_last)
     y_rows = y.reshape(-1, gather.groups) if channels_last and count == 1 and y.dtype == dtype else None
-    rows = _filter_rows(w, plan.run, dtype)
+    rows = _filter_rows(w.view(), plan.run, dtype)
     bias_rows = None if bias is None else bias.astype(dtype, copy=False).reshape(gather.groups, count)
     windows, taps, results = plan.subscripts
     subscripts = f"{windows},{taps}->{results}"
@@ -137,25 +139,29 @@ def convolve_depthwise(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, ga
                     out += np.einsum(subscripts, operand, factor, out=partial)
             finish(flat, None if bias_rows is None else bias_rows[tile.groups, k], activation)
             if y_rows is None:
-                target = y_view[(*tile.box, tile.groups, k)]
+                at: Any = (*tile.box, tile.groups, k)
+                target = y_view[at]
                 target[...] = flat.reshape(target.shape)
 
     parallel_for(plan.units, compute, plan.scratch)
 
 
 def _filter_rows(w: np.ndarray, run: int, dtype: np.dtype) -> dict[tuple[int, int], np.ndarray]:
-    """Per channel and filter of a group: the taps (taps..., run * groups), each row repeated for the pixels of a run."""
+    """Per channel and filter of a group: rows (taps..., run * groups), repeated for each pixel of a run."""
     by_tap = np.moveaxis(w, 0, -1)  # (taps..., C, K, groups)
-    shape = (*by_tap.shape[:-3], run, by_tap.shape[-1])
-    return {(c, k): np.ascontiguousarray(np.broadcast_to(by_tap[..., c, k, None, :], shape), dtype).reshape(*shape[:-2], -1)
-            for c in range(w.shape[-2]) for k in range(w.shape[-1])}
+    *taps, channels, count, groups = by_tap.shape
+    rows = np.empty((channels, count, *taps, run, groups), dtype)
+    rows[...] = np.moveaxis(by_tap, (-3, -2), (0, 1))[..., None, :]
+    merged = rows.reshape(channels, count, *taps, run * groups)
+    return {(c, k): merged[c, k] for c in range(channels) for k in range(count)}
 
 
 def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
                               dtype: np.dtype) -> None:
-    """As wgrad.weight_gradient, for `gw` seen as (groups, taps..., C, K). Tiles are added up in float64."""
+    """As wgrad.weight_gradient; tiles are added up in float64."""
     plan = _plan_for(x, gather, channels_last, dtype, CHAIN)
-    count, segments = gw.shape[-1], plan.segments.count
+    view = filters(gw, gather.groups, channels_last)
+    count, segments = view.shape[-1], plan.segments.count
     x_view, gy_view = images(x, gather.groups, channels_last), images(gy, gather.groups, channels_last)
     gy_ready = channels_last and count == 1 and gy.dtype == dtype and gy.flags.c_contiguous
     gy_rows = gy.reshape(-1, gather.groups) if gy_ready else None
@@ -176,7 +182,8 @@ def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw:
                 if gy_rows is not None:
                     flat = gy_rows[start:stop, tile.groups]
                 else:
-                    source = gy_view[(*tile.box, tile.groups, k)]
+                    at: Any = (*tile.box, tile.groups, k)
+                    source = gy_view[at]
                     flat = np.ndarray(source.shape, dtype, memory, tile.results_at)
                     flat[...] = source
                 operand = plan.windows(tile, channel, x, x_view, memory)
@@ -185,4 +192,4 @@ def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw:
                 total += np.add.reduce(part.reshape(*gather.kernel, plan.run, c), axis=-2, dtype=np.float64)
 
     parallel_for(plan.groups.count * segments, compute, plan.scratch)
-    gw[...] = np.moveaxis(np.add.reduce(sums, axis=0), (0, 1, -1), (-2, -1, 0))
+    view[...] = np.moveaxis(np.add.reduce(sums, axis=0), (0, 1, -1), (-2, -1, 0))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .tiles import Block, Blocks, Box, Gather
+from .tiles import Block, Blocks, Box, Gather, filters
 
 Slices = tuple[slice, ...]
 
@@ -31,6 +32,20 @@ def strides_of(sizes: Sequence[int], order: Sequence[int], itemsize: int) -> tup
 def aligned(size: int) -> int:
     """The size rounded up to whole cache lines."""
     return -(-size // 64) * 64
+
+
+class Packing:
+    """How columns of one geometry are made: the choices that fprop, dgrad and wgrad share."""
+
+    SHORT_RUN = 24  # elements: shorter runs of channels are packed with the pixels fastest
+
+    def __init__(self, gather: Gather, channels_last: bool, ready: bool):
+        run = gather.channels * (gather.kernel[-1] if gather.dilation[-1] == 1 else 1)
+        self.planar = not channels_last or run < self.SHORT_RUN
+        self.in_place = ready and gather.pointwise  # the images are the columns
+        suits = self.planar != channels_last or gather.channels == gather.groups == 1
+        self.direct = ready and suits and gather.inside  # windows are read from the images
+        self.taps = (*gather.kernel, gather.channels) if channels_last else (gather.channels, *gather.kernel)
 
 
 class PixelBuffer:
@@ -85,7 +100,8 @@ class Region:
             first, last = max(-(-start // spread), 0), min(-(-(start + span) // spread), n)
             source.append(slice(first, max(first, last)))
             begin = first * spread - start
-            inside.append(slice(begin, begin + (last - first - 1) * spread + 1, spread) if last > first else slice(0, 0))
+            end = begin + (last - first - 1) * spread + 1
+            inside.append(slice(begin, end, spread) if last > first else slice(0, 0))
         self._source = (slice(*pixels[0]), *source, slice(*groups), slice(*channels))
         self._inside = (slice(None), *inside)
         self._clipped = any(len(range(*s.indices(n))) != n for s, n in zip(inside, spans))
@@ -110,14 +126,14 @@ class Columns:
     Where windows overlap, they are read from a Region by one assignment; else each tap is copied by itself.
     """
 
-    def __init__(self, gather: Gather, pixels: Box, taps: Box, groups: tuple[int, int], dtype: np.dtype, planar: bool,
-                 channels_last: bool, direct: bool, offset: int):
-        rank = len(gather.size)
+    def __init__(self, gather: Gather, packing: Packing, pixels: Box, taps: Box, groups: tuple[int, int],
+                 dtype: np.dtype, channels_last: bool, offset: int):
+        planar, direct, rank = packing.planar, packing.direct, len(gather.size)
         kernel, channels = (taps[:-1], taps[-1]) if channels_last else (taps[1:], taps[0])
         self._gather, self._pixels, self._kernel = gather, pixels, kernel
         self._outer, self._channels = slice(*pixels[0]), (slice(*groups), slice(*channels))
-        region = Region(gather, pixels, kernel, groups, channels, dtype, not channels_last if direct else planar, direct,
-                        offset)
+        in_memory = not channels_last if direct else planar
+        region = Region(gather, pixels, kernel, groups, channels, dtype, in_memory, direct, offset)
         n, *p, g, c = [b - a for a, b in (*pixels, groups, channels)]
         r = [b - a for a, b in kernel]
         overlapping = direct or math.prod(region.sizes[1:-2]) <= math.prod(p) * math.prod(r)
@@ -144,7 +160,8 @@ class Columns:
         if self._region is None:
             self._pack_taps(view, columns)
         else:
-            columns[...] = np.ndarray(shape, dtype, self._region.load(x, view, memory), self._region.offset, self._windows)
+            source = self._region.load(x, view, memory)
+            columns[...] = np.ndarray(shape, dtype, source, self._region.offset, self._windows)
         shape, dtype, offset, strides = self._matrix
         return np.ndarray(shape, dtype, memory, offset, strides)
 
@@ -153,61 +170,72 @@ class Columns:
             columns.fill(0)
         for tap in itertools.product(*[range(b - a) for a, b in self._kernel]):
             at_source, at_pixels = self._gather.meet(self._pixels, [a + r for r, (a, _) in zip(tap, self._kernel)])
-            columns[(slice(None), *at_pixels, *tap)] = view[(self._outer, *at_source, *self._channels)]
+            to: Any = (slice(None), *at_pixels, *tap)
+            columns[to] = view[(self._outer, *at_source, *self._channels)]
 
 
 class Filters:
-    """Filters (groups, taps..., C, K) as matrices (groups, taps, K), in blocks.
+    """Filters as matrices (groups, taps, K), in blocks.
 
-    As one view of the caller's array where BLAS can read it as it is; as one converted copy where that is small; else
-    each block is copied to scratch memory when it is needed.
+    Taps are in the order in which columns have them: (taps..., C) with channels last, (C, taps...) with channels first.
+    The matrices are the caller's array where BLAS can read it as it is; one converted copy where that is small; else
+    each block is copied to scratch memory when it is needed. `flipped`: those that gather gx from gy.
     """
 
     LIMIT = 14 * 2**20  # bytes of the converted copy
 
-    def __init__(self, view: np.ndarray, dtype: np.dtype, channels_last: bool):
-        self._view = by_taps(view, channels_last)
-        self.dtype, self.count = dtype, view.shape[-1]
-        self.matrix: np.ndarray | None = merged(self._view) if view.dtype == dtype else None
-        if self.matrix is None and view.size * dtype.itemsize <= self.LIMIT:
-            self.matrix = merged(np.ascontiguousarray(self._view, dtype))
+    def __init__(self, w: np.ndarray, groups: int, channels_last: bool, dtype: np.dtype, flipped: bool = False):
+        self._w, self._groups, self._channels_last, self._flipped = w, groups, channels_last, flipped
+        self.dtype = dtype
+        k, c = (w.shape[-1], w.shape[-2]) if channels_last else w.shape[:2]
+        k //= groups
+        self.count = c if flipped else k
+        self.matrix: np.ndarray | None = None
+        if w.dtype == dtype and w.flags.c_contiguous and not (flipped and w.size != c * k * groups):
+            self.matrix = _in_place(w, groups, k, channels_last)
+            if flipped:  # one tap: its transpose
+                self.matrix = self.matrix.transpose(0, 2, 1)
+        elif w.size * dtype.itemsize <= self.LIMIT:
+            view = self._by_taps()
+            self.matrix = view.astype(dtype, order="C").reshape(groups, -1, self.count)
+
+    def view(self) -> np.ndarray:
+        """The filters as (groups, taps..., C, K)."""
+        view = filters(self._w, self._groups, self._channels_last)
+        if not self._flipped:
+            return view
+        return np.flip(view, tuple(range(1, view.ndim - 2))).swapaxes(-1, -2)
+
+    def _by_taps(self) -> np.ndarray:
+        view = self.view()
+        return view if self._channels_last else view.transpose(0, -2, *range(1, view.ndim - 2), -1)
 
     def block(self, groups: tuple[int, int], taps: Block, filters: tuple[int, int], memory: np.ndarray) -> np.ndarray:
         """The matrices of a block of groups, taps and filters; a copy made for it lies at the start of the memory."""
         if self.matrix is not None:
             return self.matrix[groups[0]:groups[1], taps.start:taps.stop, filters[0]:filters[1]]
-        box = (slice(*groups), *[slice(a, b) for a, b in taps.box], slice(*filters))
-        block = self._view[box]
+        at: Any = (slice(*groups), *[slice(a, b) for a, b in taps.box], slice(*filters))
+        block = self._by_taps()[at]
         copy = np.ndarray(block.shape, self.dtype, memory)
         copy[...] = block
         return copy.reshape(block.shape[0], -1, block.shape[-1])
 
     def finite(self) -> bool:
         """Whether no filter holds Inf or NaN."""
-        whole = self._view if self.matrix is None else self.matrix
+        whole = self._w if self.matrix is None else self.matrix
         if whole.size <= _CHECKED:
             return bool(np.isfinite(whole).all())
-        return all(bool(np.isfinite(whole[tuple(slice(a, b) for a, b in part.box)]).all())
+        return all(bool(np.isfinite(whole[tuple([slice(a, b) for a, b in part.box])]).all())
                    for part in Blocks(whole.shape, _CHECKED))
 
 
-def by_taps(view: np.ndarray, channels_last: bool) -> np.ndarray:
-    """Filters (groups, taps..., C, K) with their taps in the order in which columns have them: that of the memory."""
-    return view if channels_last else view.transpose(0, view.ndim - 2, *range(1, view.ndim - 2), view.ndim - 1)
+def _in_place(w: np.ndarray, groups: int, k: int, channels_last: bool) -> np.ndarray:
+    """Dense filters as matrices (groups, taps, K): a view."""
+    item, taps = w.itemsize, w.size // (groups * k)
+    strides = (k * item, groups * k * item, item) if channels_last else (k * taps * item, item, taps * item)
+    return np.ndarray((groups, taps, k), w.dtype, w, 0, strides)
 
 
-def merged(view: np.ndarray) -> np.ndarray | None:
-    """Filters (groups, taps..., K) as matrices (groups, taps, K), if BLAS can read and write these in place."""
-    shape = view.shape[0], math.prod(view.shape[1:-1]), view.shape[-1]
-    expected = None
-    for n, stride in zip(reversed(view.shape[1:-1]), reversed(view.strides[1:-1])):
-        if n > 1:
-            if stride != (expected or stride):
-                return None
-            expected = stride * n
-    flat = np.reshape(view, shape)  # a view, by the check above
-    rows, columns = flat.strides[1:]
-    item = flat.itemsize
-    readable = (columns == item and rows % item == 0 and rows >= shape[2] * item) or (
-        rows == item and columns % item == 0 and columns >= shape[1] * item)
-    return flat if readable else None
+def filter_gradient(gw: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
+    """The fresh array of a filter gradient as matrices (groups, taps, K): a view."""
+    return _in_place(gw, groups, gw.shape[-1 if channels_last else 0] // groups, channels_last)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +35,14 @@ class _Plan:
         self.planar = not channels_last or gather.channels < SHORT_RUN
         kernel = (*gather.kernel, gather.channels) if channels_last else (gather.channels, *gather.kernel)
         self.taps = Blocks(kernel, TAPS)
-        self.filters = Blocks((filters,), FILTERS if filters_ready else max(min(COPIED // self.taps.largest, FILTERS), 1))
+        copied = max(min(COPIED // self.taps.largest, FILTERS), 1)
+        self.filters = Blocks((filters,), FILTERS if filters_ready else copied)
         row = self.taps.largest + self.filters.largest
         self.groups = Blocks((gather.groups,), max(TILE // (64 * row * dtype.itemsize), 1))
         self.pixels = max(TILE // (row * self.groups.largest * dtype.itemsize), 256)
         self.pixels = max(min(self.pixels, (4 << 20) // (row * self.groups.largest * dtype.itemsize)), 1)
         self.tiles = Blocks((gather.batch, *gather.size), self._tile_size())
+        self.gy_pixels = Pixels(gather.batch, gather.output, gather.groups, filters, dtype, channels_last)
         self.units = self.groups.count * self.tiles.count
 
         groups = self.groups.largest
@@ -97,16 +100,16 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
     plan = _plan(gather, w.count, dtype, channels_last, w.matrix is not None)
     gx_view, gy_view = images(gx, gather.groups, channels_last), images(gy, gather.groups, channels_last)
     in_place = gx.dtype == dtype and (plan.planar != channels_last or gather.channels * gather.groups == 1)
-    gy_pixels = Pixels(gy, gather.groups, channels_last) if gy.dtype == dtype and gy.flags.c_contiguous else None
+    gy_ready = gy.dtype == dtype and gy.flags.c_contiguous
     bias_rows = None if bias is None else bias.astype(dtype, copy=False).reshape(gather.groups, gather.channels)
 
     def gradients(pixels: Box, groups: tuple[int, int], filters: tuple[int, int], memory: np.ndarray) -> np.ndarray:
-        g, k = slice(*groups), slice(*filters)
-        flat = None if gy_pixels is None else _flat(pixels, (gather.batch, *gather.output), channels_last)
-        if gy_pixels is not None and flat is not None:
-            return gy_pixels.matrix(*flat)[g, :, k]
+        flat = _flat(pixels, (gather.batch, *gather.output), channels_last) if gy_ready else None
+        if flat is not None:
+            return plan.gy_pixels.matrix(gy, *flat, groups, filters)
         buffer = PixelBuffer(pixels, groups, filters, dtype, not channels_last, plan.gy_at)
-        buffer.images(memory)[...] = gy_view[(*buffer.box, g, k)]
+        at: Any = (*buffer.box, slice(*groups), slice(*filters))
+        buffer.images(memory)[...] = gy_view[at]
         return buffer.matrix(memory)
 
     def compute(i: int, memory: np.ndarray) -> None:
@@ -132,8 +135,9 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
                     for tap in itertools.product(*[range(*r) for r in kernel]):
                         at_target, at_pixels = local.meet(pixels, tap)
                         at_tap = [r - a for r, (a, _) in zip(tap, kernel)]
-                        target[(batch, *at_target, slice(None), slice(*channels))] += windows[
-                            (slice(None), *at_pixels, *at_tap)]
+                        to: Any = (batch, *at_target, slice(None), slice(*channels))
+                        of: Any = (slice(None), *at_pixels, *at_tap)
+                        target[to] += windows[of]
         finish(target, None if bias_rows is None else bias_rows[slice(*groups)], activation)
         if not in_place:
             gx_view[(*buffer.box, slice(*groups))] = target

@@ -7,61 +7,68 @@ result (of wgrad) with Inf or NaN come here.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
 from ..epilogue import finish
-from .tiles import Blocks, Gather, images
+from .operands import Filters
+from .tiles import Blocks, Gather, filters, images
 from .workers import parallel_for
 
 TILE = 1 << 18  # elements of a tile's operands and results together
 CHANNELS = 4096  # taken at once
 
 
-def convolve_tapwise(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, gather: Gather, activation: str | None,
-                     y: np.ndarray, channels_last: bool, dtype: np.dtype) -> None:
-    """As gather.convolve, for filters `w` seen as (groups, taps..., C, K)."""
-    count = w.shape[-1]
-    channels, filters = Blocks((gather.channels,), CHANNELS), Blocks((gather.groups, count), CHANNELS)
-    tiles = Blocks((gather.batch, *gather.output), max(TILE // (channels.largest + filters.largest), 1))
+def convolve_tapwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None,
+                     y: np.ndarray, channels_last: bool) -> None:
+    """As gather.convolve."""
+    dtype, count, w_view = w.dtype, w.count, w.view()
+    channels, outputs = Blocks((gather.channels,), CHANNELS), Blocks((gather.groups, count), CHANNELS)
+    tiles = Blocks((gather.batch, *gather.output), max(TILE // (channels.largest + outputs.largest), 1))
     x_view, y_view = images(x, gather.groups, channels_last), images(y, gather.groups, channels_last)
     bias_rows = None if bias is None else bias.astype(dtype).reshape(gather.groups, count)
 
     def compute(i: int) -> None:
-        tile, part = divmod(i, filters.count)
+        tile, part = divmod(i, outputs.count)
         box = tiles[tile].box
-        groups, k = (slice(*r) for r in filters[part].box)
+        groups, k = (slice(*r) for r in outputs[part].box)
         out = np.zeros((*[b - a for a, b in box], groups.stop - groups.start, k.stop - k.start), dtype)
         for tap in itertools.product(*map(range, gather.kernel)):
             at_source, at_pixels = gather.meet(box, tap)
             for c in [slice(c.start, c.stop) for c in channels]:
-                operand = x_view[(slice(*box[0]), *at_source, groups, c)].astype(dtype)
-                factor = w[(groups, *tap, c, k)].astype(dtype)
+                at_x: Any = (slice(*box[0]), *at_source, groups, c)
+                at_w: Any = (groups, *tap, c, k)
+                operand, factor = x_view[at_x].astype(dtype), w_view[at_w].astype(dtype)
                 out[(slice(None), *at_pixels)] += np.matmul(operand[..., None, :], factor)[..., 0, :]
         finish(out, None if bias_rows is None else bias_rows[groups, k], activation)
-        y_view[(*[slice(*r) for r in box], groups, k)] = out
+        at_y: Any = (*[slice(*r) for r in box], groups, k)
+        y_view[at_y] = out
 
-    parallel_for(tiles.count * filters.count, compute)
+    parallel_for(tiles.count * outputs.count, compute)
 
 
 def weight_gradient_tapwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
                             dtype: np.dtype) -> None:
-    """As wgrad.weight_gradient, for `gw` seen as (groups, taps..., C, K)."""
-    channels, filters = (Blocks((n,), 512) for n in gw.shape[-2:])
-    blocks = Blocks((gather.groups, *gather.kernel, channels.count, filters.count), 1)
-    tiles = Blocks((gather.batch, *gather.output), max(TILE // (channels.largest + filters.largest), 1))
+    """As wgrad.weight_gradient."""
+    gw_view = filters(gw, gather.groups, channels_last)
+    channels, outputs = (Blocks((n,), 512) for n in gw_view.shape[-2:])
+    blocks = Blocks((gather.groups, *gather.kernel, channels.count, outputs.count), 1)
+    tiles = Blocks((gather.batch, *gather.output), max(TILE // (channels.largest + outputs.largest), 1))
     x_view, gy_view = images(x, gather.groups, channels_last), images(gy, gather.groups, channels_last)
 
     def compute(i: int) -> None:
         group, *tap, c_block, k_block = [a for a, _ in blocks[i].box]
-        c, k = (slice(b.start, b.stop) for b in (channels[c_block], filters[k_block]))
+        c, k = (slice(b.start, b.stop) for b in (channels[c_block], outputs[k_block]))
         total = np.zeros((c.stop - c.start, k.stop - k.start), dtype)
         for tile in tiles:
             at_source, at_pixels = gather.meet(tile.box, tap)
             at_gradients = [slice(a + s.start, a + s.stop) for s, (a, _) in zip(at_pixels, tile.box[1:])]
-            batch = slice(*tile.box[0])
-            columns = x_view[(batch, *at_source, group, c)].astype(dtype).reshape(-1, total.shape[0])
-            total += columns.T @ gy_view[(batch, *at_gradients, group, k)].astype(dtype).reshape(-1, total.shape[1])
-        gw[(group, *tap, c, k)] = total
+            at_x: Any = (slice(*tile.box[0]), *at_source, group, c)
+            at_gy: Any = (slice(*tile.box[0]), *at_gradients, group, k)
+            columns = x_view[at_x].astype(dtype).reshape(-1, total.shape[0])
+            total += columns.T @ gy_view[at_gy].astype(dtype).reshape(-1, total.shape[1])
+        to: Any = (group, *tap, c, k)
+        gw_view[to] = total
 
     parallel_for(blocks.count, compute)

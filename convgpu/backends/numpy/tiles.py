@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -84,9 +84,10 @@ class Gather(NamedTuple):
 
     @property
     def inside(self) -> bool:
-        """Whether no tap ever lies outside the source."""
-        return set(self.spread) == {1} and all(before <= 0 and (out - 1) * step + (f - 1) * d - before < n for n, f, step, d, before, out
-                   in zip(self.size, self.kernel, self.step, self.dilation, self.before, self.output))
+        """Whether every tap of every output lies on a pixel of the source."""
+        return set(self.spread) == {1} and all([
+            before <= 0 and (out - 1) * step + (f - 1) * d - before < n for n, f, step, d, before, out
+            in zip(self.size, self.kernel, self.step, self.dilation, self.before, self.output)])
 
     @property
     def pointwise(self) -> bool:
@@ -109,14 +110,13 @@ class Gather(NamedTuple):
         return at_source, at_pixels
 
 
-@lru_cache(maxsize=4096)
 def forward(geo: ConvGeometry) -> Gather:
     """What y gathers from x."""
-    return Gather(geo.batch, geo.size, geo.kernel, geo.stride, geo.dilation, tuple(a for a, _ in geo.padding), geo.output,
-                  geo.groups, geo.channels // geo.groups, (1,) * geo.rank)
+    before = tuple([a for a, _ in geo.padding])
+    return Gather(geo.batch, geo.size, geo.kernel, geo.stride, geo.dilation, before, geo.output, geo.groups,
+                  geo.channels // geo.groups, (1,) * geo.rank)
 
 
-@lru_cache(maxsize=4096)
 def backward(geo: ConvGeometry) -> Gather:
     """What gx gathers from gy, spread out by the stride: the taps run the other way."""
     before = tuple(extent(f, d) - 1 - a for f, d, (a, _) in zip(geo.kernel, geo.dilation, geo.padding))
@@ -141,23 +141,25 @@ def filters(w: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
 
 
 class Pixels:
-    """Images seen as matrices (groups, pixels, C), where their memory allows it.
+    """How dense images are seen as matrices (groups, pixels, C): as views that BLAS reads and writes in place."""
 
-    `matrix(block)` is a view of a block of pixels that BLAS can read and write in place.
-    """
+    def __init__(self, batch: int, spatial: Sequence[int], groups: int, channels: int, dtype: np.dtype,
+                 channels_last: bool):
+        item, self._dtype, self._channels_last = dtype.itemsize, dtype, channels_last
+        self._per_image = math.prod(spatial)
+        self._group, self._channel = (channels * item, item) if channels_last else (
+            channels * self._per_image * item, self._per_image * item)
+        self._pixel = groups * channels * item if channels_last else item
+        self._image = groups * channels * self._per_image * item
 
-    def __init__(self, x: np.ndarray, groups: int, channels_last: bool):
-        n, c = x.shape[0], x.shape[-1 if channels_last else 1]
-        self.channels_last = channels_last
-        self.size = x.size // max(n * c, 1)
-        if channels_last:
-            self._x = x.reshape(n * self.size, groups, c // groups).transpose(1, 0, 2)
+    def matrix(self, x: np.ndarray, start: int, stop: int, groups: tuple[int, int],
+               channels: tuple[int, int]) -> np.ndarray:
+        """Pixels start to stop, counted through all images; with channels first, they must belong to one image."""
+        if self._channels_last:
+            offset = start * self._pixel
         else:
-            self._x = x.reshape(n, groups, c // groups, self.size).transpose(0, 1, 3, 2)
-
-    def matrix(self, start: int, stop: int) -> np.ndarray:
-        """Pixels start to stop of all images in turn; with channels first, they must belong to one image."""
-        if self.channels_last:
-            return self._x[:, start:stop]
-        n, first = divmod(start, self.size)
-        return self._x[n, :, first:first + stop - start]
+            n, first = divmod(start, self._per_image)
+            offset = n * self._image + first * self._pixel
+        offset += groups[0] * self._group + channels[0] * self._channel
+        return np.ndarray((groups[1] - groups[0], stop - start, channels[1] - channels[0]), self._dtype, x, offset,
+                          (self._group, self._pixel, self._channel))

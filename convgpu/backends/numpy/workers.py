@@ -192,14 +192,22 @@ def parallel_for(n: int, body: Body, scratch: int = 0) -> None:
     Raises:
         The first exception of any body, after all that had begun have ended.
     """
+    threads = min(n, _num_threads, max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
     with one_blas_thread:
-        threads = min(n, _num_threads, max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
-        job = _Job(n, body, scratch)
-        if threads <= 1:
-            job.run()
-        else:
+        if threads > 1:
+            job = _Job(n, body, scratch)
             _pool.offer(job, threads - 1)
             job.lead()
+        elif scratch:
+            memory = _scratch.take(scratch)
+            try:
+                for i in range(n):
+                    body(i, memory)
+            finally:
+                _scratch.give(memory)
+        else:
+            for i in range(n):
+                body(i)
 
 
 def _after_fork_in_child() -> None:

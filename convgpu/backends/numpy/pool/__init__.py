@@ -1,0 +1,8 @@
+"""Pooling on NumPy: one axis after the other, in tiles that stay in the cache, every pass over contiguous memory."""
+
+from __future__ import annotations
+
+from .avg_pool import avg_pool, avg_pool_dgrad
+from .max_pool import max_pool, max_pool_dgrad, max_pool_gather, max_pool_indices
+
+__all__ = ["avg_pool", "avg_pool_dgrad", "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices"]

@@ -1,0 +1,234 @@
+"""What pooling's tiles share: the taps of windows as tables of pixels, and which part of the source a tile needs.
+
+Images are (B, spatial..., C) here; channels_first ones are N*C images of one channel. A pass reduces the windows along
+one axis: one np.take fetches tap t of all of them, whole pixels or rows at once, where a ufunc would copy strided
+operands piecemeal into buffers. A tap in the padding fetches the nearest tap of its window that is inside: it never wins
+a maximum, and in a sum it is set to zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ....dtypes import accumulator
+from ....geometry import PoolGeometry
+from ..tiles import Blocks, Box
+
+# Elements of the largest array of a tile: large enough to hide what a NumPy call costs, small enough for a 512 KB cache.
+TILE = 2**15
+
+
+# --- the taps of an axis
+
+
+class Axis:
+    """Which source pixel each tap of each output along one axis fetches.
+
+    table[t, o] is the pixel of tap t of output o; where that tap is outside, the nearest tap of the window that is
+    inside. inside[t, o] says which. first[o] is the first tap inside.
+    """
+
+    def __init__(self, table: np.ndarray, inside: np.ndarray):
+        self.table, self.inside = table, inside
+        self.first = inside.argmax(axis=0)
+        self.taps, self.outputs = table.shape
+        self.outside = [np.flatnonzero(~row).tolist() for row in inside]
+        self.is_identity = self.taps == 1 and bool((table == np.arange(self.outputs)).all() and inside.all())
+
+
+@lru_cache(maxsize=1024)
+def windows(geo: PoolGeometry, axis: int) -> Axis:
+    """From x to y: the taps of each window."""
+    o, t = np.arange(geo.output[axis]), np.arange(geo.window[axis])[:, None]
+    start = geo.start(axis, o)
+    pixel = start + t * geo.dilation[axis]
+    inside = (pixel >= 0) & (pixel < geo.size[axis]) & (t < geo.length(axis, o))
+    first, last = inside.argmax(axis=0), len(t) - 1 - inside[::-1].argmax(axis=0)
+    return Axis(start + np.clip(t, first, last) * geo.dilation[axis], inside)
+
+
+@lru_cache(maxsize=1024)
+def coverage(geo: PoolGeometry, axis: int) -> Axis:
+    """From y to x: the windows that cover each pixel; the transpose of `windows`."""
+    forward = windows(geo, axis)
+    t, o = np.nonzero(forward.inside)
+    pixel = forward.table[t, o]
+    order = np.lexsort((o, pixel))
+    o, pixel = o[order], pixel[order]
+    count = np.bincount(pixel, minlength=geo.size[axis])
+    turn = np.arange(len(pixel)) - (np.cumsum(count) - count)[pixel]  # the how-manieth window of its pixel
+    table = np.zeros((count.max(), len(count)), np.int64)
+    table[turn, pixel] = o
+    inside = np.arange(len(table))[:, None] < count
+    covered = np.maximum.accumulate(np.where(count > 0, np.arange(len(count)), 0))
+    table[0] = table[0, covered]  # an uncovered pixel fetches what its neighbour does
+    return Axis(np.where(inside, table, table[0]), inside)
+
+
+Taps = Callable[[PoolGeometry, int], Axis]  # `windows` or `coverage`
+
+
+@lru_cache(maxsize=1024)
+def _same_axis(table: bytes, inside: bytes, taps: int) -> Axis:
+    """One object for all equal axes: interior tiles share their indices."""
+    return Axis(np.frombuffer(table, np.int64).reshape(taps, -1), np.frombuffer(inside, bool).reshape(taps, -1))
+
+
+@lru_cache(maxsize=4096)
+def _part(taps: Taps, geo: PoolGeometry, axis: int, lo: int, hi: int) -> tuple[slice, Axis]:
+    """Outputs lo to hi of an axis: the source pixels that they need, and the taps among these."""
+    whole = taps(geo, axis)
+    table = whole.table[:, lo:hi]
+    begin, end = int(table.min()), int(table.max()) + 1
+    return slice(begin, end), _same_axis((table - begin).tobytes(), whole.inside[:, lo:hi].tobytes(), whole.taps)
+
+
+@lru_cache(maxsize=16)
+def _index(axis: Axis, rows: int, n: int) -> list[np.ndarray]:
+    """Per tap, the pixel that each output fetches, in `rows` rows of n pixels each."""
+    return [(taps + (np.arange(rows) * n)[:, None]).reshape(-1) for taps in axis.table]
+
+
+@lru_cache(maxsize=16)
+def _arranged_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """Per tap of the last axis, the pixel that each output along it fetches, for the rows that the other axes' taps
+    name: in the order (tap of the axis before, ..., tap of the first, image, outputs of the first, ...)."""
+    rows = np.arange(images)
+    for axis, n in zip(axes[:-1], sizes):
+        rows = rows[..., None] * n + axis.table.reshape(axis.taps, *(1,) * rows.ndim, axis.outputs)
+    return [(rows[..., None] * sizes[-1] + taps).reshape(-1) for taps in axes[-1].table]
+
+
+# --- tiles
+
+
+class Pass(NamedTuple):
+    """The reduction of one axis of a tile to (rows, outputs, elements): rows stands for the axes before it, elements for
+    those after it and the channels.
+
+    `fetched` makes the indices with which each tap is taken from (pixels, elements). Where it is None, the pass before
+    has left the taps one after the other in memory.
+    """
+
+    axis: Axis
+    rows: int
+    elements: int
+    fetched: Callable[[], list[np.ndarray]] | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of the result."""
+        return self.rows, self.axis.outputs, self.elements
+
+    @property
+    def size(self) -> int:
+        """The elements of the result."""
+        return self.rows * self.axis.outputs * self.elements
+
+    def taps(self, v: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
+        """A function of t and a buffer: tap t of all outputs, a view of v where it can be, else taken to the buffer."""
+        if self.fetched is None:
+            size = self.size
+            return lambda t, buffer: v[t * size:(t + 1) * size]
+        index, pixels = self.fetched(), v.reshape(-1, self.elements)
+
+        def take(t: int, buffer: np.ndarray) -> np.ndarray:
+            pixels.take(index[t], 0, buffer.reshape(-1, self.elements), "clip")
+            return buffer
+
+        return take
+
+
+class Tile(NamedTuple):
+    """Outputs start to stop (a contiguous run of pixels, the `box` of them), the source that they need, the passes."""
+
+    start: int
+    stop: int
+    box: Box
+    source: tuple[slice, ...]
+    passes: list[Pass]  # in the order in which they run: the last axis first
+
+
+class Tiling:
+    """One op's tiles, and the elements that the largest of them needs."""
+
+    def __init__(self, taps: Taps, geo: PoolGeometry, sources: tuple[int, ...], outputs: tuple[int, ...]):
+        images = geo.batch * (1 if geo.channels_last else geo.channels)
+        self.channels = geo.channels if geo.channels_last else 1
+        largest = max(math.prod(sources[:a]) * math.prod(outputs[a:]) for a in range(geo.rank))
+        spread = max(largest / math.prod(outputs), 1)
+        blocks = Blocks((images, *outputs), max(int(TILE / (self.channels * spread)), 1))
+        self.tiles = [self._tile(taps, geo, *block) for block in blocks.all]
+        self.source = max(math.prod([s.stop - s.start for s in t.source]) for t in self.tiles) * self.channels
+        self.largest_pass = max(p.size for t in self.tiles for p in t.passes)
+
+    def _tile(self, taps: Taps, geo: PoolGeometry, start: int, stop: int, box: Box) -> Tile:
+        (first, last), *spatial = box
+        parts = [_part(taps, geo, a, lo, hi) for a, (lo, hi) in enumerate(spatial)]
+        pixels, axes = tuple(p for p, _ in parts), tuple(a for _, a in parts)
+        make = self._arranged if all(a.taps * a.outputs <= p.stop - p.start for p, a in parts[:-1]) else self._in_order
+        passes = make(axes, last - first, tuple(p.stop - p.start for p in pixels))
+        return Tile(start, stop, box, (slice(first, last), *pixels), passes)
+
+    def _in_order(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
+        """Every pass takes its taps from rows in their natural order."""
+        passes, elements = [], self.channels
+        for a in reversed(range(len(axes))):
+            rows = images * math.prod(sizes[:a])
+            if not (axes[a].is_identity and axes[a].outputs == sizes[a]) or (a == 0 and not passes):
+                passes.append(Pass(axes[a], rows, elements, partial(_index, axes[a], rows, sizes[a])))
+            elements *= axes[a].outputs
+        return passes
+
+    def _arranged(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
+        """Where windows do not overlap, the first pass takes the rows such that all later ones find their taps in turn."""
+        passes, elements = [], self.channels
+        for a in reversed(range(len(axes))):
+            rows = images * math.prod([axis.taps * axis.outputs for axis in axes[:a]])
+            fetched = None if passes else partial(_arranged_index, axes, images, sizes)
+            passes.append(Pass(axes[a], rows, elements, fetched))
+            elements *= axes[a].outputs
+        return passes
+
+
+@lru_cache(maxsize=64)
+def tiling(taps: Taps, geo: PoolGeometry) -> Tiling:
+    """The tiles that pool x (`windows`) or spread gy (`coverage`)."""
+    sources, outputs = (geo.size, geo.output) if taps is windows else (geo.output, geo.size)
+    return Tiling(taps, geo, sources, outputs)
+
+
+class Arena:
+    """Arrays out of one block of memory, one after the other."""
+
+    def __init__(self, memory: np.ndarray):
+        self._memory, self._used = memory, 0
+
+    def empty(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """An uninitialised array of one axis."""
+        array: np.ndarray = np.ndarray(size, dtype, self._memory, self._used)
+        self._used += -(-array.nbytes // 64) * 64
+        return array
+
+
+def images_of(x: np.ndarray, size: tuple[int, ...], geo: PoolGeometry) -> np.ndarray:
+    """x as (B, spatial..., C)."""
+    x = np.ascontiguousarray(x)
+    if geo.channels_last:
+        return x.reshape(geo.batch, *size, geo.channels)
+    return x.reshape(geo.batch * geo.channels, *size, 1)
+
+
+def fetch(images: np.ndarray, tile: Tile, buffer: np.ndarray) -> np.ndarray:
+    """The source of a tile as one run of memory: a view of the images where it is one, else a copy in the buffer."""
+    source = images[tile.source]
+    if source.flags.c_contiguous and source.dtype == buffer.dtype:
+        return source
+    copy = buffer[:source.size].reshape(source.shape)
+    np.copyto(copy, source)
+    return copy

@@ -1,0 +1,238 @@
+"""Elementwise ops where the table of namespace_calls does not reach: dtypes, kinks, limits, layouts, errors."""
+
+import itertools
+import warnings
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import convgpu as cg
+import convgpu.numpy as cnp
+from convgpu import Tensor
+from convgpu.ops import to_device
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+DTYPES = [np.dtype(t) for t in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]
+
+
+def gradient(f: Any, *xs: Any) -> list[np.ndarray]:
+    tensors = [cg.tensor(np.asarray(x, np.float64), requires_grad=True) for x in xs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return [g.numpy() for g in cg.grad(f(*tensors).sum(), tensors)]
+
+
+# --- dtypes
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)), ids=str)
+def test_pairs_promote_as_numpy(a: np.dtype, b: np.dtype) -> None:
+    x, y = np.ones(2, a), np.ones(2, b)
+    for name in ("add", "multiply", "divide", "maximum", "power", "floor_divide", "hypot", "equal"):
+        try:
+            expected = getattr(np, name)(x, y).dtype
+        except TypeError:
+            with pytest.raises(TypeError):
+                getattr(cnp, name)(x, y)
+        else:
+            assert getattr(cnp, name)(x, y).dtype == expected
+    assert cnp.where(x, x, y).dtype == np.where(x, x, y).dtype
+    assert cnp.concatenate([x, y]).dtype == np.concatenate([x, y]).dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scalar", [2, 2.5, True], ids=str)
+def test_python_scalars_are_weak(dtype: np.dtype, scalar: Any) -> None:
+    x = np.ones(2, dtype)
+    for name in ("add", "multiply", "divide", "maximum", "arctan2", "greater"):
+        assert getattr(cnp, name)(cg.tensor(x), scalar).dtype == getattr(np, name)(x, scalar).dtype
+        assert getattr(cnp, name)(scalar, cg.tensor(x)).dtype == getattr(np, name)(scalar, x).dtype
+    assert (cg.tensor(x) ** scalar).dtype == (x**scalar).dtype
+    assert cnp.where([True, False], x, scalar).dtype == np.where([True, False], x, scalar).dtype
+
+
+@pytest.mark.parametrize("shape", [(2,), ()], ids=str)
+def test_bfloat16_stays_bfloat16_beside_python_scalars(shape: tuple[int, ...]) -> None:
+    x = cg.tensor(np.full(shape, 0.5, BFLOAT16), requires_grad=True)
+    results = [x + 2.0, 2.0 - x, x * 2, x / 3.0, x**2, x**0.5, x**-1, 2.0**x, x // 0.3, x % 0.3, -x, abs(x),
+               x.clip(0.0, 1.0),
+               cnp.where(True, x, 0.0), cnp.maximum(x, 0.25), cnp.arctan2(1.0, x), cnp.hypot(x, 1.0),
+               cnp.logaddexp(x, 0.0),
+               cnp.exp(x), cnp.arcsin(x), x.sum(), x.mean(), x.var(), x.std(), x.max(), x.prod(), cnp.linalg.norm(x)]
+    for y in results:
+        assert y.dtype == BFLOAT16
+    cnp.stack([y.sum() for y in results]).sum().backward()
+    assert x.grad is not None and x.grad.dtype == BFLOAT16 and bool(cnp.all(cnp.isfinite(x.grad)))
+    assert bool((cg.tensor(np.array(0.3, BFLOAT16)) == 0.3).all())  # the scalar is rounded first, as beside float16
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", BFLOAT16], ids=str)
+def test_gradients_have_their_inputs_dtype(dtype: Any) -> None:
+    x = cg.tensor([0.5, 0.75], dtype=dtype, requires_grad=True)
+    y = cg.tensor([[1.0], [2.0]], dtype="float64", requires_grad=True)
+    (x * y + x**2.0).sum().backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.dtype(dtype), np.float64)
+    np.testing.assert_array_equal(y.grad, [[1.25], [1.25]])
+
+
+@pytest.mark.parametrize("name",
+                         ["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "cbrt", "square",
+                          "reciprocal",
+                                  "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh",
+                                  "arctanh", "deg2rad", "rad2deg"])
+@pytest.mark.parametrize("dtype", ["float16", BFLOAT16], ids=str)
+def test_half_types_round_once(name: str, dtype: Any) -> None:
+    x = np.linspace(0.03, 0.97, 200).astype(dtype)
+    exact = getattr(np, name)(x.astype(np.float64))
+    digits = 10 if dtype == "float16" else 7
+    ulp = 2.0 ** (np.floor(np.log2(np.abs(exact))) - digits)
+    assert np.all(np.abs(getattr(cnp, name)(x).numpy().astype(np.float64) - exact) <= 0.51 * ulp)
+
+
+def test_astype_carries_gradients_and_is_free_where_nothing_changes() -> None:
+    x = cg.tensor([1.5, 2.5], requires_grad=True)
+    assert x.astype("float32") is x
+    (x.astype("float64") * np.array([1.0, 3.0])).sum().backward()
+    assert x.grad.dtype == np.float32 and x.grad.tolist() == [1.0, 3.0]
+    assert x.astype("int64").tolist() == [1, 2] and not x.astype("int64").requires_grad
+    assert x.astype("bfloat16").dtype == BFLOAT16
+
+
+def test_to_device_carries_gradients() -> None:
+    x = cg.tensor([1.5, 2.5], requires_grad=True)
+    (to_device(x, "cpu") * cg.tensor([1.0, 3.0])).sum().backward()
+    assert x.grad.tolist() == [1, 3]
+    assert cnp.nan_to_num([1, 2]).tolist() == [1, 2]
+
+
+# --- kinks, poles and limits: no NaN where there is an answer, and no warning
+
+
+@pytest.mark.parametrize(("exponent", "expected"), [(0, 0), (1, 1), (2, 0), (3, 0), (0.0, 0), (1.0, 1), (2.5, 0)],
+                         ids=str)
+def test_power_at_zero(exponent: float, expected: float) -> None:
+    assert gradient(lambda x: x**exponent, [0.0])[0] == [expected]
+    by_array, of_exponent = gradient(lambda x, n: x**n, [0.0], [exponent])
+    assert by_array == [expected] and of_exponent == [0]
+    assert gradient(lambda x: x ** np.array([int(exponent)]), [0.0])[0] == [expected]
+
+
+def test_power_of_negative_bases_and_integer_arrays() -> None:
+    np.testing.assert_allclose(gradient(lambda x: x**3, [-2.0])[0], [12])
+    np.testing.assert_allclose(gradient(lambda x: x ** np.array([3, 2, 0], np.uint8), [-2.0, -1.0, 0.0])[0],
+                               [12, -2, 0])
+    np.testing.assert_allclose(gradient(lambda n: np.array([2, 3]) ** n, [2.0, 1.0])[0], np.log([2.0, 3.0]) * [4, 3])
+    assert gradient(lambda x: x**True, [0.0])[0] == [1]
+    with pytest.raises(ValueError, match="negative integer powers"):
+        cg.tensor([2, 3]) ** -1
+
+
+def test_second_derivative_of_the_square_at_zero() -> None:
+    for exponent in (2, 2.0, cg.tensor(2.0)):
+        x = cg.tensor(0.0, requires_grad=True)
+        first = cg.grad(x**exponent, x, create_graph=True)
+        assert cg.grad(first, x).item() == 2
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin"])
+def test_equals_share_the_gradient(name: str) -> None:
+    a, b = gradient(getattr(cnp, name), [1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+    np.testing.assert_array_equal(a + b, 1)
+    assert a[0] == 0.5 and set(a[1:]) == {0.0, 1.0}
+    assert gradient(lambda x: getattr(cnp, name)(x, 1.0), [1.0])[0] == [0.5]
+
+
+def test_nan_gets_the_gradient_of_what_it_wins() -> None:
+    nan = np.nan
+    for name, of_a, of_b in (("maximum", [1, 0, 0.5], [0, 1, 0.5]), ("fmin", [0, 1, 0.5], [1, 0, 0.5])):
+        a, b = gradient(getattr(cnp, name), [nan, 1.0, nan], [1.0, nan, nan])
+        assert a.tolist() == of_a and b.tolist() == of_b
+
+
+def test_clip_is_inclusive_and_bounds_take_what_they_stop() -> None:
+    x, low, high = gradient(cnp.clip, [-1.0, 0.0, 0.5, 1.0, 2.0], np.zeros(5), np.ones(5))
+    assert x.tolist() == [0, 1, 1, 1, 0] and low.tolist() == [1, 0, 0, 0, 0] and high.tolist() == [0, 0, 0, 0, 1]
+    assert gradient(cnp.clip, [0.5], [2.0], [1.0]) == [[0], [0], [1]]  # crossed bounds: the upper one wins, as in NumPy
+    assert cnp.clip([3, 7], 4, 5).dtype == np.int64
+    assert cnp.clip([3.0]).tolist() == [3.0]
+
+
+def test_limits_without_nan_or_warning() -> None:
+    inf = np.inf
+    assert gradient(cnp.hypot, [0.0, 3.0], [0.0, 4.0])[0].tolist() == [0, 0.6]
+    np.testing.assert_array_equal(gradient(cnp.logaddexp, [-inf, -inf, 0.0], [-inf, 0.0, 0.0])[0], [0, 0, 0.5])
+    assert gradient(cnp.arctan, [1e200, -1e300])[0].tolist() == [0, 0]
+    assert gradient(cnp.abs, [-2.0, 0.0, 3.0])[0].tolist() == [-1, 0, 1]
+    assert gradient(lambda x: cnp.where(x > 0, x, 0.0) * 2, [np.nan, 1.0])[0].tolist() == [0, 2]
+    assert gradient(cnp.nan_to_num, [np.nan, inf, 1.0])[0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("name", "derivative"), [
+    ("arcsin", lambda x: 1 / np.sqrt((1 - x) * (1 + x))), ("arctanh", lambda x: 1 / ((1 - x) * (1 + x)))])
+def test_gradients_keep_their_digits_near_one(name: str, derivative: Any) -> None:
+    x = np.array([1 - 1e-6, -1 + 3e-6], np.float32)
+    t = cg.tensor(x, requires_grad=True)
+    getattr(cnp, name)(t).sum().backward()
+    np.testing.assert_allclose(t.grad, derivative(x.astype(np.float64)), rtol=3e-7)
+
+
+def test_steps_have_zero_gradient_of_any_order() -> None:
+    for name in ("floor", "ceil", "trunc", "rint", "round", "sign"):
+        x = cg.tensor([0.4, -1.7], requires_grad=True)
+        first = cg.grad((getattr(cnp, name)(x) * x**2).sum(), x, create_graph=True)
+        assert first.tolist() == (2 * getattr(np, name)(x.numpy()) * x.numpy()).tolist()
+        assert cg.grad(first.sum(), x).tolist() == (2 * getattr(np, name)(x.numpy())).tolist()
+
+
+# --- shapes and layouts
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0, 2)], ids=str)
+def test_empty_and_0d(shape: tuple[int, ...]) -> None:
+    x = cg.tensor(np.full(shape, 0.5), requires_grad=True)
+    for f in (cnp.exp, lambda t: t * t + 1.0, lambda t: cnp.where(t > 0, t, 0.0), lambda t: cnp.maximum(t, t)):
+        y = f(x)
+        assert isinstance(y, Tensor) and y.shape == shape
+        assert cg.grad(y.sum(), x).shape == shape
+
+
+def test_strided_transposed_and_broadcast_inputs() -> None:
+    a = np.arange(24.0).reshape(4, 6)
+    for view in (a[::2, ::-1], a.T, np.broadcast_to(a[0], (3, 6)), a[1:3, 2]):
+        np.testing.assert_array_equal(cnp.multiply(view, view + 1), view * (view + 1))
+        assert gradient(lambda t: t * 2, view)[0].shape == view.shape
+
+
+def test_results_are_read_only_and_inputs_untouched() -> None:
+    a = np.ones(3, np.float32)
+    y = cnp.negative(a)
+    assert not y.numpy().flags.writeable and a.flags.writeable
+
+
+# --- errors
+
+
+def test_shapes_that_do_not_broadcast() -> None:
+    with pytest.raises(ValueError, match="broadcast"):
+        cg.tensor([1.0, 2.0]) + cg.tensor([1.0, 2.0, 3.0])
+
+
+def test_where_needs_both_values_or_none() -> None:
+    with pytest.raises(TypeError, match="where: expected a condition alone, or a condition and two values"):
+        cnp.where([True], [1.0])
+    assert [t.tolist() for t in cnp.where([[0.0, 2.0]])] == [[0], [1]]
+
+
+def test_what_is_no_number() -> None:
+    with pytest.raises(TypeError, match="exp: expected a tensor, array or number, got str"):
+        cnp.exp("2")
+    with pytest.raises(TypeError, match="add: expected at most 2 arguments, got 3"):
+        cnp.add(1.0, 2.0, np.zeros(1))
+    with pytest.raises(TypeError, match="bitwise_and"):
+        cnp.bitwise_and([1.0], [2.0])
+
+
+def test_condition_of_where_has_no_gradient_of_its_own() -> None:
+    assert gradient(lambda c: cnp.where(c, 1.0, c), [0.0, 2.0])[0].tolist() == [1, 0]
