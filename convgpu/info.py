@@ -19,7 +19,7 @@ from .device import CPU, GPU, cupy_with_gpu, parse_device
 # What each extra brings, by the names under which pip knows it.
 PACKAGES = {
     "demo": ("scikit-learn", "matplotlib", "tqdm", "safetensors", "pillow"),
-    "test": ("pytest", "hypothesis", "scipy", "scikit-image", "ml_dtypes"),
+    "test": ("pytest", "hypothesis", "scipy", "scikit-image"),
 }
 CUPY = {"cuda12": "cupy-cuda12x", "cuda13": "cupy-cuda13x"}
 
@@ -57,12 +57,17 @@ def driver() -> Driver | None:
     return Driver((version.value // 1000, version.value % 1000 // 10), tuple(names)) if names else None
 
 
+def has_kernels() -> bool:
+    """Whether this build of convgpu contains its CUDA kernels."""
+    return importlib.util.find_spec("convgpu._cuda") is not None
+
+
 def gpu_obstacle() -> str | None:
     """Why convgpu cannot compute on a GPU here, in half a sentence; None if it can."""
     found = driver()
     if found is None:
         return "the NVIDIA driver shows none"
-    if importlib.util.find_spec("convgpu._cuda") is None:
+    if not has_kernels():
         return f"convgpu {__version__} has no CUDA kernels yet"
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is missing"
@@ -91,7 +96,8 @@ def choose_device(wanted: str | None) -> tuple[str, str | None]:
     found = driver()
     if found is None:
         return CPU, None
-    return CPU, (f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. With both, this would use it: "
+    how = "To use it" if has_kernels() else "A version that has them will use it after"
+    return CPU, (f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. {how}: "
                  f'pip install --upgrade "convgpu[{found.extra}]" && convgpu train --device gpu')
 
 
@@ -116,16 +122,15 @@ def report() -> str:
         "optional packages",
     ]
     for extra, names in PACKAGES.items():
-        lines += [_package(name, extra) for name in names]
-    cupy = [name for name in CUPY.values() if _version(name)]
-    lines += [_package(name, "") for name in cupy] or [
-        f'  {"cupy":<13}missing: pip install "convgpu[{found.extra if found else "cuda12"}]"'
-        + ("" if found else " or [cuda13], on a machine with an NVIDIA GPU")]
+        lines += [_package(name, f'"convgpu[{extra}]"') for name in names]
+    lines += [_package("ml_dtypes", "ml_dtypes")]
+    cupy = f'"convgpu[{found.extra}]"' if found else '"convgpu[cuda12]" (or cuda13), for an NVIDIA GPU'
+    lines += [_package(name, cupy) for name in CUPY.values() if _version(name)] or [_package("cupy", cupy)]
     return "\n".join(lines)
 
 
-def _package(name: str, extra: str) -> str:
-    return f'  {name:<13}' + (_version(name) or f'missing: pip install "convgpu[{extra}]"')
+def _package(name: str, for_pip: str) -> str:
+    return f"  {name:<13}" + (_version(name) or f"missing: pip install {for_pip}")
 
 
 def _version(name: str) -> str | None:

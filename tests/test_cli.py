@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from convgpu import cli
+from convgpu import cli, info
 from convgpu.examples import storage, train
 
 PICTURES = ("confusion.png", "filters.png", "loss.png", "misread.png")
@@ -393,11 +393,42 @@ def test_wrong_filters(edge: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_info_names_what_is_there_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     said = run("info").stdout
     assert f"NumPy      {np.__version__}" in said and "numpy (in use), reference" in said
-    from convgpu import info
-
     found = info._version
     monkeypatch.setattr(info, "_version", lambda name: None if name == "tqdm" else found(name))
     assert 'tqdm         missing: pip install "convgpu[demo]"' in info.report()
+
+
+@pytest.mark.parametrize(("kernels", "words"), [
+    (False, "has no CUDA kernels yet. A version that has them will use it after: "),
+    (True, "CuPy is missing. To use it: "),
+], ids=["no kernels", "no cupy"])
+def test_an_unused_gpu_gets_one_line(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                     monkeypatch: pytest.MonkeyPatch, kernels: bool, words: str) -> None:
+    monkeypatch.setattr(info, "driver", lambda: info.Driver((13, 0), ("NVIDIA H200",)))
+    monkeypatch.setattr(info, "has_kernels", lambda: kernels)
+    monkeypatch.setattr(info.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["train", "--data", str(mine), "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("Computing on the CPU")
+    assert lines[2].startswith("A GPU is there (NVIDIA H200) but unused: ") and words in lines[2]
+    assert lines[2].endswith('pip install --upgrade "convgpu[cuda13]" && convgpu train --device gpu')
+    error = one_line_error(capsys, "train", "--device", "gpu", "--out", tmp_path)
+    assert "device 'gpu': no usable GPU: " in error
+    assert "NVIDIA H200; CUDA 13.0; not usable: " in info.report()
+    assert 'cupy         missing: pip install "convgpu[cuda13]"' in info.report()
+
+
+def test_a_usable_gpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "gpu_obstacle", lambda: None)
+    assert info.choose_device(None) == ("gpu", None) and info.choose_device("cuda:0") == ("gpu", None)
+    assert info.choose_device("cpu") == ("cpu", None)
+
+
+def test_without_a_gpu_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "driver", lambda: None)
+    assert info.choose_device(None) == ("cpu", None)
+    with pytest.raises(ValueError, match="the NVIDIA driver shows none"):
+        info.choose_device("gpu")
 
 
 @pytest.mark.parametrize("missing", ["tqdm", "safetensors", "matplotlib", "sklearn"])

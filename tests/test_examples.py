@@ -94,6 +94,18 @@ def test_seeds_differ(small: data.Dataset) -> None:
     assert not np.array_equal(data.digits(0).y_test, data.digits(1).y_test)
 
 
+def test_every_epoch_has_an_order_and_a_rate_of_its_own(small: data.Dataset) -> None:
+    run = lenet5.Training(small)
+    seen = []
+    for _ in range(2):
+        run.begin_epoch()
+        seen.append((run.order.tolist(), run.optimizer.lr))
+        run.step()
+        run.end_epoch()
+    assert sorted(seen[0][0]) == sorted(seen[1][0]) == list(range(50)) and seen[0][0] != seen[1][0]
+    assert seen[1][1] == lenet5.DECAY * seen[0][1]
+
+
 def test_shifts_repeat_the_edge_and_stay_within_a_sixteenth() -> None:
     x = np.zeros((200, 32, 16, 1), np.float32)
     x[:, 16, 8] = 1

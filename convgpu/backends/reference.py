@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarra
     return np.ascontiguousarray(y if channels_last else np.moveaxis(y, -1, 1), dtype)
 
 
-# --- pooling: for every output, one tap of its window after the other, in row-major order
+# --- pooling: tap after tap of the window, in row-major order, for all outputs at once
 
 
 def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -103,87 +104,87 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
 
     Also, if asked for, the winner's offset: the row-major position of its tap in the window, skipped taps counted.
     """
-    xs = (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(accumulator(x.dtype), copy=False)
-    y = np.empty((geo.batch, *geo.output, geo.channels), xs.dtype)
-    offsets = np.empty(y.shape, geo.offset_dtype)
-    for p in np.ndindex(geo.output):
-        (offset, pixel), *others = _window(geo, p)
-        best = xs[:, *pixel]
-        winner = np.full(best.shape, offset)
-        for offset, pixel in others:
-            value = xs[:, *pixel]
-            wins = (value > best) | (value != value) & (best == best)
-            best, winner = np.where(wins, value, best), np.where(wins, offset, winner)
-        y[:, *p], offsets[:, *p] = best, winner
-    return _from_last(y, geo.channels_last, x.dtype), (
-        _from_last(offsets, geo.channels_last, offsets.dtype) if with_offsets else None)
+    xs = _last(x, geo).astype(accumulator(x.dtype), copy=False)
+    y = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
+    winner = np.full(y.shape, -1)
+    for offset, at_x, at_y in _window_taps(geo):
+        value, best, before = xs[at_x], y[at_y], winner[at_y]
+        wins = (before < 0) | (value > best) | (value != value) & (best == best)
+        y[at_y], winner[at_y] = np.where(wins, value, best), np.where(wins, offset, before)
+    offsets = winner.astype(geo.offset_dtype)
+    return (_from_last(y, geo.channels_last, x.dtype),
+            _from_last(offsets, geo.channels_last, offsets.dtype) if with_offsets else None)
 
 
 def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[winner of window p] += gy[n, p, c]."""
-    gs, os = (a if geo.channels_last else np.moveaxis(a, 1, -1) for a in (gy.astype(np.float64), offsets))
+    gs, winner = _last(gy, geo).astype(np.float64), _last(offsets, geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels))
-    for p in np.ndindex(geo.output):
-        for offset, pixel in _window(geo, p):
-            gx[:, *pixel] += np.where(os[:, *p] == offset, gs[:, *p], 0)
+    for offset, at_x, at_y in _window_taps(geo):
+        np.add.at(gx, at_x, np.where(winner[at_y] == offset, gs[at_y], 0))
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 
 def max_pool_gather(x: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """y[n, p, c] = x[winner of window p]."""
-    xs, os = (a if geo.channels_last else np.moveaxis(a, 1, -1) for a in (x, offsets))
+    xs, winner = _last(x, geo), _last(offsets, geo)
     y = np.zeros((geo.batch, *geo.output, geo.channels), x.dtype)
-    for p in np.ndindex(geo.output):
-        for offset, pixel in _window(geo, p):
-            y[:, *p] = np.where(os[:, *p] == offset, xs[:, *pixel], y[:, *p])
+    for offset, at_x, at_y in _window_taps(geo):
+        y[at_y] = np.where(winner[at_y] == offset, xs[at_x], y[at_y])
     return _from_last(y, geo.channels_last, x.dtype)
 
 
 def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """indices[n, p, c] = the flat index, over the spatial axes of x, of the winner of window p."""
-    os = offsets if geo.channels_last else np.moveaxis(offsets, 1, -1)
-    indices = np.zeros(os.shape, np.int64)
-    for p in np.ndindex(geo.output):
-        for offset, pixel in _window(geo, p):
-            indices[:, *p][os[:, *p] == offset] = np.ravel_multi_index(pixel, geo.size)
-    return _from_last(indices, geo.channels_last, indices.dtype)
+    index = np.arange(math.prod(geo.size)).reshape(1, *geo.size, 1)
+    index = np.broadcast_to(index, (geo.batch, *geo.size, geo.channels))
+    return max_pool_gather(index if geo.channels_last else np.moveaxis(index, -1, 1), offsets, geo)
 
 
 def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """y[n, p, c] = the sum of the pixels of window p over its divisor."""
-    xs = (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(np.float64)
+    xs = _last(x, geo).astype(np.float64)
     y = np.zeros((geo.batch, *geo.output, geo.channels))
-    for p in np.ndindex(geo.output):
-        for _, pixel in _window(geo, p):
-            y[:, *p] += xs[:, *pixel]
-        y[:, *p] /= _divisor(geo, p)
-    return _from_last(y, geo.channels_last, x.dtype)
+    for _, at_x, at_y in _window_taps(geo):
+        y[at_y] += xs[at_x]
+    return _from_last(y / _divisors(geo), geo.channels_last, x.dtype)
 
 
 def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[every pixel of window p] += gy[n, p, c] / divisor."""
-    gs = (gy if geo.channels_last else np.moveaxis(gy, 1, -1)).astype(np.float64)
+    gs = _last(gy, geo).astype(np.float64) / _divisors(geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels))
-    for p in np.ndindex(geo.output):
-        for _, pixel in _window(geo, p):
-            gx[:, *pixel] += gs[:, *p] / _divisor(geo, p)
+    for _, at_x, at_y in _window_taps(geo):
+        np.add.at(gx, at_x, gs[at_y])
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 
-def _window(geo: PoolGeometry, p: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
-    """The taps of window p that lie inside the input, in row-major order: (offset in the window, pixel)."""
-    taps = []
-    for offset, tap in enumerate(np.ndindex(geo.window)):
-        pixel = tuple(geo.start(a, o) + i * d for a, (o, i, d) in enumerate(zip(p, tap, geo.dilation)))
-        if (all(0 <= v < n for v, n in zip(pixel, geo.size))
-                and all(i < geo.length(a, o) for a, (o, i) in enumerate(zip(p, tap)))):
-            taps.append((offset, pixel))
-    return taps
+def _window_taps(geo: PoolGeometry) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+    """Per tap: its offset in the window, the pixels of x that it meets, the outputs whose tap lies inside the input."""
+    outputs = [np.arange(out) for out in geo.output]
+    for offset, tap in enumerate(itertools.product(*map(range, geo.window))):
+        at_x, at_y = [], []
+        for a, (i, o, n, d) in enumerate(zip(tap, outputs, geo.size, geo.dilation)):
+            pixel = geo.start(a, o) + i * d
+            inside = (0 <= pixel) & (pixel < n) & (i < geo.length(a, o))
+            at_x.append(pixel[inside])
+            at_y.append(o[inside])
+        yield offset, (slice(None), *np.ix_(*at_x)), (slice(None), *np.ix_(*at_y))
 
 
-def _divisor(geo: PoolGeometry, p: tuple[int, ...]) -> int:
-    """The taps of window p inside the input, or inside the input and its padding."""
-    if not geo.count_include_pad:
-        return len(_window(geo, p))
-    ends = [n + after - geo.start(a, o) for a, (o, n, (_, after)) in enumerate(zip(p, geo.size, geo.padding))]
-    return math.prod(min(f, end) for f, end in zip(geo.window, ends))
+def _divisors(geo: PoolGeometry) -> np.ndarray:
+    """Per window, the number of taps inside the input, or inside the input and its padding, as (outputs..., 1)."""
+    counts = np.zeros(geo.output)
+    if geo.count_include_pad:
+        ends = [n + after - geo.start(a, np.arange(out))
+                for a, (n, out, (_, after)) in enumerate(zip(geo.size, geo.output, geo.padding))]
+        counts += math.prod(np.ix_(*[np.minimum(f, end) for f, end in zip(geo.window, ends)]))
+    else:
+        for _, _, (_, *at_y) in _window_taps(geo):
+            counts[tuple(at_y)] += 1
+    return counts[..., None]
+
+
+def _last(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """Images as (N, spatial..., C)."""
+    return x if geo.channels_last else np.moveaxis(x, 1, -1)

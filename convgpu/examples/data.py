@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Dataset:
         """The shape (H, W, C) of one image."""
         return self.x_train.shape[1:]
 
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of every pixel and label: a resumed run must see the same data."""
         digest = hashlib.sha256()

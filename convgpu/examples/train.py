@@ -127,7 +127,7 @@ def save(run: Training, epochs: int, folder: Path) -> None:
     optimizer = run.optimizer.state_dict()
     steps = optimizer.pop("steps")
     storage.save(folder / CHECKPOINT, {"params": run.params, "optimizer": optimizer}, **settings, epochs=epochs,
-                 data=run.data.fingerprint(), device=run.device, optimizer_steps=steps, history=run.history,
+                 data=run.data.fingerprint, device=run.device, optimizer_steps=steps, history=run.history,
                  step_in_epoch=run.step_in_epoch, loss_sum=run.loss_sum, correct=run.correct)
 
 
@@ -135,7 +135,7 @@ def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any]
     """Put a run where its checkpoint left it."""
     if "step_in_epoch" not in saved:
         raise ValueError(f"{path}: not a checkpoint of convgpu train")
-    if saved["data"] != run.data.fingerprint():
+    if saved["data"] != run.data.fingerprint:
         raise ValueError(f"{path}: expected the --data that the run began with, got {run.data.name}")
     if saved["device"] != run.device:
         print(f"The run began on the {saved['device']} and goes on on the {run.device}: equal up to rounding only.",

@@ -116,7 +116,11 @@ def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
         output_padding: pixels added at the end of each axis, fewer than stride or dilation.
 
     Returns:
-        (N, out..., C_out) or (N, C_out, out...).
+        (N, out..., C_out) or (N, C_out, out...). Half types accumulate in float32 and are rounded once.
+
+    Raises:
+        TypeError: mixed or non-floating dtypes. ValueError: shapes and options that do not fit, an output_padding too
+            large, or an output without pixels.
 
     >>> import numpy as np
     >>> conv_transpose(np.ones((1, 2, 1)), np.ones((2, 1, 1)), stride=2)[0, :, 0]
@@ -153,6 +157,9 @@ def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
 
     Returns:
         (N, out..., C * multiplier) or (N, C * multiplier, out...).
+
+    Raises:
+        TypeError and ValueError as `conv`.
 
     >>> import numpy as np
     >>> depthwise_conv(np.ones((1, 3, 2)), np.ones((2, 2, 1)) * [[3.0], [4.0]])[0].tolist()
@@ -191,6 +198,12 @@ def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, 
         pointwise: the 1x1 weights as in `conv`: channels_last (1..., C*multiplier, K); channels_first
             (K, C*multiplier, 1...).
         bias: (K,).
+
+    Returns:
+        (N, out..., K) or (N, K, out...). In half types what passes between the two is rounded too.
+
+    Raises:
+        TypeError and ValueError as `conv`; ValueError for pointwise filters of more than one tap.
 
     >>> import numpy as np
     >>> separable_conv(np.ones((1, 3, 2)), np.ones((2, 2, 1)), np.ones((1, 2, 1)))[0].tolist()

@@ -1,4 +1,4 @@
-"""Names that fix the number of spatial axes: conv2d is conv for images of four axes, and says so when it gets others."""
+"""Names that fix the number of spatial axes: conv2d is conv for images of four axes, and raises for others."""
 
 from __future__ import annotations
 

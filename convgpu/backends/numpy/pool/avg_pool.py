@@ -10,7 +10,7 @@ import numpy as np
 from ....dtypes import accumulator
 from ....geometry import PoolGeometry
 from ..workers import parallel_for
-from .windows import TILE, Arena, Pass, Tiling, coverage, fetch, images_of, tiling, windows
+from .windows import TILE, Arena, Pass, Tiling, coverage, fetch, images_of, once_per_memory, tiling, windows
 
 # Terms that are added in one sequence; longer sums are sums of such sums, which keeps float32 errors small.
 SEQUENCE = 64
@@ -48,10 +48,13 @@ def _pool(images: np.ndarray, plan: Tiling, y: np.ndarray, before: Callable[...,
     """y = the sums of all windows; `before` and `after` change a tile's source and sums in place."""
     ys, dtype = y.reshape(-1), accumulator(y.dtype)
 
+    @once_per_memory
+    def buffers_in(memory: np.ndarray) -> list[np.ndarray]:
+        arena = Arena(memory)
+        return [arena.empty(plan.source, dtype), *[arena.empty(plan.largest_pass, dtype) for _ in range(4)]]
+
     def tile(i: int, memory: np.ndarray) -> None:
-        t, arena = plan.tiles[i], Arena(memory)
-        tap, sequence, *values = [arena.empty(plan.largest_pass, dtype) for _ in range(4)]
-        buffer = arena.empty(plan.source, dtype)
+        t, (buffer, tap, sequence, *values) = plan.tiles[i], buffers_in(memory)
         v = fetch(images, t, buffer)
         if before is not None:
             part = buffer[:v.size].reshape(v.shape)
@@ -135,7 +138,7 @@ def _global_average(images: np.ndarray, y: np.ndarray) -> None:
 
 
 def _sum_pixels(v: np.ndarray) -> np.ndarray:
-    """(B, S, C) summed over S by products with ones: BLAS is the fastest adder, and DOT terms at a time is exact enough."""
+    """(B, S, C) summed over S by products with ones: BLAS adds fastest, and DOT terms at a time exactly enough."""
     batch, count, channels = v.shape
     if count > DOT:
         whole = count // DOT * DOT

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....dtypes import accumulator
+from ....dtypes import accumulator, is_half
 from ....geometry import PoolGeometry, extent
 from ..tiles import Blocks, Box
 from ..workers import parallel_for
-from .windows import TILE, Arena, Pass, Tile, Tiling, fetch, images_of, tiling, windows
+from .windows import TILE, Arena, Pass, Tile, Tiling, fetch, images_of, once_per_memory, tiling, windows
 
 # Up to this many taps a mask per tap is faster than a scatter.
 MASKED_TAPS = 6
+# Elements of a half type that are converted to float32 at a time for a scatter.
+IMAGES_OF_HALF = 2**21
 
 
 def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -34,9 +37,10 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
     plan = tiling(windows, geo)
     dtype, code_dtype = accumulator(x.dtype), None if offsets is None else offsets.dtype
 
+    buffers_in = once_per_memory(lambda memory: _Buffers(memory, plan, dtype, code_dtype))
+
     def tile(i: int, memory: np.ndarray) -> None:
-        t = plan.tiles[i]
-        buffers = _Buffers(memory, plan, dtype, code_dtype)
+        t, buffers = plan.tiles[i], buffers_in(memory)
         source = fetch(images, t, buffers.source)
         out, out_codes = ys[t.start:t.stop], None if codes is None else codes[t.start:t.stop]
         winners = _max_tile(t, source, out, out_codes, np.greater, buffers)
@@ -113,12 +117,18 @@ def _max_with_codes(step: Pass, unit: int, v: np.ndarray, code: np.ndarray | Non
     fetch_tap, buffer, won, code_buffer = step.taps(v), buffers.tap[:size], buffers.won[:size], buffers.tap_code[:size]
     fetch_code = None if code is None else step.taps(code)
     best, best_code, shift = fetch_tap(0, y), c if fetch_code is None else fetch_code(0, c), np.array(0, c.dtype)
-    if fetch_code is None:
+    one_bit = fetch_code is None and c.dtype == np.uint8 and step.axis.taps > 1 and not step.axis.outside[0]
+    if fetch_code is None and not one_bit:
         c.fill(0)
     for o in step.axis.outside[0]:  # tap 0 has fetched the first one inside
         best_code.reshape(step.shape)[:, o] += c.dtype.type(step.axis.first[o] * unit)
     for t in range(1, step.axis.taps):
         tap = fetch_tap(t, buffer)
+        if one_bit and t == 1:  # the comparison is the code: tap 0 or tap 1
+            wins(tap, best, c.view(bool))
+            np.maximum(best, tap, out=y)
+            best = y
+            continue
         wins(tap, best, won)
         np.maximum(best, tap, out=y)
         shift[...] = t * unit
@@ -157,15 +167,29 @@ def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
         return np.zeros(geo.x_shape, gy.dtype)
     if disjoint and math.prod(geo.window) <= MASKED_TAPS:
         return _unpool_masked(gy, offsets, geo)
-    gx = np.zeros(geo.x_shape, accumulator(gy.dtype))
-    images, grads, codes = images_of(gx, geo.size, geo), images_of(gy, geo.output, geo), images_of(offsets, geo.output, geo)
+    if is_half(gy.dtype):
+        return _unpool_half(gy, offsets, geo)
+    gx = np.zeros(geo.x_shape, gy.dtype)
+    images, grads = images_of(gx, geo.size, geo), images_of(gy, geo.output, geo)
+    codes = images_of(offsets, geo.output, geo)
 
     def add(group: slice, box: Box, winners: np.ndarray) -> None:
         gradients = grads[group, *[slice(lo, hi) for lo, hi in box[1:]]]
-        np.add.at(images[group].reshape(-1), winners.reshape(-1), gradients.astype(gx.dtype, copy=False).reshape(-1))
+        np.add.at(images[group].reshape(-1), winners.reshape(-1), gradients.reshape(-1))
 
     _for_winners(codes, geo, images[0].size, add)
-    return gx.astype(gy.dtype, copy=False)
+    return gx
+
+
+def _unpool_half(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+    """The sums in float32, for so few images at a time that these take little memory."""
+    gx = np.empty(geo.x_shape, gy.dtype)
+    count = max(IMAGES_OF_HALF // math.prod(geo.x_shape[1:]), 1)
+    for first in range(0, geo.batch, count):
+        some = slice(first, first + count)
+        gradients = gy[some].astype(np.float32)
+        gx[some] = max_pool_dgrad(gradients, offsets[some], replace(geo, batch=len(gradients)))
+    return gx
 
 
 def max_pool_gather(x: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
@@ -226,8 +250,9 @@ def _unpool_masked(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
     """Windows that do not overlap: every pixel fetches its window's gradient, masked by whether its tap has won."""
     gx = np.empty(geo.x_shape, gy.dtype)
     bits = np.dtype(f"i{gy.itemsize}")
-    images, grads, codes = (images_of(a, size, geo) for a, size in ((gx, geo.size), (gy, geo.output), (offsets, geo.output)))
-    images, grads, channels, taps = images.view(bits), grads.view(bits), images.shape[-1], math.prod(geo.window)
+    images, grads = images_of(gx, geo.size, geo).view(bits), images_of(gy, geo.output, geo).view(bits)
+    codes = images_of(offsets, geo.output, geo)
+    channels, taps = images.shape[-1], math.prod(geo.window)
     blocks = Blocks(grads.shape[:-1], max(TILE // (2 * channels), 1))
     grads, codes = grads.reshape(-1, channels), codes.reshape(-1, channels)
 

@@ -2,25 +2,27 @@
 
 Images are (B, spatial..., C) here; channels_first ones are N*C images of one channel. A pass reduces the windows along
 one axis: one np.take fetches tap t of all of them, whole pixels or rows at once, where a ufunc would copy strided
-operands piecemeal into buffers. A tap in the padding fetches the nearest tap of its window that is inside: it never wins
-a maximum, and in a sum it is set to zero.
+operands piecemeal into buffers. A tap in the padding fetches the nearest tap of its window that is inside: it never
+wins a maximum, and in a sum it is set to zero.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ....dtypes import accumulator
 from ....geometry import PoolGeometry
 from ..tiles import Blocks, Box
 
-# Elements of the largest array of a tile: large enough to hide what a NumPy call costs, small enough for a 512 KB cache.
-TILE = 2**15
+# Elements of the largest array of a tile: large enough to hide what a NumPy call costs, small enough for the cache.
+TILE = 2**17
+
+Made = TypeVar("Made")
 
 
 # --- the taps of an axis
@@ -95,7 +97,7 @@ def _index(axis: Axis, rows: int, n: int) -> list[np.ndarray]:
 
 
 @lru_cache(maxsize=16)
-def _arranged_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
+def _tap_by_tap_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
     """Per tap of the last axis, the pixel that each output along it fetches, for the rows that the other axes' taps
     name: in the order (tap of the axis before, ..., tap of the first, image, outputs of the first, ...)."""
     rows = np.arange(images)
@@ -104,21 +106,52 @@ def _arranged_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...])
     return [(rows[..., None] * sizes[-1] + taps).reshape(-1) for taps in axes[-1].table]
 
 
+@lru_cache(maxsize=16)
+def _chained_index(rows: Axis, columns: Axis, width: int) -> list[np.ndarray]:
+    """Per tap of the columns, the pixel that each output along them fetches, for rows in the order of `_chain`."""
+    order = np.array(_chain(rows)[0])
+    return [(order[:, None] * width + taps).reshape(-1) for taps in columns.table]
+
+
+@lru_cache(maxsize=1024)
+def _chain(axis: Axis) -> tuple[list[int], list[int]]:
+    """Pixels in an order in which every tap finds those of its outputs in turn, and where each tap begins.
+
+    Taps a multiple of the stride apart share most of their pixels: with stride 2, even ones and odd ones.
+    """
+    chains: list[list[tuple[int, bool]]] = []
+    places = []
+    for pixels, inside in zip(axis.table.tolist(), axis.inside.tolist()):
+        wanted = list(zip(pixels, inside))
+        shared = len(wanted) - 1
+        number = next((n for n, chain in enumerate(chains) if chain[len(chain) - shared:] == wanted[:shared]), None)
+        if number is None:
+            places.append((len(chains), 0))
+            chains.append(wanted)
+        else:
+            chains[number].append(wanted[-1])
+            places.append((number, len(chains[number]) - len(wanted)))
+    starts = list(itertools.accumulate([len(chain) for chain in chains], initial=0))
+    return [pixel for chain in chains for pixel, _ in chain], [starts[n] + begin for n, begin in places]
+
+
 # --- tiles
 
 
 class Pass(NamedTuple):
-    """The reduction of one axis of a tile to (rows, outputs, elements): rows stands for the axes before it, elements for
-    those after it and the channels.
+    """The reduction of one axis of a tile to (rows, outputs, elements).
 
-    `fetched` makes the indices with which each tap is taken from (pixels, elements). Where it is None, the pass before
-    has left the taps one after the other in memory.
+    `rows` stands for the axes before it, `elements` for those after it and the channels.
+
+    `fetched` gives, per tap, the index with which it is taken from (pixels, elements). Where the pass before has left
+    every tap in one run of memory, `begins` says at which element.
     """
 
     axis: Axis
     rows: int
     elements: int
     fetched: Callable[[], list[np.ndarray]] | None
+    begins: Sequence[int] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -133,8 +166,8 @@ class Pass(NamedTuple):
     def taps(self, v: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
         """A function of t and a buffer: tap t of all outputs, a view of v where it can be, else taken to the buffer."""
         if self.fetched is None:
-            size = self.size
-            return lambda t, buffer: v[t * size:(t + 1) * size]
+            begins, size = self.begins, self.size
+            return lambda t, buffer: v[begins[t]:begins[t] + size]
         index, pixels = self.fetched(), v.reshape(-1, self.elements)
 
         def take(t: int, buffer: np.ndarray) -> np.ndarray:
@@ -171,13 +204,19 @@ class Tiling:
         (first, last), *spatial = box
         parts = [_part(taps, geo, a, lo, hi) for a, (lo, hi) in enumerate(spatial)]
         pixels, axes = tuple(p for p, _ in parts), tuple(a for _, a in parts)
-        make = self._arranged if all(a.taps * a.outputs <= p.stop - p.start for p, a in parts[:-1]) else self._in_order
-        passes = make(axes, last - first, tuple(p.stop - p.start for p in pixels))
+        sizes = tuple(p.stop - p.start for p in pixels)
+        if all(axis.taps * axis.outputs <= n for n, axis in zip(sizes, axes[:-1])):
+            passes = self._tap_by_tap(axes, last - first, sizes)
+        elif len(axes) == 2 and last - first == 1 and len(_chain(axes[0])[0]) <= sizes[0] + axes[0].taps:
+            passes = self._chained(*axes, sizes[1])
+        else:
+            passes = self._in_order(axes, last - first, sizes)
         return Tile(start, stop, box, (slice(first, last), *pixels), passes)
 
     def _in_order(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
         """Every pass takes its taps from rows in their natural order."""
-        passes, elements = [], self.channels
+        passes: list[Pass] = []
+        elements = self.channels
         for a in reversed(range(len(axes))):
             rows = images * math.prod(sizes[:a])
             if not (axes[a].is_identity and axes[a].outputs == sizes[a]) or (a == 0 and not passes):
@@ -185,15 +224,25 @@ class Tiling:
             elements *= axes[a].outputs
         return passes
 
-    def _arranged(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
-        """Where windows do not overlap, the first pass takes the rows such that all later ones find their taps in turn."""
-        passes, elements = [], self.channels
+    def _tap_by_tap(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
+        """Where windows do not overlap, the first pass takes rows in an order in which later ones find taps in turn."""
+        passes: list[Pass] = []
+        elements = self.channels
         for a in reversed(range(len(axes))):
             rows = images * math.prod([axis.taps * axis.outputs for axis in axes[:a]])
-            fetched = None if passes else partial(_arranged_index, axes, images, sizes)
-            passes.append(Pass(axes[a], rows, elements, fetched))
+            size = rows * axes[a].outputs * elements
+            fetched = None if passes else partial(_tap_by_tap_index, axes, images, sizes)
+            passes.append(Pass(axes[a], rows, elements, fetched, range(0, axes[a].taps * size, size)))
             elements *= axes[a].outputs
         return passes
+
+    def _chained(self, rows: Axis, columns: Axis, width: int) -> list[Pass]:
+        """Where the windows of one image overlap, the first pass takes rows in the order of `_chain`."""
+        order, begins = _chain(rows)
+        elements = columns.outputs * self.channels
+        fetched = partial(_chained_index, rows, columns, width)
+        return [Pass(columns, len(order), self.channels, fetched),
+                Pass(rows, 1, elements, None, [begin * elements for begin in begins])]
 
 
 @lru_cache(maxsize=64)
@@ -214,6 +263,17 @@ class Arena:
         array: np.ndarray = np.ndarray(size, dtype, self._memory, self._used)
         self._used += -(-array.nbytes // 64) * 64
         return array
+
+
+def once_per_memory(make: Callable[[np.ndarray], Made]) -> Callable[[np.ndarray], Made]:
+    """`make`, called once for each block of memory that the tiles of one op are given."""
+    made: dict[int, Made] = {}
+
+    def get(memory: np.ndarray) -> Made:
+        key = id(memory)
+        return made[key] if key in made else made.setdefault(key, make(memory))
+
+    return get
 
 
 def images_of(x: np.ndarray, size: tuple[int, ...], geo: PoolGeometry) -> np.ndarray:
