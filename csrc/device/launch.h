@@ -82,7 +82,7 @@ T& dyn_smem() {
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const LaunchShape& shape, Stream, A&&... arguments) {
     emulator::launch_grid(kernel, {shape.grid, shape.block, shape.cluster, shape.shared_bytes},
-                     std::forward<A>(arguments)...);
+                          std::forward<A>(arguments)...);
 }
 
 #endif

@@ -40,7 +40,8 @@ BUG(copy_without_barrier, sizeof(Smem));
 template <bool Planted>
 __global__ void misaligned_copy(float* out, const float* in) {
     auto& s = dyn_smem<Smem>();
-    if (threadIdx.x < 32) ptx::cp_async<16>(ptx::smem_addr(&s.x[threadIdx.x * 4]), in + threadIdx.x * 4 - (Planted && threadIdx.x == 5));
+    if (threadIdx.x < 32)
+        ptx::cp_async<16>(ptx::smem_addr(&s.x[threadIdx.x * 4]), in + threadIdx.x * 4 - (Planted && threadIdx.x == 5));
     ptx::cp_async_commit();
     ptx::cp_async_wait<0>();
     __syncthreads();
@@ -70,7 +71,8 @@ __global__ void mbarrier_init_unordered(float* out, const float* in) {
 }
 BUG(mbarrier_init_unordered, sizeof(Smem));
 
-// ---- TMA: in and out as one row of 128 floats each -------------------------------------------------------------------
+// ---- TMA: in and out as one row of 128 floats each
+// -------------------------------------------------------------------
 TensorMap row_map(const float* p) {
     TiledLayout l;
     l.tensor = {p, ElementType::kFloat32, 1, {128}, {}};
@@ -103,7 +105,8 @@ __device__ void load_row(Smem& s, const TensorMap* map, uint32_t expected_bytes)
 }
 
 template <bool Planted>
-__global__ void load_not_waited(float* out, const __grid_constant__ TensorMap in_map, const __grid_constant__ TensorMap) {
+__global__ void load_not_waited(float* out, const __grid_constant__ TensorMap in_map,
+                                const __grid_constant__ TensorMap) {
     auto& s = dyn_smem<Smem>();
     load_row(s, &in_map, 512);
     if (!Planted) ptx::mbar_wait(ptx::smem_addr(&s.bar), 0);
@@ -155,7 +158,8 @@ __global__ void store_never_waited(float*, const __grid_constant__ TensorMap in_
 }
 TMA_BUG(store_never_waited);
 
-// ---- wgmma: D[64, 8] = A * B with ones in A's first column and B's first row ------------------------------------------
+// ---- wgmma: D[64, 8] = A * B with ones in A's first column and B's first row
+// ------------------------------------------
 struct alignas(1024) WgmmaSmem {
     __nv_bfloat16 a[64 * 16], b[8 * 16];  // K-major without swizzle: chunks of 8 rows x 8 k
 };
@@ -186,11 +190,14 @@ void run_wgmma() {
     for (float v : out) testing::expect_equal(v, 16.0f, "wrong result");
 }
 const bool no_fence_added = planting::add("wgmma_without_fence", run_wgmma<Slip::kNoFence>, run_wgmma<Slip::kNone>);
-const bool read_added = planting::add("accumulators_read_early", run_wgmma<Slip::kReadBeforeWait>, run_wgmma<Slip::kNone>);
-const bool overwrite_added = planting::add("a_registers_overwritten", run_wgmma<Slip::kOverwriteA>, run_wgmma<Slip::kNone>);
+const bool read_added =
+    planting::add("accumulators_read_early", run_wgmma<Slip::kReadBeforeWait>, run_wgmma<Slip::kNone>);
+const bool overwrite_added =
+    planting::add("a_registers_overwritten", run_wgmma<Slip::kOverwriteA>, run_wgmma<Slip::kNone>);
 const bool unwaited_added = planting::add("wgmma_never_waited", run_wgmma<Slip::kNeverWaited>, run_wgmma<Slip::kNone>);
 
-// ---- Clusters --------------------------------------------------------------------------------------------------------
+// ---- Clusters
+// --------------------------------------------------------------------------------------------------------
 template <bool Planted>
 __global__ void read_neighbour(float* out) {
     auto& s = dyn_smem<Smem>();
@@ -209,7 +216,8 @@ void run_cluster() {
 }
 const bool cluster_added = planting::add("missing_cluster_barrier", run_cluster<true>, run_cluster<false>);
 
-// ---- Pipelines, deeper than their rings ------------------------------------------------------------------------------
+// ---- Pipelines, deeper than their rings
+// ------------------------------------------------------------------------------
 void expect_gemm(const std::vector<__nv_bfloat16>& a, const std::vector<__nv_bfloat16>& b, const std::vector<float>& c,
                  int n, int k) {
     for (size_t i = 0; i < c.size(); ++i) {
@@ -223,14 +231,15 @@ template <samples::MmaBug Bug>
 void run_gemm_mma() {
     using G = samples::GemmMma<__nv_bfloat16>;
     const int n = 64, k = 200;
-    const auto a = testing::random_integers<__nv_bfloat16>(n * k, 1), b = testing::random_integers<__nv_bfloat16>(n * k, 2);
+    const auto a = testing::random_integers<__nv_bfloat16>(n * k, 1),
+               b = testing::random_integers<__nv_bfloat16>(n * k, 2);
     std::vector<float> c(n * n, NAN);
     launch(samples::gemm_mma<__nv_bfloat16, Bug>, {dim3(1), dim3(G::kThreads), sizeof(G::Smem)}, nullptr, a.data(),
            b.data(), c.data(), n, n, k);
     expect_gemm(a, b, c, n, k);
 }
-const bool weak_wait_added = planting::add("gemm_mma_weak_wait", run_gemm_mma<samples::MmaBug::kWeakWait>,
-                                           run_gemm_mma<samples::MmaBug::kNone>);
+const bool weak_wait_added =
+    planting::add("gemm_mma_weak_wait", run_gemm_mma<samples::MmaBug::kWeakWait>, run_gemm_mma<samples::MmaBug::kNone>);
 const bool no_barrier_added = planting::add("gemm_mma_no_barrier", run_gemm_mma<samples::MmaBug::kNoBarrier>,
                                             run_gemm_mma<samples::MmaBug::kNone>);
 
@@ -246,7 +255,8 @@ template <samples::WgmmaBug Bug>
 void run_gemm_wgmma() {
     using G = samples::GemmWgmma<__nv_bfloat16>;
     const int m = 128, n = 64, k = 456;
-    const auto a = testing::random_integers<__nv_bfloat16>(m * k, 1), b = testing::random_integers<__nv_bfloat16>(n * k, 2);
+    const auto a = testing::random_integers<__nv_bfloat16>(m * k, 1),
+               b = testing::random_integers<__nv_bfloat16>(n * k, 2);
     std::vector<float> c(m * n, NAN);
     launch(samples::gemm_wgmma<__nv_bfloat16, 1, Bug>, {dim3(1), dim3(G::kThreads), sizeof(G::Smem)}, nullptr,
            matrix_map(a, m, k, G::kTileM), matrix_map(b, n, k, G::kTileN), c.data(), m, n, k);
@@ -256,9 +266,9 @@ const bool full_added = planting::add("gemm_wgmma_no_full_wait", run_gemm_wgmma<
                                       run_gemm_wgmma<samples::WgmmaBug::kNone>);
 const bool release_added = planting::add("gemm_wgmma_early_release", run_gemm_wgmma<samples::WgmmaBug::kEarlyRelease>,
                                          run_gemm_wgmma<samples::WgmmaBug::kNone>);
-const bool early_read_added = planting::add("gemm_wgmma_read_before_wait",
-                                            run_gemm_wgmma<samples::WgmmaBug::kReadBeforeWait>,
-                                            run_gemm_wgmma<samples::WgmmaBug::kNone>);
+const bool early_read_added =
+    planting::add("gemm_wgmma_read_before_wait", run_gemm_wgmma<samples::WgmmaBug::kReadBeforeWait>,
+                  run_gemm_wgmma<samples::WgmmaBug::kNone>);
 
 }  // namespace
 

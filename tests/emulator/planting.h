@@ -50,9 +50,9 @@ void run() {
     expect_reversed(out.get());
 }
 
-#define BUG(KERNEL, SHARED)                                                                           \
-    static const bool KERNEL##_added = ::planting::add(#KERNEL, ::planting::run<KERNEL<true>, SHARED>, \
-                                                       ::planting::run<KERNEL<false>, SHARED>)
+#define BUG(KERNEL, SHARED)            \
+    static const bool KERNEL##_added = \
+        ::planting::add(#KERNEL, ::planting::run<KERNEL<true>, SHARED>, ::planting::run<KERNEL<false>, SHARED>)
 
 inline int run_bugs(int argc, char** argv) {
     const std::string verb = argc > 1 ? argv[1] : "";

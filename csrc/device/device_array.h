@@ -1,0 +1,66 @@
+// Memory that kernels see, filled from and copied back to the host: for tests and probes that run on both machines.
+#pragma once
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "launch.h"
+
+namespace convgpu {
+
+template <class T>
+class DeviceArray {
+public:
+    explicit DeviceArray(const std::vector<T>& values) : size_(values.size()), data_(allocate(bytes())) {
+        copy(data_, values.data(), ToDevice{});
+    }
+    ~DeviceArray() { release(data_); }
+    DeviceArray(const DeviceArray&) = delete;
+    DeviceArray& operator=(const DeviceArray&) = delete;
+
+    T* data() const { return data_; }
+    // After everything launched before.
+    std::vector<T> download() const {
+        std::vector<T> values(size_);
+        copy(values.data(), data_, ToHost{});
+        return values;
+    }
+
+private:
+    struct ToDevice {};
+    struct ToHost {};
+    size_t bytes() const { return size_ * sizeof(T); }
+
+#ifdef __CUDACC__
+    static T* allocate(size_t bytes) {
+        void* p = nullptr;
+        check_cuda(cudaMalloc(&p, bytes), "cudaMalloc");
+        return static_cast<T*>(p);
+    }
+    static void release(T* p) { cudaFree(p); }
+    void copy(T* to, const T* from, ToDevice) const {
+        check_cuda(cudaMemcpy(to, from, bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    }
+    void copy(T* to, const T* from, ToHost) const {
+        check_cuda(cudaMemcpy(to, from, bytes(), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    }
+#else
+    // As aligned as cudaMalloc's, and no byte longer: AddressSanitizer guards the end.
+    static T* allocate(size_t bytes) {
+        void* p = nullptr;
+        if (posix_memalign(&p, 256, bytes)) throw std::bad_alloc();
+        return static_cast<T*>(p);
+    }
+    static void release(T* p) { std::free(p); }
+    template <class Direction>
+    void copy(T* to, const T* from, Direction) const {
+        std::memcpy(static_cast<void*>(to), from, bytes());
+    }
+#endif
+
+    size_t size_;
+    T* data_;
+};
+
+}  // namespace convgpu
