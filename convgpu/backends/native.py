@@ -98,12 +98,14 @@ class Native:
 
     def _run(self, name: str, *arguments: Any) -> None:
         """Call the launcher. Arrays stay referenced by `kept` until the kernels have run."""
-        kept = [row_major(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        kept = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arguments]
         crossing = [self._array(a) if isinstance(a, np.ndarray)
                     else self._pool_geometry(a) if isinstance(a, PoolGeometry) else a for a in kept]
         getattr(self._module, name)(*crossing, _NO_STREAM)
 
     def _array(self, array: np.ndarray) -> Any:
+        if not array.dtype.isnative:
+            raise TypeError(f"backend {self._name!r}: expected this machine's byte order, got {array.dtype.str}")
         return self._module.Array(array.ctypes.data, array.shape, array.strides, array.dtype.name)
 
     def _to_pool_geometry(self, geo: PoolGeometry) -> Any:
@@ -111,11 +113,6 @@ class Native:
             batch=geo.batch, channels=geo.channels, size=geo.size, window=geo.window, stride=geo.stride,
             padding=geo.padding, dilation=geo.dilation, output=geo.output, adaptive=geo.adaptive,
             count_include_pad=geo.count_include_pad, channels_last=geo.channels_last)
-
-
-def row_major(array: np.ndarray) -> np.ndarray:
-    """The array without gaps and in this machine's byte order: itself where it is so already."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
 def load(name: str) -> Native:

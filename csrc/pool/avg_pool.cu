@@ -6,20 +6,10 @@
 #include "pool.h"
 
 namespace convgpu::pool {
-namespace {
-
-void check_undilated(const char* op, const PoolGeometry& geo) {
-    geo.check();
-    for (const int64_t d : geo.dilation) {
-        if (d != 1) throw std::invalid_argument(std::string(op) + ": expected dilation 1, got " + std::to_string(d));
-    }
-}
-
-}  // namespace
 
 void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream stream) {
     const char* op = "avg_pool";
-    check_undilated(op, geo);
+    geo.check();
     check_float(op, "x", x);
     check_array(op, "x", x, geo.x_shape(), x.dtype);
     check_array(op, "y", y, geo.y_shape(), x.dtype);
@@ -42,7 +32,7 @@ void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream st
 
 void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, Stream stream) {
     const char* op = "avg_pool_dgrad";
-    check_undilated(op, geo);
+    geo.check();
     check_float(op, "gy", gy);
     check_array(op, "gy", gy, geo.y_shape(), gy.dtype);
     check_array(op, "gx", gx, geo.x_shape(), gy.dtype);

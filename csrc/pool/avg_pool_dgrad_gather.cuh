@@ -2,7 +2,7 @@
 //
 // A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, neighbours in gx.
 // Layouts: gy[n][o][p][q][c], gx[n][d][h][w][c].
-// Assumes V divides the channels, no dilation, and alignment to a vector of V elements (16 bytes at most).
+// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
 // Order: the shares of a pixel, gy * (1 / divisor), are added in row-major order of their windows, in blocks of 64.
 #pragma once
 #include "../common/accumulate.h"
@@ -24,6 +24,7 @@ avg_pool_dgrad_gather(const T* __restrict__ gy, T* __restrict__ gx, const __grid
     for (int o = os.begin; o < os.end; ++o) {
         for (int p = ps.begin; p < ps.end; ++p) {
             for (int q = qs.begin; q < qs.end; ++q) {
+                if (depth.tap(o, x.at[0]) < 0 || height.tap(p, x.at[1]) < 0 || width.tap(q, x.at[2]) < 0) continue;
                 const A share = A(1) / static_cast<A>(divisor_of(problem, o, p, q));
                 const auto g = load<V>(gy + problem.y_at(x.n, o, p, q, x.c));
                 sum.add_each([&](int v) { return static_cast<A>(g.at[v]) * share; });

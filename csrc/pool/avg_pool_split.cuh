@@ -40,7 +40,7 @@ avg_pool_split(const T* __restrict__ x, T* __restrict__ y, const __grid_constant
             __syncthreads();
         }
         if (owns && windows.tap_lane() == 0) {
-            store(y + problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c),
+            store(y + problem.y_at(out),
                   average<T, V>(divisor_of(problem, out.at[0], out.at[1], out.at[2]),
                                 [&](int v) { return shared.sum[v][me]; }));
         }

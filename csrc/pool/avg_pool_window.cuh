@@ -3,7 +3,7 @@
 // A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in y.
 // Layouts: x[n][d][h][w][c], y[n][o][p][q][c].
 // Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most). kSide > 0: the window is
-// kSide x kSide, 1 deep, so that all its loads can be under way at once.
+// kSide x kSide, 1 deep, not dilated, so that all its loads can be under way at once.
 // Order: taps in row-major order, in blocks of 64; padding is skipped. Half types are summed in float32.
 #pragma once
 #include "../common/accumulate.h"
@@ -18,23 +18,20 @@ avg_pool_window(const T* __restrict__ x, T* __restrict__ y, const __grid_constan
                 const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
-    const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];
-    const Range ts = depth.inside(out.at[0]), rs = height.inside(out.at[1]), ss = width.inside(out.at[2]);
-    const int d = depth.start(out.at[0]), h = height.start(out.at[1]), w = width.start(out.at[2]);
-
+    const Window window = problem.window<(kSide > 0)>(out);
     const T zero = static_cast<T>(0.0f);
     BlockedSum<Accumulator<T>, V> sum;
-    for (int t = kSide ? 0 : ts.begin; t < (kSide ? 1 : ts.end); ++t) {
+    for (int t = kSide ? 0 : window.t.begin; t < (kSide ? 1 : window.t.end); ++t) {
 #pragma unroll
-        for (int r = kSide ? 0 : rs.begin; r < (kSide ? kSide : rs.end); ++r) {
+        for (int r = kSide ? 0 : window.r.begin; r < (kSide ? kSide : window.r.end); ++r) {
 #pragma unroll
-            for (int s = kSide ? 0 : ss.begin; s < (kSide ? kSide : ss.end); ++s) {
-                const bool inside = !kSide || (rs.holds(r) && ss.holds(s));
-                sum.add(load_if<V>(inside, x + problem.x_at(out.n, d + t, h + r, w + s, out.c), zero));
+            for (int s = kSide ? 0 : window.s.begin; s < (kSide ? kSide : window.s.end); ++s) {
+                const bool inside = !kSide || (window.t.holds(t) && window.r.holds(r) && window.s.holds(s));
+                sum.add(load_if<V>(inside, x + problem.tap_at(window, t, r, s), zero));
             }
         }
     }
-    store(y + problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c),
+    store(y + problem.y_at(out),
           average<T, V>(divisor_of(problem, out.at[0], out.at[1], out.at[2]), [&](int v) { return sum[v]; }));
 }
 

@@ -21,22 +21,21 @@ max_pool_dgrad_disjoint(const T* __restrict__ gy, const Offset* __restrict__ off
     Vector<T, V> g{};
     Vector<Offset, V> winner{};
     if (out.at[0] < depth.output && out.at[1] < height.output && out.at[2] < width.output) {
-        const int64_t at = problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c);
+        const int64_t at = problem.y_at(out);
         g = load<V>(gy + at);
         winner = load<V>(offsets + at);
     }
-    const Range ts = depth.inside(out.at[0]), rs = height.inside(out.at[1]), ss = width.inside(out.at[2]);
-    const int d = depth.start(out.at[0]), h = height.start(out.at[1]), w = width.start(out.at[2]);
-    for (int t = ts.begin; t < ts.end; ++t) {
-        for (int r = rs.begin; r < rs.end; ++r) {
-            for (int s = ss.begin; s < ss.end; ++s) {
+    const Window window = problem.window<true>(out);
+    for (int t = window.t.begin; t < window.t.end; ++t) {
+        for (int r = window.r.begin; r < window.r.end; ++r) {
+            for (int s = window.s.begin; s < window.s.end; ++s) {
                 const auto mine = static_cast<Offset>(problem.offset_of(t, r, s));
                 Vector<T, V> pixel{};
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
                     if (winner.at[v] == mine) pixel.at[v] = g.at[v];
                 }
-                store(gx + problem.x_at(out.n, d + t, h + r, w + s, out.c), pixel);
+                store(gx + problem.tap_at(window, t, r, s), pixel);
             }
         }
     }

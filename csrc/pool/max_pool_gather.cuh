@@ -30,7 +30,7 @@ max_pool_gather(const T* __restrict__ x, const Offset* __restrict__ offsets, T* 
                 const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
-    const int64_t at = problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c);
+    const int64_t at = problem.y_at(out);
     const T* image = x + problem.x_at(out.n, 0, 0, 0, out.c);
     const auto winner = load<V>(offsets + at);
     Vector<T, V> result;
@@ -48,7 +48,7 @@ max_pool_indices(const Offset* __restrict__ offsets, int64_t* __restrict__ indic
                  const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
-    const int64_t at = problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c);
+    const int64_t at = problem.y_at(out);
     const auto winner = load<V>(offsets + at);
     Vector<int64_t, V> result;
 #pragma unroll

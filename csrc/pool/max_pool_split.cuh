@@ -49,7 +49,7 @@ max_pool_split(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__ 
             __syncthreads();
         }
         if (!owns || windows.tap_lane() != 0) continue;
-        const int64_t at = problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c);
+        const int64_t at = problem.y_at(out);
         store(y + at, largest.values());
         if (offsets) store(offsets + at, largest.template offsets<Offset>());
     }

@@ -17,25 +17,21 @@ max_pool_window(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__
                 const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
-    const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];
-    const Range ts = depth.inside(out.at[0]), rs = height.inside(out.at[1]), ss = width.inside(out.at[2]);
-    const int d = depth.start(out.at[0]), h = height.start(out.at[1]), w = width.start(out.at[2]);
-
+    const Window window = problem.window<(kSide > 0)>(out);
     const T lowest = static_cast<T>(-INFINITY);  // in place of padding: it never wins
-    Largest<T, V> largest(static_cast<int>(problem.offset_of(ts.begin, rs.begin, ss.begin)));
-    for (int t = kSide ? 0 : ts.begin; t < (kSide ? 1 : ts.end); ++t) {
+    Largest<T, V> largest(problem.offset_of(window.t.begin, window.r.begin, window.s.begin));
+    for (int t = kSide ? 0 : window.t.begin; t < (kSide ? 1 : window.t.end); ++t) {
 #pragma unroll
-        for (int r = kSide ? 0 : rs.begin; r < (kSide ? kSide : rs.end); ++r) {
+        for (int r = kSide ? 0 : window.r.begin; r < (kSide ? kSide : window.r.end); ++r) {
 #pragma unroll
-            for (int s = kSide ? 0 : ss.begin; s < (kSide ? kSide : ss.end); ++s) {
-                const int64_t at = problem.x_at(out.n, d + t * depth.dilation, h + r * height.dilation,
-                                                w + s * width.dilation, out.c);
-                const bool inside = !kSide || (rs.holds(r) && ss.holds(s));
-                largest.meet(load_if<V>(inside, x + at, lowest), static_cast<int>(problem.offset_of(t, r, s)));
+            for (int s = kSide ? 0 : window.s.begin; s < (kSide ? kSide : window.s.end); ++s) {
+                const bool inside = !kSide || (window.t.holds(t) && window.r.holds(r) && window.s.holds(s));
+                largest.meet(load_if<V>(inside, x + problem.tap_at(window, t, r, s), lowest),
+                             problem.offset_of(t, r, s));
             }
         }
     }
-    const int64_t at = problem.y_at(out.n, out.at[0], out.at[1], out.at[2], out.c);
+    const int64_t at = problem.y_at(out);
     store(y + at, largest.values());
     if (offsets) store(offsets + at, largest.template offsets<Offset>());
 }

@@ -123,6 +123,11 @@ Problem problem_of(const PoolGeometry& geo) {
         axis.by_size = Divisor(std::max(axis.size, 1));
         axis.by_output = Divisor(std::max(axis.output, 1));
     }
+    int64_t step = problem.channels;
+    for (int a = kAxes - 1; a >= 0; --a) {
+        problem.step[a] = problem.axis[a].dilation * step;
+        step *= problem.axis[a].size;
+    }
     problem.by_window[0] = Divisor(problem.axis[1].window);
     problem.by_window[1] = Divisor(problem.axis[2].window);
     return problem;

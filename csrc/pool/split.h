@@ -50,17 +50,14 @@ public:
     // Calls use(where in x, offset in the window) for this thread's taps inside the input, in rising order.
     template <class Use>
     __device__ __forceinline__ void each_tap(const Problem& p, const Position& out, Use use) const {
-        const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
-        const Range ts = depth.inside(out.at[0]), rs = height.inside(out.at[1]), ss = width.inside(out.at[2]);
-        const int d = depth.start(out.at[0]), h = height.start(out.at[1]), w = width.start(out.at[2]);
+        const Window window = p.window<false>(out);
 #pragma unroll 4
         for (int offset = threadIdx.y; offset < taps_; offset += lanes_.y) {
             uint64_t rest = offset;
             const int s = static_cast<int>(p.by_window[1].split(rest));
             const int r = static_cast<int>(p.by_window[0].split(rest));
             const int t = static_cast<int>(rest);
-            if (!ts.holds(t) || !rs.holds(r) || !ss.holds(s)) continue;
-            use(p.x_at(out.n, d + t * depth.dilation, h + r * height.dilation, w + s * width.dilation, out.c), offset);
+            if (window.t.holds(t) && window.r.holds(r) && window.s.holds(s)) use(p.tap_at(window, t, r, s), offset);
         }
     }
 

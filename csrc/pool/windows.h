@@ -24,12 +24,11 @@ struct Axis {
     bool adaptive = false;
     Divisor by_stride, by_size, by_output;
 
+    // The pixel of tap 0, and one past the last tap, skipped taps counted, of output o.
     __device__ __forceinline__ int start(int o) const {
         if (adaptive) return static_cast<int>(by_output.quotient(uint64_t(o) * size));
         return o * stride - before;
     }
-
-    // One past the last tap of output o, skipped taps counted.
     __device__ __forceinline__ int taps(int o) const {
         if (!adaptive) return window;
         return static_cast<int>(by_output.quotient(uint64_t(o + 1) * size + output - 1)) - start(o);
@@ -38,10 +37,17 @@ struct Axis {
     // The taps of output o that lie inside the input.
     __device__ __forceinline__ Range inside(int o) const {
         const int first = start(o), room = size - first;  // room: how far the input's end is
-        const int begin = first >= 0 ? 0 : (dilation - 1 - first) / dilation;
+        const int begin = first >= 0 ? 0 : dilation == 1 ? -first : (dilation - 1 - first) / dilation;
         const int end = room <= 0 ? 0 : dilation == 1 ? room : (room - 1) / dilation + 1;
         const int all = taps(o);
         return {begin, end < all ? end : all};
+    }
+
+    // start and inside of an axis that is neither adaptive nor dilated.
+    __device__ __forceinline__ int plain_start(int o) const { return o * stride - before; }
+    __device__ __forceinline__ Range plain_inside(int o) const {
+        const int first = plain_start(o), room = size - first;
+        return {first >= 0 ? 0 : -first, room < window ? room : window};
     }
 
     // The taps of output o that an average divides by: those inside the input, or inside it and its padding.
@@ -61,8 +67,8 @@ struct Axis {
                     static_cast<int>(by_size.quotient(uint64_t(pixel + 1) * output + size - 1))};
         }
         const int last = pixel + before, length = dilation * (window - 1) + 1;
-        const int end = static_cast<int>(by_stride.quotient(last)) + 1;
-        const int begin = last < length ? 0 : static_cast<int>(by_stride.quotient(last - length)) + 1;
+        const int end = static_cast<int>(by_stride.short_quotient(last)) + 1;
+        const int begin = last < length ? 0 : static_cast<int>(by_stride.short_quotient(last - length)) + 1;
         return {begin, end < output ? end : output};
     }
 
@@ -74,10 +80,24 @@ struct Axis {
     }
 };
 
+// A place in a batch of images, at the first of the channels that a thread owns.
+struct Position {
+    int64_t n = 0;
+    int at[kAxes] = {};
+    int64_t c = 0;
+};
+
+// The window of one output: the taps (t, r, s) inside the input, and where in x tap (0, 0, 0) would lie.
+struct Window {
+    Range t, r, s;
+    int64_t corner;
+};
+
 // What a kernel is told of its problem.
 struct Problem {
     Axis axis[kAxes];
     int64_t images, channels;
+    int64_t step[kAxes];   // from one tap to the next, in elements of x
     Divisor by_window[2];  // by the height and the width of a window
     bool count_include_pad;
 
@@ -87,16 +107,28 @@ struct Problem {
     __device__ __forceinline__ int64_t y_at(int64_t n, int o, int p, int q, int64_t c) const {
         return (((n * axis[0].output + o) * axis[1].output + p) * axis[2].output + q) * channels + c;
     }
-    __device__ __forceinline__ int64_t offset_of(int t, int r, int s) const {
-        return (int64_t(t) * axis[1].window + r) * axis[2].window + s;
+    __device__ __forceinline__ int64_t y_at(const Position& y) const {
+        return y_at(y.n, y.at[0], y.at[1], y.at[2], y.c);
     }
-};
 
-// A place in a batch of images, at the first of the channels that a thread owns.
-struct Position {
-    int64_t n = 0;
-    int at[kAxes] = {};
-    int64_t c = 0;
+    // kPlain: neither adaptive nor dilated.
+    template <bool kPlain>
+    __device__ __forceinline__ Window window(const Position& y) const {
+        Range taps[kAxes];
+        int start[kAxes];
+#pragma unroll
+        for (int a = 0; a < kAxes; ++a) {
+            taps[a] = kPlain ? axis[a].plain_inside(y.at[a]) : axis[a].inside(y.at[a]);
+            start[a] = kPlain ? axis[a].plain_start(y.at[a]) : axis[a].start(y.at[a]);
+        }
+        return {taps[0], taps[1], taps[2], x_at(y.n, start[0], start[1], start[2], y.c)};
+    }
+    __device__ __forceinline__ int64_t tap_at(const Window& w, int t, int r, int s) const {
+        return w.corner + t * step[0] + r * step[1] + s * step[2];
+    }
+    __device__ __forceinline__ int offset_of(int t, int r, int s) const {
+        return (t * axis[1].window + r) * axis[2].window + s;
+    }
 };
 
 // The places of a batch, `vector` channels at a time, in row-major order.
