@@ -27,38 +27,50 @@ constexpr size_t kColourBytes = 64;
 
 __thread Fiber* switched_from = nullptr;
 
-// Stacks are mapped once and used again by later launches.
-class StackPool {
+// A stack, and the race detector's idea of the thread that runs on it. Made once and used again by later launches: both
+// are expensive, the latter above all.
+struct Resource {
+    char* stack = nullptr;
+    void* tsan_fiber = nullptr;
+};
+
+Resource make_resource() {
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    void* p =
+        mmap(nullptr, kStackBytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) throw std::runtime_error("emulator: cannot map a stack for a CUDA thread");
+    mprotect(p, page, PROT_NONE);  // a kernel that overruns its stack faults here
+    return {static_cast<char*>(p) + page, nullptr};
+}
+
+class ResourcePool {
 public:
-    char* take() {
+    Resource take() {
+        Resource r;
         {
             std::lock_guard<std::mutex> lock(mutex_);
             if (!free_.empty()) {
-                char* stack = free_.back();
+                r = free_.back();
                 free_.pop_back();
-                return stack;
             }
         }
-        const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-        void* p = mmap(nullptr, kStackBytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                       -1, 0);
-        if (p == MAP_FAILED) throw std::runtime_error("emulator: cannot map a stack for a CUDA thread");
-        mprotect(p, page, PROT_NONE);  // a kernel that overruns its stack faults here
-        return static_cast<char*>(p) + page;
+        if (!r.stack) r = make_resource();
+        CONVGPU_TSAN(if (!r.tsan_fiber) r.tsan_fiber = __tsan_create_fiber(0);)
+        return r;
     }
-    void give_back(char* stack) {
+    void give_back(const Resource& r) {
         std::lock_guard<std::mutex> lock(mutex_);
-        free_.push_back(stack);
+        free_.push_back(r);
     }
 
 private:
     std::mutex mutex_;
-    std::vector<char*> free_;
+    std::vector<Resource> free_;
 };
 
-StackPool& stack_pool() {
-    static auto* pool = new StackPool;  // never destroyed: a launch may run during exit
-    return *pool;
+ResourcePool& pool() {
+    static auto* p = new ResourcePool;  // never destroyed: a launch may run during exit
+    return *p;
 }
 
 }  // namespace
@@ -68,30 +80,30 @@ void adopt_os_thread([[maybe_unused]] Fiber& fiber) { CONVGPU_TSAN(fiber.tsan_fi
 void abandon_os_thread(Fiber& fiber) { release_context(fiber.context); }
 
 void create_fiber(Fiber& fiber, void (*entry)(), unsigned colour) {
-    fiber.stack = stack_pool().take();
+    const Resource r = pool().take();
+    fiber.stack = r.stack;
+    fiber.tsan_fiber = r.tsan_fiber;
     fiber.asan_bottom = fiber.stack;
     fiber.asan_size = kStackBytes;
     fiber.context = prepare_context(fiber.stack, kStackBytes - colour * 5 % kColours * kColourBytes, entry);
-    CONVGPU_TSAN(fiber.tsan_fiber = __tsan_create_fiber(0);)
 }
 
 void destroy_fiber(Fiber& fiber, [[maybe_unused]] bool finished) {
     CONVGPU_ASAN(__asan_unpoison_memory_region(fiber.stack, kStackBytes);)
 #ifdef CONVGPU_EMULATOR_TSAN
-    if (finished) {
-        __tsan_destroy_fiber(fiber.tsan_fiber);
-    } else {
-        // An abandoned fiber may sit inside a Quiet, and TSan does not let such a fiber be destroyed: it is leaked, but
-        // ordered before whoever gets its stack next.
+    if (!finished) {
+        // It may sit inside a Quiet, so nobody can be it again: it is leaked, but ordered before whoever gets its
+        // stack.
         void* here = __tsan_get_current_fiber();
         __tsan_switch_to_fiber(fiber.tsan_fiber, 1);
         release(fiber.stack);
         __tsan_switch_to_fiber(here, 1);
         acquire(fiber.stack);
+        fiber.tsan_fiber = nullptr;
     }
 #endif
     release_context(fiber.context);
-    stack_pool().give_back(fiber.stack);
+    pool().give_back({fiber.stack, fiber.tsan_fiber});
     fiber = Fiber{};
 }
 

@@ -102,33 +102,35 @@ float operand_value(Operand type, uint32_t reg, int e) {
 
 void ldmatrix(uint32_t* registers, int matrices, bool transpose, uint32_t row_address) {
     require_full_warp("ldmatrix");
-    uint32_t row[4] = {};
+    LaneData row{};
     if (static_cast<int>(current->lane) < 8 * matrices) {  // the other lanes' addresses are ignored
         const uint8_t* p = shared_pointer(row_address, 16, 16, "ldmatrix");
         note_read(p, 16);
         Quiet quiet;
-        std::memcpy(row, p, 16);
+        std::memcpy(row.word, p, 16);
     }
-    meet({Collective::kLdmatrix, "ldmatrix", distribute_rows, transpose}, kFullWarp, row, 4, registers, matrices);
+    const LaneData& out = meet({Collective::kLdmatrix, "ldmatrix", distribute_rows, transpose}, kFullWarp, row);
+    for (int i = 0; i < matrices; ++i) registers[i] = out.word[i];
 }
 
 void stmatrix(const uint32_t* registers, int matrices, bool transpose, uint32_t row_address) {
     require_full_warp("stmatrix");
-    uint32_t in[4] = {}, row[4];
-    for (int i = 0; i < matrices; ++i) in[i] = registers[i];
-    meet({Collective::kStmatrix, "stmatrix", collect_rows, transpose}, kFullWarp, in, 4, row, 4);
+    LaneData in{};
+    for (int i = 0; i < matrices; ++i) in.word[i] = registers[i];
+    const LaneData& row = meet({Collective::kStmatrix, "stmatrix", collect_rows, transpose}, kFullWarp, in);
     if (static_cast<int>(current->lane) >= 8 * matrices) return;
     uint8_t* p = shared_pointer(row_address, 16, 16, "stmatrix");
     note_write(p, 16);
     Quiet quiet;
-    std::memcpy(p, row, 16);
+    std::memcpy(p, row.word, 16);
 }
 
 void mma_sync(Operand type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     require_full_warp("mma.sync");
-    uint32_t in[10] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    std::memcpy(in + 6, d, sizeof d);
-    meet({Collective::kMma, "mma.sync", multiply, static_cast<int>(type)}, kFullWarp, in, 10, d, 4);
+    LaneData in{{a[0], a[1], a[2], a[3], b[0], b[1]}};
+    std::memcpy(in.word + 6, d, sizeof d);
+    const LaneData& out = meet({Collective::kMma, "mma.sync", multiply, static_cast<int>(type)}, kFullWarp, in);
+    std::memcpy(d, out.word, sizeof d);
 }
 
 }  // namespace convgpu::emulator

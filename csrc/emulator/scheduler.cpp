@@ -31,6 +31,8 @@ void fail(const char* format, ...) {
 struct Scheduler::Impl {
     KernelCall kernel;
     void* arguments;
+    Order order = config().order;
+    Timing timing[kEngines] = {config().mma, config().copy};  // by Engine
     std::mt19937_64 random;
     Fiber own;  // the OS thread's
     Thread *head = nullptr, *tail = nullptr;
@@ -62,12 +64,12 @@ struct Scheduler::Impl {
     void perform_one(int engine);
     Thread* next();
     void switch_to(Thread* to);
+    void keep_error();
     void run_thread();
 };
 
 namespace {
 __thread Scheduler::Impl* here = nullptr;
-Timing timing_of(int engine) { return engine == static_cast<int>(Engine::kCopy) ? config().copy : config().mma; }
 }  // namespace
 
 // On behalf of the issuing thread, whoever happens to run now, so that an error names the right one.
@@ -82,7 +84,7 @@ void Scheduler::Impl::perform(const Operation& operation) {
 
 void Scheduler::Impl::perform_one(int engine) {
     auto& queue = pending[engine];
-    const size_t i = timing_of(engine) == Timing::kRandom ? random() % queue.size() : 0;
+    const size_t i = timing[engine] == Timing::kRandom ? random() % queue.size() : 0;
     const Operation operation = std::move(queue[i]);
     queue.erase(queue.begin() + static_cast<long>(i));
     perform(operation);
@@ -91,7 +93,7 @@ void Scheduler::Impl::perform_one(int engine) {
 // The next thread to run; null when all are finished, or wait for what will never happen.
 Thread* Scheduler::Impl::next() {
     for (int e = 0; e < kEngines; ++e) {
-        while (timing_of(e) == Timing::kRandom && !pending[e].empty() && random() % 4 == 0) perform_one(e);
+        while (timing[e] == Timing::kRandom && !pending[e].empty() && random() % 4 == 0) perform_one(e);
     }
     for (;;) {
         if (Thread* t = pop()) return t;
@@ -137,7 +139,7 @@ void resume_together(std::vector<Thread*>& threads) {
         return a->block->rank != b->block->rank ? a->block->rank < b->block->rank : a->linear < b->linear;
     };
     bool ahead = false;  // of everyone else who is ready: one warp or block may run far ahead of the others
-    switch (config().order) {
+    switch (here->order) {
         case Order::kAscending:
             std::sort(threads.begin(), threads.end(), by_number);
             break;
@@ -160,7 +162,7 @@ void resume_together(std::vector<Thread*>& threads) {
 
 void post(Engine engine, std::function<void()> op) {
     const int e = static_cast<int>(engine);
-    if (timing_of(e) == Timing::kEager) {
+    if (here->timing[e] == Timing::kEager) {
         op();
     } else {
         here->pending[e].push_back({current, std::move(op)});
@@ -170,6 +172,11 @@ void post(Engine engine, std::function<void()> op) {
 bool coin_flip() { return here->random() & 1; }
 
 void release_to_end_of_launch() { release(&here->ended); }
+
+void Scheduler::Impl::keep_error() {
+    error = std::current_exception();
+    release(&ended);
+}
 
 // One CUDA thread from its first instruction to its exit.
 void Scheduler::Impl::run_thread() {
@@ -182,7 +189,7 @@ void Scheduler::Impl::run_thread() {
         check_wgmma_at_exit();
         check_bulk_stores_at_exit();
     } catch (...) {
-        error = std::current_exception();
+        keep_error();
     }
     current->state = State::kFinished;
     --alive;
@@ -190,7 +197,7 @@ void Scheduler::Impl::run_thread() {
     try {
         if (!error && alive) successor = next();
     } catch (...) {
-        error = std::current_exception();
+        keep_error();
     }
     switch_to(successor);
 }
@@ -222,7 +229,7 @@ void Scheduler::run(Cluster& cluster) {
     for (Block* b : cluster.blocks) threads.insert(threads.end(), b->threads.begin(), b->threads.end());
     s.alive = threads.size();
     release(&s.started);
-    switch (config().order) {
+    switch (s.order) {
         case Order::kAscending:
             break;
         case Order::kDescending:

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 namespace convgpu::emulator {
 namespace {
 
 constexpr int32_t kNoExponent = -100000;  // of a zero; the sum of two of them still fits, and never is the largest
+constexpr int32_t kSubnormalExponent = -127, kSpecialExponent = 128;  // as a float32's exponent field says it
 constexpr int kFraction = 23 + kGuardBits;
 
 float from_bits(uint32_t bits) {
@@ -163,19 +163,21 @@ void Factor::resize(int new_rows, int new_columns) {
     exponent.resize(value.size());
 }
 
+// Written for the vectoriser: no branches, 32-bit integers only.
 void Factor::classify() {
-    min_exponent = std::numeric_limits<int32_t>::max() / 2;
-    max_exponent = kNoExponent;
-    ordinary = true;
+    int32_t smallest = kSpecialExponent, largest = kNoExponent;
     for (size_t i = 0; i < value.size(); ++i) {
-        const uint32_t magnitude = bits_of(value[i]) & 0x7fffffff;
-        const int32_t e = static_cast<int32_t>(magnitude >> 23) - 127;
-        const bool zero = magnitude == 0;
-        exponent[i] = zero ? kNoExponent : e;
-        ordinary = ordinary && (zero || (e > -127 && e < 128));
-        min_exponent = zero ? min_exponent : std::min(min_exponent, e);
-        max_exponent = std::max(max_exponent, exponent[i]);
+        int32_t magnitude;
+        std::memcpy(&magnitude, &value[i], sizeof magnitude);
+        magnitude &= 0x7fffffff;
+        const int32_t e = (magnitude >> 23) - 127;
+        exponent[i] = magnitude == 0 ? kNoExponent : e;
+        smallest = std::min(smallest, magnitude == 0 ? kSpecialExponent : e);
+        largest = std::max(largest, exponent[i]);
     }
+    min_exponent = smallest;
+    max_exponent = largest;
+    ordinary = smallest > kSubnormalExponent && largest < kSpecialExponent;
 }
 
 void tensor_core_mma(const Factor& a, const Factor& b, float* c, int pitch_c) {

@@ -21,7 +21,7 @@ Rendezvous& rendezvous_of(Warp& warp, uint32_t mask) {
 
 }  // namespace
 
-void meet(const Instruction& instruction, uint32_t mask, const void* in, int in_words, void* out, int out_words) {
+const LaneData& meet(const Instruction& instruction, uint32_t mask, const LaneData& in) {
     Quiet quiet;
     Warp& warp = *current->warp;
     const uint32_t me = 1u << current->lane;
@@ -36,7 +36,7 @@ void meet(const Instruction& instruction, uint32_t mask, const void* in, int in_
         fail("lanes of one warp meet in different instructions: %s and %s", r.what, instruction.what);
     }
     const int g = r.generation & 1;
-    if (in_words) std::memcpy(r.in[g][current->lane].word, in, static_cast<size_t>(in_words) * 4);
+    r.in[g][current->lane] = in;
     r.arrived |= me;
     r.waiters.push_back(current);
     const bool orders_memory = instruction.kind == Collective::kSyncwarp;  // no other collective does
@@ -50,10 +50,10 @@ void meet(const Instruction& instruction, uint32_t mask, const void* in, int in_
         suspend({instruction.what, mask});
     }
     if (orders_memory) acquire(&r.in[g]);
-    if (out_words) std::memcpy(out, r.out[g][current->lane].word, static_cast<size_t>(out_words) * 4);
+    return r.out[g][current->lane];
 }
 
-void sync_warp(uint32_t mask) { meet({Collective::kSyncwarp, "__syncwarp", nullptr}, mask, nullptr, 0, nullptr, 0); }
+void sync_warp(uint32_t mask) { meet({Collective::kSyncwarp, "__syncwarp", nullptr}, mask, LaneData{}); }
 
 void combine_shuffle(uint32_t mask, const LaneData* in, LaneData* out, int) {
     for (int lane = 0; lane < 32; ++lane) {
@@ -74,9 +74,9 @@ uint32_t ballot(uint32_t mask, bool predicate, const char* what) {
         }
         for (int lane = 0; lane < 32; ++lane) out[lane].word[0] = votes;
     };
-    uint32_t in = predicate, out;
-    meet({Collective::kBallot, what, combine}, mask, &in, 1, &out, 1);
-    return out;
+    LaneData in{};
+    in.word[0] = predicate;
+    return meet({Collective::kBallot, what, combine}, mask, in).word[0];
 }
 
 }  // namespace convgpu::emulator

@@ -39,7 +39,8 @@ struct Instruction {
     Combine combine;
     int option = 0;
 };
-void meet(const Instruction& instruction, uint32_t mask, const void* in, int in_words, void* out, int out_words);
+// What the calling lane gets; valid until it meets the others again.
+const LaneData& meet(const Instruction& instruction, uint32_t mask, const LaneData& in);
 
 void sync_warp(uint32_t mask);
 uint32_t ballot(uint32_t mask, bool predicate, const char* what);
@@ -49,11 +50,11 @@ void combine_shuffle(uint32_t mask, const LaneData* in, LaneData* out, int optio
 template <class T>
 T shuffle(uint32_t mask, T value, int source, const char* what) {
     static_assert(sizeof(T) <= 16, "a shuffle moves at most 16 bytes");
-    uint32_t in[5] = {}, out[4];
-    std::memcpy(in, &value, sizeof value);
-    in[4] = static_cast<uint32_t>(source);
-    meet({Collective::kShuffle, what, combine_shuffle}, mask, in, 5, out, 4);
-    std::memcpy(&value, out, sizeof value);
+    LaneData in{};
+    std::memcpy(in.word, &value, sizeof value);
+    in.word[4] = static_cast<uint32_t>(source);
+    const LaneData& out = meet({Collective::kShuffle, what, combine_shuffle}, mask, in);
+    std::memcpy(&value, out.word, sizeof value);
     return value;
 }
 
