@@ -11,7 +11,7 @@ order, and an option that is missing here raises TypeError, it is never ignored.
 Tensor([ 5.4366, 22.1672], dtype=float32)
 """
 
-# ruff: noqa: F401, I001 - a list of names, grouped by what they do
+# ruff: noqa: I001 - a list of names, grouped by what they do
 from __future__ import annotations
 
 from typing import Any
@@ -62,6 +62,31 @@ bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
 around, fix = round, trunc
 concat, permute_dims, row_stack = concatenate, transpose, vstack
 ndarray, dtype = Tensor, _np.dtype
+
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "any", "append", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort",
+    "argwhere", "around", "array", "array_equal", "array_split", "asarray", "asin", "asinh", "astype", "atan",
+    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bincount", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "cbrt", "ceil", "clip", "column_stack",
+    "concat", "concatenate", "copy", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "deg2rad", "degrees",
+    "diag", "diagonal", "diff", "divide", "dot", "dstack", "dtype", "e", "einsum", "equal", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "full", "full_like",
+    "greater", "greater_equal", "hstack", "hypot", "identity", "iinfo", "inf", "inner", "int16", "int32", "int64",
+    "int8", "integer", "intp", "invert", "isclose", "iscomplexobj", "isfinite", "isinf", "isnan", "kron",
+    "left_shift", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num", "nanmax", "nanmean",
+    "nanmin", "nansum", "ndarray", "ndim", "negative", "newaxis", "nonzero", "not_equal", "ones", "ones_like",
+    "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod", "ptp", "rad2deg", "radians", "ravel",
+    "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rot90", "round",
+    "row_stack", "searchsorted", "shape", "sign", "signbit", "sin", "sinh", "size", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "trace", "transpose", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64",
+    "uint8", "unique", "var", "vdot", "vstack", "where", "zeros", "zeros_like",
+]
 
 # --- new tensors
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,6 +56,8 @@ class Op:
         arguments, _, outputs = signature.partition("->")
         inputs, _, statics = arguments.partition(";")
         self.name, self.signature, self.forward, self.broadcasts = name, signature, forward, broadcasts
+        self.__name__ = name
+        self.__doc__ = f"{name}({arguments.strip()}) -> {outputs.strip()}\n\n{_summary(forward)}".strip()
         self._defaults: dict[str, Any] = {}
         self.inputs = self._parse(inputs)
         self.statics = self._parse(statics)
@@ -133,3 +136,11 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name!r}, {self.signature!r})"
+
+
+def _summary(function: Callable[..., Any] | None) -> str:
+    """The first paragraph of a function's documentation, without the line of its call that NumPy's begins with."""
+    if not hasattr(function, "__name__"):  # None, or an object that is called: its class would speak
+        return ""
+    text = re.sub(r"^\w+\(.*\n\n", "", function.__doc__ or "")
+    return " ".join(text.split("\n\n")[0].split())

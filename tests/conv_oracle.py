@@ -104,7 +104,7 @@ def _windows(x, kernel, o: Options):
 
 
 def _einsum(subscripts, a, b):
-    return np.einsum(subscripts, a, b, optimize=a.dtype == np.float64)  # by BLAS, which float64 has and wider types lack
+    return np.einsum(subscripts, a, b, optimize=a.dtype == np.float64)  # by BLAS, which only float64 has here
 
 
 def _split(a, axis, groups):

@@ -118,7 +118,7 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "data.npz", x_train=rng.random((400, 16, 16)), y_train=rng.integers(0, 4, 400),
              x_test=rng.random((8, 16, 16)), y_test=rng.integers(0, 4, 8))
-    arguments = command("train", "--data", tmp_path / "data.npz", "--epochs", 3, "--batch-size", 2)
+    arguments = command("train", "--data", tmp_path / "data.npz", "--epochs", 2, "--batch-size", 2)
     run(*arguments[3:], "--out", tmp_path / "whole")
     with subprocess.Popen([*arguments, "--out", tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as process:
@@ -132,7 +132,7 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(RESULTS)
     go_on = re.search(r"Go on with: convgpu (train --resume .*)", stdout).group(1).split()
     done = json.loads((tmp_path / "run" / "history.json").read_text())
-    assert 1 <= len(done["epochs"]) < 3
+    assert len(done["epochs"]) == 1
     run(*go_on)
     same_results(tmp_path / "run", tmp_path / "whole")
 

@@ -506,8 +506,14 @@ def test_names_that_fix_the_rank_keep_signature_and_result():
             assert inspect.signature(fixed) == inspect.signature(general)
             with pytest.raises(ValueError, match=f"{name}{rank}d: expected x of {rank + 2} axes"):
                 fixed(np.zeros((1,) * (rank + 3)), 1, 1)
+            with pytest.raises(TypeError, match=rf"^{name}{rank}d\(\) got an unexpected keyword argument 'strides'"):
+                fixed(np.zeros((1,) * (rank + 2)), strides=1)
     x = integers((2, 6, 7, 3), "float32")
     exactly(cg.max_pool2d(x, (2, 3)).numpy(), cg.max_pool(x, (2, 3)).numpy())
+    with pytest.raises(ValueError, match=r"^max_pool2d: expected stride >= 1, got 0$"):
+        cg.max_pool2d(x, 2, stride=0)
+    with pytest.raises(TypeError, match=r"^conv2d: expected one dtype .* x: float32, w: float64"):
+        cg.conv2d(x, np.zeros((2, 2, 3, 1)))
 
 
 # --- the notes' worked examples

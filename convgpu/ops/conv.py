@@ -126,12 +126,7 @@ def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
     >>> conv_transpose(np.ones((1, 2, 1)), np.ones((2, 1, 1)), stride=2)[0, :, 0]
     Tensor([1., 1., 1., 1.], dtype=float64)
     """
-    return _conv_transpose("conv_transpose", x, w, bias, stride, padding, output_padding, dilation, groups, activation,
-                           data_format)
-
-
-def _conv_transpose(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, output_padding: Any,
-                    dilation: Any, groups: int, activation: str | None, data_format: str) -> Tensor:
+    name = "conv_transpose"
     x, w, bias = as_tensor(x, name), as_tensor(w, name), None if bias is None else as_tensor(bias, name)
     check_same_float(name, x=x, w=w, bias=bias)
     geo = conv_transpose_geometry(name, x.shape, w.shape, stride, padding, output_padding, dilation, groups,

@@ -6,6 +6,7 @@ choice: 0 for steps (floor, sign) and abs at 0, half to each of equal operands o
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """`function` of two operands, of which a Python number promotes weakly (`paired`)."""
+    @functools.wraps(function)
     def forward(a: Any, b: Any) -> Any:
         if type(a) in (float, int) or type(b) in (float, int):
             a, b = paired(a, b)
@@ -162,6 +164,7 @@ def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
 
 
 def same(x: Any, y: Tensor) -> Tensor:
+    """Whether x equals y; NaN equals NaN."""
     return (x == y) | (isnan(x) & isnan(y))
 
 

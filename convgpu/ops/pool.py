@@ -75,14 +75,9 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
     Tensor([[8., 4.],
             [7., 5.]], dtype=float32)
     """
-    return _max("max_pool", x, size, stride, padding, dilation, ceil_mode, return_indices, data_format)
-
-
-def _max(name: str, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
-         return_indices: bool, data_format: str) -> Any:
-    x = as_tensor(x, name)
-    geo = pool_geometry(name, x.shape, size, stride, padding, dilation, bool(ceil_mode), False, data_format)
-    return _run_max(name, x, geo, return_indices)
+    x = as_tensor(x, "max_pool")
+    geo = pool_geometry("max_pool", x.shape, size, stride, padding, dilation, bool(ceil_mode), False, data_format)
+    return _run_max("max_pool", x, geo, return_indices)
 
 
 def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", ceil_mode: bool = False,
@@ -110,11 +105,7 @@ def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", c
             [6.5 , 5.25, 4.  ],
             [4.25, 3.5 , 3.  ]], dtype=float32)
     """
-    return _avg("avg_pool", x, size, stride, padding, ceil_mode, count_include_pad, data_format)
-
-
-def _avg(name: str, x: Any, size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
-         data_format: str) -> Tensor:
+    name = "avg_pool"
     x = as_tensor(x, name)
     check_same_float(name, x=x)
     geo = pool_geometry(name, x.shape, size, stride, padding, 1, bool(ceil_mode), bool(count_include_pad), data_format)

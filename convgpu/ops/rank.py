@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def of_rank(function: Function, rank: int) -> Function:
     """`function`, whose first argument is a batch of images, for images of `rank` spatial axes only.
 
-    The result is named as the function with "1d", "2d" or "3d" at the end, and has its signature.
+    The result is named as the function with "1d", "2d" or "3d" at the end, in errors too, and has its signature.
 
     >>> from convgpu.ops.pool import max_pool
     >>> max_pool2d = of_rank(max_pool, 2)
@@ -31,7 +31,13 @@ def of_rank(function: Function, rank: int) -> Function:
         if x.ndim != rank + 2:
             raise ValueError(f"{name}: expected x of {rank + 2} axes (batch, {rank} spatial, channels), "
                              f"got shape {x.shape}")
-        return function(x, *args, **options)
+        try:
+            return function(x, *args, **options)
+        except (TypeError, ValueError) as error:
+            rest = str(error).removeprefix(function.__name__)
+            if rest.startswith((":", "()")):  # an error bears the name that was called
+                error.args = (name + rest,)
+            raise
 
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = f"`{function.__name__}` for {rank}-D images: x of {rank + 2} axes, or ValueError.\n"

@@ -41,6 +41,7 @@ def _axes(axis: Any, x: Tensor, op: str) -> Axes:
 
 
 def prepare(op: str, x: Any, axis: Any, dtype: Any = None) -> tuple[Tensor, Axes]:
+    """x as a Tensor (of `dtype`, if given), and `axis` as numbers."""
     x = as_tensor(x, op)
     return (x if dtype is None else astype(x, as_dtype(dtype))), _axes(axis, x, op)
 
@@ -247,7 +248,7 @@ def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     >>> nanmax([1.0, float("nan"), 2.0]).item()
     2.0
     """
-    return _without_nan(max, x, -np.inf, axis, keepdims)
+    return _without_nan("nanmax", max, x, -np.inf, axis, keepdims)
 
 
 def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
@@ -256,11 +257,11 @@ def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     >>> nanmin([1.0, float("nan"), 2.0]).item()
     1.0
     """
-    return _without_nan(min, x, np.inf, axis, keepdims)
+    return _without_nan("nanmin", min, x, np.inf, axis, keepdims)
 
 
-def _without_nan(extreme: Any, x: Any, loser: float, axis: Any, keepdims: bool) -> Tensor:
-    x, axes = prepare("nanmax", x, axis)
+def _without_nan(op: str, extreme: Any, x: Any, loser: float, axis: Any, keepdims: bool) -> Tensor:
+    x, axes = prepare(op, x, axis)
     if not is_float(x.dtype):
         return extreme(x, axes, keepdims=keepdims)
     missing = isnan(x)

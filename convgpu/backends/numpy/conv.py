@@ -12,6 +12,7 @@ tile, and sums are taken in float32.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,9 +51,10 @@ def _forward(geo: ConvGeometry) -> _Method:
 def _backward(geo: ConvGeometry) -> _Method:
     gather = backward(geo)
     empty = 0 in geo.x_shape or 0 in geo.y_shape
-    depthwise = not empty and suits(gather, geo.channels // geo.groups)
+    growth = math.prod(geo.size) / max(math.prod(geo.output), 1)  # gathering computes for every pixel of gx
+    depthwise = not empty and growth < 6 and suits(gather, geo.channels // geo.groups)
     # gathering packs kernel * K values per pixel, scattering adds kernel * C
-    scatters = not depthwise and (set(geo.stride) != {1} or 2 * geo.channels < geo.filters)
+    scatters = not depthwise and (set(geo.stride) != {1} or growth > 1.3 or 2 * geo.channels < geo.filters)
     return _Method(gather, empty, gather.inside, depthwise, scatters)
 
 

@@ -21,6 +21,7 @@ TILE = 1 << 16  # elements of a tile's results
 CHANNELS = 2048  # in one tile
 RUN = 2048  # elements of the innermost loop: pixels are joined up to here
 REPEATED = 1 << 20  # elements of the filters, repeated for each pixel of a run
+FILTERS = 1 << 17  # elements of the filters of one block of channels
 MULTIPLIER = 8  # filters per channel: with more, batched matrix products are as fast
 CHAIN = 128  # products that wgrad adds up in a plain sequence
 SEGMENTS = 16
@@ -31,7 +32,7 @@ def suits(gather: Gather, filters: int) -> bool:
     """Whether sums over windows are the better way: one channel on one side, few on the other, dense windows."""
     spans = math.prod(gather.step) * math.prod(gather.dilation) * math.prod(gather.spread)
     return gather.groups > 1 and 1 in (gather.channels, filters) and max(gather.channels, filters) <= MULTIPLIER and (
-        spans <= 8 and math.prod(gather.kernel) <= 1024)
+        spans <= 8 and math.prod(gather.kernel) <= FILTERS // 64)
 
 
 class _Tile:
@@ -63,8 +64,9 @@ class _Plan:
 
     def __init__(self, gather: Gather, dtype: np.dtype, direct: bool, chain: int | None):
         self.gather, self.dtype, self.direct = gather, dtype, direct
-        self.groups = Blocks((gather.groups,), CHANNELS)
-        c, row, taps = self.groups.largest, gather.output[-1], math.prod(gather.kernel)
+        row, taps = gather.output[-1], math.prod(gather.kernel)
+        self.groups = Blocks((gather.groups,), max(min(CHANNELS, FILTERS // taps), 1))
+        c = self.groups.largest
         pixels = max(TILE // c, 1)
         self.run = 1
         if self.groups.count == 1 and gather.step[-1] == 1 and row <= pixels:
@@ -76,7 +78,8 @@ class _Plan:
             pixels = min(pixels, chain * self.run)
         self.tiles = Blocks((gather.batch, *gather.output), pixels)
         self.units = self.groups.count * self.tiles.count
-        self.segments = Blocks((self.tiles.count,), -(-self.tiles.count // SEGMENTS))
+        segments = SEGMENTS if self.groups.count == 1 else 1
+        self.segments = Blocks((self.tiles.count,), -(-self.tiles.count // segments))
         rank = len(gather.size)
         self.subscripts = "npqo"[:rank + 1] + "rst"[:rank] + "c", "rst"[:rank] + "c", "npqo"[:rank + 1] + "c"
         self._remembered: dict[int, _Tile] = {}
@@ -115,7 +118,8 @@ def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gathe
     count = w.count
     x_view, y_view = images(x, gather.groups, channels_last), images(y, gather.groups, channels_last)
     y_rows = y.reshape(-1, gather.groups) if channels_last and count == 1 and y.dtype == dtype else None
-    rows = _filter_rows(w.view(), plan.run, dtype)
+    w_view = w.view()
+    shared = _filter_rows(w_view, plan.run, dtype) if plan.groups.count == 1 else None
     bias_rows = None if bias is None else bias.astype(dtype, copy=False).reshape(gather.groups, count)
     windows, taps, results = plan.subscripts
     subscripts = f"{windows},{taps}->{results}"
@@ -123,6 +127,7 @@ def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gathe
     def compute(i: int, memory: np.ndarray) -> None:
         tile = plan.tile(i)
         start, stop, _ = tile.block
+        rows = _filter_rows(w_view[tile.groups], 1, dtype) if shared is None else shared
         for k in range(count):
             if y_rows is not None:
                 flat = y_rows[start:stop, tile.groups]
@@ -131,7 +136,7 @@ def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gathe
             out = flat.reshape(tile.shape)
             for channel in range(gather.channels):
                 operand = plan.windows(tile, channel, x, x_view, memory)
-                factor = rows[(channel, k)] if plan.run > 1 else rows[(channel, k)][..., tile.groups]
+                factor = rows[channel, k]
                 if channel == 0:
                     np.einsum(subscripts, operand, factor, out=out)
                 else:
@@ -146,14 +151,13 @@ def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gathe
     parallel_for(plan.units, compute, plan.scratch)
 
 
-def _filter_rows(w: np.ndarray, run: int, dtype: np.dtype) -> dict[tuple[int, int], np.ndarray]:
-    """Per channel and filter of a group: rows (taps..., run * groups), repeated for each pixel of a run."""
+def _filter_rows(w: np.ndarray, run: int, dtype: np.dtype) -> np.ndarray:
+    """Filters (groups, taps..., C, K) as (C, K, taps..., run * groups): repeated for each pixel of a run."""
     by_tap = np.moveaxis(w, 0, -1)  # (taps..., C, K, groups)
     *taps, channels, count, groups = by_tap.shape
     rows = np.empty((channels, count, *taps, run, groups), dtype)
     rows[...] = np.moveaxis(by_tap, (-3, -2), (0, 1))[..., None, :]
-    merged = rows.reshape(channels, count, *taps, run * groups)
-    return {(c, k): merged[c, k] for c in range(channels) for k in range(count)}
+    return rows.reshape(channels, count, *taps, run * groups)
 
 
 def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
@@ -166,13 +170,16 @@ def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw:
     gy_ready = channels_last and count == 1 and gy.dtype == dtype and gy.flags.c_contiguous
     gy_rows = gy.reshape(-1, gather.groups) if gy_ready else None
     pairs = [(channel, k) for channel in range(gather.channels) for k in range(count)]
-    sums = np.zeros((segments, gather.channels, count, *gather.kernel, gather.groups))
+    sums = np.zeros((segments, gather.channels, count, *gather.kernel, gather.groups)) if segments > 1 else None
     windows, taps, results = plan.subscripts
     subscripts = f"{windows},{results}->{taps}"
 
     def compute(i: int, memory: np.ndarray) -> None:
         group, segment = divmod(i, segments)
         first, last, _ = plan.segments[segment]
+        mine = slice(*plan.groups[group].box[0])
+        shape = gather.channels, count, *gather.kernel, mine.stop - mine.start
+        total = np.zeros(shape) if sums is None else sums[segment]
         for t in range(first, last):
             tile = plan.tile(group * plan.tiles.count + t)
             start, stop, _ = tile.block
@@ -188,8 +195,11 @@ def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw:
                     flat[...] = source
                 operand = plan.windows(tile, channel, x, x_view, memory)
                 np.einsum(subscripts, operand, flat.reshape(tile.shape), out=part)
-                total = sums[(segment, channel, k, ..., tile.groups)]
-                total += np.add.reduce(part.reshape(*gather.kernel, plan.run, c), axis=-2, dtype=np.float64)
+                total[channel, k] += np.add.reduce(part.reshape(*gather.kernel, plan.run, c), axis=-2, dtype=np.float64)
+
+        if sums is None:
+            view[mine] = np.moveaxis(total, (0, 1, -1), (-2, -1, 0))
 
     parallel_for(plan.groups.count * segments, compute, plan.scratch)
-    view[...] = np.moveaxis(np.add.reduce(sums, axis=0), (0, 1, -1), (-2, -1, 0))
+    if sums is not None:
+        view[...] = np.moveaxis(np.add.reduce(sums, axis=0), (0, 1, -1), (-2, -1, 0))

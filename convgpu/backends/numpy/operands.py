@@ -6,7 +6,6 @@ and is then applied to arrays. All give matrices (groups, rows, columns) that BL
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -168,9 +167,8 @@ class Columns:
     def _pack_taps(self, view: np.ndarray, columns: np.ndarray) -> None:
         if not self._gather.inside:
             columns.fill(0)
-        for tap in itertools.product(*[range(b - a) for a, b in self._kernel]):
-            at_source, at_pixels = self._gather.meet(self._pixels, [a + r for r, (a, _) in zip(tap, self._kernel)])
-            to: Any = (slice(None), *at_pixels, *tap)
+        for at_source, at_pixels, at_taps in self._gather.meetings(self._pixels, self._kernel):
+            to: Any = (slice(None), *at_pixels, *at_taps)
             columns[to] = view[(self._outer, *at_source, *self._channels)]
 
 

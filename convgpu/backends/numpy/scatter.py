@@ -8,19 +8,23 @@ overlap in gy repeat a little work and never meet in gx. What falls into padding
 
 from __future__ import annotations
 
-import itertools
 import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ...geometry import extent
 from ..epilogue import finish
 from .operands import Filters, PixelBuffer, aligned, strides_of
 from .tiles import Blocks, Box, Gather, Pixels, images
 from .workers import parallel_for
 
 TILE = 1 << 20  # bytes of the contributions at a time
+LARGEST_TILE = 4 << 20  # bytes of a tile of gx
+WIDEST_TILE = 16 << 20  # where windows are so wide
+WORK = 1 << 21  # multiply-adds below which a tile is not worth a thread
+PIXELS = 256  # rows for which BLAS is at its speed
 TAPS = 1 << 18
 FILTERS = 4096
 COPIED = 1 << 20
@@ -39,8 +43,8 @@ class _Plan:
         self.filters = Blocks((filters,), FILTERS if filters_ready else copied)
         row = self.taps.largest + self.filters.largest
         self.groups = Blocks((gather.groups,), max(TILE // (64 * row * dtype.itemsize), 1))
-        self.pixels = max(TILE // (row * self.groups.largest * dtype.itemsize), 256)
-        self.pixels = max(min(self.pixels, (4 << 20) // (row * self.groups.largest * dtype.itemsize)), 1)
+        each = row * self.groups.largest * dtype.itemsize
+        self.pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
         self.tiles = Blocks((gather.batch, *gather.size), self._tile_size())
         self.gy_pixels = Pixels(gather.batch, gather.output, gather.groups, filters, dtype, channels_last)
         self.units = self.groups.count * self.tiles.count
@@ -53,14 +57,19 @@ class _Plan:
         self.scratch = self.columns_at + aligned(size * self.pixels * self.taps.largest)
 
     def _tile_size(self) -> int:
-        """Pixels of gx: as many as a few rounds of contributions fill, yet enough tiles for several threads."""
+        """Pixels of gx: some rounds of contributions, enough tiles for several threads, and far more than a window.
+
+        A tile's border repeats the work of a window's width, so a tile narrower than that would multiply the work.
+        """
         gather = self.gather
-        total = gather.batch * math.prod(gather.size)
-        step = math.prod(gather.step)
-        pixels = max(self.pixels * step, (1 << 19) // (gather.channels * self.groups.largest * self.dtype.itemsize), 1)
+        each = gather.channels * self.groups.largest * self.dtype.itemsize
+        total, step = gather.batch * math.prod(gather.size), math.prod(gather.step)
         work = math.prod(gather.kernel) * gather.channels * self.filters.largest * self.groups.largest // step
-        pixels = min(pixels, max(total // 8, (1 << 21) // max(work, 1), 1))
-        return max(min(pixels, (4 << 20) // (gather.channels * self.groups.largest * self.dtype.itemsize)), 1)
+        pixels = min(max(self.pixels * step, TILE // 2 // each, 1), LARGEST_TILE // each,
+                     max(total // 8, WORK // max(work, 1)))
+        window = extent(gather.kernel[0], gather.dilation[0]) * math.prod(gather.size[1:])
+        wide = min(3 * window, math.prod(gather.size), WIDEST_TILE // each)
+        return max(pixels, wide, 1)
 
     def sources(self, box: Box) -> Box:
         """The output pixels of which some tap reaches a box of gx."""
@@ -132,11 +141,9 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
                     block = w.block(groups, taps, filters.box[0], memory)
                     np.matmul(operand, block.transpose(0, 2, 1), out=matrix)
                     kernel, channels = (taps.box[:-1], taps.box[-1]) if channels_last else (taps.box[1:], taps.box[0])
-                    for tap in itertools.product(*[range(*r) for r in kernel]):
-                        at_target, at_pixels = local.meet(pixels, tap)
-                        at_tap = [r - a for r, (a, _) in zip(tap, kernel)]
+                    for at_target, at_pixels, at_taps in local.meetings(pixels, kernel):
                         to: Any = (batch, *at_target, slice(None), slice(*channels))
-                        of: Any = (slice(None), *at_pixels, *at_tap)
+                        of: Any = (slice(None), *at_pixels, *at_taps)
                         target[to] += windows[of]
         finish(target, None if bias_rows is None else bias_rows[slice(*groups)], activation)
         if not in_place:

@@ -7,10 +7,11 @@ that is fast for BLAS.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -108,6 +109,25 @@ class Gather(NamedTuple):
             at_pixels.append(slice(first - a, stop - a))
             at_source.append(slice(start, start + (stop - first - 1) * step + 1, step) if stop > first else slice(0, 0))
         return at_source, at_pixels
+
+    def meetings(self, pixels: Box, kernel: Box) -> Iterator[tuple[list[slice], list[Any], list[Any]]]:
+        """All that a box of outputs (the batch first) meets through a box of taps, as few large pieces.
+
+        Each piece: which source pixels, which outputs, which taps (the last two counted inside the boxes); either one
+        tap and all outputs, or one output and all taps, whichever are fewer.
+        """
+        def size(box: Box) -> int:
+            return math.prod([b - a for a, b in box])
+
+        if size(kernel) <= size(pixels[1:]):
+            for tap in itertools.product(*[range(*r) for r in kernel]):
+                at_source, at_pixels = self.meet(pixels, tap)
+                yield at_source, at_pixels, [r - a for r, (a, _) in zip(tap, kernel)]
+        else:  # p * step + r * dilation: outputs and taps change places
+            swapped = self._replace(step=self.dilation, dilation=self.step)
+            for pixel in itertools.product(*[range(*p) for p in pixels[1:]]):
+                at_source, at_taps = swapped.meet((pixels[0], *kernel), pixel)
+                yield at_source, [p - a for p, (a, _) in zip(pixel, pixels[1:])], at_taps
 
 
 def forward(geo: ConvGeometry) -> Gather:

@@ -60,12 +60,12 @@ class _Plan:
         segments = min(SEGMENTS, self.tiles.count, total * gather.taps * filters * gather.groups // WORK,
                        SEGMENTS_BYTES // (gather.groups * gather.taps * filters * dtype.itemsize))
         self.segments = Blocks((self.tiles.count,), -(-self.tiles.count // max(segments, 1)))
-        self.gw_in_place = gw_ready and self.segments.count == 1
+        self.gw_in_place = gw_ready and self.segments.count == 1  # else units add up in scratch memory
         self._remembered: dict[tuple[int, int, int], _Tile] = {}
 
-        # scratch memory, in order: the product of a tile, the sum of a run of them; gy; columns
+        # scratch memory, in order: the product of a tile, the sum of a run of them, of all of them; gy; columns
         sums = aligned(self.groups.largest * block * dtype.itemsize)
-        self.run_at, self.gy_at = sums, 2 * sums
+        self.run_at, self.total_at, self.gy_at = sums, 2 * sums, 3 * sums
         self.columns_at = self.gy_at
         first = self.tile(0, 0, 0, 0)
         self.columns_at += 0 if self.gy_in_place else first.gradients.bytes
@@ -103,7 +103,7 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
     x_view = x if plan.packing.direct or in_place else images(x, gather.groups, channels_last)
     gy_view = gy if gy_in_place else images(gy, gather.groups, channels_last)
     segments = plan.segments.count
-    sums = None if plan.gw_in_place else np.empty((segments, *shape), dtype)
+    sums = np.empty((segments, *shape), dtype) if segments > 1 else None
 
     def product(t: int, block: tuple[int, int, int], memory: np.ndarray, out: np.ndarray) -> None:
         (start, stop, _), packed, buffer = plan.tile(t, *block)
@@ -126,6 +126,8 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
         at: Any = tuple([slice(p.start, p.stop) for p in (
             plan.groups[block[0]], plan.taps[block[1]], plan.filters[block[2]])])
         out = gw_matrix[at] if sums is None else sums[segment][at]
+        if sums is None and not plan.gw_in_place:
+            out = np.ndarray(out.shape, dtype, memory, plan.total_at)
         first, last, _ = plan.segments[segment]
         part = np.ndarray(out.shape, dtype, memory)
         run = out if last - first <= RUN else np.ndarray(out.shape, dtype, memory, plan.run_at)
@@ -140,7 +142,9 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
                         out[...] = run
                     else:
                         out += run
+        if sums is None and not plan.gw_in_place:
+            gw_matrix[at] = out
 
     parallel_for(plan.blocks.count * segments, compute, plan.scratch)
     if sums is not None:
-        gw_matrix[...] = sums[0] if segments == 1 else np.add.reduce(sums, axis=0)
+        gw_matrix[...] = np.add.reduce(sums, axis=0)
