@@ -1,1 +1,1 @@
-"""How the compiled modules are built: which of them, with what tools, by which commands. No part of the installation."""
+"""How the compiled modules are built: which, with what tools, by which commands. It is not installed."""

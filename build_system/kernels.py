@@ -26,7 +26,9 @@ FAMILIES = ("pool", "layout")
 # No unique symbols: those of both libraries may be loaded into one process.
 HOST_FLAGS = ["-std=c++17", "-O2", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique"]
 EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contract=off", "-pthread"]
-NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=all-warnings", "-Xcompiler", "-fPIC,-fno-gnu-unique"]
+# A host function called on the device is a warning by default, and what follows the call is dropped.
+NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
+              "-Xcompiler", "-fPIC,-fno-gnu-unique"]
 
 
 class Target(NamedTuple):
@@ -87,33 +89,47 @@ def _binding(cxx: str, name: str) -> tuple[str, str]:
     return compile_, _join(cxx, "-shared -o $out $in", "-Wl,-rpath,'$$ORIGIN'")
 
 
-def emulated_target(extra_flags: Sequence[str] = ()) -> Target:
+def emulated_target() -> Target:
     """The kernels on the CPU."""
-    cxx, headers = _compiler("CONVGPU_EMULATED"), toolchain.find_headers()
+    cxx = _compiler("CONVGPU_EMULATED")
+    link = _join(cxx, "-shared -pthread -o $out $in")
+    return Target("emulated", _compile_emulated(cxx), *_order(_binding(cxx, "emulated"), link),
+                  kernel_sources() + emulator_sources())
+
+
+def emulator_sources() -> list[Path]:
+    """What the emulated library has besides."""
+    return sorted((SOURCES / "emulator").glob("*.cpp"))
+
+
+def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
+    headers = toolchain.find_headers()
     if headers is None:
         raise CannotBuild("CONVGPU_EMULATED=1: expected CUDA's headers in CUDA_HOME, beside nvcc, or in the packages "
                           "nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl, found none")
-    flags = [*EMULATED_FLAGS, *extra_flags]
+    flags = [*EMULATED_FLAGS, *more_flags]
     if platform.machine() == "x86_64":
         flags.append("-march=native")  # it is built where it runs, and conversions of half types are instructions
-    compile_ = _join(cxx, flags, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -x c++ -c $in -o $out")
-    sources = kernel_sources() + sorted((SOURCES / "emulator").glob("*.cpp"))
-    return Target("emulated", compile_, *_order(_binding(cxx, "emulated"), _join(cxx, extra_flags, "-shared -pthread "
-                  "-o $out $in")), sources)
+    return _join(cxx, flags, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -x c++ -c $in -o $out")
 
 
 def cuda_target(archs: Sequence[str]) -> Target:
     """The kernels on the GPU."""
-    cxx, nvcc = _compiler("CONVGPU_CUDA"), toolchain.find_nvcc()
+    nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
                           "nvidia-cuda-nvcc, found none")
     codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
              for a in archs]
-    command = _join(nvcc.path, "-ccbin", cxx, NVCC_FLAGS)
+    command = nvcc_command(nvcc)
     compile_ = _join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out")
     link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
-    return Target("cuda", compile_, *_order(_binding(cxx, "cuda"), link), kernel_sources())
+    return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())
+
+
+def nvcc_command(nvcc: toolchain.Nvcc) -> str:
+    """nvcc as every kernel is compiled."""
+    return _join(nvcc.path, "-ccbin", _compiler("CONVGPU_CUDA"), NVCC_FLAGS)
 
 
 def _order(binding: tuple[str, str], link_library: str) -> tuple[str, str, str]:
@@ -146,13 +162,36 @@ def _rules(target: Target) -> list[str]:
 
 def _object(lines: list[str], target: Target, rule: str, source: Path, folder: str) -> str:
     name = f"{folder}/{source.relative_to(SOURCES)}.o"
-    lines.append(f"build {name}: {target.name}_{rule} {str(source).replace(' ', '$ ').replace(':', '$:')}")
+    lines.append(f"build {name}: {target.name}_{rule} {_escaped(source)}")
     return name
 
 
 def targets_of(choice: Choice) -> list[Target]:
     """The libraries and modules to build; raises CannotBuild."""
     return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else [])
+
+
+def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],
+                  work: Path) -> Path:
+    """A program of its own sources and all emulated kernels, each part with flags of its own; returns its path."""
+    cxx = _compiler("CONVGPU_EMULATED")
+    work.mkdir(parents=True, exist_ok=True)
+    lines = [f"rule program\n  command = {_join(cxx, kernel_flags, '-pthread -o $out $in')}"]
+    objects = []
+    for rule, flags, parts in (("kernel", kernel_flags, [*sources, *kernel_sources()]),
+                               ("emulator", emulator_flags, emulator_sources())):
+        lines += [f"rule {rule}", f"  command = {_compile_emulated(cxx, flags)}", "  depfile = $out.d", "  deps = gcc"]
+        for source in parts:
+            objects.append(f"{source.relative_to(ROOT)}.o")
+            lines.append(f"build {objects[-1]}: {rule} {_escaped(source)}")
+    lines.append(f"build {name}: program {' '.join(objects)}")
+    (work / "build.ninja").write_text("\n".join(lines) + "\n")
+    subprocess.run([_ninja(), "-C", str(work)], check=True)
+    return work / name
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
 def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "kernels") -> list[Path]:

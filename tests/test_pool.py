@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_backends import NATIVE
 
 import convgpu as cg
 from convgpu.backends import load
@@ -16,7 +17,6 @@ from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
 from convgpu.cases.pool import CASES, PoolCase
 from convgpu.cases.tolerance import C_KERNEL, C_NUMPY, worst
 from convgpu.dtypes import as_dtype
-from native_backends import NATIVE
 
 BACKENDS = ("reference", "numpy", *NATIVE)
 FORMATS = ("channels_last", "channels_first")

@@ -1,7 +1,8 @@
 """Which code computes: "reference", "numpy" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
 A backend is a module, or an object in its place, whose functions bear the names of the ops they run (conv_fprop,
-conv_dgrad, max_pool, gemm, ...) and take and return arrays. Nothing falls back: a function that a backend lacks raises NotImplementedError.
+conv_dgrad, max_pool, gemm, ...) and take and return arrays. Nothing falls back: a function that a backend lacks raises
+NotImplementedError.
 """
 
 from __future__ import annotations
