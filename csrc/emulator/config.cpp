@@ -54,7 +54,7 @@ Config& config() {
 }
 
 Statistics& statistics() {
-    static Statistics s{};
+    static Statistics s;
     return s;
 }
 

@@ -1,6 +1,7 @@
 // How the emulator runs a grid: in which order threads run, when asynchronous work takes effect, and what the
 // emulated machine offers. Read from the environment once; a test may change the fields between launches.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,9 +24,10 @@ struct Config {
 };
 Config& config();
 
+// Summed over all launches of the process.
 struct Statistics {
-    uint64_t switches, blocks, threads;
+    std::atomic<uint64_t> switches{0}, blocks{0}, threads{0};
 };
-Statistics& statistics();  // summed over all launches of the process
+Statistics& statistics();
 
 }  // namespace convgpu::emulator

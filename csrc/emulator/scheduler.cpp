@@ -37,6 +37,7 @@ struct Scheduler::Impl {
     Fiber own;  // the OS thread's
     Thread *head = nullptr, *tail = nullptr;
     size_t alive = 0;
+    uint64_t switches = 0;
     std::exception_ptr error;
     struct Operation {
         Thread* issuer;
@@ -110,7 +111,7 @@ void Scheduler::Impl::switch_to(Thread* to) {
         from->state = State::kRunning;
         return;
     }
-    ++statistics().switches;
+    ++switches;
     current = to;
     if (to) to->state = State::kRunning;
     switch_fiber(from ? from->fiber : own, to ? to->fiber : own);
@@ -140,8 +141,10 @@ void resume_together(std::vector<Thread*>& threads) {
     };
     bool ahead = false;  // of everyone else who is ready: one warp or block may run far ahead of the others
     switch (here->order) {
-        case Order::kAscending:
-            std::sort(threads.begin(), threads.end(), by_number);
+        case Order::kAscending:  // as they most often came
+            if (!std::is_sorted(threads.begin(), threads.end(), by_number)) {
+                std::sort(threads.begin(), threads.end(), by_number);
+            }
             break;
         case Order::kDescending:
             std::sort(threads.rbegin(), threads.rend(), by_number);
@@ -217,6 +220,7 @@ Scheduler::Scheduler(KernelCall kernel, void* arguments, uint64_t seed) : impl_(
 }
 
 Scheduler::~Scheduler() {
+    statistics().switches += impl_->switches;
     abandon_os_thread(impl_->own);
     delete impl_;
     here = nullptr;

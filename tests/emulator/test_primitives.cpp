@@ -213,6 +213,15 @@ TEST(launch_rules) {
                           "dyn_smem: a struct of 32 bytes, launched with 16");
 }
 
+TEST(smaller_machine) {
+    const size_t before = emulator::config().max_shared_bytes;
+    emulator::config().max_shared_bytes = 99 << 10;  // as on compute capability 8.6
+    testing::expect_error([] { launch(nothing, {dim3(1), dim3(32), (99 << 10) + 1}, nullptr, 0); },
+                          "at most 101376 bytes of shared memory, got 101377");
+    emulator::config().max_shared_bytes = before;
+    launch(nothing, {dim3(1), dim3(32), (99 << 10) + 1}, nullptr, 0);
+}
+
 // An error leaves other threads in the middle of things; the next launch must not notice.
 TEST(launches_after_an_error) {
     for (int n = 0; n < 3; ++n) {

@@ -9,9 +9,12 @@ namespace convgpu::ptx {
 #define CONVGPU_REGISTERS_4 "%0, %1, %2, %3"
 #define CONVGPU_REGISTERS_8 CONVGPU_REGISTERS_4 ", %4, %5, %6, %7"
 #define CONVGPU_REGISTERS_16 CONVGPU_REGISTERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define CONVGPU_REGISTERS_32 CONVGPU_REGISTERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define CONVGPU_REGISTERS_48 CONVGPU_REGISTERS_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-#define CONVGPU_REGISTERS_64 CONVGPU_REGISTERS_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define CONVGPU_REGISTERS_32 CONVGPU_REGISTERS_16 \
+    ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define CONVGPU_REGISTERS_48 CONVGPU_REGISTERS_32 \
+    ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define CONVGPU_REGISTERS_64 CONVGPU_REGISTERS_48 \
+    ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define CONVGPU_REGISTERS_96 CONVGPU_REGISTERS_64 \
     ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, " \
     "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
