@@ -10,8 +10,9 @@ from typing import Any
 from convgpu.benchmark import Timing, geometric_mean
 
 RESULTS = Path(__file__).parent / "results"
-TITLES = {"dense": "Dense convolution", "depthwise": "Depthwise convolution", "max_pool": "Max pooling"}
-DIRECTIONS = {"fprop": "forward", "wgrad": "weight gradient", "dgrad": "input gradient"}
+TITLES = {"dense": "Dense convolution", "depthwise": "Depthwise convolution", "max_pool": "Max pooling",
+          "training": "Training"}
+DIRECTIONS = {"fprop": "forward", "wgrad": "weight gradient", "dgrad": "input gradient", "epoch": "whole epoch"}
 BARS = {("dense", "fprop"): 0.6, ("dense", "wgrad"): 0.67, ("dense", "dgrad"): 0.55,
         ("depthwise", "fprop"): 0.1, ("depthwise", "wgrad"): 0.1, ("depthwise", "dgrad"): 0.1,
         ("max_pool", "fprop"): 0.4, ("max_pool", "dgrad"): 0.33, ("training", "epoch"): 0.5}
@@ -79,7 +80,7 @@ def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
         cells = [[ratio(row) for row in rows if (row["kind"], row["direction"], row["threads"]) == (kind, direction, n)]
                  for n in threads]
         if all(cells):
-            yield (f"| {TITLES.get(kind, 'LeNet-5 training')}, {DIRECTIONS.get(direction, direction)} | "
+            yield (f"| {TITLES[kind]}, {DIRECTIONS[direction]} | "
                    + " | ".join(f"{geometric_mean(cell):.2f}" for cell in cells) + f" | {bar} |")
 
 

@@ -1,8 +1,8 @@
 """convgpu: a tensor engine for convolutional networks."""
 
-# ruff: noqa: I001 - two lists of the public names, grouped by what they do: what is here, and that it is public
+# ruff: noqa: I001 - a list of names, kin beside kin
 
-from . import numpy, optim
+from . import numpy, optim, tree
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
 from .backends import current_backend, use_backend
 from .backends.numpy.workers import get_num_threads, set_num_threads
@@ -12,21 +12,25 @@ from .creation import (
 )
 from .interop import from_dlpack
 from .op import Op
-from .ops import (
+from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus
+from .ops.conv import (
     conv, conv1d, conv2d, conv3d, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d,
     depthwise_conv, depthwise_conv1d, depthwise_conv2d, depthwise_conv3d,
     separable_conv, separable_conv1d, separable_conv2d, separable_conv3d,
+)
+from .ops.elementwise import exp, log, tanh
+from .ops.gemm import gemm, linear, matmul
+from .ops.loss import binary_cross_entropy, cross_entropy, embedding, huber_loss, mse_loss, one_hot
+from .ops.norm import batch_norm, group_norm, layer_norm, local_response_norm
+from .ops.pool import (
     max_pool, max_pool1d, max_pool2d, max_pool3d, avg_pool, avg_pool1d, avg_pool2d, avg_pool3d,
     global_max_pool, global_max_pool1d, global_max_pool2d, global_max_pool3d,
     global_avg_pool, global_avg_pool1d, global_avg_pool2d, global_avg_pool3d,
     adaptive_max_pool, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d,
     adaptive_avg_pool, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d,
-    gemm, linear, matmul,
-    elu, exp, gelu, hard_sigmoid, hard_tanh, leaky_relu, log, log_softmax, logsumexp, relu, selu, sigmoid, silu,
-    softmax, softplus, tanh,
-    batch_norm, dropout, group_norm, layer_norm, local_response_norm,
-    binary_cross_entropy, cross_entropy, embedding, huber_loss, mse_loss, one_hot,
 )
+from .ops.random import dropout
+from .ops.softmax import log_softmax, logsumexp, softmax
 from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
@@ -44,6 +48,6 @@ __all__ = [
     "local_response_norm", "log", "log_softmax", "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d",
     "max_pool3d", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu",
     "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
-    "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "uniform", "use_backend",
+    "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend",
     "value_and_grad", "zeros", "zeros_like",
 ]

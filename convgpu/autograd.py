@@ -325,6 +325,10 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
         has_aux: the returned function then gives ((value, aux), gradient).
 
     The first argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
+    It is a constant: no tape outside sees how it was made. For higher derivatives use `grad` with `create_graph`.
+
+    Raises:
+        TypeError: f returns something else; a leaf of the first argument is not floating.
 
     >>> import convgpu as cg
     >>> loss, g = cg.value_and_grad(lambda p: (p["w"] ** 2).sum())({"w": cg.tensor([1.0, 2.0])})
@@ -335,10 +339,21 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
         leaves = tree.map(lambda p: as_tensor(p, "value_and_grad").detach().requires_grad_(), params)
         with _recording(True):
             result = f(leaves, *args, **options)
-        value, aux = result if has_aux else (result, None)
+        value, aux = _value_and_aux(result, has_aux)
         grads = iter(grad(value, tree.leaves(leaves)))
         gradient = tree.map(lambda p: next(grads), leaves)
         return ((value.detach(), aux) if has_aux else value.detach()), gradient
 
     return value_and_gradient
 
+
+def _value_and_aux(result: Any, has_aux: bool) -> tuple[Tensor, Any]:
+    """What f returned for `value_and_grad`, apart."""
+    if has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
+        raise TypeError("value_and_grad: expected f to return a pair (scalar Tensor, aux) because has_aux=True, got "
+                        f"{type(result).__name__}")
+    value, aux = result if has_aux else (result, None)
+    if not isinstance(value, Tensor):
+        hint = "; a pair (scalar, aux) needs has_aux=True" if isinstance(value, tuple) else ""
+        raise TypeError(f"value_and_grad: expected f to return a scalar Tensor, got {type(value).__name__}{hint}")
+    return value, aux

@@ -7,14 +7,13 @@ in float32 and rounded.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from .device import CPU, device_of, move, parse_device
 from .dtypes import DTypeLike, accumulator, as_dtype, is_float
-from .geometry import is_channels_last
+from .geometry import is_channels_last, positive
 from .ops.random import as_generator
 from .tensor import Tensor, as_tensor, wrap
 
@@ -22,10 +21,7 @@ Shape = int | tuple[int, ...] | list[int]
 
 
 def _shape(shape: Shape) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    if any(operator.index(n) < 0 for n in sizes):
-        raise ValueError(f"expected a shape without negative sizes, got {shape}")
-    return sizes
+    return tuple([positive("shape", "sizes", n, 0) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))])
 
 
 def _new(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:

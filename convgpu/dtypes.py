@@ -15,14 +15,15 @@ _IS_HALF: dict[np.dtype, bool] = {np.dtype(np.float16): True}
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype:
-    """The NumPy dtype meant by `dtype`; "bfloat16" is found in ml_dtypes.
+    """The NumPy dtype meant by `dtype`, in native byte order; "bfloat16" is found in ml_dtypes.
 
-    >>> as_dtype("float32")
+    >>> as_dtype(">f4")
     dtype('float32')
     """
     if isinstance(dtype, str) and dtype == "bfloat16":
         return np.dtype(require("ml_dtypes", "bfloat16").bfloat16)
-    return np.dtype(dtype)
+    known = np.dtype(dtype)
+    return known if known.isnative else known.newbyteorder("=")
 
 
 def is_float(dtype: np.dtype) -> bool:

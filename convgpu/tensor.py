@@ -193,7 +193,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self.item())
+        return operator.index(self.array)
 
     def __len__(self) -> int:
         return len(self.array)

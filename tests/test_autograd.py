@@ -115,6 +115,16 @@ def test_value_and_grad_over_nested_parameters() -> None:
     assert params["scale"].grad is None and not params["scale"].requires_grad
 
 
+@pytest.mark.parametrize("f, has_aux, message", [
+    (lambda p: (p * p, p), False, r"got tuple; a pair \(scalar, aux\) needs has_aux=True"),
+    (lambda p: 1.0, False, "expected f to return a scalar Tensor, got float"),
+    (lambda p: p * p, True, r"expected f to return a pair \(scalar Tensor, aux\) because has_aux=True, got Tensor"),
+])
+def test_value_and_grad_of_what_is_no_scalar(f, has_aux, message) -> None:
+    with pytest.raises(TypeError, match=message):
+        cg.value_and_grad(f, has_aux)(2.0)
+
+
 def test_no_grad_is_a_context_and_a_decorator() -> None:
     x = leaf(1.0)
     with cg.no_grad():

@@ -11,7 +11,7 @@ import pytest
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
-from convgpu.ops import to_device
+from convgpu.ops.elementwise import to_device
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(t) for t in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import special
@@ -11,14 +9,8 @@ from scipy import special
 import convgpu as cg
 from convgpu.dtypes import as_dtype
 
+pytestmark = pytest.mark.filterwarnings("error")
 LABELS = np.array([2, 0, 1, 2, 2])
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def normal(*shape, seed=0):

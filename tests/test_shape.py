@@ -36,6 +36,14 @@ def test_every_kind_of_index(index: Any) -> None:
     cg.check_grad(lambda x: x[index] ** 2, X, order=2)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint64"])
+def test_indices_of_a_narrow_type_into_a_long_axis(dtype: str) -> None:
+    x = cg.tensor(np.ones(300), requires_grad=True)
+    x[np.array([3, 100, 3], dtype)].sum().backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad, np.bincount([3, 3, 100], minlength=300))
+
+
 @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES.keys())
 def test_functional_updates(index: Any) -> None:
     values = RNG.standard_normal(X[index].shape)

@@ -87,7 +87,7 @@ def test_ops_describe_themselves() -> None:
 
 def test_the_public_names_are_listed() -> None:
     """By `__all__`, without which type checkers take what a typed package imports for private."""
-    for module, ours in ((cg, {"numpy", "optim"}), (cg.numpy, {"linalg"})):
+    for module, ours in ((cg, {"numpy", "optim", "tree"}), (cg.numpy, {"linalg"})):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom)
                     for alias in node.names}

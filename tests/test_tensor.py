@@ -58,6 +58,12 @@ def test_dtype_and_device_options() -> None:
     assert cg.tensor(1.0).shape == () and cg.tensor(1.0).ndim == 0
 
 
+def test_a_foreign_byte_order_becomes_native() -> None:
+    for t in (cg.tensor([1.0, 2.0], dtype=">f4", requires_grad=True), cg.tensor([1, 2]).astype(">f4"),
+              cg.arange(1, 3, dtype=np.dtype(">f4"))):
+        assert t.dtype == np.dtype("f4") and t.dtype.isnative and t.tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None]])
 def test_what_is_no_number_is_refused(data) -> None:
     with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, got"):
@@ -152,6 +158,8 @@ def test_conversions_to_python() -> None:
         iter(cg.tensor(1.0))
     with pytest.raises(TypeError):
         _ = [0, 1][cg.tensor(1.0)]
+    with pytest.raises(TypeError, match="conv: expected stride to be an integer or a sequence of them"):
+        cg.conv(np.ones((1, 4, 4, 1)), np.ones((1, 1, 1, 1)), stride=cg.tensor([2, 1]))
 
 
 def test_tensors_are_hashable_by_identity() -> None:

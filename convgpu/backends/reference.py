@@ -1,6 +1,6 @@
 """The plain statement of every op: written to be read and to be right. What everything else is tested against.
 
-Sums are taken in float64 whatever the dtype, and rounded once.
+Sums are taken in float64 whatever the dtype (matrix products of float64 in NumPy's long double), and rounded once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import accumulator
+from ..dtypes import accumulator, is_float
 from ..geometry import ConvGeometry, PoolGeometry
 from .epilogue import finish
-from .reference_gemm import gemm, matmul  # noqa: F401 - part of this backend
 
 # --- convolution: for every tap of the filter, a matrix product over the channels of the pixels that it meets
 
@@ -81,14 +80,19 @@ def _groups(geo: ConvGeometry) -> list[tuple[slice, slice]]:
     return [(slice(g * c, (g + 1) * c), slice(g * k, (g + 1) * k)) for g in range(geo.groups)]
 
 
-def _images(x: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """Images as (N, spatial..., C)."""
-    return (x if geo.channels_last else np.moveaxis(x, 1, -1)).astype(np.float64, copy=False)
+def _images(x: np.ndarray, geo: ConvGeometry | PoolGeometry) -> np.ndarray:
+    """Images as (N, spatial..., C), in float64."""
+    return _to_last(x, geo.channels_last).astype(np.float64, copy=False)
 
 
 def _filters(w: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """Filters as (spatial..., C/groups, K)."""
+    """Filters as (spatial..., C/groups, K), in float64."""
     return (w if geo.channels_last else np.moveaxis(w, (0, 1), (-1, -2))).astype(np.float64, copy=False)
+
+
+def _to_last(x: np.ndarray, channels_last: bool) -> np.ndarray:
+    """Images in the caller's layout as (N, spatial..., C)."""
+    return x if channels_last else np.moveaxis(x, 1, -1)
 
 
 def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarray:
@@ -104,7 +108,7 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
 
     Also, if asked for, the winner's offset: the row-major position of its tap in the window, skipped taps counted.
     """
-    xs = _last(x, geo).astype(accumulator(x.dtype), copy=False)
+    xs = _to_last(x, geo.channels_last).astype(accumulator(x.dtype), copy=False)
     y = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
     winner = np.full(y.shape, -1)
     for offset, at_x, at_y in _window_taps(geo):
@@ -118,7 +122,7 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
 
 def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[winner of window p] += gy[n, p, c]."""
-    gs, winner = _last(gy, geo).astype(np.float64), _last(offsets, geo)
+    gs, winner = _images(gy, geo), _to_last(offsets, geo.channels_last)
     gx = np.zeros((geo.batch, *geo.size, geo.channels))
     for offset, at_x, at_y in _window_taps(geo):
         np.add.at(gx, at_x, np.where(winner[at_y] == offset, gs[at_y], 0))
@@ -127,7 +131,7 @@ def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
 
 def max_pool_gather(x: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """y[n, p, c] = x[winner of window p]."""
-    xs, winner = _last(x, geo), _last(offsets, geo)
+    xs, winner = _to_last(x, geo.channels_last), _to_last(offsets, geo.channels_last)
     y = np.zeros((geo.batch, *geo.output, geo.channels), x.dtype)
     for offset, at_x, at_y in _window_taps(geo):
         y[at_y] = np.where(winner[at_y] == offset, xs[at_x], y[at_y])
@@ -143,7 +147,7 @@ def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """y[n, p, c] = the sum of the pixels of window p over its divisor."""
-    xs = _last(x, geo).astype(np.float64)
+    xs = _images(x, geo)
     y = np.zeros((geo.batch, *geo.output, geo.channels))
     for _, at_x, at_y in _window_taps(geo):
         y[at_y] += xs[at_x]
@@ -152,7 +156,7 @@ def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[every pixel of window p] += gy[n, p, c] / divisor."""
-    gs = _last(gy, geo).astype(np.float64) / _divisors(geo)
+    gs = _images(gy, geo) / _divisors(geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels))
     for _, at_x, at_y in _window_taps(geo):
         np.add.at(gx, at_x, gs[at_y])
@@ -185,6 +189,24 @@ def _divisors(geo: PoolGeometry) -> np.ndarray:
     return counts[..., None]
 
 
-def _last(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-    """Images as (N, spatial..., C)."""
-    return x if geo.channels_last else np.moveaxis(x, 1, -1)
+# --- matrix products
+
+
+def gemm(a: np.ndarray, b: np.ndarray, c: np.ndarray | None, alpha: float, beta: float, trans_a: bool, trans_b: bool,
+         activation: str | None) -> np.ndarray:
+    """y = activation(alpha * op(a) @ op(b) + beta * c); with beta = 0, c is not read."""
+    wide = _wider(a.dtype)
+    y = alpha * ((a.T if trans_a else a).astype(wide) @ (b.T if trans_b else b).astype(wide))
+    return finish(y, None if c is None or beta == 0 else beta * c.astype(wide), activation).astype(a.dtype)
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """y[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]; leading axes broadcast. Integers stay integers."""
+    if not is_float(a.dtype):
+        return np.matmul(a, b)
+    wide = _wider(a.dtype)
+    return np.matmul(a.astype(wide), b.astype(wide)).astype(a.dtype)
+
+
+def _wider(dtype: np.dtype) -> type[np.floating]:
+    return np.longdouble if dtype == np.float64 else np.float64

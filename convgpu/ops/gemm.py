@@ -9,6 +9,7 @@ declarations below.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -122,10 +123,7 @@ def _as_matrix(x: Tensor) -> Tensor:
     """x with all axes but the last merged; -1 would be ambiguous where a size is 0."""
     if x.ndim == 2:
         return x
-    rows = 1
-    for n in x.shape[:-1]:
-        rows *= n
-    return reshape(x, (rows, x.shape[-1]))
+    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def matmul(a: Any, b: Any) -> Tensor:

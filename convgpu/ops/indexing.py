@@ -62,6 +62,7 @@ def _scattered(x: Any, index: Index, shape: Shape) -> Any:
     *before, places = index
     if all(isinstance(i, slice) and i == slice(None) for i in before):  # one array: sum only the rows that it names
         n = shape[len(before)]
+        places = places.astype(np.intp)  # a narrow type need not hold n
         named, inverse = np.unique(np.where(places < 0, places + n, places), return_inverse=True)
         few = (*shape[:len(before)], len(named), *shape[len(before) + 1:])
         out[(*before, named)] = _summed(x, (*before, inverse.reshape(places.shape)), few)

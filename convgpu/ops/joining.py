@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,7 +37,7 @@ def concatenate(xs: Any, axis: int | None = 0) -> Tensor:
     tensors = _sequence("concatenate", xs)
     if axis is None:
         tensors, axis = [ravel(t) for t in tensors], 0
-    if builtins.min([t.ndim for t in tensors]) == 0:
+    if min([t.ndim for t in tensors]) == 0:
         raise ValueError("concatenate: expected tensors of at least one axis, got a 0-d one; use stack")
     axis = normalize_axis_index(axis, tensors[0].ndim)
     return _concatenate(tensors, axis, tuple([t.shape[axis] if axis < t.ndim else 0 for t in tensors]))
@@ -127,7 +126,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     """
     x = as_tensor(x, "pad")
     widths = tuple([(int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2))])
-    if builtins.min([0, *[w for pair in widths for w in pair]]) < 0:
+    if min([0, *[w for pair in widths for w in pair]]) < 0:
         raise ValueError(f"pad: expected widths >= 0, got {pad_width}")
     if mode == "constant":
         if np.ndim(constant_values) != 0:

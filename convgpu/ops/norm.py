@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..dtypes import accumulator, is_float
+from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import is_channels_last, positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, power, square
 from .precision import wide
+from .reduce import Axes
 from .shape import reshape
 from .summation import total
-
-Axes = tuple[int, ...]
 
 # --- the op, and its gradients of any order
 
@@ -263,8 +262,7 @@ def local_response_norm(x: Any, size: int, *, alpha: float = 1e-4, beta: float =
     """
     op = "local_response_norm"
     x = as_tensor(x, op)
-    if not is_float(x.dtype):
-        raise TypeError(f"{op}: expected a floating dtype, got {x.dtype}")
+    check_same_float(op, x=x)
     channel = _channel_axis(op, x, data_format)
     size = positive(op, "size", size)
     v = wide(x)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..device import move
-from ..dtypes import accumulator, is_float
+from ..dtypes import accumulator, check_same_float
 from ..tensor import Tensor, as_tensor, wrap
 
 
@@ -39,8 +39,7 @@ def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Te
     Tensor([2., 2., 2., 0.], dtype=float32)
     """
     x = as_tensor(x, "dropout")
-    if not is_float(x.dtype):
-        raise TypeError(f"dropout: expected a floating dtype, got {x.dtype}")
+    check_same_float("dropout", x=x)
     if not 0 <= rate <= 1:
         raise ValueError(f"dropout: expected a rate in [0, 1], got {rate}")
     if not training or rate == 0:

@@ -14,10 +14,8 @@ from ..op import Op
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .precision import floating, wide, widened
-from .reduce import spread
+from .reduce import Axes, spread
 from .summation import total
-
-Axes = tuple[int, ...]
 
 
 def _shifted(x: Any, axes: Axes) -> Any:
@@ -64,9 +62,10 @@ def _log_softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
 
 
 def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    g, x, y = wide(g), wide(x), wide(y)
-    g, y = spread(g, x.shape, axes, keepdims), spread(y, x.shape, axes, keepdims)
-    return g * exp(x - where(y == -np.inf, 0, y))  # at -inf every weight is exp(-inf - 0) = 0
+    """g * softmax(x), not g * exp(x - y): y has been rounded. Where all along the axes is -inf it is 0."""
+    nothing = spread(y == -np.inf, x.shape, axes, keepdims)
+    g = spread(wide(g), x.shape, axes, keepdims)
+    return where(nothing, 0, g) * _softmax(where(nothing, 0, wide(x)), axes)
 
 
 _softmax = Op("softmax", "x; axes -> y", widened(_softmax_forward)).vjp(x=_softmax_rule)

@@ -29,6 +29,8 @@ from .tapwise import convolve_tapwise, weight_gradient_tapwise
 from .tiles import Gather, backward, forward
 from .wgrad import weight_gradient
 
+SMALL = 1 << 18  # multiply-adds below which the fewest calls of NumPy are fastest
+
 
 class _Method(NamedTuple):
     """How one direction of one geometry is computed."""
@@ -48,13 +50,15 @@ def _forward(geo: ConvGeometry) -> _Method:
 
 
 @lru_cache(maxsize=4096)
-def _backward(geo: ConvGeometry) -> _Method:
+def _backward(geo: ConvGeometry, itemsize: int) -> _Method:
     gather = backward(geo)
     empty = 0 in geo.x_shape or 0 in geo.y_shape
     growth = math.prod(geo.size) / max(math.prod(geo.output), 1)  # gathering computes for every pixel of gx
     depthwise = not empty and growth < 6 and suits(gather, geo.channels // geo.groups)
-    # gathering packs kernel * K values per pixel, scattering adds kernel * C
-    scatters = not depthwise and (set(geo.stride) != {1} or growth > 1.3 or 2 * geo.channels < geo.filters)
+    # gathering packs kernel * K values per pixel and copies the filters, scattering adds kernel * C
+    copies = 0 if gather.pointwise else math.prod(geo.w_shape) * itemsize
+    scatters = not depthwise and (set(geo.stride) != {1} or geo.macs > SMALL and (
+        growth > 1.3 or 2 * geo.channels < geo.filters or copies > Filters.LIMIT))
     return _Method(gather, empty, gather.inside, depthwise, scatters)
 
 
@@ -80,17 +84,18 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
 
     Then bias and activation, those of a transposed convolution.
     """
-    method = _backward(geo)
+    dtype = accumulator(gy.dtype)
+    method = _backward(geo, dtype.itemsize)
     if method.empty:
         return _without_sums(geo.x_shape, bias, geo, activation, gy.dtype)
     gx = np.empty(geo.x_shape, gy.dtype)
     if not method.scatters:
-        flipped = Filters(w, geo.groups, geo.channels_last, accumulator(gy.dtype), flipped=True)
+        flipped = Filters(w, geo.groups, geo.channels_last, dtype, flipped=True)
         if method.inside or flipped.finite():  # else, a scatter drops what falls into padding
             compute = convolve_depthwise if method.depthwise else convolve
             compute(gy, flipped, bias, method.gather, activation, gx, geo.channels_last)
             return gx
-    filters = Filters(w, geo.groups, geo.channels_last, accumulator(gy.dtype))
+    filters = Filters(w, geo.groups, geo.channels_last, dtype)
     scatter(gy, filters, bias, forward(geo), activation, gx, geo.channels_last)
     return gx
 

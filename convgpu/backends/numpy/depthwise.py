@@ -25,7 +25,7 @@ FILTERS = 1 << 17  # elements of the filters of one block of channels
 MULTIPLIER = 8  # filters per channel: with more, batched matrix products are as fast
 CHAIN = 128  # products that wgrad adds up in a plain sequence
 SEGMENTS = 16
-REMEMBERED = 64
+REMEMBERED = 32  # tiles of a plan whose layout is kept
 
 
 def suits(gather: Gather, filters: int) -> bool:
@@ -102,7 +102,7 @@ class _Plan:
         return np.ndarray(tile.windows, self.dtype, source, region.offset, tile.strides)
 
 
-_plan = lru_cache(maxsize=1024)(_Plan)
+_plan = lru_cache(maxsize=512)(_Plan)
 
 
 def _plan_for(x: np.ndarray, gather: Gather, channels_last: bool, dtype: np.dtype, chain: int | None = None) -> _Plan:

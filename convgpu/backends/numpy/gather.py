@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..epilogue import finish
-from .operands import Columns, Filters, Packing, PixelBuffer, aligned
+from .operands import Columns, Filters, Packing, PixelBuffer, aligned, multiply
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
-TILE = 1 << 20  # bytes of a tile's columns and results
+TILE = 2 << 20  # bytes of a tile's columns and results
 LARGEST_TILE = 4 << 20  # where that leaves fewer pixels than PIXELS
 PIXELS = 256  # rows for which BLAS is at its speed
 TAPS = 1 << 18  # the longest sum taken at once
 FILTERS = 4096  # columns of one matrix product
 COPIED = 1 << 20  # filter elements that a thread copies at once where they are not ready
-REMEMBERED = 64  # tiles of a plan whose layout is kept
+REMEMBERED = 32  # tiles of a plan whose layout is kept
 WORK = 1 << 21  # multiply-adds below which a tile is not worth a thread
 
 
@@ -33,7 +33,7 @@ def pixels_per_tile(total: int, taps: int, filters: int, itemsize: int) -> int:
     """How many of `total` pixels a tile has: what fits in the cache, but enough for BLAS, and work for every thread."""
     each = (taps + filters) * itemsize
     pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
-    return min(pixels, max(total // 8, WORK // max(taps * filters, 1), 1))
+    return min(pixels, max(total // 8, WORK // max(taps * filters, 1), PIXELS // 2))
 
 
 class _Unit(NamedTuple):
@@ -99,7 +99,7 @@ class Plan:
         return unit
 
 
-_plan = lru_cache(maxsize=1024)(Plan)
+_plan = lru_cache(maxsize=512)(Plan)
 
 
 def convolve(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, y: np.ndarray,
@@ -126,10 +126,10 @@ def convolve(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
                     columns = packed[j].pack(x, x_view, memory)
                 block = w.block(groups, taps, k, memory)
                 if j == 0:
-                    np.matmul(columns, block, out=out)
+                    multiply(columns, block, out)
                 else:
                     partial = np.ndarray(out.shape, dtype, memory, plan.partial_at)
-                    out += np.matmul(columns, block, out=partial)
+                    out += multiply(columns, block, partial)
             if bias_rows is not None or activation is not None:
                 finish(out, None if bias_rows is None else bias_rows[slice(*groups), :, slice(*k)], activation)
             if not out_in_place:

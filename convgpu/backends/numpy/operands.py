@@ -12,11 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from .gemm import product
 from .tiles import Block, Blocks, Box, Gather, filters
 
 Slices = tuple[slice, ...]
 
 _CHECKED = 1 << 20  # elements that a search for Inf and NaN takes at once
+
+
+_PLAIN = 256  # terms of a sum that BLAS may add up in a plain sequence
+_SMALL = 1 << 20  # multiply-adds below which some builds of BLAS do not block long sums
+
+
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """out = a @ b for (groups, M, K) and (groups, K, N); long sums in blocks.
+
+    BLAS itself blocks sums in matrix products, but not in products with a vector, and not always in small ones.
+    """
+    (m, k), n = a.shape[1:], b.shape[2]
+    if k > _PLAIN and (m == 1 or n == 1 or m * n * k <= _SMALL):
+        product(a, b, out)
+        return out
+    return np.matmul(a, b, out=out)
 
 
 def strides_of(sizes: Sequence[int], order: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -202,7 +219,8 @@ class Filters:
         view = filters(self._w, self._groups, self._channels_last)
         if not self._flipped:
             return view
-        return np.flip(view, tuple(range(1, view.ndim - 2))).swapaxes(-1, -2)
+        backwards: Any = (slice(None), *[slice(None, None, -1)] * (view.ndim - 3))
+        return view[backwards].swapaxes(-1, -2)
 
     def _by_taps(self) -> np.ndarray:
         view = self.view()

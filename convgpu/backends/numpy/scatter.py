@@ -16,7 +16,7 @@ import numpy as np
 
 from ...geometry import extent
 from ..epilogue import finish
-from .operands import Filters, PixelBuffer, aligned, strides_of
+from .operands import Filters, PixelBuffer, aligned, multiply, strides_of
 from .tiles import Blocks, Box, Gather, Pixels, images
 from .workers import parallel_for
 
@@ -99,7 +99,7 @@ class _Plan:
                 np.ndarray(matrix, self.dtype, memory, self.columns_at, matrix_strides))
 
 
-_plan = lru_cache(maxsize=1024)(_Plan)
+_plan = lru_cache(maxsize=512)(_Plan)
 
 
 def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, gx: np.ndarray,
@@ -139,7 +139,7 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
                 for taps in plan.taps.all:
                     windows, matrix = plan.contributions(pixels, taps.box, groups[1] - groups[0], memory)
                     block = w.block(groups, taps, filters.box[0], memory)
-                    np.matmul(operand, block.transpose(0, 2, 1), out=matrix)
+                    multiply(operand, block.transpose(0, 2, 1), matrix)
                     kernel, channels = (taps.box[:-1], taps.box[-1]) if channels_last else (taps.box[1:], taps.box[0])
                     for at_target, at_pixels, at_taps in local.meetings(pixels, kernel):
                         to: Any = (batch, *at_target, slice(None), slice(*channels))

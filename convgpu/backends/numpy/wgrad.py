@@ -14,20 +14,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .operands import Columns, Packing, PixelBuffer, aligned, filter_gradient
+from .operands import Columns, Packing, PixelBuffer, aligned, filter_gradient, multiply
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
 PIXELS = 1024  # of a tile
+MOST_PIXELS = 8192  # where there are few taps and filters
 COLUMNS = 1 << 19  # elements of a tile's columns
 BLOCK = 1 << 18  # elements of gw that one thread adds up at a time
 SEGMENTS = 16
 SEGMENTS_BYTES = 8 << 20  # of all segments' sums
 RUN = 32  # tiles added up before the sum is added to the sum of such runs: keeps chains short
+REMEMBERED = 32  # tiles of a plan whose layout is kept
 WORK = 1 << 21  # multiply-adds below which a unit is not worth a thread
 
 
+class _Part(NamedTuple):
+    """A block of gw."""
+
+    groups: tuple[int, int]
+    taps: Block
+    filters: tuple[int, int]
+    at: tuple[slice, slice, slice]  # in gw, seen as matrices
+
+
 class _Tile(NamedTuple):
+    """A tile of pixels, and what is packed of it for one block of gw."""
+
     block: Block
     columns: Columns | None
     gradients: PixelBuffer
@@ -48,7 +61,8 @@ class _Plan:
         block = self.taps.largest * self.filters.largest
         self.groups = Blocks((gather.groups,), max(BLOCK // (block * 4), 1))
         width = (self.taps.largest + self.filters.largest) * self.groups.largest
-        pixels = max(min(PIXELS, COLUMNS // width), 1)
+        most = max(PIXELS, min(MOST_PIXELS, 2 * WORK // (block * self.groups.largest)))
+        pixels = max(min(most, COLUMNS // width), 1)
         if not channels_last and (self.packing.in_place or per_image >= 256):
             pixels = min(pixels, per_image)
         self.tiles = Blocks((gather.batch, *gather.output), pixels)
@@ -56,40 +70,41 @@ class _Plan:
         self.x_pixels = Pixels(gather.batch, gather.size, gather.groups, gather.channels, dtype, channels_last)
         self.gy_pixels = Pixels(gather.batch, gather.output, gather.groups, filters, dtype, channels_last)
 
-        self.blocks = Blocks((self.groups.count, self.taps.count, self.filters.count), 1)
+        self.parts = [_Part((g.start, g.stop), t, (k.start, k.stop),
+                            (slice(g.start, g.stop), slice(t.start, t.stop), slice(k.start, k.stop)))
+                      for g in self.groups for t in self.taps for k in self.filters]
         segments = min(SEGMENTS, self.tiles.count, total * gather.taps * filters * gather.groups // WORK,
                        SEGMENTS_BYTES // (gather.groups * gather.taps * filters * dtype.itemsize))
         self.segments = Blocks((self.tiles.count,), -(-self.tiles.count // max(segments, 1)))
         self.gw_in_place = gw_ready and self.segments.count == 1  # else units add up in scratch memory
-        self._remembered: dict[tuple[int, int, int], _Tile] = {}
+        self.runs = [(segment.start, segment.stop) for segment in self.segments]
+        self._remembered: dict[tuple[int, int], _Tile] = {}
 
         # scratch memory, in order: the product of a tile, the sum of a run of them, of all of them; gy; columns
         sums = aligned(self.groups.largest * block * dtype.itemsize)
         self.run_at, self.total_at, self.gy_at = sums, 2 * sums, 3 * sums
         self.columns_at = self.gy_at
-        first = self.tile(0, 0, 0, 0)
+        first = self.tile(0, 0)
         self.columns_at += 0 if self.gy_in_place else first.gradients.bytes
         self.scratch = self.columns_at + (0 if first.columns is None else first.columns.bytes)
         self._remembered.clear()
 
-    def tile(self, i: int, group: int, taps: int, filters: int) -> _Tile:
-        """The i-th tile of pixels, for one block of gw."""
-        key = i, group, taps
-        tile = self._remembered.get(key) if self.filters.count == 1 else None
+    def tile(self, i: int, p: int) -> _Tile:
+        """The i-th tile of pixels, for the p-th block of gw."""
+        tile = self._remembered.get((i, p))
         if tile is None:
-            block, groups = self.tiles[i], self.groups[group].box[0]
+            block, part = self.tiles[i], self.parts[p]
             columns = None if self.packing.in_place else Columns(
-                self.gather, self.packing, block.box, self.taps[taps].box, groups, self.dtype, self.channels_last,
+                self.gather, self.packing, block.box, part.taps.box, part.groups, self.dtype, self.channels_last,
                 self.columns_at)
-            gradients = PixelBuffer(block.box, groups, self.filters[filters].box[0], self.dtype, not self.channels_last,
-                                    self.gy_at)
-            tile = _Tile(block, columns, gradients)
-            if len(self._remembered) < 64:
-                self._remembered[key] = tile
+            tile = _Tile(block, columns, PixelBuffer(block.box, part.groups, part.filters, self.dtype,
+                                                     not self.channels_last, self.gy_at))
+            if len(self._remembered) < REMEMBERED:
+                self._remembered[i, p] = tile
         return tile
 
 
-_plan = lru_cache(maxsize=1024)(_Plan)
+_plan = lru_cache(maxsize=512)(_Plan)
 
 
 def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
@@ -105,9 +120,9 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
     segments = plan.segments.count
     sums = np.empty((segments, *shape), dtype) if segments > 1 else None
 
-    def product(t: int, block: tuple[int, int, int], memory: np.ndarray, out: np.ndarray) -> None:
-        (start, stop, _), packed, buffer = plan.tile(t, *block)
-        groups, taps, k = plan.groups[block[0]].box[0], plan.taps[block[1]], plan.filters[block[2]].box[0]
+    def product(t: int, p: int, memory: np.ndarray, out: np.ndarray) -> None:
+        (start, stop, _), packed, buffer = plan.tile(t, p)
+        groups, taps, k, _ = plan.parts[p]
         if packed is None:
             columns = plan.x_pixels.matrix(x, start, stop, groups, (taps.start, taps.stop))
         else:
@@ -118,23 +133,21 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
             at: Any = (*buffer.box, slice(*groups), slice(*k))
             buffer.images(memory)[...] = gy_view[at]
             gradients = buffer.matrix(memory)
-        np.matmul(columns.transpose(0, 2, 1), gradients, out=out)
+        multiply(columns.transpose(0, 2, 1), gradients, out)
 
     def compute(i: int, memory: np.ndarray) -> None:
-        b, segment = divmod(i, segments)
-        block: Any = tuple([a for a, _ in plan.blocks[b].box])
-        at: Any = tuple([slice(p.start, p.stop) for p in (
-            plan.groups[block[0]], plan.taps[block[1]], plan.filters[block[2]])])
+        p, segment = divmod(i, segments)
+        at = plan.parts[p].at
         out = gw_matrix[at] if sums is None else sums[segment][at]
         if sums is None and not plan.gw_in_place:
             out = np.ndarray(out.shape, dtype, memory, plan.total_at)
-        first, last, _ = plan.segments[segment]
+        first, last = plan.runs[segment]
         part = np.ndarray(out.shape, dtype, memory)
         run = out if last - first <= RUN else np.ndarray(out.shape, dtype, memory, plan.run_at)
         with np.errstate(invalid="ignore"):  # Inf in gy times the zeros of padding: conv_wgrad looks for the NaN
             for t in range(first, last):
                 in_run = (t - first) % RUN
-                product(t, block, memory, run if in_run == 0 else part)
+                product(t, p, memory, run if in_run == 0 else part)
                 if in_run:
                     run += part
                 if run is not out and (in_run == RUN - 1 or t == last - 1):
@@ -145,6 +158,6 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
         if sums is None and not plan.gw_in_place:
             gw_matrix[at] = out
 
-    parallel_for(plan.blocks.count * segments, compute, plan.scratch)
+    parallel_for(len(plan.parts) * segments, compute, plan.scratch)
     if sums is not None:
         gw_matrix[...] = np.add.reduce(sums, axis=0)
