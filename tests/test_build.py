@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -133,6 +134,20 @@ def test_nvcc_is_found_in_cuda_home_then_on_the_path_then_in_packages(tmp_path, 
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
     assert toolchain.find_nvcc() == (at_home, (), ())
     assert toolchain.find_headers() == (tmp_path / "home" / "include", tmp_path / "home" / "include" / "cccl")
+
+
+# --- the modules
+
+
+@pytest.mark.skipif(importlib.util.find_spec("convgpu._cuda") is None and os.environ.get("CONVGPU_CUDA") != "1",
+                    reason="convgpu._cuda was not built")
+def test_the_cuda_module_needs_no_driver_and_no_toolkit():
+    from convgpu import _cuda
+
+    assert _cuda.output_size(9, 3, 2, 1, 0, 0) == 4
+    for library in Path(_cuda.__file__).parent.glob("*_cuda*.so"):
+        needed = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
+        assert "libcuda.so" not in needed and "libcudart" not in needed and "not found" not in needed
 
 
 # --- the sources
