@@ -29,8 +29,7 @@ void check_array(const char* op, const char* name, const Array& array, const Sha
     }
     if (array.size() != 0 && !is_row_major(array)) {
         throw std::invalid_argument(rule(op, name) + " in row-major order without gaps, got strides " +
-                                    text_of(array.strides) + " for shape " + text_of(shape) + " of " +
-                                    name_of(dtype));
+                                    text_of(array.strides) + " for shape " + text_of(shape) + " of " + name_of(dtype));
     }
     if (array.size() != 0 && !is_aligned(array.data, size_of(dtype))) {
         throw std::invalid_argument(rule(op, name) + " aligned to " + std::to_string(size_of(dtype)) +

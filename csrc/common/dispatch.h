@@ -18,11 +18,16 @@ using TypeOf = typename Tag::type;
 template <class Use>
 void dispatch_float(DType dtype, Use&& use) {
     switch (dtype) {
-        case DType::kFloat16: return use(Type<__half>{});
-        case DType::kBFloat16: return use(Type<__nv_bfloat16>{});
-        case DType::kFloat32: return use(Type<float>{});
-        case DType::kFloat64: return use(Type<double>{});
-        default: throw TypeError(std::string("expected a floating dtype, got ") + name_of(dtype));
+        case DType::kFloat16:
+            return use(Type<__half>{});
+        case DType::kBFloat16:
+            return use(Type<__nv_bfloat16>{});
+        case DType::kFloat32:
+            return use(Type<float>{});
+        case DType::kFloat64:
+            return use(Type<double>{});
+        default:
+            throw TypeError(std::string("expected a floating dtype, got ") + name_of(dtype));
     }
 }
 

@@ -48,8 +48,9 @@ void PoolGeometry::check() const {
     const size_t n = size.size();
     for (const Shape* option : {&window, &stride, &before, &after, &dilation, &output}) {
         if (n < 1 || n > 3 || option->size() != n) {
-            throw std::invalid_argument("pool geometry: expected 1 to 3 spatial axes, each with every option, got size " +
-                                        text_of(size) + " and an option " + text_of(*option));
+            throw std::invalid_argument(
+                "pool geometry: expected 1 to 3 spatial axes, each with every option, got size " + text_of(size) +
+                " and an option " + text_of(*option));
         }
     }
     int64_t taps = 1;

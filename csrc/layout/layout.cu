@@ -77,10 +77,14 @@ void run(const char* op, const Array& x, const Array& y, Stream stream) {
     const bool aligned = is_aligned(x.data, kVectorBytes) && is_aligned(y.data, kVectorBytes);
     const Plan plan = plan_transpose(change.transpose, size_of(x.dtype), aligned);
     switch (size_of(x.dtype)) {
-        case 1: return run<uint8_t>(x, y, change.transpose, plan, stream);
-        case 2: return run<uint16_t>(x, y, change.transpose, plan, stream);
-        case 4: return run<uint32_t>(x, y, change.transpose, plan, stream);
-        default: return run<uint64_t>(x, y, change.transpose, plan, stream);
+        case 1:
+            return run<uint8_t>(x, y, change.transpose, plan, stream);
+        case 2:
+            return run<uint16_t>(x, y, change.transpose, plan, stream);
+        case 4:
+            return run<uint32_t>(x, y, change.transpose, plan, stream);
+        default:
+            return run<uint64_t>(x, y, change.transpose, plan, stream);
     }
 }
 

@@ -1,5 +1,5 @@
-// Layouts: images (N, C, spatial...) <-> (N, spatial..., C), filters (K, C, spatial...) <-> (spatial..., C, K), for 1 to
-// 3 spatial axes and every dtype. The order of the axes is written as for two: N C H W, O I H W.
+// Layouts: images (N, C, spatial...) <-> (N, spatial..., C), filters (K, C, spatial...) <-> (spatial..., C, K), for 1
+// to 3 spatial axes and every dtype. The order of the axes is written as for two: N C H W, O I H W.
 #pragma once
 #include <string>
 

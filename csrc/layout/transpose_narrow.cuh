@@ -14,8 +14,8 @@ constexpr int kNarrowThreads = 256;
 
 template <class T>
 __global__ void __launch_bounds__(kNarrowThreads)
-transpose_narrow(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Transpose problem,
-                 const __grid_constant__ Divisor by_longer) {
+    transpose_narrow(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Transpose problem,
+                     const __grid_constant__ Divisor by_longer) {
     uint64_t rest = uint64_t(blockIdx.x) * kNarrowThreads + threadIdx.x;
     const auto along = static_cast<int64_t>(by_longer.split(rest));
     const auto n = static_cast<int64_t>(rest);

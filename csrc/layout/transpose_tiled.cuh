@@ -24,8 +24,8 @@ struct TileMemory {
 
 template <class T, int kIn, int kOut>
 __global__ void __launch_bounds__(kTiledThreads)
-transpose_tiled(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Transpose problem,
-                const __grid_constant__ Divisor by_row_tiles, const __grid_constant__ Divisor by_column_tiles) {
+    transpose_tiled(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Transpose problem,
+                    const __grid_constant__ Divisor by_row_tiles, const __grid_constant__ Divisor by_column_tiles) {
     auto& tile = dyn_smem<TileMemory<T>>();
     uint64_t rest = blockIdx.x;
     const int64_t row = static_cast<int64_t>(by_row_tiles.split(rest)) * kTile;  // neighbouring blocks share rows of y

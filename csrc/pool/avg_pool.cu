@@ -23,9 +23,12 @@ void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream st
             return launch_avg_pool_split<T, kVector>(x.as<T>(), y.as<T>(), problem, plan.lanes, stream);
         }
         switch (plan.side) {
-            case 2: return launch_avg_pool_window<T, kVector, 2>(x.as<T>(), y.as<T>(), problem, stream);
-            case 3: return launch_avg_pool_window<T, kVector, 3>(x.as<T>(), y.as<T>(), problem, stream);
-            default: return launch_avg_pool_window<T, kVector, 0>(x.as<T>(), y.as<T>(), problem, stream);
+            case 2:
+                return launch_avg_pool_window<T, kVector, 2>(x.as<T>(), y.as<T>(), problem, stream);
+            case 3:
+                return launch_avg_pool_window<T, kVector, 3>(x.as<T>(), y.as<T>(), problem, stream);
+            default:
+                return launch_avg_pool_window<T, kVector, 0>(x.as<T>(), y.as<T>(), problem, stream);
         }
     });
 }

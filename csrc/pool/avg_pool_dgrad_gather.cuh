@@ -13,8 +13,8 @@ namespace convgpu::pool {
 
 template <class T, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-avg_pool_dgrad_gather(const T* __restrict__ gy, T* __restrict__ gx, const __grid_constant__ Problem problem,
-                      const __grid_constant__ Places pixels) {
+    avg_pool_dgrad_gather(const T* __restrict__ gy, T* __restrict__ gx, const __grid_constant__ Problem problem,
+                          const __grid_constant__ Places pixels) {
     Position x;
     if (!pixels.find(thread_number(), x)) return;
     const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];

@@ -14,8 +14,8 @@ namespace convgpu::pool {
 
 template <class T, int V, int kSide>
 __global__ void __launch_bounds__(kThreads, kResident)
-avg_pool_window(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Problem problem,
-                const __grid_constant__ Places outputs) {
+    avg_pool_window(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Problem problem,
+                    const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
     const Window window = problem.window<(kSide > 0)>(out);

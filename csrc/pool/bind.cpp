@@ -12,7 +12,7 @@ void bind_geometry(py::module_& m) {
         .def(py::init([](int64_t batch, int64_t channels, const Shape& size, const Shape& window, const Shape& stride,
                          const std::vector<std::pair<int64_t, int64_t>>& padding, const Shape& dilation,
                          const Shape& output, bool adaptive, bool count_include_pad, bool channels_last) {
-                 PoolGeometry geo{batch, channels, size, window, stride, {}, {}, dilation, output,
+                 PoolGeometry geo{batch,    channels,          size,         window, stride, {}, {}, dilation, output,
                                   adaptive, count_include_pad, channels_last};
                  for (const auto& [before, after] : padding) {
                      geo.before.push_back(before);

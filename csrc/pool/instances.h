@@ -24,9 +24,12 @@ void dispatch_vector(DType dtype, int vector, Use&& use) {
 template <class Use>
 void dispatch_offset(DType dtype, Use&& use) {
     switch (dtype) {
-        case DType::kUInt8: return use(Type<uint8_t>{});
-        case DType::kUInt16: return use(Type<uint16_t>{});
-        default: return use(Type<int32_t>{});
+        case DType::kUInt8:
+            return use(Type<uint8_t>{});
+        case DType::kUInt16:
+            return use(Type<uint16_t>{});
+        default:
+            return use(Type<int32_t>{});
     }
 }
 

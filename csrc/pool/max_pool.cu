@@ -22,9 +22,8 @@ void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGe
         if (plan.kernel == Kernel::kSplit) {
             return dispatch_offset(geo.offset_dtype(), [&](auto offset) {
                 using Offset = TypeOf<decltype(offset)>;
-                launch_max_pool_split<T, Offset, kVector>(x.as<T>(), y.as<T>(),
-                                                          offsets ? offsets->as<Offset>() : nullptr, problem,
-                                                          plan.lanes, stream);
+                launch_max_pool_split<T, Offset, kVector>(
+                    x.as<T>(), y.as<T>(), offsets ? offsets->as<Offset>() : nullptr, problem, plan.lanes, stream);
             });
         }
         auto* winners = offsets ? offsets->as<uint8_t>() : nullptr;  // larger windows are split

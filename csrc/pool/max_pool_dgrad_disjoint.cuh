@@ -1,7 +1,7 @@
 // The input gradient of max pooling where the stride is the window: every window writes its own pixels.
 //
-// A thread owns V neighbouring channels of one window and writes each of its pixels once; pixels left over at the end of
-// an axis make windows of their own, which nothing has won. A block owns kThreads windows, neighbours in gy.
+// A thread owns V neighbouring channels of one window and writes each of its pixels once; pixels left over at the end
+// of an axis make windows of their own, which nothing has won. A block owns kThreads windows, neighbours in gy.
 // Layouts: gy[n][o][p][q][c], offsets as gy, gx[n][d][h][w][c].
 // Assumes stride == window, no dilation, V divides the channels, and alignment to a vector (16 bytes at most).
 // Order: nothing is added.
@@ -13,8 +13,8 @@ namespace convgpu::pool {
 
 template <class T, class Offset, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_dgrad_disjoint(const T* __restrict__ gy, const Offset* __restrict__ offsets, T* __restrict__ gx,
-                        const __grid_constant__ Problem problem, const __grid_constant__ Places windows) {
+    max_pool_dgrad_disjoint(const T* __restrict__ gy, const Offset* __restrict__ offsets, T* __restrict__ gx,
+                            const __grid_constant__ Problem problem, const __grid_constant__ Places windows) {
     Position out;
     if (!windows.find(thread_number(), out)) return;
     const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];

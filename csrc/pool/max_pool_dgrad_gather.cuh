@@ -12,8 +12,8 @@ namespace convgpu::pool {
 
 template <class T, class Offset, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_dgrad_gather(const T* __restrict__ gy, const Offset* __restrict__ offsets, T* __restrict__ gx,
-                      const __grid_constant__ Problem problem, const __grid_constant__ Places pixels) {
+    max_pool_dgrad_gather(const T* __restrict__ gy, const Offset* __restrict__ offsets, T* __restrict__ gx,
+                          const __grid_constant__ Problem problem, const __grid_constant__ Places pixels) {
     Position x;
     if (!pixels.find(thread_number(), x)) return;
     const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];

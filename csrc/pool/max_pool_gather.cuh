@@ -26,8 +26,8 @@ __device__ __forceinline__ int64_t pixel_of(const Problem& problem, const Positi
 
 template <class T, class Offset, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_gather(const T* __restrict__ x, const Offset* __restrict__ offsets, T* __restrict__ y,
-                const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
+    max_pool_gather(const T* __restrict__ x, const Offset* __restrict__ offsets, T* __restrict__ y,
+                    const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
     const int64_t at = problem.y_at(out);
@@ -44,8 +44,8 @@ max_pool_gather(const T* __restrict__ x, const Offset* __restrict__ offsets, T* 
 
 template <class Offset, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_indices(const Offset* __restrict__ offsets, int64_t* __restrict__ indices,
-                 const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
+    max_pool_indices(const Offset* __restrict__ offsets, int64_t* __restrict__ indices,
+                     const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
     const int64_t at = problem.y_at(out);

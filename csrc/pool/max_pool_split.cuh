@@ -1,10 +1,10 @@
 // Max pooling over large windows: the threads of a block share each window.
 //
-// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels; a thread owns every lanes.y-th tap of
-// one of these, and the block's threads then meet in shared memory, two by two.
-// Layouts: x[n][d][h][w][c], y[n][o][p][q][c], offsets as y.
-// Assumes V divides the channels, alignment to a vector (16 bytes at most), and kThreads threads in powers of two.
-// Order: none is needed. Of equal values, and of NaNs, the lowest offset wins. Padding is skipped.
+// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels; a thread owns every lanes.y-th tap
+// of one of these, and the block's threads then meet in shared memory, two by two. Layouts: x[n][d][h][w][c],
+// y[n][o][p][q][c], offsets as y. Assumes V divides the channels, alignment to a vector (16 bytes at most), and
+// kThreads threads in powers of two. Order: none is needed. Of equal values, and of NaNs, the lowest offset wins.
+// Padding is skipped.
 #pragma once
 #include "largest.h"
 #include "split.h"
@@ -19,8 +19,8 @@ struct MaxPoolSplitMemory {
 
 template <class T, class Offset, int V>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_split(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__ offsets,
-               const __grid_constant__ Problem problem, const __grid_constant__ SplitWindows windows) {
+    max_pool_split(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__ offsets,
+                   const __grid_constant__ Problem problem, const __grid_constant__ SplitWindows windows) {
     auto& shared = dyn_smem<MaxPoolSplitMemory<Accumulator<T>, V>>();
     const int me = windows.thread();
     for (uint64_t tile = blockIdx.x; tile < windows.tiles(); tile += gridDim.x) {

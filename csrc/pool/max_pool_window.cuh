@@ -13,8 +13,8 @@ namespace convgpu::pool {
 
 template <class T, class Offset, int V, int kSide>
 __global__ void __launch_bounds__(kThreads, kResident)
-max_pool_window(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__ offsets,
-                const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
+    max_pool_window(const T* __restrict__ x, T* __restrict__ y, Offset* __restrict__ offsets,
+                    const __grid_constant__ Problem problem, const __grid_constant__ Places outputs) {
     Position out;
     if (!outputs.find(thread_number(), out)) return;
     const Window window = problem.window<(kSide > 0)>(out);

@@ -11,8 +11,8 @@ namespace {
 
 // Above these, a thread alone would walk too long; below, its loads fill the machine without help.
 constexpr int64_t kManyTaps = 256, kSomeTaps = 32;
-constexpr int64_t kFewThreads = 1 << 16;   // less than a GPU of 132 multiprocessors holds at a quarter of its room
-constexpr int64_t kDisjointTaps = 16;      // pixels that one thread writes
+constexpr int64_t kFewThreads = 1 << 16;  // less than a GPU of 132 multiprocessors holds at a quarter of its room
+constexpr int64_t kDisjointTaps = 16;     // pixels that one thread writes
 
 int64_t channels_inside(const PoolGeometry& geo) { return geo.channels_last ? geo.channels : 1; }
 
@@ -56,10 +56,14 @@ Lanes lanes_of(const PoolGeometry& geo, int vector) {
 
 const char* name_of(const std::string& op, Kernel kernel) {
     switch (kernel) {
-        case Kernel::kWindow: return op == "max_pool" ? "max_pool_window" : "avg_pool_window";
-        case Kernel::kSplit: return op == "max_pool" ? "max_pool_split" : "avg_pool_split";
-        case Kernel::kDisjoint: return "max_pool_dgrad_disjoint";
-        case Kernel::kGather: break;
+        case Kernel::kWindow:
+            return op == "max_pool" ? "max_pool_window" : "avg_pool_window";
+        case Kernel::kSplit:
+            return op == "max_pool" ? "max_pool_split" : "avg_pool_split";
+        case Kernel::kDisjoint:
+            return "max_pool_dgrad_disjoint";
+        case Kernel::kGather:
+            break;
     }
     return op == "max_pool_dgrad" ? "max_pool_dgrad_gather" : op == "avg_pool_dgrad" ? "avg_pool_dgrad_gather" : "";
 }

@@ -11,8 +11,8 @@ enum class Kernel { kWindow, kSplit, kGather, kDisjoint };
 
 struct Plan {
     Kernel kernel;
-    int vector;             // channels of a thread
-    int side = 0;           // of a window whose loops are unrolled; 0: any window
+    int vector;               // channels of a thread
+    int side = 0;             // of a window whose loops are unrolled; 0: any window
     Lanes lanes = {0, 0, 0};  // of a split window
 };
 

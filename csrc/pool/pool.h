@@ -1,5 +1,5 @@
-// Pooling: the launchers, one per op. x and gx have the shape geo.x_shape(), y and gy geo.y_shape(); offsets are those of
-// y, of dtype geo.offset_dtype().
+// Pooling: the launchers, one per op. x and gx have the shape geo.x_shape(), y and gy geo.y_shape(); offsets are those
+// of y, of dtype geo.offset_dtype().
 #pragma once
 #include <string>
 

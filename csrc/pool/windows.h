@@ -1,7 +1,7 @@
 // Which pixels a window holds, and which windows hold a pixel: what every pooling kernel computes its addresses from.
 //
-// All kernels see 3-D images in channels_last, x[n][d][h][w][c] and y[n][o][p][q][c]. Fewer axes are leading axes of one
-// pixel; channels_first is N*C images of one channel.
+// All kernels see 3-D images in channels_last, x[n][d][h][w][c] and y[n][o][p][q][c]. Fewer axes are leading axes of
+// one pixel; channels_first is N*C images of one channel.
 #pragma once
 #include "../common/divisor.h"
 #include "../common/geometry.h"

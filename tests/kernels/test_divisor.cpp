@@ -12,8 +12,9 @@ TEST(divisors_of_every_size) {
     for (const uint64_t d : divisors) {
         const convgpu::Divisor divisor(d);
         for (int i = 0; i < 2000; ++i) {
-            uint64_t a = i < 64 ? (uint64_t(1) << (i % 63)) - (i & 1) : i < 128 ? d * (random() % 1000 + 1) - (i & 1)
-                                                                             : random() >> (random() % 63);
+            uint64_t a = i < 64    ? (uint64_t(1) << (i % 63)) - (i & 1)
+                         : i < 128 ? d * (random() % 1000 + 1) - (i & 1)
+                                   : random() >> (random() % 63);
             a &= ~(uint64_t(1) << 63);
             testing::expect_equal(divisor.quotient(a), a / d, std::to_string(a) + " / " + std::to_string(d));
             uint64_t rest = a;

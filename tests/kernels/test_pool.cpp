@@ -29,25 +29,34 @@ struct Owned {
 
     double get(int64_t i) const {
         switch (array.dtype) {
-            case DType::kUInt8: return array.as<uint8_t>()[i];
-            case DType::kUInt16: return array.as<uint16_t>()[i];
-            case DType::kInt32: return array.as<int32_t>()[i];
-            case DType::kInt64: return static_cast<double>(array.as<int64_t>()[i]);
-            default: break;
+            case DType::kUInt8:
+                return array.as<uint8_t>()[i];
+            case DType::kUInt16:
+                return array.as<uint16_t>()[i];
+            case DType::kInt32:
+                return array.as<int32_t>()[i];
+            case DType::kInt64:
+                return static_cast<double>(array.as<int64_t>()[i]);
+            default:
+                break;
         }
         double value = 0;
         dispatch_float(array.dtype, [&](auto type) {
             using T = TypeOf<decltype(type)>;
-            if constexpr (std::is_same_v<T, double>) value = array.as<T>()[i];
-            else value = static_cast<float>(array.as<T>()[i]);
+            if constexpr (std::is_same_v<T, double>)
+                value = array.as<T>()[i];
+            else
+                value = static_cast<float>(array.as<T>()[i]);
         });
         return value;
     }
     void set(int64_t i, double value) {
         dispatch_float(array.dtype, [&](auto type) {
             using T = TypeOf<decltype(type)>;
-            if constexpr (std::is_same_v<T, double>) array.as<T>()[i] = value;
-            else array.as<T>()[i] = static_cast<T>(static_cast<float>(value));
+            if constexpr (std::is_same_v<T, double>)
+                array.as<T>()[i] = value;
+            else
+                array.as<T>()[i] = static_cast<T>(static_cast<float>(value));
         });
     }
 };
@@ -79,11 +88,10 @@ const Case kCases[] = {
 };
 
 PoolGeometry geometry_of(const Case& c, bool channels_last) {
-    PoolGeometry geo{c.batch, c.channels, c.size, c.window, c.stride, c.before, c.after, c.dilation, c.adaptive,
-                     !c.adaptive.empty(), false, channels_last};
+    PoolGeometry geo{c.batch,    c.channels,          c.size, c.window,     c.stride, c.before, c.after, c.dilation,
+                     c.adaptive, !c.adaptive.empty(), false,  channels_last};
     for (size_t a = 0; c.adaptive.empty() && a < c.size.size(); ++a) {
-        geo.output.push_back(
-            output_size(c.size[a], c.window[a], c.stride[a], c.dilation[a], c.before[a], c.after[a]));
+        geo.output.push_back(output_size(c.size[a], c.window[a], c.stride[a], c.dilation[a], c.before[a], c.after[a]));
     }
     return geo;
 }
@@ -105,9 +113,10 @@ void each_tap(const PoolGeometry& geo, Use use) {
             bool inside = true;
             for (int a = rank - 1; a >= 0; --a) {
                 const int64_t oa = o % geo.output[a], ia = i % geo.window[a];
-                const int64_t from = geo.adaptive ? oa * geo.size[a] / geo.output[a] : oa * geo.stride[a] - geo.before[a];
-                const int64_t to = geo.adaptive ? ((oa + 1) * geo.size[a] + geo.output[a] - 1) / geo.output[a]
-                                                : geo.size[a];
+                const int64_t from =
+                    geo.adaptive ? oa * geo.size[a] / geo.output[a] : oa * geo.stride[a] - geo.before[a];
+                const int64_t to =
+                    geo.adaptive ? ((oa + 1) * geo.size[a] + geo.output[a] - 1) / geo.output[a] : geo.size[a];
                 const int64_t at = from + ia * geo.dilation[a];
                 inside = inside && at >= 0 && at < to;
                 pixel += at * scale;
