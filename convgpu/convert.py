@@ -29,7 +29,7 @@ def copy_of(value: Any, caller: str) -> Any:
         raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.numpy.stack, which keeps "
                          "their gradients")
     array = np.array(value)
-    if array.dtype.kind in "OSUMm" or (array.dtype.kind == "V" and not is_float(array.dtype)):
+    if array.dtype.kind in "OSUMmc" or (array.dtype.kind == "V" and not is_float(array.dtype)):
         raise NotAnArray(f"{caller}: expected a tensor, array or number, got {type(value).__name__} {value!r:.60}")
     if array.dtype == np.float64 and not _contains(value, _has_dtype):
         array = array.astype(np.float32)

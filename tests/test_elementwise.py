@@ -236,3 +236,13 @@ def test_what_is_no_number() -> None:
 
 def test_condition_of_where_has_no_gradient_of_its_own() -> None:
     assert gradient(lambda c: cnp.where(c, 1.0, c), [0.0, 2.0])[0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nan_to_num_of_every_floating_type(dtype):
+    x = cg.tensor([1.0, np.nan, np.inf, -np.inf, -2.0], dtype=dtype)
+    largest = float(ml_dtypes.finfo(x.dtype).max)
+    y = cnp.nan_to_num(x)
+    assert y.dtype == x.dtype and y.tolist() == [1.0, 0.0, largest, -largest, -2.0]
+    z = cnp.nan_to_num(x, nan=7.0, posinf=8.0, neginf=9.0)
+    assert z.dtype == x.dtype and z.tolist() == [1.0, 7.0, 8.0, 9.0, -2.0]

@@ -284,7 +284,7 @@ NVCC_SOURCES = [
 def test_nvcc_accepts_the_same_source(tmp_path, arch, source):
     nvcc = find_nvcc()
     if nvcc is None or shutil.which("g++") is None:
-        pytest.skip("nvcc (on the PATH, in CUDA_HOME or from PyPI: nvidia-cuda-nvcc) or its host compiler g++ is missing")
+        pytest.skip("nvcc (PATH, CUDA_HOME or PyPI's nvidia-cuda-nvcc) or its host compiler g++ is missing")
     command = [nvcc, "-std=c++17", "-gencode", f"arch=compute_{arch},code=sm_{arch}", "-Xptxas", "-v", "-c"]
     done = subprocess.run([*command, str(source), "-o", str(tmp_path / "o")], capture_output=True, text=True)
     text = done.stdout + done.stderr

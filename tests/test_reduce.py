@@ -198,3 +198,16 @@ def test_errors_name_the_axis() -> None:
         cnp.average(x, weights=[1.0, 2.0])
     with pytest.raises(ValueError, match="diff: expected n >= 0, got -1"):
         cnp.diff(x, -1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_nan_is_sorted_last_in_every_floating_type(dtype):
+    x = np.array([3, np.nan, -1, np.inf, 2.5, -np.inf, 2.5])
+    t = cg.tensor(x, dtype=dtype)
+    assert cnp.sort(t).dtype == cnp.unique(t).dtype == t.dtype
+    np.testing.assert_array_equal(cnp.sort(t).numpy().astype(float), np.sort(x))
+    np.testing.assert_array_equal(cnp.argsort(t), np.argsort(x, kind="stable"))
+    np.testing.assert_array_equal(cnp.unique(t).numpy().astype(float), np.unique(x))
+    np.testing.assert_array_equal(cnp.unique(t, return_counts=True)[1], np.unique(x, return_counts=True)[1])
+    np.testing.assert_array_equal(cnp.searchsorted(cnp.sort(t), t), np.searchsorted(np.sort(x), x))
+    assert np.isnan(cnp.median(t).item())

@@ -64,7 +64,7 @@ def test_a_foreign_byte_order_becomes_native() -> None:
         assert t.dtype == np.dtype("f4") and t.dtype.isnative and t.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None]])
+@pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None], 1j, np.ones(2, complex)])
 def test_what_is_no_number_is_refused(data) -> None:
     with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, got"):
         cg.tensor(data)

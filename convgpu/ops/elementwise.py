@@ -275,5 +275,8 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
     x = as_tensor(x, "nan_to_num")
     if not is_float(x.dtype):
         return x
-    filled = as_tensor(np.nan_to_num(x.array, nan=nan, posinf=posinf, neginf=neginf))
-    return where(isfinite(x), x, filled)
+    number = x.dtype.type  # np.nan_to_num takes bfloat16 for no floating type, and leaves it as it is
+    largest = np.nextafter(number(np.inf), number(0))
+    high = largest if posinf is None else number(posinf)
+    low = -largest if neginf is None else number(neginf)
+    return where(isfinite(x), x, where(isnan(x), number(nan), where(signbit(x), low, high)))

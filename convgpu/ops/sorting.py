@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..dtypes import is_float
+from ..dtypes import is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import isnan, where
@@ -15,12 +15,26 @@ from .indexing import take, take_along_axis
 from .reduce import sum as sum_over
 from .shape import ravel, reshape
 
-_argsort = Op("argsort", "x; axis -> y", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
-_searchsorted = Op("searchsorted", "a, v; side -> y", lambda a, v, side: np.searchsorted(a, v, side=side))
+
+def _ordered(x: Any) -> Any:
+    """Half types as float32, exactly: NumPy does not know the NaN of bfloat16, and leaves the rest unsorted."""
+    return x.astype(np.float32) if is_half(x.dtype) else x
+
+
+def _unique_forward(x: Any, *options: Any) -> Any:
+    found = np.unique(_ordered(x), *options)
+    if isinstance(found, tuple):
+        return found[0].astype(x.dtype, copy=False), *found[1:]
+    return found.astype(x.dtype, copy=False)
+
+
+_argsort = Op("argsort", "x; axis -> y", lambda x, axis: np.argsort(_ordered(x), axis=axis, kind="stable"))
+_searchsorted = Op("searchsorted", "a, v; side -> y",
+                   lambda a, v, side: np.searchsorted(_ordered(a), _ordered(v), side=side))
 _bincount = Op("bincount", "x, weights; minlength -> y",
                lambda x, weights, minlength: np.bincount(x, weights=weights, minlength=minlength))
 # Without a gradient rule: which elements are equal changes with any step, so asking for one is an error.
-_unique = Op("unique", "x; return_index, return_inverse, return_counts, axis -> y", np.unique)
+_unique = Op("unique", "x; return_index, return_inverse, return_counts, axis -> y", _unique_forward)
 
 
 def argsort(x: Any, axis: int | None = -1) -> Tensor:
