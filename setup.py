@@ -1,4 +1,4 @@
-"""The compiled modules; everything else is in pyproject.toml. `build_system/choice.py` says which modules are built."""
+"""The compiled modules; everything else is in pyproject.toml. csrc/build_system/choice.py says which are built."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import SetupError
 
-from build_system.choice import CannotBuild, Choice, choose
-from build_system.kernels import build, targets_of
+sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
+
+from build_system.choice import CannotBuild, Choice, choose  # noqa: E402 - not installed, so not found without the path
+from build_system.kernels import build, targets_of  # noqa: E402
 
 
 class BuildKernels(build_ext):

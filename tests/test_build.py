@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "csrc"))
 
 from build_system import choice, kernels, toolchain  # noqa: E402 - no package of the installation
 from build_system.choice import HEADERS, NVCC, CannotBuild, Choice, choose, requirements  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 from native_backends import needs_emulated
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "csrc"))
 
 from build_system import kernels  # noqa: E402 - no package of the installation
 

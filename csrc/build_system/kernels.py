@@ -18,8 +18,8 @@ from typing import NamedTuple
 from . import toolchain
 from .choice import CannotBuild, Choice
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "csrc"
+SOURCES = Path(__file__).resolve().parent.parent
+ROOT = SOURCES.parent
 FAMILIES = ("pool", "layout")
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
