@@ -66,7 +66,7 @@ def test_a_foreign_byte_order_becomes_native() -> None:
 
 @pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None], 1j, np.ones(2, complex)])
 def test_what_is_no_number_is_refused(data) -> None:
-    with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, got"):
+    with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, real or bool, got"):
         cg.tensor(data)
 
 
