@@ -89,6 +89,8 @@ SHAPES = {
     "long_filter": ((1, 900, 2), (600, 2, 3), 1, 0),
     "three_dimensions": ((2, 6, 7, 5, 4), (3, 2, 3, 4, 6), (1, 2, 1), 1),
     "depthwise_three_dimensions": ((1, 5, 6, 7, 8), (3, 3, 3, 1, 8), 1, 1, 1, 8),
+    "small_images_in_a_batch": ((40, 9, 8, 6), (5, 5, 6, 16), 1, 0),
+    "small_images_strided": ((40, 9, 8, 6), (3, 3, 3, 20), 2, 1, 1, 2),
     "no_pixels_but_padding": ((2, 0, 5, 3), (3, 3, 3, 4), 1, 2),
 }
 
@@ -217,7 +219,8 @@ def test_extra_memory_is_bounded(name, data_format):
 
 # --- threads
 
-@pytest.mark.parametrize("name", ["same", "strided", "groups", "depthwise", "pointwise", "three_dimensions"])
+@pytest.mark.parametrize("name", ["same", "strided", "groups", "depthwise", "pointwise", "three_dimensions",
+                                  "small_images_in_a_batch"])
 def test_same_bits_at_any_number_of_threads(name):
     x, w, *options = SHAPES[name]
     geo = geometry((16, *[4 * n for n in x[1:-1]], x[-1]), w, *options)

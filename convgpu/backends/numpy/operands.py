@@ -65,18 +65,21 @@ class Packing:
 
 
 class PixelBuffer:
-    """Scratch memory for a tile of images, seen as (N, spatial..., groups, C) and as a matrix (groups, pixels, C)."""
+    """Scratch memory for a tile of images, seen as (N, spatial..., groups, C) and as a matrix (groups, pixels, C).
+
+    `batch_last`: of the pixels' axes, the batch varies fastest, in memory and along the matrix.
+    """
 
     def __init__(self, box: Box, groups: tuple[int, int], channels: tuple[int, int], dtype: np.dtype, planar: bool,
-                 offset: int):
+                 offset: int, batch_last: bool = False):
         sizes = tuple([b - a for a, b in (*box, groups, channels)])
         rank = len(box)
-        order = (rank, rank + 1, *range(rank)) if planar else range(rank + 2)
-        strides = strides_of(sizes, order, dtype.itemsize)
+        axes = [*range(1, rank), 0] if batch_last else [*range(rank)]
+        strides = strides_of(sizes, [rank, rank + 1, *axes] if planar else [*axes, rank, rank + 1], dtype.itemsize)
         pixels = math.prod(sizes[:rank])
         self._args = sizes, dtype, offset, strides
         self._matrix_args = ((sizes[rank], pixels, sizes[rank + 1]), dtype, offset,
-                             (strides[rank], strides[rank - 1], strides[rank + 1]))
+                             (strides[rank], strides[axes[-1]], strides[rank + 1]))
         self.box = tuple([slice(a, b) for a, b in box])
         self.bytes = aligned(math.prod(sizes) * dtype.itemsize)
 

@@ -29,6 +29,8 @@ TAPS = 1 << 18
 FILTERS = 4096
 COPIED = 1 << 20
 SHORT_RUN = 16  # channels: below, pixels vary fastest
+SHORT_ROW = 16  # pixels: below, and with as many images in a tile, the batch does
+IMAGES = 32  # of such a tile
 
 
 class _Plan:
@@ -46,6 +48,10 @@ class _Plan:
         each = row * self.groups.largest * dtype.itemsize
         self.pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
         self.tiles = Blocks((gather.batch, *gather.size), self._tile_size())
+        # small images: the batch varies fastest, so that what is added lies in long rows
+        self.batch_last = self.planar and gather.output[-1] < SHORT_ROW and self.tiles.parts[0] >= SHORT_ROW
+        if self.batch_last:
+            self.pixels = max(self.pixels, LARGEST_TILE // each)
         self.gy_pixels = Pixels(gather.batch, gather.output, gather.groups, filters, dtype, channels_last)
         self.units = self.groups.count * self.tiles.count
 
@@ -69,6 +75,8 @@ class _Plan:
                      max(total // 8, WORK // max(work, 1)))
         window = extent(gather.kernel[0], gather.dilation[0]) * math.prod(gather.size[1:])
         wide = min(3 * window, math.prod(gather.size), WIDEST_TILE // each)
+        if self.planar and gather.output[-1] < SHORT_ROW:
+            wide = max(wide, min(IMAGES * math.prod(gather.size), LARGEST_TILE // each))
         return max(pixels, wide, 1)
 
     def sources(self, box: Box) -> Box:
@@ -81,6 +89,15 @@ class _Plan:
             ranges.append((first, max(min((b - 1 + before) // step + 1, n), first)))
         return tuple(ranges)
 
+    def rounds(self, sources: Box) -> list[Box]:
+        """The output pixels in parts whose contributions fit in the cache."""
+        axes = [*range(1, len(sources)), 0] if self.batch_last else [*range(len(sources))]
+        rounds = []
+        for part in Blocks([sources[i][1] - sources[i][0] for i in axes], self.pixels):
+            ranges = dict(zip(axes, part.box))
+            rounds.append(tuple([(first + ranges[i][0], first + ranges[i][1]) for i, (first, _) in enumerate(sources)]))
+        return rounds
+
     def contributions(self, pixels: Box, taps: Box, groups: int, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scratch memory for the contributions of a block of output pixels to a block of taps.
 
@@ -89,12 +106,13 @@ class _Plan:
         rank = len(pixels) - 1
         kernel, channels = (taps[:-1], taps[-1]) if self.channels_last else (taps[1:], taps[0])
         shape = tuple([b - a for a, b in (*pixels, *kernel, (0, groups), channels)])
-        pixel_axes, kernel_axes = [*range(rank + 1)], [*range(rank + 1, 2 * rank + 1)]
+        pixel_axes = [*range(1, rank + 1), 0] if self.batch_last else [*range(rank + 1)]
+        kernel_axes = [*range(rank + 1, 2 * rank + 1)]
         tap_axes = [*kernel_axes, 2 * rank + 2] if self.channels_last else [2 * rank + 2, *kernel_axes]
         order = [2 * rank + 1, *(tap_axes + pixel_axes if self.planar else pixel_axes + tap_axes)]
         strides = strides_of(shape, order, self.dtype.itemsize)
         matrix = groups, math.prod(shape[:rank + 1]), math.prod(shape[rank + 1:2 * rank + 1]) * shape[-1]
-        matrix_strides = strides[2 * rank + 1], strides[rank], strides[tap_axes[-1]]
+        matrix_strides = strides[2 * rank + 1], strides[pixel_axes[-1]], strides[tap_axes[-1]]
         return (np.ndarray(shape, self.dtype, memory, self.columns_at, strides),
                 np.ndarray(matrix, self.dtype, memory, self.columns_at, matrix_strides))
 
@@ -108,15 +126,16 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
     dtype = w.dtype
     plan = _plan(gather, w.count, dtype, channels_last, w.matrix is not None)
     gx_view, gy_view = images(gx, gather.groups, channels_last), images(gy, gather.groups, channels_last)
-    in_place = gx.dtype == dtype and (plan.planar != channels_last or gather.channels * gather.groups == 1)
-    gy_ready = gy.dtype == dtype and gy.flags.c_contiguous
+    in_place = gx.dtype == dtype and not plan.batch_last and (
+        plan.planar != channels_last or gather.channels * gather.groups == 1)
+    gy_ready = gy.dtype == dtype and gy.flags.c_contiguous and not plan.batch_last
     bias_rows = None if bias is None else bias.astype(dtype, copy=False).reshape(gather.groups, gather.channels)
 
     def gradients(pixels: Box, groups: tuple[int, int], filters: tuple[int, int], memory: np.ndarray) -> np.ndarray:
         flat = _flat(pixels, (gather.batch, *gather.output), channels_last) if gy_ready else None
         if flat is not None:
             return plan.gy_pixels.matrix(gy, *flat, groups, filters)
-        buffer = PixelBuffer(pixels, groups, filters, dtype, not channels_last, plan.gy_at)
+        buffer = PixelBuffer(pixels, groups, filters, dtype, not channels_last, plan.gy_at, plan.batch_last)
         at: Any = (*buffer.box, slice(*groups), slice(*filters))
         buffer.images(memory)[...] = gy_view[at]
         return buffer.matrix(memory)
@@ -124,16 +143,15 @@ def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather,
     def compute(i: int, memory: np.ndarray) -> None:
         group, t = divmod(i, plan.tiles.count)
         groups, tile = plan.groups[group].box[0], plan.tiles[t].box
-        buffer = PixelBuffer(tile, groups, (0, gather.channels), dtype, plan.planar, plan.gx_at)
+        buffer = PixelBuffer(tile, groups, (0, gather.channels), dtype, plan.planar, plan.gx_at, plan.batch_last)
         target = gx_view[(*buffer.box, slice(*groups))] if in_place else buffer.images(memory)
         target[...] = 0
         origin = [a for a, _ in tile[1:]]
         local = gather._replace(before=tuple([b + a for a, b in zip(origin, gather.before)]),
                                 size=tuple([b - a for a, b in tile[1:]]))
         sources = plan.sources(tile)
-        for part in Blocks([b - a for a, b in sources], plan.pixels):
-            pixels = tuple([(first + a, first + b) for (first, _), (a, b) in zip(sources, part.box)])
-            batch = slice(*part.box[0])
+        for pixels in plan.rounds(sources):
+            batch = slice(pixels[0][0] - tile[0][0], pixels[0][1] - tile[0][0])
             for filters in plan.filters.all:
                 operand = gradients(pixels, groups, filters.box[0], memory)
                 for taps in plan.taps.all:
