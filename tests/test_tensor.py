@@ -390,6 +390,6 @@ def test_use_backend() -> None:
     with cg.use_backend("reference"):
         assert cg.current_backend() == "reference"
     assert cg.current_backend() == "numpy"
-    with pytest.raises(ValueError, match=r"use_backend: expected one of \('numpy', 'reference', 'emulated'\), got 'tensorflow'"):
+    with pytest.raises(ValueError, match="use_backend: expected one of .*'numpy', 'reference'.*, got 'tensorflow'"):
         cg.use_backend("tensorflow")
     assert cg.current_backend() == "numpy"
