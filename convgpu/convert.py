@@ -30,7 +30,8 @@ def copy_of(value: Any, caller: str) -> Any:
                          "their gradients")
     array = np.array(value)
     if array.dtype.kind in "OSUMmc" or (array.dtype.kind == "V" and not is_float(array.dtype)):
-        raise NotAnArray(f"{caller}: expected a tensor, array or number, got {type(value).__name__} {value!r:.60}")
+        got = f"an array of {array.dtype}" if _has_dtype(value) else f"{type(value).__name__} {value!r:.60}"
+        raise NotAnArray(f"{caller}: expected a tensor, array or number, real or bool, got {got}")
     if array.dtype == np.float64 and not _contains(value, _has_dtype):
         array = array.astype(np.float32)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_backends import NATIVE
 
 import convgpu as cg
 from convgpu.backends import load
 from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
 from convgpu.cases.pool import CASES, PoolCase
-from convgpu.cases.tolerance import worst
+from convgpu.cases.tolerance import C_KERNEL, C_NUMPY, worst
 from convgpu.dtypes import as_dtype
 
-BACKENDS = ("reference", "numpy")
+BACKENDS = ("reference", "numpy", *NATIVE)
 FORMATS = ("channels_last", "channels_first")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
+ON_EACH = pytest.mark.parametrize("backend", ["numpy", *NATIVE])  # of the backends that are held to the reference
+C_OF = {"numpy": C_NUMPY, "emulated": C_KERNEL}
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -52,8 +55,9 @@ def avg_pool(case: PoolCase, x, data_format="channels_last"):
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @names()
-def test_max_pool_is_exactly_the_reference(case, dtype, data_format):
-    ours, reference, geo = load("numpy"), load("reference"), case.geometry(data_format)
+@ON_EACH
+def test_max_pool_is_exactly_the_reference(backend, case, dtype, data_format):
+    ours, reference, geo = load(backend), load("reference"), case.geometry(data_format)
     x = case.input(dtype, data_format)
     y, offsets = ours.max_pool(x, geo, True)
     expected, expected_offsets = reference.max_pool(x, geo, True)
@@ -72,8 +76,9 @@ def test_max_pool_is_exactly_the_reference(case, dtype, data_format):
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @names([c for c in CASES if c.averages])
-def test_avg_pool_stays_within_the_tolerance_of_the_reference(case, dtype, data_format):
-    ours, reference, geo = load("numpy"), load("reference"), case.geometry(data_format)
+@ON_EACH
+def test_avg_pool_stays_within_the_tolerance_of_the_reference(backend, case, dtype, data_format):
+    ours, reference, geo = load(backend), load("reference"), case.geometry(data_format)
     for function, values in (("avg_pool", case.input(dtype, data_format)),
                              ("avg_pool_dgrad", np.random.default_rng(2).standard_normal(geo.y_shape))):
         values = values.astype(as_dtype(dtype))
@@ -81,7 +86,7 @@ def test_avg_pool_stays_within_the_tolerance_of_the_reference(case, dtype, data_
         got = getattr(ours, function)(values, geo)
         assert got.dtype == values.dtype
         exact, magnitude = (getattr(reference, function)(v, geo) for v in (wide, np.abs(wide)))
-        assert worst(got, exact, magnitude, int(np.prod(geo.window))) <= 1
+        assert worst(got, exact, magnitude, int(np.prod(geo.window)), C_OF[backend]) <= 1
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64"])
@@ -210,11 +215,11 @@ def test_adjoint_identities_hold_bitwise(case, data_format, backend):
     assert abs(left - right) <= 2.0**-40 * divisors * (1 + np.abs(g).sum())
 
 
-def test_the_adjoint_of_averages_by_a_power_of_two_holds_bitwise():
-    geo = PoolCase("power", (2, 9, 8, 3), (2, 4), (1, 2)).geometry()
-    for run in map(load, BACKENDS):
-        z, g = integers(geo.x_shape, "float32"), integers(geo.y_shape, "float32", 1)
-        assert (g * run.avg_pool(z, geo)).sum() == (z * run.avg_pool_dgrad(g, geo)).sum()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_adjoint_of_averages_by_a_power_of_two_holds_bitwise(backend):
+    geo, run = PoolCase("power", (2, 9, 8, 3), (2, 4), (1, 2)).geometry(), load(backend)
+    z, g = integers(geo.x_shape, "float32"), integers(geo.y_shape, "float32", 1)
+    assert (g * run.avg_pool(z, geo)).sum() == (z * run.avg_pool_dgrad(g, geo)).sum()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -295,12 +300,13 @@ def test_infinity_beside_padding_and_beside_losers_makes_no_nan(backend):
 
 @pytest.mark.parametrize("size, dtype", [((16, 16), "uint8"), ((257, 1), "uint16"), ((256, 256), "uint16"),
                                          ((257, 256), "int32")])
-def test_windows_over_255_taps_save_wider_offsets(size, dtype):
+@ON_EACH
+def test_windows_over_255_taps_save_wider_offsets(backend, size, dtype):
     height, width = size
     geo = PoolCase("wide", (1, height, 2 * width, 1), size).geometry()
     x = np.zeros(geo.x_shape, np.float32)
     x[0, -1, width - 1::width] = 1
-    y, offsets = load("numpy").max_pool(x, geo, True)
+    y, offsets = load(backend).max_pool(x, geo, True)
     assert offsets.ravel().tolist() == [height * width - 1] * 2 and y.ravel().tolist() == [1, 1]
     assert offsets.dtype == geo.offset_dtype == dtype
 
@@ -308,22 +314,26 @@ def test_windows_over_255_taps_save_wider_offsets(size, dtype):
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 100_352, 3), (2, 317, 331, 1), (1, 47, 48, 49, 2), (5, 7, 7, 130)])
-def test_global_average_of_many_pixels_is_exact_enough(shape, dtype, data_format):
+@ON_EACH
+def test_global_average_of_many_pixels_is_exact_enough(backend, shape, dtype, data_format):
     case = PoolCase("global", shape, 1, adaptive=True)
     x = np.random.default_rng(0).uniform(0.5, 1.5, case.shape(data_format)).astype(as_dtype(dtype))
     exact = x.astype(np.longdouble).mean(axis=tuple(range(1, x.ndim - 1)) if data_format == "channels_last"
                                          else tuple(range(2, x.ndim))).astype(np.float64)
-    got = cg.global_avg_pool(x, data_format=data_format).numpy()
-    assert worst(got, exact, np.abs(exact), int(np.prod(shape[1:-1]))) <= 1
+    with cg.use_backend(backend):
+        got = cg.global_avg_pool(x, data_format=data_format).numpy()
+    assert worst(got, exact, np.abs(exact), int(np.prod(shape[1:-1])), C_OF[backend]) <= 1
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_long_windows_are_averaged_in_blocks(dtype):
+@ON_EACH
+def test_long_windows_are_averaged_in_blocks(backend, dtype):
     x = np.random.default_rng(0).uniform(0.5, 1.5, (1, 20_000, 1)).astype(dtype)
-    got = cg.avg_pool(x, 5_000, stride=4_000).numpy()
+    with cg.use_backend(backend):
+        got = cg.avg_pool(x, 5_000, stride=4_000).numpy()
     wide = x.astype(np.longdouble)[0, :, 0]
     exact = np.array([wide[i:i + 5_000].mean() for i in range(0, 15_001, 4_000)], np.float64).reshape(1, -1, 1)
-    assert worst(got, exact, exact, 5_000) <= 1
+    assert worst(got, exact, exact, 5_000, C_OF[backend]) <= 1
 
 
 def test_half_averages_accumulate_in_float32():
@@ -415,16 +425,17 @@ def problems(draw):
                     draw(st.integers(1, 3)), draw(st.booleans()), draw(st.booleans()), values=values)
 
 
+@ON_EACH
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(problems(), st.sampled_from(DTYPES), st.sampled_from(FORMATS))
-def test_random_problems_agree_with_the_reference(case, dtype, data_format):
+@given(case=problems(), dtype=st.sampled_from(DTYPES), data_format=st.sampled_from(FORMATS))
+def test_random_problems_agree_with_the_reference(backend, case, dtype, data_format):
     try:
         case.geometry(data_format)
     except ValueError as error:
         assert "larger than the padded input" in str(error) or "wholly in padding" in str(error)
         return
-    test_max_pool_is_exactly_the_reference(case, dtype, data_format)
-    test_avg_pool_stays_within_the_tolerance_of_the_reference(case, dtype, data_format)
+    test_max_pool_is_exactly_the_reference(backend, case, dtype, data_format)
+    test_avg_pool_stays_within_the_tolerance_of_the_reference(backend, case, dtype, data_format)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

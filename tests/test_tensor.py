@@ -66,7 +66,7 @@ def test_a_foreign_byte_order_becomes_native() -> None:
 
 @pytest.mark.parametrize("data", ["text", None, {"a": 1}, [1.0, "a"], object(), [None], 1j, np.ones(2, complex)])
 def test_what_is_no_number_is_refused(data) -> None:
-    with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, got"):
+    with pytest.raises(TypeError, match="tensor: expected a tensor, array or number, real or bool, got"):
         cg.tensor(data)
 
 
@@ -390,6 +390,6 @@ def test_use_backend() -> None:
     with cg.use_backend("reference"):
         assert cg.current_backend() == "reference"
     assert cg.current_backend() == "numpy"
-    with pytest.raises(ValueError, match=r"use_backend: expected one of \('numpy', 'reference'\), got 'tensorflow'"):
+    with pytest.raises(ValueError, match="use_backend: expected one of .*'numpy', 'reference'.*, got 'tensorflow'"):
         cg.use_backend("tensorflow")
     assert cg.current_backend() == "numpy"

@@ -1,21 +1,22 @@
-"""Which code computes: "reference" and "numpy" on NumPy arrays, "cuda" on CuPy arrays.
+"""Which code computes: "reference", "numpy" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
-A backend is a module whose functions bear the names of the ops they run (conv_fprop, conv_dgrad, max_pool, gemm, ...)
-and take and return arrays. Nothing falls back: a function that a backend lacks raises NotImplementedError.
+A backend is a module, or an object in its place, whose functions bear the names of the ops they run (conv_fprop,
+conv_dgrad, max_pool, gemm, ...) and take and return arrays. Nothing falls back: a function that a backend lacks raises
+NotImplementedError.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from types import ModuleType
 from typing import Any
 
 from ..device import is_gpu_array
 
 CPU_BACKENDS = ("numpy", "reference")
+NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels, for their tests: slow, built on request, and not all ops
 
-_loaded: dict[str, ModuleType] = {}
+_loaded: dict[str, Any] = {}
 _cpu_backend = "numpy"
 
 
@@ -32,8 +33,9 @@ class use_backend:
 
     def __init__(self, name: str):
         global _cpu_backend
-        if name not in CPU_BACKENDS:
-            raise ValueError(f"use_backend: expected one of {CPU_BACKENDS}, got {name!r}")
+        if name not in CPU_BACKENDS + NATIVE_BACKENDS:
+            raise ValueError(f"use_backend: expected one of {CPU_BACKENDS + NATIVE_BACKENDS}, got {name!r}")
+        load(name)
         self._before, _cpu_backend = _cpu_backend, name
 
     def __enter__(self) -> use_backend:
@@ -49,10 +51,13 @@ def current_backend() -> str:
     return _cpu_backend
 
 
-def load(name: str) -> ModuleType:
-    """The backend's module."""
+def load(name: str) -> Any:
+    """The backend."""
     if name not in _loaded:
-        _loaded[name] = importlib.import_module(f"{__name__}.{name}")
+        if name in NATIVE_BACKENDS:
+            _loaded[name] = importlib.import_module(f"{__name__}.native").load(name)
+        else:
+            _loaded[name] = importlib.import_module(f"{__name__}.{name}")
     return _loaded[name]
 
 

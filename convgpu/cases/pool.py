@@ -134,6 +134,13 @@ CASES = [
     PoolCase("adaptive-1d", (2, 13, 3), 5, adaptive=True),
     PoolCase("adaptive-3d", (1, 5, 6, 7, 2), (2, 3, 4), adaptive=True, values="ties"),
     PoolCase("adaptive-nan", (2, 7, 10, 3), (3, 4), adaptive=True, values="nan"),
+    # vectors of channels: windows that many threads share, and windows that one walks
+    PoolCase("channels-16-shared-window", (1, 9, 8, 16), (8, 8), 1, values="ties"),
+    PoolCase("channels-8-window-of-289-taps", (1, 19, 18, 8), 17, 1, values="nan"),
+    PoolCase("channels-40-overlapping", (1, 9, 9, 40), 3, 2, 1, values="ties"),
+    PoolCase("channels-24-disjoint", (1, 7, 8, 24), 2, values="nan"),
+    PoolCase("channels-72-3d", (1, 4, 4, 4, 72), 2),
+    PoolCase("channels-16-adaptive", (1, 7, 10, 16), (3, 4), adaptive=True),
     # nothing there
     PoolCase("no-images", (0, 6, 6, 3), 2),
     PoolCase("no-channels", (2, 6, 6, 0), 3, 2, 1),

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..dtypes import DTypeLike, as_dtype
 
-C_NUMPY = 16.0
+C_NUMPY, C_KERNEL = 16.0, 8.0
 
 
 class _Format(NamedTuple):

@@ -1,0 +1,30 @@
+// The Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
+#include "binding.h"
+#include "common/error.h"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace {
+
+void translate(std::exception_ptr error) {
+    try {
+        if (error) std::rethrow_exception(error);
+    } catch (const convgpu::TypeError& e) {
+        PyErr_SetString(PyExc_TypeError, e.what());
+    }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(CONVGPU_MODULE, m) {
+    py::register_local_exception_translator(translate);
+    py::class_<convgpu::Array>(m, "Array", py::module_local())
+        .def(py::init([](uintptr_t data, convgpu::Shape shape, convgpu::Shape strides, const std::string& dtype) {
+                 return convgpu::Array{reinterpret_cast<void*>(data), std::move(shape), std::move(strides),
+                                       convgpu::dtype_of(dtype)};
+             }),
+             "data"_a, "shape"_a, "strides"_a, "dtype"_a);
+    convgpu::bind_layout(m);
+    convgpu::bind_pool(m);
+}

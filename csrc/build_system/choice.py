@@ -1,0 +1,85 @@
+"""Which modules an installation builds: what the machine suggests, unless the environment says otherwise.
+
+    CONVGPU_CUDA=0|1       convgpu._cuda       unset: where nvcc and a GPU are both there, for that GPU
+    CONVGPU_EMULATED=0|1   convgpu._emulated   unset: where the install is editable and a C++ compiler is there
+    CONVGPU_ARCHS          the architectures of _cuda: "80;90a", and compute_80 for the PTX of compute_80
+
+What is forced and cannot be built is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from typing import NamedTuple
+
+from . import toolchain
+
+WHEEL_ARCHS = ("80", "90a", "100", "120", "compute_80")
+HEADERS = ["nvidia-cuda-runtime>=13,<14", "nvidia-cuda-crt>=13,<14", "nvidia-cuda-cccl>=13,<14"]
+NVCC = ["nvidia-cuda-nvcc>=13,<14", "nvidia-nvvm>=13,<14"]
+
+
+class CannotBuild(Exception):
+    """A module was asked for that this machine cannot build."""
+
+
+class Choice(NamedTuple):
+    """The modules to build, and the architectures of _cuda."""
+
+    cuda: bool
+    emulated: bool
+    archs: tuple[str, ...] = ()
+
+
+def _wish(variable: str) -> bool | None:
+    value = os.environ.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise CannotBuild(f"{variable}: expected 0, 1 or nothing, got {value!r}")
+    return None if value == "" else value == "1"
+
+
+def choose(editable: bool) -> Choice:
+    """The modules that this installation builds."""
+    cuda, emulated = _wish("CONVGPU_CUDA"), _wish("CONVGPU_EMULATED")
+    for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated)):
+        if wish and _obstacle():
+            raise CannotBuild(f"{variable}=1: {_obstacle()}")
+    able = _obstacle() is None
+    gpu = toolchain.gpu_arch() if cuda is not False and able else None
+    if cuda is None:
+        cuda = gpu is not None and toolchain.find_nvcc() is not None
+    if emulated is None:
+        emulated = editable and able
+    return Choice(cuda, emulated, _archs(gpu) if cuda else ())
+
+
+def _obstacle() -> str | None:
+    """What keeps this machine from compiling anything, nvcc and headers aside: pip can bring those."""
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return f"expected Linux on x86-64 or arm64, got {sys.platform} on {platform.machine()}"
+    if toolchain.cxx_compiler() is None:
+        return "expected a C++ compiler (CXX, or g++, c++ or clang++ on the PATH), found none"
+    return None
+
+
+def _archs(gpu: str | None) -> tuple[str, ...]:
+    wanted = tuple(filter(None, os.environ.get("CONVGPU_ARCHS", "").replace(",", ";").split(";")))
+    for arch in wanted:
+        if not re.fullmatch(r"(compute_)?\d{2,3}[af]?", arch):
+            raise CannotBuild(f"CONVGPU_ARCHS: expected architectures like 80;90a;compute_80, got {arch!r}")
+    return wanted or ((gpu,) if gpu else WHEEL_ARCHS)
+
+
+def requirements(editable: bool) -> list[str]:
+    """The packages that pip must bring before the build; none where nothing is compiled."""
+    choice = choose(editable)
+    packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated else []
+    needs_nvcc = choice.cuda and toolchain.find_nvcc() is None
+    if needs_nvcc:
+        packages += NVCC
+    if needs_nvcc or choice.emulated and toolchain.find_headers() is None:
+        packages += HEADERS
+    return packages

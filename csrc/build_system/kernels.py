@@ -1,0 +1,216 @@
+"""The commands: one kernel library per machine, free of Python, and one thin module over each, written for ninja.
+
+    convgpu/libconvgpu_cuda.so      convgpu/_cuda.<abi>.so       by nvcc
+    convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from . import toolchain
+from .choice import CannotBuild, Choice
+
+SOURCES = Path(__file__).resolve().parent.parent
+ROOT = SOURCES.parent
+FAMILIES = ("pool", "layout")
+
+# Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
+# No unique symbols: those of both libraries may be loaded into one process.
+HOST_FLAGS = ["-std=c++17", "-O2", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique"]
+EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contract=off", "-pthread"]
+# A host function called on the device is a warning by default, and what follows the call is dropped.
+NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
+              "-Xcompiler", "-fPIC,-fno-gnu-unique"]
+
+
+class Target(NamedTuple):
+    """One library and its module."""
+
+    name: str  # "cuda" or "emulated"
+    compile_kernel: str  # commands, with ninja's $in and $out
+    compile_binding: str
+    link_library: str
+    link_module: str
+    sources: list[Path]
+
+    @property
+    def library(self) -> str:
+        """The file name of the kernel library."""
+        return f"libconvgpu_{self.name}.so"
+
+    @property
+    def module(self) -> str:
+        """The file name of the Python module."""
+        return f"_{self.name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def kernel_sources() -> list[Path]:
+    """What both libraries are made of."""
+    sources = sorted((SOURCES / "common").glob("*.cpp"))
+    for family in FAMILIES:
+        sources += [p for p in sorted((SOURCES / family).iterdir()) if p.suffix in (".cpp", ".cu") and p.stem != "bind"]
+    return sources
+
+
+def binding_sources() -> list[Path]:
+    """What both modules are made of."""
+    return [SOURCES / "bind.cpp", *(SOURCES / family / "bind.cpp" for family in FAMILIES)]
+
+
+def _join(*parts: str | Path | Sequence[str | Path]) -> str:
+    words: list[str] = []
+    for part in parts:
+        words += [str(part)] if isinstance(part, (str, Path)) else map(str, part)
+    return " ".join(words)
+
+
+def _compiler(variable: str) -> str:
+    cxx = toolchain.cxx_compiler()
+    if cxx is None:
+        raise CannotBuild(f"{variable}=1: expected a C++ compiler, found none")
+    return cxx
+
+
+def _binding(cxx: str, name: str) -> tuple[str, str]:
+    """How the module is compiled and linked: by the host compiler on either machine."""
+    import pybind11  # there only where a module is to be built
+
+    includes = [f"-isystem {folder}" for folder in (sysconfig.get_path("include"), pybind11.get_include())]
+    compile_ = _join(cxx, HOST_FLAGS, "-O1", "-fvisibility=hidden", f"-DCONVGPU_MODULE=_{name}", includes,
+                     "-MMD -MF $out.d -c $in -o $out")
+    return compile_, _join(cxx, "-shared -o $out $in", "-Wl,-rpath,'$$ORIGIN'")
+
+
+def emulated_target() -> Target:
+    """The kernels on the CPU."""
+    cxx = _compiler("CONVGPU_EMULATED")
+    link = _join(cxx, "-shared -pthread -o $out $in")
+    return Target("emulated", _compile_emulated(cxx), *_order(_binding(cxx, "emulated"), link),
+                  kernel_sources() + emulator_sources())
+
+
+def emulator_sources() -> list[Path]:
+    """What the emulated library has besides."""
+    return sorted((SOURCES / "emulator").glob("*.cpp"))
+
+
+def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
+    headers = toolchain.find_headers()
+    if headers is None:
+        raise CannotBuild("CONVGPU_EMULATED=1: expected CUDA's headers in CUDA_HOME, beside nvcc, or in the packages "
+                          "nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl, found none")
+    flags = [*EMULATED_FLAGS, *more_flags]
+    if platform.machine() == "x86_64":
+        flags.append("-march=native")  # it is built where it runs, and conversions of half types are instructions
+    return _join(cxx, flags, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -x c++ -c $in -o $out")
+
+
+def cuda_target(archs: Sequence[str]) -> Target:
+    """The kernels on the GPU."""
+    nvcc = toolchain.find_nvcc()
+    if nvcc is None:
+        raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
+                          "nvidia-cuda-nvcc, found none")
+    codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
+             for a in archs]
+    command = nvcc_command(nvcc)
+    compile_ = _join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out")
+    link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
+    return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())
+
+
+def nvcc_command(nvcc: toolchain.Nvcc) -> str:
+    """nvcc as every kernel is compiled."""
+    return _join(nvcc.path, "-ccbin", _compiler("CONVGPU_CUDA"), NVCC_FLAGS)
+
+
+def _order(binding: tuple[str, str], link_library: str) -> tuple[str, str, str]:
+    compile_binding, link_module = binding
+    return compile_binding, link_library, link_module
+
+
+def ninja_file(targets: Sequence[Target]) -> str:
+    """The build file; outputs are relative to the folder that it stands in."""
+    lines: list[str] = []
+    for target in targets:
+        lines += _rules(target)
+        abi = sysconfig.get_config_var("SOABI")
+        objects = [_object(lines, target, "kernel", source, target.name) for source in target.sources]
+        lines.append(f"build {target.library}: {target.name}_library {' '.join(objects)}")
+        objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in binding_sources()]
+        lines.append(f"build {target.module}: {target.name}_module {' '.join(objects)} {target.library}")
+    return "\n".join(lines) + "\n"
+
+
+def _rules(target: Target) -> list[str]:
+    lines = []
+    for rule, command in (("kernel", target.compile_kernel), ("binding", target.compile_binding),
+                          ("library", target.link_library), ("module", target.link_module)):
+        lines += [f"rule {target.name}_{rule}", f"  command = {command}", f"  description = {target.name}: $out"]
+        if rule in ("kernel", "binding"):
+            lines += ["  depfile = $out.d", "  deps = gcc"]
+    return lines
+
+
+def _object(lines: list[str], target: Target, rule: str, source: Path, folder: str) -> str:
+    name = f"{folder}/{source.relative_to(SOURCES)}.o"
+    lines.append(f"build {name}: {target.name}_{rule} {_escaped(source)}")
+    return name
+
+
+def targets_of(choice: Choice) -> list[Target]:
+    """The libraries and modules to build; raises CannotBuild."""
+    return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else [])
+
+
+def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],
+                  work: Path) -> Path:
+    """A program of its own sources and all emulated kernels, each part with flags of its own; returns its path."""
+    cxx = _compiler("CONVGPU_EMULATED")
+    work.mkdir(parents=True, exist_ok=True)
+    lines = [f"rule program\n  command = {_join(cxx, kernel_flags, '-pthread -o $out $in')}"]
+    objects = []
+    for rule, flags, parts in (("kernel", kernel_flags, [*sources, *kernel_sources()]),
+                               ("emulator", emulator_flags, emulator_sources())):
+        lines += [f"rule {rule}", f"  command = {_compile_emulated(cxx, flags)}", "  depfile = $out.d", "  deps = gcc"]
+        for source in parts:
+            objects.append(f"{source.relative_to(ROOT)}.o")
+            lines.append(f"build {objects[-1]}: {rule} {_escaped(source)}")
+    lines.append(f"build {name}: program {' '.join(objects)}")
+    (work / "build.ninja").write_text("\n".join(lines) + "\n")
+    subprocess.run([_ninja(), "-C", str(work)], check=True)
+    return work / name
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "kernels") -> list[Path]:
+    """Bring all targets up to date, and copy them to the folder `into`. Returns the copies."""
+    work.mkdir(parents=True, exist_ok=True)
+    into.mkdir(parents=True, exist_ok=True)
+    (work / "build.ninja").write_text(ninja_file(targets))
+    subprocess.run([_ninja(), "-C", str(work)], check=True)
+    copies = []
+    for target in targets:
+        for name in (target.library, target.module):
+            (into / name).unlink(missing_ok=True)  # a library in use keeps its old file
+            copies.append(Path(shutil.copy2(work / name, into / name)))
+    return copies
+
+
+def _ninja() -> str:
+    beside = Path(sys.executable).parent / "ninja"
+    found = str(beside) if beside.is_file() else shutil.which("ninja")
+    if found is None:
+        raise CannotBuild("expected ninja on the PATH (pip install ninja), found none")
+    return found

@@ -1,0 +1,88 @@
+"""What this machine has to compile with: a C++ compiler, nvcc, CUDA's headers, a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+A_HEADER = "cuda_fp16.h"  # where this one is, the others are
+
+
+class Nvcc(NamedTuple):
+    """The CUDA compiler, and the folders of headers and libraries that it does not look in by itself."""
+
+    path: Path
+    includes: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()
+
+
+def cxx_compiler() -> str | None:
+    """The path of the C++ compiler: $CXX, g++, c++ or clang++."""
+    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))), None)
+
+
+def _pip_toolkits() -> Iterator[Path]:
+    """The folder of NVIDIA's packages from PyPI, wherever Python finds packages."""
+    for entry in sys.path:
+        yield from sorted(Path(entry or ".").glob("nvidia/cu[0-9]*"), reverse=True)
+
+
+def find_nvcc() -> Nvcc | None:
+    """nvcc of CUDA_HOME, of the PATH, or of the package nvidia-cuda-nvcc."""
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        path = Path(os.environ.get(variable, ""), "bin", "nvcc")
+        if os.environ.get(variable) and path.is_file():
+            return Nvcc(path)
+    on_path = shutil.which("nvcc")
+    if on_path:
+        return Nvcc(Path(on_path))
+    for root in _pip_toolkits():
+        if (root / "bin" / "nvcc").is_file() and (root / "include" / A_HEADER).is_file():
+            return Nvcc(root / "bin" / "nvcc", _pip_includes(root), (root / "lib",))
+    return None
+
+
+def find_headers() -> tuple[Path, ...] | None:
+    """The folders of CUDA's headers: of CUDA_HOME, of nvcc, or of the packages nvidia-cuda-runtime, -crt and -cccl."""
+    homes = [Path(os.environ[v], "include") for v in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(v)]
+    nvcc = find_nvcc()
+    if nvcc:
+        homes += [*nvcc.includes, *_includes_of(nvcc.path)]
+    for folder in homes:
+        if (folder / A_HEADER).is_file():
+            return (folder, folder / "cccl")
+    return next((_pip_includes(root) for root in _pip_toolkits() if (root / "include" / A_HEADER).is_file()), None)
+
+
+def _pip_includes(root: Path) -> tuple[Path, ...]:
+    return (root / "include", root / "include" / "cccl")
+
+
+def _includes_of(nvcc: Path) -> list[Path]:
+    """Where nvcc itself takes its headers from: it may be a link or a script far from its toolkit."""
+    says = subprocess.run([nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null"], capture_output=True, text=True).stderr
+    line = next((line for line in says.splitlines() if "INCLUDES=" in line), "")
+    return [Path(folder) for folder in re.findall(r'-I([^"\s]+)', line)]
+
+
+def gpu_arch() -> str | None:
+    """The architecture of GPU 0 as nvcc calls it ("90a"), from the driver; None where there is no GPU."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    capability_major, capability_minor = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+    if (cuda.cuDeviceGetAttribute(ctypes.byref(major), capability_major, device)
+            or cuda.cuDeviceGetAttribute(ctypes.byref(minor), capability_minor, device)):
+        return None
+    return f"{major.value}{minor.value}" + ("a" if major.value == 9 else "")

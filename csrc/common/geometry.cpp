@@ -1,0 +1,82 @@
+#include "geometry.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace convgpu {
+namespace {
+
+// Pixels are counted in 32 bits along each axis, with room for a window beyond either end.
+constexpr int64_t kLongestAxis = int64_t(1) << 30;
+
+Shape image_shape(int64_t batch, const Shape& size, int64_t channels, bool channels_last) {
+    Shape shape{batch};
+    if (!channels_last) shape.push_back(channels);
+    shape.insert(shape.end(), size.begin(), size.end());
+    if (channels_last) shape.push_back(channels);
+    return shape;
+}
+
+int64_t product(const Shape& shape) {
+    int64_t p = 1;
+    for (const int64_t n : shape) p *= n;
+    return p;
+}
+
+void require(bool holds, const std::string& rule, int64_t got, int axis) {
+    if (holds) return;
+    throw std::invalid_argument("pool geometry: expected " + rule + ", got " + std::to_string(got) +
+                                " along spatial axis " + std::to_string(axis));
+}
+
+}  // namespace
+
+int64_t output_size(int64_t n, int64_t f, int64_t stride, int64_t dilation, int64_t before, int64_t after) {
+    const int64_t room = n + before + after - (dilation * (f - 1) + 1);
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+int64_t PoolGeometry::taps() const { return product(window); }
+Shape PoolGeometry::x_shape() const { return image_shape(batch, size, channels, channels_last); }
+Shape PoolGeometry::y_shape() const { return image_shape(batch, output, channels, channels_last); }
+
+DType PoolGeometry::offset_dtype() const {
+    return taps() <= 1 << 8 ? DType::kUInt8 : taps() <= 1 << 16 ? DType::kUInt16 : DType::kInt32;
+}
+
+void PoolGeometry::check() const {
+    const size_t n = size.size();
+    for (const Shape* option : {&window, &stride, &before, &after, &dilation, &output}) {
+        if (n < 1 || n > 3 || option->size() != n) {
+            throw std::invalid_argument(
+                "pool geometry: expected 1 to 3 spatial axes, each with every option, got size " + text_of(size) +
+                " and an option " + text_of(*option));
+        }
+    }
+    int64_t taps = 1;
+    for (int a = 0; a < rank(); ++a) {
+        require(size[a] >= 0 && before[a] >= 0 && after[a] >= 0, "sizes and padding >= 0",
+                std::min({size[a], before[a], after[a]}), a);
+        require(window[a] >= 1 && stride[a] >= 1 && dilation[a] >= 1, "window, stride and dilation >= 1",
+                std::min({window[a], stride[a], dilation[a]}), a);
+        require(window[a] <= kLongestAxis / taps, "a window of at most 2^30 taps", window[a], a);
+        taps *= window[a];
+        const int64_t padded = size[a] + before[a] + after[a];
+        require(padded <= kLongestAxis, "at most " + std::to_string(kLongestAxis) + " pixels with padding", padded, a);
+        if (adaptive) {
+            require(output[a] >= 1 && output[a] <= kLongestAxis, "an output of 1 to 2^30", output[a], a);
+            require(window[a] <= size[a], "a window of at most " + std::to_string(size[a]), window[a], a);
+            continue;
+        }
+        const int64_t last_tap = padded / dilation[a];  // without overflow: dilation * (window - 1) < padded
+        require(window[a] - 1 <= last_tap, "a window within its padded input of " + std::to_string(padded), window[a],
+                a);
+        const int64_t out = output_size(size[a], window[a], stride[a], dilation[a], before[a], after[a]);
+        require(output[a] == out || output[a] == out + 1,
+                "an output of " + std::to_string(out) + ", or one more to cover what is left over", output[a], a);
+        require(output[a] <= 1 || output[a] - 1 <= (size[a] + before[a] - 1) / stride[a],
+                "the last window to start in the input or the padding before it", output[a], a);
+    }
+}
+
+}  // namespace convgpu

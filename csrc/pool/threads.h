@@ -1,0 +1,27 @@
+// How the pooling kernels are launched: one thread for each place of an image.
+#pragma once
+#include "../device/launch.h"
+#include "windows.h"
+
+namespace convgpu::pool {
+
+constexpr int kThreads = 256;  // of a block
+constexpr int kResident = 3;   // blocks on a multiprocessor, at least: 80 registers, with which no kernel spills
+
+__device__ __forceinline__ uint64_t thread_number() { return uint64_t(blockIdx.x) * kThreads + threadIdx.x; }
+
+inline LaunchShape one_thread_each(uint64_t count) {
+    LaunchShape shape;
+    shape.grid = dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads));
+    shape.block = dim3(kThreads);
+    return shape;
+}
+
+inline Places places_of_y(const Problem& p, int vector) {
+    return Places(p.images, {p.axis[0].output, p.axis[1].output, p.axis[2].output}, p.channels, vector);
+}
+inline Places places_of_x(const Problem& p, int vector) {
+    return Places(p.images, {p.axis[0].size, p.axis[1].size, p.axis[2].size}, p.channels, vector);
+}
+
+}  // namespace convgpu::pool

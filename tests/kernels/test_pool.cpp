@@ -1,0 +1,200 @@
+// Every pooling kernel over a table of geometries, on arrays of exactly the bytes they need: for the sanitizers.
+#include <algorithm>
+#include <memory>
+
+#include "../../csrc/common/dispatch.h"
+#include "../../csrc/pool/pool.h"
+#include "../emulator/testing.h"
+
+using namespace convgpu;
+using testing::expect;
+
+namespace {
+
+// Memory without slack, and the array over it.
+struct Owned {
+    std::unique_ptr<char[]> memory;
+    Array array;
+
+    Owned(Shape shape, DType dtype) {
+        array.shape = std::move(shape);
+        array.dtype = dtype;
+        auto step = static_cast<int64_t>(size_of(dtype));
+        array.strides.resize(array.shape.size());
+        for (size_t a = array.shape.size(); a-- > 0; step *= array.shape[a]) array.strides[a] = step;
+        memory.reset(new char[static_cast<size_t>(step)]);
+        std::memset(memory.get(), 0xff, static_cast<size_t>(step));
+        array.data = memory.get();
+    }
+
+    double get(int64_t i) const {
+        switch (array.dtype) {
+            case DType::kUInt8:
+                return array.as<uint8_t>()[i];
+            case DType::kUInt16:
+                return array.as<uint16_t>()[i];
+            case DType::kInt32:
+                return array.as<int32_t>()[i];
+            case DType::kInt64:
+                return static_cast<double>(array.as<int64_t>()[i]);
+            default:
+                break;
+        }
+        double value = 0;
+        dispatch_float(array.dtype, [&](auto type) {
+            using T = TypeOf<decltype(type)>;
+            if constexpr (std::is_same_v<T, double>)
+                value = array.as<T>()[i];
+            else
+                value = static_cast<float>(array.as<T>()[i]);
+        });
+        return value;
+    }
+    void set(int64_t i, double value) {
+        dispatch_float(array.dtype, [&](auto type) {
+            using T = TypeOf<decltype(type)>;
+            if constexpr (std::is_same_v<T, double>)
+                array.as<T>()[i] = value;
+            else
+                array.as<T>()[i] = static_cast<T>(static_cast<float>(value));
+        });
+    }
+};
+
+struct Case {
+    const char* name;
+    int64_t batch, channels;
+    Shape size, window, stride, before, after, dilation;
+    Shape adaptive;  // the output, where it is given
+};
+
+const Case kCases[] = {
+    {"lenet", 2, 6, {8, 8}, {2, 2}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, {}},
+    {"overlapping", 1, 16, {9, 10}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {}},
+    {"vectors_of_eight", 1, 40, {5, 6}, {2, 2}, {2, 2}, {0, 1}, {1, 0}, {1, 1}, {}},
+    {"disjoint_with_rest", 2, 3, {7, 11}, {3, 2}, {3, 2}, {1, 0}, {0, 1}, {1, 1}, {}},
+    {"one_axis", 3, 5, {17}, {4}, {3}, {1}, {3}, {1}, {}},
+    {"three_axes", 1, 8, {4, 5, 6}, {2, 3, 3}, {1, 2, 2}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {}},
+    {"flat_in_three", 1, 4, {3, 6, 6}, {1, 3, 3}, {2, 2, 2}, {0, 1, 1}, {0, 1, 1}, {1, 1, 1}, {}},
+    {"dilated", 2, 3, {11, 12}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {2, 3}, {}},
+    {"gaps", 2, 3, {11, 12}, {2, 2}, {3, 5}, {0, 0}, {0, 0}, {1, 1}, {}},
+    {"large", 1, 8, {19, 18}, {17, 17}, {1, 1}, {0, 0}, {0, 0}, {1, 1}, {}},
+    {"large_one_channel", 3, 1, {20, 21}, {20, 20}, {1, 1}, {0, 0}, {0, 0}, {1, 1}, {}},
+    {"long", 1, 2, {3000}, {1000}, {700}, {5}, {6}, {1}, {}},
+    {"global", 2, 16, {8, 8}, {8, 8}, {8, 8}, {0, 0}, {0, 0}, {1, 1}, {}},
+    {"adaptive", 2, 4, {7, 10}, {4, 4}, {1, 1}, {0, 0}, {0, 0}, {1, 1}, {3, 4}},
+    {"adaptive_upward", 1, 3, {3, 4}, {2, 2}, {1, 1}, {0, 0}, {0, 0}, {1, 1}, {5, 7}},
+    {"no_images", 0, 3, {6, 6}, {2, 2}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, {}},
+};
+
+PoolGeometry geometry_of(const Case& c, bool channels_last) {
+    PoolGeometry geo{c.batch,    c.channels,          c.size, c.window,     c.stride, c.before, c.after, c.dilation,
+                     c.adaptive, !c.adaptive.empty(), false,  channels_last};
+    for (size_t a = 0; c.adaptive.empty() && a < c.size.size(); ++a) {
+        geo.output.push_back(output_size(c.size[a], c.window[a], c.stride[a], c.dilation[a], c.before[a], c.after[a]));
+    }
+    return geo;
+}
+
+// Calls use(output element, x element, offset in the window, flat pixel) for every tap inside the input.
+template <class Use>
+void each_tap(const PoolGeometry& geo, Use use) {
+    const int rank = geo.rank();
+    const auto product = [](const Shape& s) {
+        int64_t p = 1;
+        for (const int64_t n : s) p *= n;
+        return p;
+    };
+    const int64_t outputs = product(geo.output), pixels = product(geo.size), taps = product(geo.window);
+    for (int64_t n = 0; n < geo.batch * geo.channels * outputs; ++n) {
+        const int64_t image = n / (geo.channels * outputs), channel = n / outputs % geo.channels, out = n % outputs;
+        for (int64_t tap = 0; tap < taps; ++tap) {
+            int64_t pixel = 0, scale = 1, o = out, i = tap;
+            bool inside = true;
+            for (int a = rank - 1; a >= 0; --a) {
+                const int64_t oa = o % geo.output[a], ia = i % geo.window[a];
+                const int64_t from =
+                    geo.adaptive ? oa * geo.size[a] / geo.output[a] : oa * geo.stride[a] - geo.before[a];
+                const int64_t to =
+                    geo.adaptive ? ((oa + 1) * geo.size[a] + geo.output[a] - 1) / geo.output[a] : geo.size[a];
+                const int64_t at = from + ia * geo.dilation[a];
+                inside = inside && at >= 0 && at < to;
+                pixel += at * scale;
+                scale *= geo.size[a];
+                o /= geo.output[a];
+                i /= geo.window[a];
+            }
+            if (!inside) continue;
+            const auto place = [&](int64_t p, int64_t count) {
+                return geo.channels_last ? (image * count + p) * geo.channels + channel
+                                         : (image * geo.channels + channel) * count + p;
+            };
+            use(place(out, outputs), place(pixel, pixels), tap, pixel);
+        }
+    }
+}
+
+void fill(Owned& array, unsigned seed) {  // small integers: sums are exact in every dtype
+    std::mt19937 random(seed);
+    for (int64_t i = 0; i < array.array.size(); ++i) array.set(i, static_cast<int>(random() % 9) - 4);
+}
+
+void compare(const Owned& got, const std::vector<double>& expected, double tolerance, const std::string& what) {
+    for (int64_t i = 0; i < got.array.size(); ++i) {
+        const double error = std::abs(got.get(i) - expected[i]);
+        if (error <= tolerance * std::abs(expected[i]) + tolerance / 64) continue;
+        throw std::runtime_error(what + ": expected " + std::to_string(expected[i]) + " at " + std::to_string(i) +
+                                 ", got " + std::to_string(got.get(i)));
+    }
+}
+
+void run(const Case& c, DType dtype, bool channels_last) {
+    const PoolGeometry geo = geometry_of(c, channels_last);
+    const std::string what = std::string(c.name) + " " + name_of(dtype) + (channels_last ? " last" : " first");
+    Owned x(geo.x_shape(), dtype), y(geo.y_shape(), dtype), offsets(geo.y_shape(), geo.offset_dtype());
+    Owned gy(geo.y_shape(), dtype), gx(geo.x_shape(), dtype), z(geo.y_shape(), dtype);
+    Owned indices(geo.y_shape(), DType::kInt64), average(geo.y_shape(), dtype), shares(geo.x_shape(), dtype);
+    fill(x, 1);
+    fill(gy, 2);
+    pool::max_pool(x.array, y.array, &offsets.array, geo, nullptr);
+    pool::max_pool_dgrad(gy.array, offsets.array, gx.array, geo, nullptr);
+    pool::max_pool_gather(x.array, offsets.array, z.array, geo, nullptr);
+    pool::max_pool_indices(offsets.array, indices.array, geo, nullptr);
+    pool::avg_pool(x.array, average.array, geo, nullptr);
+    pool::avg_pool_dgrad(gy.array, shares.array, geo, nullptr);
+
+    const auto outputs = static_cast<size_t>(y.array.size()), pixels = static_cast<size_t>(x.array.size());
+    std::vector<double> best(outputs, -INFINITY), offset(outputs), pixel(outputs), sum(outputs), count(outputs);
+    std::vector<int64_t> winner(outputs);
+    each_tap(geo, [&](int64_t out, int64_t in, int64_t tap, int64_t p) {
+        sum[out] += x.get(in);
+        count[out] += 1;
+        if (x.get(in) <= best[out]) return;
+        best[out] = x.get(in);
+        offset[out] = static_cast<double>(tap);
+        pixel[out] = static_cast<double>(p);
+        winner[out] = in;
+    });
+    std::vector<double> won(pixels), shared(pixels);
+    for (size_t out = 0; out < outputs; ++out) won[winner[out]] += gy.get(out), sum[out] /= count[out];
+    each_tap(geo, [&](int64_t out, int64_t in, int64_t, int64_t) { shared[in] += gy.get(out) / count[out]; });
+
+    const double rounding = dtype == DType::kBFloat16 ? 1.0 / 128 : dtype == DType::kFloat16 ? 1.0 / 1024 : 1e-6;
+    compare(y, best, 0, what + " max_pool");
+    compare(offsets, offset, 0, what + " offsets");
+    compare(gx, won, 0, what + " max_pool_dgrad");
+    compare(z, best, 0, what + " max_pool_gather");
+    compare(indices, pixel, 0, what + " max_pool_indices");
+    compare(average, sum, rounding, what + " avg_pool");
+    compare(shares, shared, 4 * rounding, what + " avg_pool_dgrad");
+}
+
+}  // namespace
+
+TEST(pooling_over_a_table_of_geometries) {
+    for (const Case& c : kCases) {
+        for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+            for (const bool channels_last : {true, false}) run(c, dtype, channels_last);
+        }
+    }
+}

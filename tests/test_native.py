@@ -1,0 +1,265 @@
+"""The compiled kernels below the ops: layouts, memory that is not theirs, plans, geometry, errors at the crossing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from native_backends import needs_emulated
+
+import convgpu as cg
+from convgpu import geometry
+from convgpu.backends import load
+from convgpu.cases.pool import CASES, PoolCase
+from convgpu.dtypes import as_dtype
+
+pytestmark = needs_emulated
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+FORMATS = ("channels_last", "channels_first")
+
+
+@pytest.fixture(scope="module")
+def native():
+    return load("emulated")
+
+
+@pytest.fixture(scope="module")
+def module(native):
+    return native._module
+
+
+def random_bits(shape, dtype):
+    dtype = as_dtype(dtype)
+    bits = np.random.default_rng(0).integers(0, 256, (*shape, dtype.itemsize), np.uint8)
+    return bits.view(dtype).reshape(shape)
+
+
+def same_bits(got, expected):
+    assert got.shape == expected.shape and got.dtype == expected.dtype
+    assert got.tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+# --- layouts
+
+IMAGES = [(2, 3, 5, 7), (1, 64, 7, 9), (3, 65, 66), (2, 17, 1, 64), (1, 128, 8, 16), (2, 20, 3, 4, 6), (70, 1, 9, 9),
+          (0, 3, 4, 4), (2, 0, 4, 4), (2, 130, 67), (1, 1, 1), (4, 16, 16, 17), (1, 17, 200), (2, 67, 5, 15)]
+ALL_DTYPES = (*DTYPES, "uint8", "uint16", "int32", "int64")
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
+def test_layouts_of_images_and_filters(native, shape, dtype):
+    x = random_bits(shape, dtype)
+    same_bits(native.nchw_to_nhwc(x), np.moveaxis(x, 1, -1))
+    same_bits(native.nhwc_to_nchw(x), np.moveaxis(x, -1, 1))
+    same_bits(native.oihw_to_hwio(x), np.moveaxis(x, (0, 1), (-1, -2)))
+    same_bits(native.hwio_to_oihw(x), np.moveaxis(x, (-1, -2), (0, 1)))
+
+
+def test_layouts_reach_every_kernel(module):
+    sizes = {np.dtype(d).itemsize: d for d in ALL_DTYPES if d != "bfloat16"}
+    reached = {(module.plan_layout("nchw_to_nhwc", list(shape), dtype), dtype)
+               for shape in IMAGES for dtype in sizes.values()}
+    for size, dtype in sizes.items():
+        full = 16 // size
+        wanted = {"transpose_narrow"} | {f"transpose_tiled in={i} out={o}" for i in (1, full) for o in (1, full)}
+        assert wanted == {plan for plan, d in reached if d == dtype}
+
+
+def test_a_layout_of_two_axes_is_refused(module):
+    x = np.zeros((2, 3), np.float32)
+    array = module.Array(x.ctypes.data, x.shape, x.strides, "float32")
+    with pytest.raises(ValueError, match=r"nchw_to_nhwc: expected x of 3 to 5 axes, got shape \(2, 3\)"):
+        module.nchw_to_nhwc(array, array, 0)
+
+
+# --- memory: guards around every output, poison in it, and arrays that vectors must not be loaded from
+
+
+class Guarded:
+    """An array of NaN (or 0xff) `shift` elements past an aligned address, between guards."""
+
+    GUARD = 256
+
+    def __init__(self, shape, dtype, shift=0):
+        dtype = as_dtype(dtype)
+        size = int(np.prod(shape)) * dtype.itemsize
+        whole = np.full(size + 2 * self.GUARD + 64, 0xff, np.uint8)
+        start = -whole.ctypes.data % 64 + self.GUARD + shift * dtype.itemsize
+        self.before, self.after = whole[:start], whole[start + size:]
+        self.array = whole[start:start + size].view(dtype).reshape(shape)
+
+    def check(self):
+        assert (self.before == 0xff).all() and (self.after == 0xff).all(), "written outside the array"
+
+
+def guarded_calls(native, case, dtype, data_format):
+    """Each op of a case as (name, arguments without outputs, shape and dtype of each output)."""
+    geo, x = case.geometry(data_format), case.input(dtype, data_format)
+    _, offsets = load("reference").max_pool(x, geo, True)
+    gy = np.random.default_rng(1).integers(-4, 5, geo.y_shape).astype(x.dtype)
+    yield "max_pool", [x], [(geo.y_shape, x.dtype), (geo.y_shape, geo.offset_dtype)]
+    yield "max_pool_dgrad", [gy, offsets], [(geo.x_shape, x.dtype)]
+    yield "max_pool_gather", [x, offsets], [(geo.y_shape, x.dtype)]
+    yield "max_pool_indices", [offsets], [(geo.y_shape, "int64")]
+    if case.averages:
+        yield "avg_pool", [x], [(geo.y_shape, x.dtype)]
+        yield "avg_pool_dgrad", [gy], [(geo.x_shape, x.dtype)]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
+def test_pooling_writes_all_of_its_outputs_and_nothing_else(native, module, case, dtype, shift):
+    """And at any address: one element past an aligned one, the same bits come from other kernels."""
+    data_format = FORMATS[(len(case.name) + shift) % 2]
+    geo = native._pool_geometry(case.geometry(data_format))
+    for name, inputs, outputs in guarded_calls(native, case, dtype, data_format):
+        shifted = []
+        for a in inputs:
+            shifted.append(Guarded(a.shape, a.dtype, shift).array)
+            shifted[-1][...] = a
+        results = [Guarded(*output, shift) for output in outputs]
+        getattr(module, name)(*map(native._array, shifted), *[native._array(r.array) for r in results], geo, 0)
+        expected = getattr(load("reference"), name)(
+            *inputs, case.geometry(data_format), *([True] if name == "max_pool" else []))
+        for result, e in zip(results, expected if isinstance(expected, tuple) else (expected,)):
+            result.check()
+            if name.startswith("avg"):
+                wanted, got = e.astype(np.float64), result.array.astype(np.float64)
+                np.testing.assert_allclose(got, wanted, rtol=1e-5 if dtype == "float32" else 0.02, atol=1e-2)
+            else:
+                np.testing.assert_array_equal(result.array.astype(np.float64), e.astype(np.float64))
+
+
+def test_inputs_of_any_strides_in_native_byte_order(native):
+    case = PoolCase("strided", (2, 6, 8, 5), 2)
+    x = np.random.default_rng(0).standard_normal((2, 6, 16, 5)).astype(np.float32)[:, ::-1, ::2]
+    assert not x.flags.c_contiguous
+    expected = native.max_pool(x.copy(), case.geometry(), False)[0]
+    same_bits(native.max_pool(x, case.geometry(), False)[0], expected)
+    with pytest.raises(TypeError, match="expected this machine's byte order, got .f4"):
+        native.avg_pool(x.astype(x.dtype.newbyteorder("S")), case.geometry())
+
+
+def test_offsets_from_nowhere_read_nothing(native):
+    geo = PoolCase("padded", (1, 4, 4, 2), 3, 2, 1).geometry()
+    x = np.ones(geo.x_shape, np.float32)
+    offsets = np.array([0, 8, 9, 255, 4, 4, 4, 4], np.uint8).reshape(geo.y_shape)  # in padding, inside, past the window
+    assert native.max_pool_gather(x, offsets, geo).ravel().tolist() == [0, 1, 0, 0, 1, 1, 1, 1]
+    assert native.max_pool_indices(offsets, geo).ravel().tolist() == [0, 5, 0, 0, 8, 8, 10, 10]
+
+
+# --- plans and geometry
+
+
+def test_cases_reach_every_pooling_kernel(native, module):
+    wanted = {"max_pool": {"max_pool_window", "max_pool_split"}, "avg_pool": {"avg_pool_window", "avg_pool_split"},
+              "max_pool_dgrad": {"max_pool_dgrad_gather", "max_pool_dgrad_disjoint"},
+              "max_pool_gather": {"max_pool_gather"}, "max_pool_indices": {"max_pool_indices"},
+              "avg_pool_dgrad": {"avg_pool_dgrad_gather"}}
+    for op, dtype in itertools.product(wanted, DTYPES):
+        full = 16 // np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize
+        full = 2 if op == "max_pool_indices" else full
+        dtype = "int64" if op == "max_pool_indices" else dtype
+        plans = [module.plan_pool(op, native._pool_geometry(c.geometry(f)), dtype).split()
+                 for c in CASES for f in FORMATS if c.averages or "max" in op]
+        assert {(kernel, vector) for kernel, vector, *_ in plans} == {
+            (kernel, f"vector={v}") for kernel in wanted[op] for v in (1, full)}
+        if op in ("max_pool", "avg_pool"):
+            walked = {(vector, *rest) for kernel, vector, *rest in plans if kernel.endswith("window")}
+            assert {(f"vector={v}", f"side={s}") for v in (1, full) for s in (2, 3)} <= walked
+
+
+def test_there_is_one_output_size(module):
+    options = (0, 1, 2, 5, 9, 224), (1, 2, 3, 7), (1, 2, 5), (1, 2, 3), (0, 1, 3), (0, 2)
+    for n, f, s, d, a, b in itertools.product(*options):
+        assert module.output_size(n, f, s, d, a, b) == geometry.output_size(n, f, s, d, (a, b)), (n, f, s, d, a, b)
+
+
+def arguments(**changes):
+    good = {"batch": 1, "channels": 1, "size": (6, 6), "window": (3, 3), "stride": (2, 2), "padding": ((0, 0), (0, 0)),
+            "dilation": (1, 1), "output": (2, 2), "adaptive": False, "count_include_pad": False, "channels_last": True}
+    return good | changes
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"output": (2, 4)}, "an output of 2, or one more to cover what is left over, got 4 along spatial axis 1"),
+    ({"stride": (2, 0)}, "window, stride and dilation >= 1, got 0 along spatial axis 1"),
+    ({"size": (6, -1)}, "sizes and padding >= 0, got -1 along spatial axis 1"),
+    ({"window": (9, 3)}, "a window within its padded input of 6, got 9 along spatial axis 0"),
+    ({"size": (2**30 + 1, 6)}, "at most 1073741824 pixels with padding, got 1073741825 along spatial axis 0"),
+    ({"stride": (2,)}, r"each with every option, got size \(6, 6\) and an option \(2,\)"),
+    ({"adaptive": True, "window": (7, 3)}, "a window of at most 6, got 7 along spatial axis 0"),
+])
+def test_geometries_that_would_leave_the_arrays_are_refused(module, changes, message):
+    assert module.PoolGeometry(**arguments()).offset_dtype == "uint8"
+    with pytest.raises(ValueError, match=f"pool geometry: expected .*{message}"):
+        module.PoolGeometry(**arguments(**changes))
+
+
+# --- errors at the crossing
+
+
+def test_arrays_that_do_not_fit_are_refused(native, module):
+    geo = module.PoolGeometry(**arguments())
+    x, y = np.zeros((1, 6, 6, 1), np.float32), np.zeros((1, 2, 2, 1), np.float32)
+    for args, error, message in (
+            ((x, y[:, :1], None), ValueError, r"max_pool: expected y of shape \(1, 2, 2, 1\), got \(1, 1, 2, 1\)"),
+            ((x, y.astype(np.float64), None), TypeError, "max_pool: expected y of dtype float32, got float64"),
+            ((x, y, y), TypeError, "max_pool: expected offsets of dtype uint8, got float32"),
+            ((x.transpose(0, 2, 1, 3), y, None), ValueError, "max_pool: expected x in row-major order without gaps"),
+            ((x.astype(np.int32), y, None), TypeError,
+             "max_pool: expected x of dtype float16, bfloat16, float32 or float64, got int32")):
+        with pytest.raises(error, match=message):
+            module.max_pool(*[None if a is None else native._array(a) for a in args], geo, 0)
+    with pytest.raises(TypeError, match="expected a dtype of float16, .*, got complex64"):
+        native._array(x.astype(np.complex64))
+
+
+def test_what_has_no_kernel_says_so():
+    with cg.use_backend("emulated"):
+        assert cg.current_backend() == "emulated"
+        with pytest.raises(NotImplementedError, match="max_pool of int32 is not implemented on backend 'emulated'"):
+            cg.max_pool(np.zeros((1, 4, 4, 1), np.int32), 2)
+    assert cg.current_backend() != "emulated"
+
+
+def test_gradients_of_second_order_through_the_kernels():
+    x = np.random.default_rng(0).permutation(2 * 5 * 6 * 2).reshape(2, 5, 6, 2) / 8.0
+    with cg.use_backend("emulated"):
+        cg.check_grad(lambda x: cg.max_pool(x, 3, stride=2, padding=1), x, order=2)
+        cg.check_grad(lambda x: cg.avg_pool(x, 3, stride=2, padding=1), x, order=2)
+
+
+# --- the same bits in any order of threads, from any number of workers, in another process
+
+
+@pytest.mark.parametrize("order, workers", [("descending", "1"), ("random", "3")])
+def test_bits_do_not_depend_on_the_order_of_threads(order, workers):
+    program = """if True:
+        import hashlib, numpy as np
+        from convgpu.backends import load
+        from convgpu.cases.pool import CASES
+        run, digest = load("emulated"), hashlib.sha256()
+        for case in CASES:
+            geo, x = case.geometry(), case.input("float32")
+            gy = np.random.default_rng(0).standard_normal(geo.y_shape).astype("float32")
+            y, offsets = run.max_pool(x, geo, True)
+            for a in (y, offsets, run.max_pool_dgrad(gy, offsets, geo), run.nhwc_to_nchw(x),
+                      *([run.avg_pool(x, geo), run.avg_pool_dgrad(gy, geo)] if case.averages else [])):
+                digest.update(a.tobytes())
+        print(digest.hexdigest())"""
+
+    def run(**settings):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300,
+                              env=os.environ | {f"CONVGPU_EMULATOR_{k.upper()}": v for k, v in settings.items()})
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert run(order=order, workers=workers, seed="5") == run(order="ascending", workers="2")
