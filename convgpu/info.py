@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from . import __version__
-from .backends import CPU_BACKENDS, current_backend
+from .backends import CPU_BACKENDS, GPU_BACKENDS, current_backend
 from .device import CPU, GPU, cupy_with_gpu, parse_device
 
 # What each extra brings, by the names under which pip knows it.
@@ -58,8 +58,8 @@ def driver() -> Driver | None:
 
 
 def has_kernels() -> bool:
-    """Whether this build of convgpu contains its CUDA kernels."""
-    return importlib.util.find_spec("convgpu._cuda") is not None
+    """Whether tensors can reach CUDA kernels in this build of convgpu."""
+    return "cuda" in GPU_BACKENDS and importlib.util.find_spec("convgpu._cuda") is not None
 
 
 def gpu_obstacle() -> str | None:
@@ -68,7 +68,7 @@ def gpu_obstacle() -> str | None:
     if found is None:
         return "the NVIDIA driver shows none"
     if not has_kernels():
-        return f"convgpu {__version__} has no CUDA kernels yet"
+        return f"convgpu {__version__} runs no CUDA kernels yet"
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is missing"
     try:
@@ -96,7 +96,7 @@ def choose_device(wanted: str | None) -> tuple[str, str | None]:
     found = driver()
     if found is None:
         return CPU, None
-    how = "To use it" if has_kernels() else "A version that has them will use it after"
+    how = "To use it" if has_kernels() else "A version that does will use it after"
     return CPU, (f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. {how}: "
                  f'pip install --upgrade "convgpu[{found.extra}]" && convgpu train --device gpu')
 

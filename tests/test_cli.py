@@ -399,7 +399,7 @@ def test_info_names_what_is_there_and_what_is_missing(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("kernels", "words"), [
-    (False, "has no CUDA kernels yet. A version that has them will use it after: "),
+    (False, "runs no CUDA kernels yet. A version that does will use it after: "),
     (True, "CuPy is missing. To use it: "),
 ], ids=["no kernels", "no cupy"])
 def test_an_unused_gpu_gets_one_line(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -444,3 +444,10 @@ def test_missing_packages_are_one_sentence(missing: str, capsys: pytest.CaptureF
 def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"convgpu \d+\.\d+\.\d+\n", run("--version").stdout)
     assert "the following arguments are required: COMMAND" in run(status=2).stderr
+
+
+def test_a_compiled_module_alone_does_not_draw_work_to_the_gpu(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert not info.has_kernels()
+    monkeypatch.setattr(info, "GPU_BACKENDS", ("cuda",))
+    assert info.has_kernels()

@@ -16,6 +16,8 @@ from ..device import is_gpu_array
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels, for their tests: slow, built on request, and not all ops
 
+GPU_BACKENDS: tuple[str, ...] = ()  # "cuda" belongs here once its kernels can be reached from tensors
+
 _loaded: dict[str, Any] = {}
 _cpu_backend = "numpy"
 
