@@ -1,7 +1,8 @@
 """The CPU path beside PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
 
 Every layer of convgpu.cases.networks, in each direction; PyTorch with oneDNN at the better of its two layouts. Writes
-bench/results/cpu_layers.json and the tables of bench/results/README.md.
+bench/results/cpu_layers_<threads>.json and the tables of bench/results/README.md. With more than one thread only the
+wall clock counts, so nothing else may run: an idle PyTorch thread that spins suffers most from company.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,28 +106,29 @@ def _to_torch(images: np.ndarray, memory_format: torch.memory_format) -> torch.T
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
+KINDS: list[tuple[str, list[Any], Callable[..., tuple[Functions, Callable[[], None]]], tuple[str, ...]]] = [
+    ("dense", networks.DENSE, conv_problem, ("fprop", "wgrad", "dgrad")),
+    ("depthwise", networks.DEPTHWISE, conv_problem, ("fprop", "wgrad", "dgrad")),
+    ("max_pool", networks.MAX_POOLS, pool_problem, ("fprop", "dgrad")),
+]
+
+
 def measure(threads: int, samples: int, only: str) -> list[dict[str, Any]]:
-    """All layers on this many threads."""
+    """All layers on this many threads: first everything is verified, then timed."""
     set_num_threads(threads)
     torch.set_num_threads(threads)
-    kinds = [("dense", networks.DENSE, conv_problem, ("fprop", "wgrad", "dgrad")),
-             ("depthwise", networks.DEPTHWISE, conv_problem, ("fprop", "wgrad", "dgrad")),
-             ("max_pool", networks.MAX_POOLS, pool_problem, ("fprop", "dgrad"))]
+    chosen = [(kind, layer, direction, problem) for kind, layers, problem, directions in KINDS for layer in layers
+              for direction in directions if only in f"{kind} {layer.network} {layer.name} {direction}"]
+    for _, layer, direction, problem in chosen:
+        problem(layer, direction)[1]()
     rows = []
-    for kind, layers, problem, directions in kinds:
-        for layer in layers:
-            for direction in directions:
-                if only not in f"{kind} {layer.network} {layer.name} {direction}":
-                    continue
-                functions, verify = problem(layer, direction)
-                if threads == 1:
-                    verify()
-                with torch.no_grad():
-                    timings = benchmark.alternate(functions, samples)
-                row = {"kind": kind, "network": layer.network, "layer": layer.name, "direction": direction,
-                       "threads": threads, "timings": timings}
-                rows.append(row)
-                print(report.line(row), flush=True)
+    for kind, layer, direction, problem in chosen:
+        with torch.no_grad():
+            timings = benchmark.alternate(problem(layer, direction)[0], samples)
+        row = {"kind": kind, "network": layer.network, "layer": layer.name, "direction": direction, "threads": threads,
+               "timings": timings}
+        rows.append(row)
+        print(report.line(row), flush=True)
     return rows
 
 
@@ -139,10 +140,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows with this text; nothing is recorded")
     options = parser.parse_args()
     benchmark.quiet_blas()
-    rows = [row for threads in options.threads for row in measure(threads, 3 if options.quick else 9, options.only)]
-    if not options.only:
-        benchmark.record(Path(__file__).parent / "results" / "cpu_layers.json", rows, ("numpy", "torch"))
-        report.render()
+    for threads in options.threads:
+        rows = measure(threads, 3 if options.quick else 9, options.only)
+        if not options.only:
+            benchmark.record(report.RESULTS / f"cpu_layers_{threads}.json", rows, ("numpy", "torch"))
+            report.render()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ DIRECTIONS = {"fprop": "forward", "wgrad": "weight gradient", "dgrad": "input gr
 BARS = {("dense", "fprop"): 0.6, ("dense", "wgrad"): 0.67, ("dense", "dgrad"): 0.55,
         ("depthwise", "fprop"): 0.1, ("depthwise", "wgrad"): 0.1, ("depthwise", "dgrad"): 0.1,
         ("max_pool", "fprop"): 0.4, ("max_pool", "dgrad"): 0.33, ("training", "epoch"): 0.5}
+# Figures that no machine has given yet, and what gives them.
+WAITING = {
+    "tensor cores, TMA and wgmma against the emulator's reading of them": "bench/hopper_probe.cu (docs/emulator.md)",
+    "pooling and layout kernels: correctness and share of the copy bandwidth": "no bench yet; they run emulated only",
+    "PyTorch's own times on a GPU (cuDNN, cuBLAS, training)": "no bench yet",
+}
 
 
 def clock(row: dict[str, Any]) -> str:
@@ -61,12 +67,15 @@ def _page() -> Iterator[str]:
             of_kind = [row for row in rows if row["kind"] == kind]
             if of_kind:
                 yield from _table(title, of_kind)
+    yield from ("", "## Waiting for a GPU", "", "| figure | what gives it |", "|---|---|")
+    yield from (f"| {figure} | {source} |" for figure, source in WAITING.items())
 
 
 def _environment(path: Path, environment: dict[str, Any]) -> Iterator[str]:
     machine, versions = environment["machine"], environment["versions"]
     yield from ("", f"## {path.name}", "")
-    yield (f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
+    load = f", load average at the end {machine['load']}" if machine.get("load") is not None else ""
+    yield (f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}{load}; "
            f"{', '.join(f'{name} {version}' for name, version in versions.items())}; {environment['blas']}; "
            f"commit {environment['commit']}; {environment['date']}.")
 

@@ -115,7 +115,8 @@ def environment(packages: Iterable[str] = ("numpy",)) -> dict[str, Any]:
     """The machine, the versions and the commit that results belong to."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
+                    "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None},
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
         "blas": _blas(),
         "commit": _commit(),
