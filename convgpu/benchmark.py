@@ -81,14 +81,18 @@ class Timing:
         self.cpu.append(float(f"{cpu / self.calls:.4g}"))
 
 
-def alternate(contenders: Mapping[str, Callable[[], object]], samples: int = 9,
-              sample_seconds: float = 0.004) -> dict[str, Timing]:
+def alternate(contenders: Mapping[str, Callable[[], object]], samples: int = 9, sample_seconds: float = 0.004,
+              pause: float = 0.02) -> dict[str, Timing]:
     """Time the contenders in turn, `samples` times each, after a warm-up of two calls.
+
+    Before each sample come a pause and a call that is not timed: a contender's OpenMP threads spin for some 10 ms after
+    its last call, on the core that the next one needs, and its data are in the cache.
 
     Args:
         contenders: functions of no arguments, by name.
         samples: how many samples of each; at least 2.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
+        pause: seconds of rest before each sample.
     """
     timings = {}
     for name, contender in contenders.items():
@@ -98,6 +102,8 @@ def alternate(contenders: Mapping[str, Callable[[], object]], samples: int = 9,
         timings[name] = Timing(max(1, math.ceil(sample_seconds / max(time.perf_counter() - start, 1e-7))))
     for _ in range(samples):
         for name, contender in contenders.items():
+            time.sleep(pause)
+            contender()
             timings[name].sample(contender)
     return timings
 

@@ -27,13 +27,13 @@ def test_a_wrong_result_is_refused():
 def test_contenders_alternate_after_a_warm_up():
     calls: list[str] = []
     timings = benchmark.alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, samples=3,
-                                  sample_seconds=0.0)
-    assert "".join(calls) == "aabb" + "ab" * 3
+                                  sample_seconds=0.0, pause=0.0)
+    assert "".join(calls) == "aabb" * 4  # two to warm up; then for each sample one that is not timed, and one that is
     assert all(len(t.wall) == len(t.cpu) == 3 and t.calls == 1 for t in timings.values())
 
 
 def test_short_calls_are_repeated_within_a_sample():
-    timings = benchmark.alternate({"nothing": lambda: None}, samples=2, sample_seconds=1e-3)
+    timings = benchmark.alternate({"nothing": lambda: None}, samples=2, sample_seconds=1e-3, pause=0.0)
     assert timings["nothing"].calls > 10
 
 
