@@ -1,4 +1,4 @@
-"""`convgpu verify`: is this machine's build right? The tables of cases on one backend, against the reference in float64.
+"""`convgpu verify`: is this build right? The tables of cases on one backend, against the reference in float64.
 
 Each call is made three times: as users call it, again for the same bits, and on arrays one element past an aligned
 address. On kernels, outputs and workspace are full of NaN first and lie between guard bytes. docs/verification.md has
@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from . import backends, benchmark, info
 from .cases.problems import FAMILIES, Problem, as_results
 from .cases.tolerance import C_KERNEL, C_NUMPY, worst
 from .dtypes import DTypeLike, as_dtype
-from .explain import plan_of
+from .plans import Call, plan_of
 from .tensor import tensor, wrap
 
 NATIVE = ("cuda", "emulated")
@@ -82,9 +83,10 @@ class Report:
                          f"{'yes' if row.repeats else 'NO':7}  {guards}")
         lines += [f"{family}: not implemented on backend {self.backend!r}" for family in self.absent]
         for failure in self.failures[:20]:
-            lines.append(f"FAILED {failure.case}: {failure.op} {failure.dtype} {failure.data_format}, {failure.kernel}: "
-                         f"{failure.what}\n  again: convgpu verify --backend {self.backend} --family {failure.family} "
-                         f"--case {failure.case}")
+            lines += [f"FAILED {failure.case}: {failure.op} {failure.dtype} {failure.data_format}, {failure.kernel}: "
+                      f"{failure.what}",
+                      f"  again: convgpu verify --backend {self.backend} --family {failure.family} "
+                      f"--case {failure.case}"]
         if len(self.failures) > 20:
             lines.append(f"... and {len(self.failures) - 20} more")
         calls = sum(row.calls for row in self.rows.values())
@@ -184,10 +186,13 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
 def _calls(families: Iterable[str], quick: bool, only: str | None) -> Iterator[tuple[str, Any, str, str]]:
     """Of every case that is wanted: family, case, dtype, data format."""
     for name in families:
-        for i, case in enumerate(FAMILIES[name].cases):
+        for case in FAMILIES[name].cases:
+            if only not in (None, case.name):
+                continue
             variants = FAMILIES[name].variants(case)
-            if only in (None, case.name):
-                yield from ((name, case, *v) for v in ([variants[i % len(variants)]] if quick else variants))
+            if quick:
+                variants = [variants[zlib.crc32(case.name.encode()) % len(variants)]]
+            yield from ((name, case, *variant) for variant in variants)
 
 
 def _with_bar(calls: list[Any]) -> Iterator[Any]:
@@ -207,7 +212,7 @@ def _check(report: Report, run: Any, family: str, case: str, data_format: str, p
     """Make the calls of one problem, and note what they gave."""
     native = report.backend in NATIVE
     dtype = problem.dtype.name
-    kernel = plan_of(run, problem.op, *problem.sizes).split()[0] if native else problem.op
+    kernel = plan_of(run, Call(problem.op, *problem.sizes)).split()[0] if native else problem.op
     row = report.row(family, dtype, kernel)
     row.calls += 1
     row.cases.add(case)
@@ -223,10 +228,10 @@ def _check(report: Report, run: Any, family: str, case: str, data_format: str, p
     except Exception as error:  # whatever a kernel or a backend throws is a finding, and the other cases go on
         return failed(f"{type(error).__name__}: {error}")
     for results, where in ((first, ""), (shifted, ", one element past an aligned address")):
-        error = judge.error(results)
-        row.worst = max(row.worst, error)
-        if not error <= 1:
-            failed(f"{error:.3g} times the bound{where}")
+        units = judge.error(results)
+        row.worst = max(row.worst, units)
+        if not units <= 1:
+            failed(f"{units:.3g} times the bound{where}")
             break
     if [r.tobytes() for r in first] != [r.tobytes() for r in again]:
         row.repeats = False
