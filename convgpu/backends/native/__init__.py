@@ -10,6 +10,7 @@ import importlib
 from types import ModuleType
 
 from .crossing import Crossing
+from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
@@ -19,7 +20,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                 "cuda": "nvcc and a GPU are: CONVGPU_CUDA=1 pip install -e ."}
 
 
-class Native(Pool, Layout, Crossing):
+class Native(Gemm, Pool, Layout, Crossing):
     """The ops of one compiled module: methods bear their names, and take and return arrays."""
 
 

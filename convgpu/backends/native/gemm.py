@@ -6,6 +6,7 @@ import numpy as np
 
 from ...dtypes import is_float
 from ...precision import current_precision
+from ...workspace import workspace_limit
 from .crossing import Crossing
 
 
@@ -48,4 +49,4 @@ class Gemm(Crossing):
         return np.ascontiguousarray(np.broadcast_to(x, (*stack, *x.shape[-2:]))).reshape(items, *x.shape[-2:]), trans
 
     def _gemm_workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype) -> int:
-        return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), self.workspace_limit)
+        return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit())
