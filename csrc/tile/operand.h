@@ -1,18 +1,18 @@
 // The factors of a tiled product: where their elements are in memory, and how a block brings them to shared memory.
 //
-// A product is y[m, n] = sum over k of a[m, k] * b[n, k]: both factors are matrices of rows times depth, whatever stands
-// in memory. A source says where: Row row(int) and Depth depth(int) decode an index once, and at(Row, Depth) is the
-// address of an element, or null where there is none (beyond the edge of a matrix, or of an image): it counts as zero.
-// kAlongDepth says in which direction elements are neighbours in memory; a vector of V elements runs in it, starts at
-// multiples of V, and is there or not as a whole.
+// A product is y[m, n] = sum over k of a[m, k] * b[n, k]: both factors are matrices of rows times depth, whatever
+// stands in memory. A source says where: Row row(int) and Depth depth(int) decode an index once, and at(Row, Depth) is
+// the address of an element, or null where there is none (beyond the edge of a matrix, or of an image): it counts as
+// zero. kAlongDepth says in which direction elements are neighbours in memory; a vector of V elements runs in it,
+// starts at multiples of V, and is there or not as a whole.
 #pragma once
 #include "../common/vector.h"
 #include "../device/ptx.h"
 
 namespace convgpu::tile {
 
-constexpr int kThreads = 256;         // of a block
-constexpr int kDepthBytes = 64;       // of a tile along the depth: 16 float32, 32 half
+constexpr int kThreads = 256;    // of a block
+constexpr int kDepthBytes = 64;  // of a tile along the depth: 16 float32, 32 half
 template <class T>
 constexpr int kDepth = kDepthBytes / sizeof(T);
 template <class T>
@@ -72,9 +72,7 @@ struct Tile {
 
     alignas(16) T line[kLines][kLine + kPadding];
 
-    __device__ __forceinline__ const T* at(int row, int k) const {
-        return kAlongDepth ? &line[row][k] : &line[k][row];
-    }
+    __device__ __forceinline__ const T* at(int row, int k) const { return kAlongDepth ? &line[row][k] : &line[k][row]; }
 };
 
 template <int V, class T>

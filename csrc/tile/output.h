@@ -1,7 +1,7 @@
 // Where the sums of a product go: through an epilogue into the result, or as they are into a workspace of partial sums.
 #pragma once
 #include "../common/accumulate.h"
-#include "../common/activation.h"
+#include "../common/activate.h"
 #include "operand.h"
 
 namespace convgpu::tile {
@@ -56,6 +56,8 @@ struct Result {
     }
 };
 
+constexpr int kPartialVector = 8;  // elements, of the widest vector that is written to partial sums
+
 // One part of the sums: partial[split][m][n] of each item. Lines are whole vectors long.
 template <class Sum>
 struct Partial {
@@ -70,10 +72,10 @@ struct Partial {
     __device__ __forceinline__ int64_t at(int m, int n, int item, int split) const {
         return ((int64_t(item) * splits + split) * M + m) * line() + n;
     }
-    __device__ __host__ __forceinline__ int64_t line() const { return (N + kVector - 1) / kVector * kVector; }
+    __device__ __host__ __forceinline__ int64_t line() const {
+        return (N + kPartialVector - 1) / kPartialVector * kPartialVector;
+    }
     int64_t bytes(int items) const { return int64_t(items) * splits * M * line() * sizeof(Sum); }
-
-    static constexpr int kVector = 8;  // the widest that is written
 };
 
 }  // namespace convgpu::tile

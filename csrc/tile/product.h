@@ -57,7 +57,7 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
 // The sum of one element over the products that exist. A missing element counts as zero in the tiles, and zero times
 // Inf is NaN: a NaN may be of that making, and is computed again. It stays as soon as a product that exists gives it.
 template <class Sum, class A, class B>
-__device__ __noinline__ Sum sum_of_existing(const A& a, const B& b, int m, int n, int k_begin, int k_end) {
+__device__ __attribute__((noinline)) Sum sum_of_existing(const A& a, const B& b, int m, int n, int k_begin, int k_end) {
     constexpr int kBlock = 128;
     const auto row_a = a.row(m);
     const auto row_b = b.row(n);

@@ -13,12 +13,20 @@ struct Work {
     int m, n, k_begin, k_end, item, split;
 };
 
-// `items` products y[m, n] = sum over k, m < M, n < N, k < K, in tiles of tile_m x tile_n, their sums in `splits` parts.
+// `items` products y[m, n] = sum over k, m < M, n < N, k < K, in tiles of tile_m x tile_n, their sums in `splits`
+// parts.
 class Schedule {
 public:
     Schedule(int M, int N, int K, int items, int tile_m, int tile_n, int splits, int depth)
-        : M(M), N(N), K(K), items(items), splits(splits), tile_m_(tile_m), tile_n_(tile_n),
-          tiles_m_((M + tile_m - 1) / tile_m), tiles_n_((N + tile_n - 1) / tile_n),
+        : M(M),
+          N(N),
+          K(K),
+          items(items),
+          splits(splits),
+          tile_m_(tile_m),
+          tile_n_(tile_n),
+          tiles_m_((M + tile_m - 1) / tile_m),
+          tiles_n_((N + tile_n - 1) / tile_n),
           split_length_((((K + splits - 1) / splits) + depth - 1) / depth * depth),
           by_tiles_(std::max<int64_t>(int64_t(tiles_m_) * tiles_n_, 1)),
           by_band_(std::max<int64_t>(int64_t(kBand) * tiles_n_, 1)) {}

@@ -12,12 +12,11 @@ namespace convgpu::tile {
 template <class T, class ResultOf>
 __global__ void __launch_bounds__(kThreads)
     sum_splits(const __grid_constant__ Partial<Accumulator<T>> partial, const __grid_constant__ ResultOf result_of,
-               const __grid_constant__ Divisor by_columns, int items) {
+               const __grid_constant__ Divisor by_columns, const __grid_constant__ Divisor by_rows, int items) {
     constexpr int V = kVectorBytes / sizeof(Accumulator<T>);
     uint64_t rest = uint64_t(blockIdx.x) * kThreads + threadIdx.x;
-    const int n = static_cast<int>(by_columns.split(rest)) * V;
-    const auto item = static_cast<int>(rest / partial.M);
-    const int m = static_cast<int>(rest % partial.M);
+    const int n = static_cast<int>(by_columns.split(rest)) * V, m = static_cast<int>(by_rows.split(rest));
+    const auto item = static_cast<int>(rest);
     if (item >= items) return;
     Vector<Accumulator<T>, V> sums{};
     for (int split = 0; split < partial.splits; ++split) {
@@ -35,7 +34,7 @@ void launch_sum_splits(const Partial<Accumulator<T>>& partial, const ResultOf& r
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
     shape.block = dim3(kThreads);
-    launch(sum_splits<T, ResultOf>, shape, stream, partial, result_of, Divisor(columns), items);
+    launch(sum_splits<T, ResultOf>, shape, stream, partial, result_of, Divisor(columns), Divisor(partial.M), items);
 }
 
 }  // namespace convgpu::tile

@@ -60,8 +60,8 @@ private:
     __device__ __forceinline__ static int first_row() { return threadIdx.x / 32 / kWarpsN * kWarpM; }
     __device__ __forceinline__ static int first_column() { return threadIdx.x / 32 % kWarpsN * kWarpN; }
 
-    // The fragment of rows row to row + 15, k to k + kStep - 1: registers 0 and 1 hold the first half of k for the upper
-    // and the lower 8 rows, registers 2 and 3 the second half.
+    // The fragment of rows row to row + 15, k to k + kStep - 1: registers 0 and 1 hold the first half of k for the
+    // upper and the lower 8 rows, registers 2 and 3 the second half.
     __device__ __forceinline__ static void read_a(const TileA& tile, int row, int k, uint32_t (&r)[4]) {
         if constexpr (sizeof(T) == 4) {
 #pragma unroll

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...device import cupy_with_gpu
 from .crossing import Crossing
+from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
@@ -22,7 +23,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                 "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
 
 
-class Native(Pool, Layout, Crossing):
+class Native(Gemm, Pool, Layout, Crossing):
     """The ops of one compiled module: methods bear their names, and take and return arrays."""
 
 
