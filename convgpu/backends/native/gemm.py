@@ -45,8 +45,8 @@ class Gemm(Crossing):
         trans = x.strides[-2] == x.itemsize and x.strides[-1] >= x.shape[-2] * x.itemsize and x.shape[-2] > 1
         x = x.swapaxes(-1, -2) if trans else x
         if x.size == x.shape[-2] * x.shape[-1]:
-            return np.broadcast_to(np.ascontiguousarray(x).reshape(1, *x.shape[-2:]), (items, *x.shape[-2:])), trans
-        return np.ascontiguousarray(np.broadcast_to(x, (*stack, *x.shape[-2:]))).reshape(items, *x.shape[-2:]), trans
+            return np.broadcast_to(self.xp.ascontiguousarray(x).reshape(1, *x.shape[-2:]), (items, *x.shape[-2:])), trans
+        return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *x.shape[-2:]))).reshape(items, *x.shape[-2:]), trans
 
     def _gemm_workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype) -> int:
         return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit())
