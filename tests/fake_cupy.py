@@ -3,8 +3,8 @@
 It proves nothing of CuPy's arithmetic, and nothing of a GPU. What it takes from the real CuPy, without needing a GPU,
 is its surface (tests/cupy_surface.json, written by `python tests/fake_cupy.py` beside an installed CuPy): which
 functions there are, with which parameters, and which dtypes its ufuncs are compiled for. And it is as strict as CuPy:
-its arrays are no NumPy arrays and convert to none in silence, results of no axes stay arrays, indices out of bounds wrap
-around, and which of several values for one element stays is not the last (on a GPU it is any).
+its arrays are no NumPy arrays and convert to none in silence, results of no axes stay arrays, indices out of bounds
+wrap around, and which of several values for one element stays is not the last (on a GPU it is any).
 bfloat16 can be stored, converted and indexed, and not computed with.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
-import operator
 import types
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,7 @@ class ndarray:  # noqa: N801 - CuPy's name
     def __len__(self) -> int:
         return len(self._host)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(self, *, stream: Any = None) -> Any:
         return self._host.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -247,13 +246,17 @@ class ndarray:  # noqa: N801 - CuPy's name
         if any(isinstance(i, (np.ndarray, list)) for i in parts):
             raise TypeError("index on the host")
         hosts = [i._host if isinstance(i, ndarray) else i for i in parts]
-        used = [0 if i is None or i is Ellipsis else i.ndim if getattr(i, "dtype", None) == bool else 1 for i in hosts]
+        used = [0 if i is None or i is Ellipsis else i.ndim if _is_mask(i) else 1 for i in hosts]
         for at, i in enumerate(hosts):
             if isinstance(i, np.ndarray) and i.dtype.kind in "iu":
                 after_ellipsis = any(j is Ellipsis for j in hosts[:at])
                 axis = self.ndim - sum(used[at:]) if after_ellipsis else sum(used[:at])
                 hosts[at] = i.astype(np.int64) % max(self.shape[axis], 1)
         return tuple(hosts)
+
+
+def _is_mask(i: Any) -> bool:
+    return isinstance(i, np.ndarray) and i.dtype.kind == "b"
 
 
 def _new(host: np.ndarray) -> ndarray:
@@ -399,8 +402,8 @@ def surface() -> dict[str, Any]:
             ufuncs[getattr(np, name).__name__] = theirs.types
         elif inspect.isfunction(theirs):
             functions[name] = list(inspect.signature(theirs).parameters)
-    return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs,
-            "attributes": [a for a in dir(cupy.ndarray) if not a.startswith("_") or operator.contains(dir(np.ndarray), a)]}
+    attributes = [a for a in dir(cupy.ndarray) if not a.startswith("_")]
+    return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs, "attributes": attributes}
 
 
 if __name__ == "__main__" and importlib.util.find_spec("cupy"):
