@@ -9,6 +9,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+import numpy as np
+
+from ...device import cupy_with_gpu
 from .crossing import Crossing
 from .gemm import Gemm
 from .layout import Layout
@@ -17,7 +20,7 @@ from .pool import Pool
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
 
 _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip install -e .",
-                "cuda": "nvcc and a GPU are: CONVGPU_CUDA=1 pip install -e ."}
+                "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
 
 
 class Native(Gemm, Pool, Layout, Crossing):
@@ -26,7 +29,8 @@ class Native(Gemm, Pool, Layout, Crossing):
 
 def load(name: str) -> Native:
     """The backend, if its module has been built."""
-    return Native(name, _module(name))
+    module = _module(name)
+    return Native(name, module, cupy_with_gpu() if name == "cuda" else np)
 
 
 def _module(name: str) -> ModuleType:
