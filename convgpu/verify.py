@@ -71,6 +71,10 @@ class Report:
     absent: list[str] = field(default_factory=list)  # families that the backend does not have
     seconds: float = 0.0
 
+    def passed(self, wanted: Iterable[str] | None = None) -> bool:
+        """Whether no call was wrong, some were made, and no family that was asked for by name is absent."""
+        return not self.failures and bool(self.rows) and not set(wanted or ()) & set(self.absent)
+
     def row(self, family: str, dtype: str, kernel: str) -> Row:
         """The row of a kernel; made where there is none."""
         return self.rows.setdefault((family, dtype, kernel), Row(family, dtype, kernel))
