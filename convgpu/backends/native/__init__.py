@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from .conv import Conv
 from .crossing import Crossing
 from .layout import Layout
 from .pool import Pool
@@ -19,7 +20,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                 "cuda": "nvcc and a GPU are: CONVGPU_CUDA=1 pip install -e ."}
 
 
-class Native(Pool, Layout, Crossing):
+class Native(Conv, Pool, Layout, Crossing):
     """The ops of one compiled module: methods bear their names, and take and return arrays."""
 
 
