@@ -1,10 +1,11 @@
-// The gradient of the image by tiles of implicit matrix products: gx = activation(gy * w^T + bias), one product for each
-// group and for each phase of pixels that meet the same taps (phases.h).
+// The gradient of the image by tiles of implicit matrix products: gx = activation(gy * w^T + bias), one product for
+// each group and for each phase of pixels that meet the same taps (phases.h).
 //
-// A block owns one tile of kTile x kTile elements of gx, pixels of one phase times channels of one group, or of one part
-// of their sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h, where
-// k counts the phase's taps and then filters. Layouts: gy[n][o][p][q][k], w[t][r][s][c][k], gx[n][d][h][w][c]. Assumes
-// that the filters of a group come in whole vectors of V, at aligned addresses; 1 assumes nothing.
+// A block owns one tile of kTile x kTile elements of gx, pixels of one phase times channels of one group, or of one
+// part of their sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and
+// tile/tensor_core.h, where k counts the phase's taps and then filters. Layouts: gy[n][o][p][q][k], w[t][r][s][c][k],
+// gx[n][d][h][w][c]. Assumes that the filters of a group come in whole vectors of V, at aligned addresses; 1 assumes
+// nothing.
 #pragma once
 #include "launch_tiles.h"
 #include "phases.h"
@@ -61,8 +62,8 @@ struct PhaseRows {
     }
 };
 
-// gx as matrices of pixels times channels, one for each group and phase; K counts taps and filters. M and K are those of
-// the largest phase.
+// gx as matrices of pixels times channels, one for each group and phase; K counts taps and filters. M and K are those
+// of the largest phase.
 template <class T>
 struct Dgrad {
     using A = PixelSource<T>;

@@ -1,9 +1,10 @@
 // Convolution by tiles of an implicit matrix product: y = activation(x * w + bias), one product for each group.
 //
-// A block owns one tile of kTile x kTile elements of y, pixels times filters of one group, or of one part of their sums;
-// what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h, where k counts taps
-// and then channels. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes that the channels of a group
-// come in whole vectors of VA, its filters in whole vectors of VB, at aligned addresses; 1 assumes nothing.
+// A block owns one tile of kTile x kTile elements of y, pixels times filters of one group, or of one part of their
+// sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h, where k
+// counts taps and then channels. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes that the
+// channels of a group come in whole vectors of VA, its filters in whole vectors of VB, at aligned addresses; 1 assumes
+// nothing.
 #pragma once
 #include "launch_tiles.h"
 #include "pixels.h"

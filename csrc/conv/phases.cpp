@@ -17,8 +17,8 @@ std::vector<AxisPhase> phases_of(const Axis& a, bool& all) {
         if (pixel >= a.pixels) continue;
         const int pixels = (a.pixels - pixel - 1) / a.stride + 1, taps = (a.taps - tap - 1) / tap_step + 1;
         const auto first = static_cast<int>((pixel - reach) / a.stride);
-        phases.push_back({{a.outputs, pixels, taps, first, 1, -(a.dilation / common)},
-                          pixel, a.stride, tap, tap_step, a.taps});
+        phases.push_back(
+            {{a.outputs, pixels, taps, first, 1, -(a.dilation / common)}, pixel, a.stride, tap, tap_step, a.taps});
         held += pixels;
     }
     all = all && held == a.pixels;

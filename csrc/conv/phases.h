@@ -18,8 +18,8 @@
 namespace convgpu::conv {
 
 struct AxisPhase {
-    WindowAxis windows;                     // over gy: one for each pixel of the phase
-    int first_pixel = 0, pixel_step = 1;    // of gx
+    WindowAxis windows;                       // over gy: one for each pixel of the phase
+    int first_pixel = 0, pixel_step = 1;      // of gx
     int first_tap = 0, tap_step = 1, of = 1;  // of the filter, which has `of` taps
 
     __device__ __forceinline__ int pixel(int i) const { return first_pixel + i * pixel_step; }

@@ -3,7 +3,8 @@
 // A convolution is a product of matrices once every window is written out as a row (im2col): row m is the window of one
 // output pixel, column k is one tap and one channel,
 //
-//     a[m][k] = x[n, o*stride + t*dilation - before, ..., c]   with m = ((n*O + o)*P + p)*Q + q, k = ((t*R + r)*S + s)*C + c
+//     a[m][k] = x[n, o*stride + t*dilation - before, ..., c]   with m = ((n*O + o)*P + p)*Q + q, k = ((t*R + r)*S +
+//     s)*C + c
 //
 // That matrix is R*S times as large as the image and is never written: a PixelSource finds the address of any of its
 // elements, which is a sum of one part that depends on m alone and one that depends on k alone, and so are the
@@ -73,8 +74,8 @@ public:
     using Row = Place;
     using Depth = Place;
 
-    __device__ __forceinline__ PixelSource(const T* data, const Images& images, const WindowAxis& d, const WindowAxis& h,
-                                           const WindowAxis& w, int rows, int length, bool holes)
+    __device__ __forceinline__ PixelSource(const T* data, const Images& images, const WindowAxis& d,
+                                           const WindowAxis& h, const WindowAxis& w, int rows, int length, bool holes)
         : data_(data), images_(images), d_(d), h_(h), w_(w), rows_(rows), length_(length), holes_(holes) {}
 
     __device__ __forceinline__ Row row(int m) const {

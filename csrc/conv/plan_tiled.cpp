@@ -8,12 +8,6 @@
 namespace convgpu::conv {
 namespace {
 
-const char* name_of(Direction direction) {
-    return direction == Direction::kFprop   ? "conv_fprop"
-           : direction == Direction::kDgrad ? "conv_dgrad"
-                                            : "conv_wgrad";
-}
-
 void require_at_most(const char* op, int64_t most, const std::string& what, int64_t got) {
     if (got <= most) return;
     throw std::invalid_argument(std::string(op) + ": expected at most " + std::to_string(most) + " " + what + ", got " +
@@ -32,7 +26,8 @@ Product product_of(Direction direction, const ConvGeometry& geo, const Phases* p
     const int64_t pixels = phases ? phases->most_pixels() : geo.output_pixels();
     const int64_t terms = phases ? phases->most_taps() * filters : geo.taps() * channels;
     require_at_most(op, options.pixels_at_once, "pixels of an image", pixels);
-    require_at_most(op, Options{}.pixels_at_once, phases ? "taps times filters of a group" : "taps times channels of a group", terms);
+    require_at_most(op, Options{}.pixels_at_once,
+                    phases ? "taps times filters of a group" : "taps times channels of a group", terms);
     const int64_t images = std::min(geo.batch, options.pixels_at_once / std::max<int64_t>(pixels, 1));
     switch (direction) {
         case Direction::kFprop:
@@ -40,7 +35,8 @@ Product product_of(Direction direction, const ConvGeometry& geo, const Phases* p
         case Direction::kWgrad:
             return {terms, filters, images * pixels, geo.groups, images};
         default:
-            const int64_t at_once = phases_at_once(phases->axis[0]) * phases_at_once(phases->axis[1]) * phases_at_once(phases->axis[2]);
+            const int64_t at_once =
+                phases_at_once(phases->axis[0]) * phases_at_once(phases->axis[1]) * phases_at_once(phases->axis[2]);
             return {images * pixels, channels, terms, geo.groups * at_once, images};
     }
 }
@@ -67,11 +63,11 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
         return {plan.text(kernel), plan.workspace};
     }
     const Phases phases(geo);
-    if (phases.empty()) return {"conv_dgrad_unreached", 0};
+    if (phases.empty()) return {"fill_channels", 0};
     const tile::Plan plan = plan_of(product_of(direction, geo, &phases, options), dtype, options,
                                     vectors_of(direction, geo, dtype), device, workspace_limit);
     return {plan.text(kernel) + " phases=" + std::to_string(phases.count()) +
-                (phases.complete ? "" : " after=conv_dgrad_unreached"),
+                (phases.complete ? "" : " after=fill_channels"),
             plan.workspace};
 }
 

@@ -6,7 +6,7 @@
 #include "../tile/simt.h"
 #include "../tile/tensor_core.h"
 #include "dgrad_tiled.cuh"
-#include "dgrad_unreached.cuh"
+#include "fill_channels.cuh"
 #include "fprop_tiled.cuh"
 #include "plan_tiled.h"
 #include "wgrad_tiled.cuh"
@@ -48,9 +48,9 @@ tile::Vectors vectors_of(Direction direction, const ConvGeometry& geo, const Arr
     return direction == Direction::kDgrad ? tile::Vectors::kNone : tile::Vectors::kOnlyB;
 }
 
-// Whether rows of a result, `columns` of each group, are written in vectors.
-bool takes_vectors(const Array& result, int64_t columns) {
-    return aligned(result) && columns % static_cast<int64_t>(kVectorBytes / size_of(result.dtype)) == 0;
+// Whether rows of a result, `columns` of each group, are written in vectors, which are those of the factors' dtype.
+bool takes_vectors(const Array& result, int64_t columns, DType dtype) {
+    return aligned(result) && columns % static_cast<int64_t>(kVectorBytes / size_of(dtype)) == 0;
 }
 
 template <class T>
@@ -72,8 +72,8 @@ void each_part(const ConvGeometry& geo, int64_t images, Use use) {
 void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
                  const Options& options, const Workspace& workspace, Stream stream) {
     const Product product = product_of(Direction::kFprop, geo, nullptr, options);
-    const tile::Plan plan = plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w),
-                                    current_device(), workspace.bytes);
+    const tile::Plan plan =
+        plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w), current_device(), workspace.bytes);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(y.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -85,7 +85,7 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
         p.channels = static_cast<int>(geo.channels / geo.groups);
         p.filters = geo.filters;
         p.epilogue = epilogue_of<T>(bias, options.activation);
-        p.vectors = takes_vectors(y, product.N);
+        p.vectors = takes_vectors(y, product.N, x.dtype);
         each_part(geo, product.images, [&](int64_t first, int images) {
             p.x = x.as<const T>() + first * p.windows.images.image;
             p.y = y.as<T>() + first * pixels * geo.filters;
@@ -98,19 +98,20 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
 void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options& options,
                  const Workspace& workspace, Stream stream) {
     const Product product = product_of(Direction::kWgrad, geo, nullptr, options);
-    const tile::Plan plan = plan_of(product, gw.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
+    const tile::Plan plan = plan_of(product, x.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
                                     current_device(), workspace.bytes);
     const auto pixels = static_cast<int>(geo.output_pixels());
-    dispatch_float(gw.dtype, [&](auto type) {
+    dispatch_float(x.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         Wgrad<T> p;
-        p.gw = gw.as<T>();
+        p.gw = gw.data;
+        p.wide = gw.dtype != x.dtype;
         p.windows = windows_of(geo);
         p.M = static_cast<int>(product.M);
         p.N = static_cast<int>(product.N);
         p.channels = static_cast<int>(geo.channels / geo.groups);
         p.filters = geo.filters;
-        p.vectors = takes_vectors(gw, product.N);
+        p.vectors = takes_vectors(gw, product.N, x.dtype);
         each_part(geo, product.images, [&](int64_t first, int images) {
             p.x = x.as<const T>() + first * p.windows.images.image;
             p.gy = gy.as<const T>() + first * pixels * geo.filters;
@@ -123,17 +124,12 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
 
 namespace {
 
-void write_unreached(const Array* bias, const Array& gx, int64_t channels, Activation activation, Stream stream) {
+// Writes all pixels, of which those that taps reach are written again.
+void fill_unreached(const Array* bias, const Array& gx, int64_t channels, Activation activation, Stream stream) {
     dispatch_float(gx.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
-        constexpr int V = kVectorBytes / sizeof(T);
-        T* to = gx.as<T>();
-        const T* c = bias ? bias->as<const T>() : nullptr;
-        if (takes_vectors(gx, channels)) {
-            launch_conv_dgrad_unreached<T, V>(to, gx.size(), channels, c, activation, stream);
-        } else {
-            launch_conv_dgrad_unreached<T, 1>(to, gx.size(), channels, c, activation, stream);
-        }
+        launch_fill_channels<T>(gx.as<T>(), bias ? bias->as<const T>() : nullptr, activation, gx.size(), channels, 1,
+                                stream);
     });
 }
 
@@ -154,7 +150,7 @@ void each_phases(Dgrad<T>& p, const Phases& phases, Use use, int axis = 0) {
 void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
                  const Options& options, const Workspace& workspace, Stream stream) {
     const Phases phases(geo);
-    if (!phases.complete) write_unreached(bias, gx, geo.channels, options.activation, stream);
+    if (!phases.complete) fill_unreached(bias, gx, geo.channels, options.activation, stream);
     if (phases.empty()) return;
     const Product product = product_of(Direction::kDgrad, geo, &phases, options);
     const tile::Plan plan = plan_of(product, gx.dtype, options, vectors_of(Direction::kDgrad, geo, gy, w),
@@ -171,7 +167,7 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
         p.all_filters = geo.filters;
         p.epilogue = epilogue_of<T>(bias, options.activation);
         p.holes = phases.has_holes();
-        p.vectors = takes_vectors(gx, product.N);
+        p.vectors = takes_vectors(gx, product.N, gy.dtype);
         each_part(geo, product.images, [&](int64_t first, int images) {
             p.gy = gy.as<const T>() + first * p.of_gy.image;
             p.gx = gx.as<T>() + first * p.of_gx.image;

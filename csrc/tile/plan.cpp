@@ -46,7 +46,7 @@ Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, DType dtype, P
 std::string Plan::text(const std::string& kernel) const {
     const char* loads = vectors == Vectors::kBoth ? "both" : vectors == Vectors::kOnlyB ? "b" : "none";
     return kernel + " engine=" + (tensor_core ? "tensor_core" : "simt") + " tile=" + std::to_string(tile) +
-           " vectors=" + loads + " splits=" + std::to_string(splits) + " workspace=" + std::to_string(workspace);
+           " vectors=" + loads + " splits=" + std::to_string(splits);
 }
 
 }  // namespace convgpu::tile
