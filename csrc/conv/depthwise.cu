@@ -18,7 +18,7 @@ bool all_aligned(const Arrays&... arrays) {
 void run(Direction direction, const Array& source, const Array& w, const Array* bias, const Array& result,
          const ConvGeometry& geo, const Options& options, Stream stream) {
     const bool aligned = all_aligned(source, w, result, bias ? *bias : w);
-    const DepthwisePlan plan = plan_depthwise_window(direction, geo, result.dtype, aligned);
+    const DepthwisePlan plan = plan_depthwise_window(geo, result.dtype, aligned);
     const DepthwiseProblem problem = depthwise_problem_of(direction, geo);
     dispatch_float(result.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
