@@ -10,6 +10,7 @@ from .check import check_grad
 from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
+from .explain import explain
 from .interop import from_dlpack
 from .op import Op
 from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus
@@ -50,13 +51,14 @@ __all__ = [
     "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "check_grad", "conv", "conv1d", "conv2d",
     "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
     "current_backend", "current_precision", "depthwise_conv", "depthwise_conv1d", "depthwise_conv2d",
-    "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "eye", "from_dlpack", "full", "full_like", "gelu", "gemm",
-    "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d",
-    "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d", "glorot_uniform", "grad",
-    "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "is_grad_enabled", "layer_norm", "leaky_relu",
-    "linear", "local_response_norm", "log", "log_softmax", "logsumexp", "matmul", "max_pool", "max_pool1d",
-    "max_pool2d", "max_pool3d", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn",
-    "relu", "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
-    "set_precision", "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor",
-    "tree", "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
+    "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like",
+    "gelu", "gemm", "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d",
+    "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d",
+    "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
+    "is_grad_enabled", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax",
+    "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "no_grad", "numpy",
+    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "selu", "separable_conv", "separable_conv1d",
+    "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",
+    "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend", "value_and_grad",
+    "workspace_limit", "zeros", "zeros_like",
 ]

@@ -21,6 +21,9 @@ inline const char* name_of(Direction direction) {
 struct Options {
     Activation activation = Activation::kNone;  // of fprop and dgrad
     Precision precision = Precision::kFloat32;
+    // Pixels of one launch of the tiled kernels, which count them in 32 bits, with room for a tile at the end: larger
+    // batches run in parts. Tests lower it.
+    int64_t pixels_at_once = (int64_t(1) << 31) - 256;
 };
 
 // A choice of kernel, in words ("fprop_tiled tile=128 ..."), and the workspace that it wants: at most the limit.

@@ -9,24 +9,29 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+import numpy as np
+
+from ...device import cupy_with_gpu
 from .conv import Conv
 from .crossing import Crossing
+from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
 
 _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip install -e .",
-                "cuda": "nvcc and a GPU are: CONVGPU_CUDA=1 pip install -e ."}
+                "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
 
 
-class Native(Conv, Pool, Layout, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Crossing):
     """The ops of one compiled module: methods bear their names, and take and return arrays."""
 
 
 def load(name: str) -> Native:
     """The backend, if its module has been built."""
-    return Native(name, _module(name))
+    module = _module(name)
+    return Native(name, module, cupy_with_gpu() if name == "cuda" else np)
 
 
 def _module(name: str) -> ModuleType:
