@@ -12,6 +12,7 @@
 // skipped. Half types are summed in float32.
 #pragma once
 #include "depthwise.h"
+#include "sum_parts.cuh"
 
 namespace convgpu::conv {
 
@@ -26,21 +27,6 @@ struct DepthwiseWork {
     int64_t columns, tiles;                         // columns: groups of kColumns, over all rows of all images
     Divisor by_chunks[3], by_channel_blocks;        // chunks along s, r, t
     Divisor by_row_tiles, by_groups, by_depth;      // row_tiles: tiles down an image; groups: columns of a row
-};
-
-// The gradient, in the type of x or in that of its sums, or parts of it: the one that is there.
-template <class T>
-struct WeightGradient {
-    T* result;
-    Accumulator<T>* sums;  // several parts, or a gradient in this type
-
-    __device__ __forceinline__ void put(int64_t i, Accumulator<T> value) const {
-        if (sums) {
-            sums[i] = value;
-        } else {
-            result[i] = static_cast<T>(value);
-        }
-    }
 };
 
 template <class A, int V, int kTapsOwned>
@@ -68,7 +54,7 @@ public:
         k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
     }
 
-    __device__ __forceinline__ void run(const T* x, const T* gy, const WeightGradient<T>& gw, Memory& shared) {
+    __device__ __forceinline__ void run(const T* x, const T* gy, const PartOfResult<T>& gw, Memory& shared) {
         shared.totals[thread()] = {};
         const int64_t begin = work_.tiles * part_ / work_.parts, end = work_.tiles * (part_ + 1) / work_.parts;
         for (int64_t tile = begin; tile < end; ++tile) {
@@ -157,7 +143,6 @@ private:
 
     // Adds the sums of all threads to the totals; each of the first threads has one channel's.
     __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
-        constexpr int kGroup = 16;
         const int channels = work_.lanes * V, me = thread();
         A of_block[kTapsOwned];
 #pragma unroll
@@ -166,20 +151,13 @@ private:
 #pragma unroll
             for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
             __syncthreads();
-            of_block[tap] = 0;
-            if (me >= channels) continue;
-            for (int y = 0; y < static_cast<int>(blockDim.y); y += kGroup) {
-                A group = 0;
-                for (int i = y; i < y + kGroup && i < static_cast<int>(blockDim.y); ++i)
-                    group += written[i * channels + me];
-                of_block[tap] += group;
-            }
+            of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
         }
         shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
     }
 
     __device__ __forceinline__ void store_totals(const BlockedSum<A, kTapsOwned>& totals,
-                                                 const WeightGradient<T>& gw) const {
+                                                 const PartOfResult<T>& gw) const {
         const int me = thread(), k = channel_block_ + me;
         if (me >= work_.lanes * V || k >= p_.channels) return;
         const int64_t part = int64_t(part_) * p_.axis[0].taps;
@@ -203,14 +181,14 @@ private:
 
 template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
 __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
-    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ WeightGradient<T> gw,
+    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
                     const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
     using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>;
     Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
 }
 
 template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
-void launch_depthwise_wgrad(const T* x, const T* gy, const WeightGradient<T>& gw, const DepthwiseProblem& p,
+void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
                             const DepthwiseWork& work, Stream stream) {
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));

@@ -28,8 +28,8 @@ int power_of_two_up_to(int64_t n) {
     return power;
 }
 
-std::string text_of(const char* name, int vector, int taps, int stride) {
-    return std::string(name) + " vector=" + std::to_string(vector) + " taps=" + std::to_string(taps) +
+std::string text_of(Direction direction, const char* kernel, int vector, int taps, int stride) {
+    return std::string(name_of(direction)) + kernel + " vector=" + std::to_string(vector) + " taps=" + std::to_string(taps) +
            " stride=" + std::to_string(stride);
 }
 
@@ -116,11 +116,11 @@ Choice plan_depthwise(Direction direction, const ConvGeometry& geo, DType dtype,
                       size_t workspace_limit) {
     if (direction != Direction::kWgrad) {
         const DepthwisePlan plan = plan_depthwise_window(geo, dtype, true);
-        if (plan.taps == 0) return {"depthwise_any vector=" + std::to_string(plan.vector)};
-        return {text_of("depthwise_window", plan.vector, plan.taps, plan.stride)};
+        const bool any = plan.taps == 0;
+        return {text_of(direction, any ? "_depthwise_any" : "_depthwise_window", plan.vector, plan.taps, plan.stride)};
     }
     const DepthwiseWgradPlan plan = plan_depthwise_wgrad(geo, dtype, true, device, workspace_limit);
-    return {text_of("depthwise_wgrad", plan.vector, plan.taps, plan.stride) + " rows=" + std::to_string(plan.rows) +
+    return {text_of(direction, "_depthwise", plan.vector, plan.taps, plan.stride) + " rows=" + std::to_string(plan.rows) +
                 " parts=" + std::to_string(plan.work.parts),
             plan.workspace};
 }
