@@ -105,11 +105,11 @@ struct Dgrad {
     __device__ __forceinline__ B b(const Item& i) const {
         return {w + int64_t(i.group) * filters, all_filters, N, i.K, of_gy.by_channels, i.d, i.h, i.w};
     }
-    __device__ __forceinline__ tile::Result<T, PhaseRows> result(const Item& i) const {
+    __device__ __forceinline__ tile::Result<T, PhaseRows> operator()(int number) const {
+        const Item i = item(number);
         const int64_t first = int64_t(i.group) * N;
         return {gx + first, {of_gx, i.d, i.h, i.w}, i.M, N, epilogue.from_column(first), vectors};
     }
-    __device__ __forceinline__ tile::Result<T, PhaseRows> operator()(int i) const { return result(item(i)); }
 };
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int V>
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(tile::kThreads)
     const auto item = p.item(work.item);
     if (work.k_end > item.K) work.k_end = item.K;
     if (work.m >= item.M) work.k_end = work.k_begin;  // beyond the end of a smaller phase: nothing to sum up
-    tile::compute_tile<Engine, kTile, kTile, V, V>(p.a(item), p.b(item), p.result(item), partial, schedule, work);
+    tile::compute_tile<Engine, kTile, kTile, V, V>(p.a(item), p.b(item), p, partial, schedule, work);
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int V>

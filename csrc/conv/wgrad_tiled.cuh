@@ -70,8 +70,7 @@ __global__ void __launch_bounds__(tile::kThreads)
     conv_wgrad_tiled(const __grid_constant__ Wgrad<T> p, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
     const tile::Work work = schedule.work();
-    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p.a(work.item), p.b(work.item), p(work.item), partial, schedule,
-                                                     work);
+    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p.a(work.item), p.b(work.item), p, partial, schedule, work);
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>

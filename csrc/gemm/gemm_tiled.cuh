@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(tile::kThreads)
     const tile::Work work = schedule.work();
     const tile::MatrixSource<T, !kTransA> a{p.a.item(work.item), p.a.stride, p.M, p.K};
     const tile::MatrixSource<T, kTransB> b{p.b.item(work.item), p.b.stride, p.N, p.K};
-    tile::compute_tile<Engine, kTile, kTile, VA, VB>(a, b, p(work.item), partial, schedule, work);
+    tile::compute_tile<Engine, kTile, kTile, VA, VB>(a, b, p, partial, schedule, work);
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB, bool kTransA,

@@ -57,7 +57,7 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
 // The sum of one element over the products that exist. A missing element counts as zero in the tiles, and zero times
 // Inf is NaN: a NaN may be of that making, and is computed again. It stays as soon as a product that exists gives it.
 template <class Sum, class A, class B>
-__device__ __attribute__((noinline)) Sum sum_of_existing(const A& a, const B& b, int m, int n, int k_begin, int k_end) {
+__device__ __forceinline__ Sum sum_of_existing(const A& a, const B& b, int m, int n, int k_begin, int k_end) {
     constexpr int kBlock = 128;
     const auto row_a = a.row(m);
     const auto row_b = b.row(n);
@@ -77,31 +77,31 @@ __device__ __attribute__((noinline)) Sum sum_of_existing(const A& a, const B& b,
 
 // Calls write(m, n, vector of sums) for the block's tile.
 template <int kTileM, int kTileN, class Sum, class A, class B, class Write>
-__device__ __forceinline__ void write_tile(const Sums<Sum, kTileM, kTileN>& sums, const A& a, const B& b, int M, int N,
+__device__ __forceinline__ void write_tile(Sums<Sum, kTileM, kTileN>& sums, const A& a, const B& b, int M, int N,
                                            const Work& work, Write write) {
     constexpr int V = kFullVector<typename A::Element>, kPerLine = kTileN / V;
 #pragma unroll 1
     for (int at = threadIdx.x; at < kTileM * kPerLine; at += kThreads) {
         const int i = at / kPerLine, j = at % kPerLine * V, m = work.m + i, n = work.n + j;
-        auto values = load<V>(&sums.line[i][j]);
+        Sum* const line = &sums.line[i][j];
         if (a.has_holes()) {
-#pragma unroll
+#pragma unroll 1
             for (int v = 0; v < V; ++v) {
-                if (values.at[v] != values.at[v] && m < M && n + v < N) {
-                    values.at[v] = sum_of_existing<Sum>(a, b, m, n + v, work.k_begin, work.k_end);
+                if (line[v] != line[v] && m < M && n + v < N) {
+                    line[v] = sum_of_existing<Sum>(a, b, m, n + v, work.k_begin, work.k_end);
                 }
             }
         }
-        write(m, n, values);
+        write(m, n, load<V>(line));
     }
 }
 
 // The block's tile of a * b, from the factors to the result or to a part of the sums (where schedule.splits > 1).
+// result_of(item) is the result of one item; it is asked for after the products, which need the registers.
 template <template <class, class, int, int> class EngineOf, int kTileM, int kTileN, int VA, int VB, class A, class B,
-          class Out>
-__device__ __forceinline__ void compute_tile(const A& a, const B& b, const Out& result,
-                                             const Partial<typename Out::Sum>& partial, const Schedule& schedule,
-                                             const Work& work) {
+          class ResultOf, class Sum>
+__device__ __forceinline__ void compute_tile(const A& a, const B& b, const ResultOf& result_of,
+                                             const Partial<Sum>& partial, const Schedule& schedule, const Work& work) {
     using Engine = EngineOf<A, B, kTileM, kTileN>;
     auto& memory = dyn_smem<Memory<Engine, kTileM, kTileN>>();
     multiply_tiles<VA, VB>(memory, a, b, work);
@@ -109,7 +109,7 @@ __device__ __forceinline__ void compute_tile(const A& a, const B& b, const Out& 
         if (schedule.splits > 1) {
             partial.write(m, n, sums, work.item, work.split);
         } else {
-            result.write(m, n, sums);
+            result_of(work.item).write(m, n, sums);
         }
     });
 }
