@@ -66,7 +66,7 @@ def _allocate(nbytes: int) -> None:
 
 
 class _Stream:
-    def __init__(self, ptr: int = 0x5eed):
+    def __init__(self, ptr: int = 0x5eed, non_blocking: bool = False):
         self.ptr = ptr
 
     def __enter__(self) -> _Stream:

@@ -17,12 +17,15 @@ import namespace_calls
 import numpy as np
 import pytest
 from gpu_device import gpu, on_a_real_gpu, stand_in  # noqa: F401 - fixtures
+from native_backends import CudaFromHost
+from test_namespace import differentiated
 from test_optim import OPTIMIZERS, gradients, parameters
 
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor, backends, cli, device, info
 from convgpu import gpu as gpu_module
+from convgpu.cases.pool import CASES as POOL_CASES
 from convgpu.dtypes import accumulator, as_dtype, is_float
 from convgpu.examples import lenet5
 from convgpu.examples.data import Dataset, Scaling
@@ -96,13 +99,9 @@ def test_the_namespace(gpu, name, call):  # noqa: F811
     assert_same(function(*map(on_gpu, call.args), **options), expected)
 
 
-@pytest.mark.parametrize(("name", "call"), [p for p in NAMESPACE if p.values[1].grad])
+@pytest.mark.parametrize(("name", "call"), [p for p in NAMESPACE if p.values[1].grad and differentiated(*p.values)[1]])
 def test_gradients_of_the_namespace(gpu, name, call):  # noqa: F811
-    from test_namespace import differentiated
-
     f, arrays = differentiated(name, call)
-    if not arrays:
-        pytest.skip("no floating operands")
     _, expected = with_gradients(f, arrays, "cpu")
 
     def g(*xs: Tensor) -> Any:
@@ -359,6 +358,14 @@ def test_devices_are_not_mixed(gpu):  # noqa: F811
         cg.optim.SGD(lr=1).step(g, c)
 
 
+def test_the_tables_of_cases_reach_the_kernels_from_host_arrays(gpu):  # noqa: F811
+    case = next(c for c in POOL_CASES if c.averages)
+    geo, x = case.geometry(), case.input("float32")
+    for got, expected in zip(CudaFromHost().max_pool(x, geo, True), backends.load("reference").max_pool(x, geo, True)):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(CudaFromHost().avg_pool(x, geo), backends.load("reference").avg_pool(x, geo), 1e-5, 1e-6)
+
+
 def test_what_has_no_kernel_says_so(gpu):  # noqa: F811
     with pytest.raises(NotImplementedError, match="max_pool of int32 is not implemented on backend 'cuda'"):
         cg.max_pool(cg.zeros((1, 4, 4, 1), dtype="int32", device="gpu"), 2)
@@ -390,6 +397,13 @@ def test_cupy_without_a_gpu(stand_in, monkeypatch):  # noqa: F811
         cg.zeros(1, device="gpu")
     monkeypatch.setattr(fake_cupy, "__version__", "13.6.0")
     with pytest.raises(ImportError, match="device 'gpu' needs CuPy 14 or later, got 13.6.0: pip install --upgrade"):
+        cg.zeros(1, device="gpu")
+
+
+@pytest.mark.skipif(info.driver() is not None, reason="there is a GPU")
+def test_the_real_cupy_without_a_driver():
+    pytest.importorskip("cupy")
+    with pytest.raises(RuntimeError, match=r"device 'gpu': CuPy \d+.* finds no usable GPU or driver"):
         cg.zeros(1, device="gpu")
 
 
