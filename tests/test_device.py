@@ -178,6 +178,13 @@ def test_layers_and_their_gradients(gpu, name, dtype):  # noqa: F811
     assert [g is None for g in got_gradients] == [g is None for g in expected_gradients]
 
 
+@pytest.mark.parametrize("other", ["bool", "int8", "int16", "int64", "float16", "float32", "float64"])
+def test_what_bfloat16_is_promoted_to(gpu, other):  # noqa: F811
+    x, y = VECTORS.astype(as_dtype("bfloat16")), (np.abs(VECTORS) * 3).astype(other)
+    results = [cg.tensor(x, device=where) + cg.tensor(y, device=where) for where in ("cpu", "gpu")]
+    assert_same(results[1], results[0], units=2)
+
+
 def test_gradients_of_second_order(gpu):  # noqa: F811
     for f, *xs in ((cg.tanh, VECTORS), (lambda x: cg.avg_pool(x, 2), IMAGES[:1]), (cg.linear, VECTORS, normal(6, 2))):
         cg.check_grad(f, *[cg.tensor(x, device="gpu") for x in xs], order=2)

@@ -138,7 +138,7 @@ def _is_last(x: Any, index: Index) -> Any:
     if not _has_integer_array(index):
         return np.ones_like(selected)
     if is_gpu_array(x):
-        last = np.zeros_like(x, shape=selected.size)
+        last = np.zeros_like(x, shape=(selected.size,))
         last[last_of_each(_places(x, index, x.shape).ravel())] = 1
         return last.reshape(selected.shape)
     numbers = np.arange(selected.size).reshape(selected.shape)
