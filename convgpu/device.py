@@ -65,13 +65,13 @@ def _check_first(index: int) -> None:
         raise NotImplementedError(f"device 'gpu': only the first GPU is supported, got CuPy's device {index}")
 
 
-def gpu_array(array: Any) -> Any:
+def checked_gpu_array(array: Any, caller: str) -> Any:
     """A CuPy array that comes from outside, if it is one of real numbers on the first GPU."""
-    gpu.check_usable("device 'gpu'")
+    gpu.check_usable(caller)
     gpu.touch()
     _check_first(array.device.id)
     if array.dtype.kind == "c":
-        raise TypeError(f"expected an array of real numbers or bool, got {array.dtype}")
+        raise TypeError(f"{caller}: expected an array of real numbers or bool, got {array.dtype}")
     return array
 
 

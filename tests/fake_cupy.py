@@ -45,7 +45,7 @@ class Device:
         """A GPU in good health."""
         self.gpus, self.current = 1, 0
         self.fault: str | None = None  # an error that every call gives
-        self.failing_allocations = 0
+        self.failing_allocations, self.shortage = 0, None
         self.frees, self.synchronizations = 0, 0
         self.stream = 0
 
@@ -62,7 +62,7 @@ def _allocate(nbytes: int) -> None:
     device.check()
     if device.failing_allocations > 0:
         device.failing_allocations -= 1
-        raise OutOfMemoryError(f"Out of memory allocating {nbytes:,} bytes (allocated so far: 0 bytes).")
+        raise device.shortage or OutOfMemoryError(f"Out of memory allocating {nbytes:,} bytes (allocated so far: 0 bytes).")
 
 
 class _Stream:

@@ -434,6 +434,11 @@ def test_when_memory_is_short_the_cache_is_freed_and_the_op_tried_again(stand_in
         x + 1
     assert stand_in.frees == 3 and (x + 1).tolist() == [2, 2, 2, 2]
     stand_in.failing_allocations = 2
+    stand_in.shortage = fake_cupy.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+    with pytest.raises(MemoryError, match="add: too little memory on the GPU .cudaErrorMemoryAllocation"):
+        x + 1
+    stand_in.shortage = None
+    stand_in.failing_allocations = 2
     with pytest.raises(MemoryError, match="max_pool: too little memory"):
         cg.max_pool(cg.Tensor(x.array.reshape(1, 2, 2, 1)), 2)
     stand_in.failing_allocations = 2
