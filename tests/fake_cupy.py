@@ -62,7 +62,8 @@ def _allocate(nbytes: int) -> None:
     device.check()
     if device.failing_allocations > 0:
         device.failing_allocations -= 1
-        raise device.shortage or OutOfMemoryError(f"Out of memory allocating {nbytes:,} bytes (allocated so far: 0 bytes).")
+        message = f"Out of memory allocating {nbytes:,} bytes (allocated so far: 0 bytes)."
+        raise device.shortage or OutOfMemoryError(message)
 
 
 class _Stream:
