@@ -82,7 +82,7 @@ def move(array: Any, device: str) -> Any:
     if device == CPU:
         return to_numpy(array)
     cupy = cupy_with_gpu()
-    return gpu.run("to", lambda: cupy.asarray(array))
+    return gpu.run("to('gpu')", lambda: cupy.asarray(array))
 
 
 def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = True) -> Any:
@@ -92,7 +92,7 @@ def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = Tru
 
 def to_numpy(array: Any) -> np.ndarray:
     """The array's values as a NumPy array. Waits for the GPU."""
-    return array if isinstance(array, np.ndarray) else gpu.run("to", array.get)
+    return array if isinstance(array, np.ndarray) else gpu.run("to('cpu')", array.get)
 
 
 def check_one_device(op: str, arrays: Sequence[Any]) -> None:
