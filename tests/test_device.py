@@ -474,7 +474,8 @@ def test_a_fault_names_the_op_and_stays(stand_in, monkeypatch):  # noqa: F811
                                            r"or an op before it \(CONVGPU_SYNCHRONIZE=1 tells which\)"):
         cg.exp(x)
     stand_in.fault = None
-    for use, name in ((lambda: x + 1, "add"), (x.numpy, r"to\('cpu'\)"), (lambda: cg.zeros(2, device="gpu"), "device 'gpu'"),
+    for use, name in ((lambda: x + 1, "add"), (x.numpy, r"to\('cpu'\)"),
+                      (lambda: cg.zeros(2, device="gpu"), "device 'gpu'"),
                       (lambda: cg.max_pool(x.reshape(1, 2, 2, 1), 2), "reshape"), (lambda: bool(x), r"to\('cpu'\)")):
         with pytest.raises(RuntimeError, match=f"{name}: .*IllegalAddress.* in exp; .*start a new one"):
             use()
