@@ -414,6 +414,16 @@ def test_the_real_cupy_without_a_driver():
         cg.zeros(1, device="gpu")
 
 
+def test_plans_need_no_gpu(stand_in, monkeypatch):  # noqa: F811
+    stand_in.gpus = 0
+    monkeypatch.setattr(backends, "_loaded", {})
+    native = backends.load("cuda")
+    case = POOL_CASES[0].geometry()
+    assert native.module.plan_pool("max_pool", native.geometry(case), "float32").startswith("max_pool_")
+    with pytest.raises(RuntimeError, match="finds no GPU"):
+        native.empty((1,), "float32")
+
+
 def test_missing_kernels_say_how_to_build_them(stand_in, monkeypatch):  # noqa: F811
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setitem(sys.modules, "convgpu._cuda", None)
