@@ -138,7 +138,8 @@ def test_every_gpu_has_a_plan_within_its_limits(module):
     gpus = [(80, 108, 163), (86, 84, 99), (89, 128, 99), (90, 132, 227), (100, 148, 227), (120, 170, 99)]
     for (arch, count, kib), case, dtype in itertools.product(gpus, gemm_cases(), DTYPES):
         device = module.Device(arch, count, kib << 10)
-        plan = module.plan_gemm(1, case.m, case.n, case.k, dtype, case.trans_a, case.trans_b, "float32", device, 1 << 20)
+        plan = module.plan_gemm(1, case.m, case.n, case.k, dtype, case.trans_a, case.trans_b, device=device,
+                                limit=1 << 20)
         settings = dict(word.split("=") for word in plan.split()[1:])
         assert int(settings["workspace"]) <= 1 << 20 and int(settings["splits"]) >= 1
 

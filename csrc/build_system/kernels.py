@@ -20,7 +20,7 @@ from .choice import CannotBuild, Choice
 
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
-FAMILIES = ("gemm", "pool", "layout")  # each with a bind.cpp
+FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
 SHARED = ("common", "device", "tile")  # what they share
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
