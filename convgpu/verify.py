@@ -219,23 +219,25 @@ def _with_bar(calls: list[Any]) -> Iterator[Any]:
 
 def _check(report: Report, run: Any, family: str, case: str, data_format: str, problem: Problem) -> None:
     """Make the calls of one problem, and note what they gave."""
-    native = report.backend in NATIVE
-    dtype = problem.dtype.name
-    kernel = plan_of(run, problem.call).split()[0] if native else problem.op
-    row = report.row(family, dtype, kernel)
-    row.calls += 1
-    row.cases.add(case)
+    native, dtype = report.backend in NATIVE, problem.dtype.name
+    kernel = problem.op
 
     def failed(what: str) -> None:
         report.failures.append(Failure(family, case, problem.op, dtype, data_format, kernel, what))
 
     try:
+        if native:
+            kernel = plan_of(run, problem.call).split()[0]
         judge = Judge(problem, C_KERNEL if native else C_NUMPY)
         first, intact = _call(run, problem, report.backend, 0)
         again, _ = _call(run, problem, report.backend, 0)
         shifted, shifted_intact = _call(run, problem, report.backend, 1) if native else (first, None)
     except Exception as error:  # whatever a kernel or a backend throws is a finding, and the other cases go on
         return failed(f"{type(error).__name__}: {error}")
+    finally:
+        row = report.row(family, dtype, kernel)
+        row.calls += 1
+        row.cases.add(case)
     for results, where in ((first, ""), (shifted, ", one element past an aligned address")):
         units = judge.error(results)
         row.worst = max(row.worst, units)
