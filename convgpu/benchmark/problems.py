@@ -227,9 +227,10 @@ class GemmProblem(Problem):
         """Up to 128 rows of the result are compared, spread over all of it."""
         got = run(arrays)
         rows = np.unique(np.linspace(0, max(self.m - 1, 0), min(self.m, 128)).astype(int))
-        a = arrays["a"][:, rows] if self.trans_a else arrays["a"][rows]
-        exact, magnitude = _exact("gemm", a, arrays["b"], None, 1.0, 1.0, self.trans_a, self.trans_b, None)
-        verify(self.name, got[rows], exact, magnitude, self.k, c)
+        wide = np.longdouble if self.dtype == "float64" else np.float64
+        a, b = arrays["a"].T if self.trans_a else arrays["a"], arrays["b"].T if self.trans_b else arrays["b"]
+        a, b = a[rows].astype(wide), b.astype(wide)
+        verify(self.name, got[rows], a @ b, abs(a) @ abs(b), self.k, c)
 
 
 def layer_problems(layers: list[ConvLayer | PoolLayer], directions: tuple[str, ...], dtype: str = "float32",

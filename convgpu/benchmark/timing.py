@@ -14,7 +14,9 @@ from typing import Protocol
 Contender = Callable[[], object]
 
 _VARIABLE, _QUIET = "OPENBLAS_THREAD_TIMEOUT", "20"
-STEADY = 0.03  # two warm-up rounds that agree this well end the warm-up
+STEADY = 0.03  # two warm-up calls that agree this well end the warm-up
+LONG = 0.25  # seconds of a call from which on it is warm after one, and needs no call before each sample
+LEAST = 3  # samples that are taken whatever the budget
 
 
 def quiet_blas() -> None:
@@ -93,11 +95,13 @@ def rounded(seconds: float) -> float:
 
 
 def alternate(contenders: Mapping[str, Contender], samples: int = 9, sample_seconds: float = 0.004,
-              pause: float = 0.02, settle: float = 0.0, clocks: Mapping[str, Clock] | None = None) -> dict[str, Timing]:
+              pause: float = 0.02, settle: float = 0.0, clocks: Mapping[str, Clock] | None = None,
+              budget: float = math.inf, watch: Callable[[int], None] | None = None) -> dict[str, Timing]:
     """Time the contenders in turn, `samples` times each, after a warm-up of two calls or more.
 
     Before each sample come a pause and a call that is not timed: a contender's OpenMP threads spin for some 10 ms after
-    its last call, on the core that the next one needs, and its data are in the cache.
+    its last call, on the core that the next one needs, and its data are in the cache. Calls of a quarter of a second
+    and more go without that call, and with one call of warm-up.
 
     Args:
         contenders: functions of no arguments, by name.
@@ -107,14 +111,22 @@ def alternate(contenders: Mapping[str, Contender], samples: int = 9, sample_seco
         settle: the warm-up goes on until two of its calls agree, at most this many seconds per contender: a GPU's
             clock rises for seconds.
         clocks: of the contenders that do not run on the host, by name.
+        budget: seconds after which no further round begins, once there are `LEAST` samples.
+        watch: is given the number of each round as it begins.
     """
     chosen: dict[str, Clock] = {name: (clocks or {}).get(name) or HostClock() for name in contenders}
-    timings = {name: Timing(max(1, math.ceil(sample_seconds / max(_warm_up(contender, chosen[name], settle), 1e-7))))
-               for name, contender in contenders.items()}
-    for _ in range(samples):
+    once = {name: _warm_up(contender, chosen[name], settle) for name, contender in contenders.items()}
+    timings = {name: Timing(max(1, math.ceil(sample_seconds / max(seconds, 1e-7)))) for name, seconds in once.items()}
+    start = time.perf_counter()
+    for number in range(samples):
+        if number >= LEAST and time.perf_counter() - start > budget:
+            break
+        if watch is not None:
+            watch(number)
         for name, contender in contenders.items():
             time.sleep(pause)
-            contender()
+            if once[name] < LONG:
+                contender()
             chosen[name].sample(timings[name], contender)
     return timings
 
@@ -123,11 +135,12 @@ def _warm_up(contender: Contender, clock: Clock, settle: float) -> float:
     """Call it until its time is steady; seconds of the last call."""
     deadline = time.perf_counter() + settle
     before = clock.seconds(contender)
-    while True:
+    while before < LONG or settle:
         now = clock.seconds(contender)
         if abs(now - before) <= STEADY * now or time.perf_counter() >= deadline:
             return now
         before = now
+    return before
 
 
 def geometric_mean(values: Iterable[float]) -> float:
