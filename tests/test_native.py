@@ -30,7 +30,7 @@ def native():
 
 @pytest.fixture(scope="module")
 def module(native):
-    return native._module
+    return native.module
 
 
 def random_bits(shape, dtype):
@@ -118,14 +118,14 @@ def guarded_calls(native, case, dtype, data_format):
 def test_pooling_writes_all_of_its_outputs_and_nothing_else(native, module, case, dtype, shift):
     """And at any address: one element past an aligned one, the same bits come from other kernels."""
     data_format = FORMATS[(len(case.name) + shift) % 2]
-    geo = native._pool_geometry(case.geometry(data_format))
+    geo = native.geometry(case.geometry(data_format))
     for name, inputs, outputs in guarded_calls(native, case, dtype, data_format):
         shifted = []
         for a in inputs:
             shifted.append(Guarded(a.shape, a.dtype, shift).array)
             shifted[-1][...] = a
         results = [Guarded(*output, shift) for output in outputs]
-        getattr(module, name)(*map(native._array, shifted), *[native._array(r.array) for r in results], geo, 0)
+        getattr(module, name)(*map(native.array, shifted), *[native.array(r.array) for r in results], geo, 0)
         expected = getattr(load("reference"), name)(
             *inputs, case.geometry(data_format), *([True] if name == "max_pool" else []))
         for result, e in zip(results, expected if isinstance(expected, tuple) else (expected,)):
@@ -167,7 +167,7 @@ def test_cases_reach_every_pooling_kernel(native, module):
         full = 16 // np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize
         full = 2 if op == "max_pool_indices" else full
         dtype = "int64" if op == "max_pool_indices" else dtype
-        plans = [module.plan_pool(op, native._pool_geometry(c.geometry(f)), dtype).split()
+        plans = [module.plan_pool(op, native.geometry(c.geometry(f)), dtype).split()
                  for c in CASES for f in FORMATS if c.averages or "max" in op]
         assert {(kernel, vector) for kernel, vector, *_ in plans} == {
             (kernel, f"vector={v}") for kernel in wanted[op] for v in (1, full)}
@@ -217,9 +217,9 @@ def test_arrays_that_do_not_fit_are_refused(native, module):
             ((x.astype(np.int32), y, None), TypeError,
              "max_pool: expected x of dtype float16, bfloat16, float32 or float64, got int32")):
         with pytest.raises(error, match=message):
-            module.max_pool(*[None if a is None else native._array(a) for a in args], geo, 0)
+            module.max_pool(*[None if a is None else native.array(a) for a in args], geo, 0)
     with pytest.raises(TypeError, match="expected a dtype of float16, .*, got complex64"):
-        native._array(x.astype(np.complex64))
+        native.array(x.astype(np.complex64))
 
 
 def test_what_has_no_kernel_says_so():

@@ -20,7 +20,8 @@ from .choice import CannotBuild, Choice
 
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
-FAMILIES = ("pool", "layout")
+FAMILIES = ("gemm", "pool", "layout")  # each with a bind.cpp
+SHARED = ("common", "device", "tile")  # what they share
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
 # No unique symbols: those of both libraries may be loaded into one process.
@@ -54,10 +55,8 @@ class Target(NamedTuple):
 
 def kernel_sources() -> list[Path]:
     """What both libraries are made of."""
-    sources = sorted((SOURCES / "common").glob("*.cpp"))
-    for family in FAMILIES:
-        sources += [p for p in sorted((SOURCES / family).iterdir()) if p.suffix in (".cpp", ".cu") and p.stem != "bind"]
-    return sources
+    return [path for folder in (*SHARED, *FAMILIES) for path in sorted((SOURCES / folder).iterdir())
+            if path.suffix in (".cpp", ".cu") and path.stem != "bind"]
 
 
 def binding_sources() -> list[Path]:
