@@ -106,8 +106,8 @@ def how_to_get_a_gpu() -> str:
     extra = "cuda12" if found is None else found.extra
     machine = "On a machine with an NVIDIA GPU" if found is None else "Here"
     if not info.has_kernels():
-        return (f"{machine}, a build with CUDA kernels is needed: nvcc, then from a clone CONVGPU_CUDA=1 pip install -e "
-                f'".[{extra}]"')
+        return (f"{machine}, a build with CUDA kernels is needed: nvcc, then from a clone "
+                f'CONVGPU_CUDA=1 pip install -e ".[{extra}]"')
     return f'{machine}: pip install "convgpu[{extra}]"'
 
 

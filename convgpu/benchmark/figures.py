@@ -22,8 +22,13 @@ def device_of(name: str) -> str:
 
 
 def clock(row: Row, name: str) -> str:
-    """Of a GPU its own events. On one CPU thread its CPU time, which other programs disturb least; else the wall's."""
+    """Of a GPU its own events. On one CPU thread its CPU time, which other programs disturb least; else the wall's.
+
+    Of whole steps of training the wall's: what their user waits for.
+    """
     timing: Timing = row["timings"][name]
+    if row["kind"] == "train":
+        return "wall"
     if timing.gpu:
         return "gpu"
     return "cpu" if row.get("threads") == 1 else "wall"
@@ -75,6 +80,11 @@ def share(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None
     """The least possible time over the one taken: 1 is the roof. More, where a cache helps."""
     roof = roofs.get(device_of(name))
     return Roof(**roof).seconds(row) / seconds(row, name) if roof else None
+
+
+def of_peak(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None:
+    """The share of the CPU's measured np.matmul peak; None of what moves memory, or where it was not measured."""
+    return rate(row, name) / max(roofs["cpu"]["peak"].values()) if "cpu" in roofs and not by_memory(row) else None
 
 
 def key(row: Row) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(share: float | None) -> str:
     """A share as "62%"; "-" for None."""
     return "-" if share is None else f"{100 * share:.0f}%"
+
+
+def wrapped(line: str) -> str:
+    """A sentence, in lines of at most 100 characters."""
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def text(columns: Sequence[Column], keys: int) -> str:

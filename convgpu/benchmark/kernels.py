@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends import load
-from ..backends.numpy.conv import method
-from ..dtypes import as_dtype
-from .problems import ConvProblem, PoolProblem, Problem
+from ..backends.numpy.method import method_of
+from ..plans import plan_of
+from .problems import Problem
 
 
 def kernel_of(backend: Any, problem: Problem) -> str:
-    """The kernel's name and options, as the backend's plan has them."""
+    """The kernel and its settings, "kernel key=value ..."; of NumPy's the method, in words; "" if unknown."""
     if backend is load("numpy"):
-        if isinstance(problem, ConvProblem):
-            return method(problem.op, problem.geo, as_dtype(problem.dtype))
-        return "tiles" if isinstance(problem, PoolProblem) else "blocks of K"
-    return ""
+        return method_of(problem.call)
+    return plan_of(backend, problem.call) if hasattr(backend, "module") else ""

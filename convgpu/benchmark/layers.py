@@ -11,7 +11,7 @@ from .kernels import kernel_of
 from .peers import Torch
 from .problems import Problem
 from .progress import Progress
-from .results import Results, environment
+from .results import Results, environment, load_average
 from .roofs import Roof
 from .timing import Clock, Contender, alternate
 
@@ -34,6 +34,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         WrongResultError: convgpu or the peer computes something else.
     """
     rows: list[Row] = []
+    load = load_average()
     dtypes = {problem.dtype for problem in problems}
     roofs: dict[str, Roof] = {}
     _raise_roofs(roofs, devices, dtypes)
@@ -50,7 +51,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         except KeyboardInterrupt:
             interrupted = True
     packages = ["numpy", *["torch"] * (peer is not None)]
-    return Results(environment(packages), rows, {kind: vars(roof) for kind, roof in roofs.items()}, interrupted)
+    return Results(environment(packages, load), rows, {kind: vars(roof) for kind, roof in roofs.items()}, interrupted)
 
 
 def _weight(problem: Problem) -> float:

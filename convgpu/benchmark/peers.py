@@ -59,7 +59,7 @@ class Torch:
         theirs, ours = self._result(problem, contender()), ours[0] if isinstance(ours, tuple) else ours
         ours = ours.astype(np.float64)
         limit = AGREEMENT_OF_HALVES if problem.dtype in ("float16", "bfloat16") else AGREEMENT
-        if theirs.shape != ours.shape or np.linalg.norm(theirs - ours) > limit * max(np.linalg.norm(ours), 1e-30):
+        if theirs.shape != ours.shape or float(np.linalg.norm(theirs - ours)) > limit * float(np.linalg.norm(ours)):
             raise WrongResultError(f"{name}: expected the result of {problem.name}, got another; not timed")
 
     def tensor(self, array: np.ndarray, device: str = "cpu") -> Any:

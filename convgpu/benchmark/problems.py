@@ -19,6 +19,8 @@ from ..cases.networks import ConvLayer, PoolLayer
 from ..cases.tolerance import C_NUMPY
 from ..dtypes import as_dtype
 from ..geometry import ConvGeometry, PoolGeometry
+from ..plans import Call, work_of
+from ..precision import current_precision
 from .verification import WrongResultError, verify
 
 Arrays = dict[str, np.ndarray]
@@ -49,9 +51,14 @@ class Problem:
         return f"{self.op} {self.layer} {self.dtype}"
 
     @property
+    def call(self) -> Call:
+        """The backend's call by its sizes: what plans depend on."""
+        raise NotImplementedError
+
+    @property
     def work(self) -> roofline.Work:
         """FLOPs and bytes."""
-        raise NotImplementedError
+        return work_of(self.call, current_precision())
 
     def operands(self) -> Arrays:
         """The same random values at every call."""
@@ -96,9 +103,11 @@ class ConvProblem(Problem):
         return f"conv_{self.direction}"
 
     @property
-    def work(self) -> roofline.Work:
-        """FLOPs and bytes."""
-        return roofline.conv_work(self.op, self.geo, self.dtype)
+    def call(self) -> Call:
+        """The backend's call by its sizes."""
+        x, w, gy = self.geo.x_shape, self.geo.w_shape, self.geo.y_shape
+        shapes = {"fprop": (x, w, None), "dgrad": (gy, w, None), "wgrad": (x, gy)}[self.direction]
+        return Call(self.op, shapes, (self.geo,) if self.direction == "wgrad" else (self.geo, None), self.dtype)
 
     def operands(self) -> Arrays:
         """x, w and gy, of which each direction uses two."""
@@ -149,9 +158,11 @@ class PoolProblem(Problem):
         return ("avg" if self.average else "max") + "_pool" + ("_dgrad" if self.direction == "dgrad" else "")
 
     @property
-    def work(self) -> roofline.Work:
-        """FLOPs and bytes."""
-        return roofline.pool_work(self.op, self.geo, self.dtype)
+    def call(self) -> Call:
+        """The backend's call by its sizes."""
+        x, y = self.geo.x_shape, self.geo.y_shape
+        shapes = {"max_pool_dgrad": (y, y), "avg_pool_dgrad": (y,)}.get(self.op, (x,))
+        return Call(self.op, shapes, (self.geo, True) if self.op == "max_pool" else (self.geo,), self.dtype)
 
     def operands(self) -> Arrays:
         """x and gy; for max_pool_dgrad the reference's offsets."""
@@ -210,18 +221,20 @@ class GemmProblem(Problem):
         return f"{self.m}x{self.n}x{self.k}" + (f" {flags:N<2}" if flags else "")
 
     @property
-    def work(self) -> roofline.Work:
-        """FLOPs and bytes."""
-        return roofline.gemm_work(self.m, self.n, self.k, self.dtype)
+    def call(self) -> Call:
+        """The backend's call by its sizes."""
+        m, n, k = self.m, self.n, self.k
+        shapes = ((k, m) if self.trans_a else (m, k), (n, k) if self.trans_b else (k, n), None)
+        return Call(self.op, shapes, (1.0, 1.0, self.trans_a, self.trans_b, None), self.dtype)
 
     def operands(self) -> Arrays:
         """a and b."""
-        m, n, k = self.m, self.n, self.k
-        return _normal({"a": (k, m) if self.trans_a else (m, k), "b": (n, k) if self.trans_b else (k, n)}, self.dtype)
+        a, b, _ = self.call.shapes
+        return _normal({"a": a, "b": b}, self.dtype)  # type: ignore[dict-item]
 
     def run(self, backend: Any, arrays: dict[str, Any]) -> Any:
         """The call that is timed."""
-        return backend.gemm(arrays["a"], arrays["b"], None, 1.0, 1.0, self.trans_a, self.trans_b, None)
+        return backend.gemm(arrays["a"], arrays["b"], None, *self.call.statics)
 
     def verify(self, run: Run, arrays: Arrays, c: float = C_NUMPY) -> None:
         """Up to 128 rows of the result are compared, spread over all of it."""

@@ -67,9 +67,14 @@ def record(path: str | Path, rows: list[dict[str, Any]], packages: Iterable[str]
     Results(environment(packages), rows).save(path)
 
 
-def environment(packages: Iterable[str] = ("numpy",)) -> dict[str, Any]:
-    """The machine, the versions and the commit that results belong to; of a GPU, its clocks at this moment."""
-    found = {
+def environment(packages: Iterable[str] = ("numpy",), load_before: float | None = None) -> dict[str, Any]:
+    """The machine, the versions and the commit that results belong to; of a GPU, its clocks at this moment.
+
+    Args:
+        packages: whose versions are told.
+        load_before: the load average before anything was measured: what other programs do.
+    """
+    found: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
                     "load": load_average()},
@@ -77,6 +82,8 @@ def environment(packages: Iterable[str] = ("numpy",)) -> dict[str, Any]:
         "blas": _blas(),
         "commit": _commit(),
     }
+    if load_before is not None:
+        found["machine"]["load_before"] = load_before
     gpu = _nvidia_smi()
     if gpu is not None:
         found["gpu"] = gpu

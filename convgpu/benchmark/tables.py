@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import figures
 from .figures import Row
-from .grid import Column, markdown, number, percent, text
+from .grid import Column, markdown, number, percent, text, wrapped
 from .results import Results
 from .roofs import Roof
 from .timing import geometric_mean
@@ -15,6 +15,7 @@ from .training_table import training_columns, training_notes
 
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 PEER = "PyTorch"
+_UNITS = {"cpu": "GFLOP/s", "gpu": "TFLOP/s"}
 
 
 def render(results: Results, as_markdown: bool = False) -> str:
@@ -25,7 +26,8 @@ def render(results: Results, as_markdown: bool = False) -> str:
     for rows, columns, keys, notes in ((of_ops, layer_columns, 2, layer_notes),
                                        (of_training, training_columns, 2, training_notes)):
         if rows:
-            parts += [_table(columns(rows, results.roofs), keys, as_markdown), "\n".join(notes(rows, results.roofs))]
+            parts += [_table(columns(rows, results.roofs), keys, as_markdown),
+                      "\n".join(map(wrapped, notes(rows, results.roofs)))]
     if not results.rows:
         parts.append("Nothing was measured.")
     if results.interrupted:
@@ -43,14 +45,18 @@ def heading(results: Results) -> str:
     machine, gpu = environment["machine"], environment.get("gpu")
     threads = sorted({row["threads"] for row in rows if "threads" in row})
     load = f"; load average {machine['load']}" if machine.get("load") is not None else ""
+    busy = machine.get("load_before") or 0.0
     of_threads = f", {' or '.join(map(str, threads))} thread{'s' * (threads != [1])}" if threads else ""
     lines = [f"CPU {machine['cpu']}, {machine['cores']} cores{of_threads}{_roof(results.roofs.get('cpu'))}{load}"]
     if gpu:
-        lines.append(f"GPU {gpu['name']}, {gpu['clocks.sm']} of {gpu['clocks.max.sm']}{_roof(results.roofs.get('gpu'))}")
+        clocks = f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}"
+        lines.append(f"GPU {gpu['name']}, {clocks}{_roof(results.roofs.get('gpu'))}")
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     lines.append(f"{versions}; {environment['blas']}; commit {environment['commit'] or 'of an installed package'}; "
                  f"{environment['date']}")
-    return "\n".join(lines)
+    if busy > machine["cores"] / 4:
+        lines.append(f"Other programs were running (load average {busy} before the start): CPU times are too long.")
+    return "\n".join(map(wrapped, lines))
 
 
 def _roof(saved: dict[str, Any] | None) -> str:
@@ -79,10 +85,15 @@ def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
         if any(figures.best_peer(row, device) for row in rows):
             columns += _peers(rows, device)
     for device in there:
-        kernels = [row.get("kernels", {}).get(figures.name_of(device), "") for row in rows]
+        kernels = [_short(row.get("kernels", {}).get(figures.name_of(device), "")) for row in rows]
         if any(kernels):
             columns.append(Column("" if len(there) == 1 else DEVICES[device], "kernel", kernels, left=True))
     return columns
+
+
+def _short(kernel: str) -> str:
+    """A plan's kernel without its settings, a method without what comes after the comma."""
+    return kernel.split()[0] if "=" in kernel else kernel.split(",")[0]
 
 
 def _short_op(row: Row) -> str:
@@ -91,36 +102,39 @@ def _short_op(row: Row) -> str:
 
 def _ours(rows: Sequence[Row], device: str, roofs: dict[str, Any]) -> list[Column]:
     group, name = DEVICES[device], figures.name_of(device)
-    here = [row if figures.has(row, device) else None for row in rows]
-    columns = [Column(group, "ms", [number(row and 1e3 * figures.seconds(row, name)) for row in here]),
-               Column(group, "±", [percent(row and figures.spread(row, name) / 2) for row in here]),
-               Column(group, "GFLOP/s", [_rate(row, name) for row in here])]
+
+    def column(title: str, cell: Callable[[Row], str]) -> Column:
+        return Column(group, title, [cell(row) if figures.has(row, device) else "-" for row in rows])
+
+    columns = [column("ms", lambda row: number(1e3 * figures.seconds(row, name))),
+               column("±", lambda row: percent(figures.spread(row, name) / 2))]
+    if any("flops" in row for row in rows):
+        columns.append(column(_UNITS[device], lambda row: _rate(row, name)))
+    if "cpu" in roofs and device == "cpu":
+        columns.append(column("peak", lambda row: percent(figures.of_peak(row, name, roofs))))
     if device in roofs:
-        if device == "cpu":
-            columns.append(Column(group, "peak", [percent(row and _of_peak(row, name, roofs)) for row in here]))
-        columns.append(Column(group, "roof", [percent(row and figures.share(row, name, roofs)) for row in here]))
+        columns.append(column("roof", lambda row: percent(figures.share(row, name, roofs))))
     return columns
 
 
-def _of_peak(row: Row, name: str, roofs: dict[str, Any]) -> float | None:
-    """The share of the CPU's measured np.matmul peak."""
-    peak = max(roofs["cpu"]["peak"].values())
-    return None if figures.by_memory(row) else figures.rate(row, name) / peak
-
-
-def _rate(row: Row | None, name: str) -> str:
-    if row is None:
-        return "-"
-    return number(figures.rate(row, name) / 1e9) + (" GB/s" if figures.by_memory(row) else "")
+def _rate(row: Row, name: str) -> str:
+    if figures.by_memory(row):
+        return number(figures.rate(row, name) / 1e9) + " GB/s"
+    return number(figures.rate(row, name) / (1e12 if figures.device_of(name) == "gpu" else 1e9))
 
 
 def _peers(rows: Sequence[Row], device: str) -> list[Column]:
     """The better layout's time, and theirs/ours."""
-    peers = [(row, figures.best_peer(row, device)) for row in rows]
     group = f"{PEER} {DEVICES[device]}"
-    return [Column(group, "ms", [number(peer and 1e3 * figures.seconds(row, peer)) for row, peer in peers]),
-            Column(group, "GFLOP/s", [_rate(row if peer else None, peer or "") for row, peer in peers]),
-            Column(group, "ratio", [_times(figures.ratio(row, device)) for row in rows])]
+
+    def column(title: str, cell: Callable[[Row, str], str]) -> Column:
+        peers = [figures.best_peer(row, device) for row in rows]
+        return Column(group, title, [cell(row, peer) if peer else "-" for row, peer in zip(rows, peers)])
+
+    columns = [column("ms", lambda row, peer: number(1e3 * figures.seconds(row, peer)))]
+    if any("flops" in row for row in rows):
+        columns.append(column(_UNITS[device], _rate))
+    return [*columns, column("ratio", lambda row, peer: _times(figures.ratio(row, device)))]
 
 
 def _times(value: float | None) -> str:

@@ -13,7 +13,7 @@ from .figures import Row
 from .networks import Network, Step
 from .peers import LAYOUTS, PREFIX, Torch
 from .progress import Progress
-from .results import Results, environment
+from .results import Results, environment, load_average
 from .timing import Clock, Contender, alternate
 from .twins import TorchStep
 from .watched import watched
@@ -37,6 +37,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         WrongResultError: a product or a pooling of ours is wrong, or PyTorch's gradients differ.
     """
     rows: list[Row] = []
+    load = load_average()
     roofs = {device.kind: vars(roof) for device in devices if (roof := device.roof("float32")) is not None}
     interrupted = False
     with Progress(sum(batches)) as progress:
@@ -47,7 +48,8 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
                 progress.done(batch)
         except KeyboardInterrupt:
             interrupted = True
-    return Results(environment(["numpy", *["torch"] * (peer is not None)]), rows, roofs, interrupted)
+    packages = ["numpy", *["torch"] * (peer is not None)]
+    return Results(environment(packages, load), rows, roofs, interrupted)
 
 
 def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], peer: Torch | None, steps: int,

@@ -109,13 +109,16 @@ class TorchStep:
         """Raise WrongResultError unless loss and gradients are ours, given as NumPy arrays in our layout."""
         theirs = self._loss(self._params, self._x, self._y)
         theirs.backward()
-        worst = max((float(np.linalg.norm(self._ours(p.grad, len(q.shape), name_) - q) / max(np.linalg.norm(q), 1e-6)),
-                     name_) for name_, layer in self._params.items()
-                    for p, q in ((p, grads[name_][part]) for part, p in layer.items()))
+        worst, where = 0.0, ""
+        for layer, parts in self._params.items():
+            for part, parameter in parts.items():
+                ours = grads[layer][part]
+                distance = np.linalg.norm(self._ours(parameter.grad, ours.ndim, layer) - ours)
+                worst, where = max((worst, where), (float(distance / max(float(np.linalg.norm(ours)), 1e-6)), layer))
         self._optimizer.zero_grad()
-        if abs(theirs.item() - loss) > OF_LOSS * max(abs(loss), 1) or worst[0] > OF_GRADIENT:
+        if not (abs(theirs.item() - loss) <= OF_LOSS * max(abs(loss), 1) and worst <= OF_GRADIENT):
             raise WrongResultError(f"{name}: expected our loss {loss:.6g} and gradients, got {theirs.item():.6g} and "
-                                   f"{worst[0]:.2g} from ours in {worst[1]}; not timed")
+                                   f"gradients {worst:.2g} away in {where}; not timed")
 
     def _parameter(self, peer: Torch, params: Any, name: str, part: str, device: str) -> Any:
         array = params[name][part].numpy()

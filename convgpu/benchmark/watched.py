@@ -1,7 +1,8 @@
 """A backend whose every result is checked as it is computed: a part of it, against the reference on that part alone.
 
 For whole networks, whose ops are too large for the reference: of a convolution the last image and two filters (of its
-weight gradient: all images and two channels), of a product 64 rows and columns, of a pooling the last image and two channels.
+weight gradient: all images and two channels), of a product 64 rows and columns, of a pooling the last image and two
+channels.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def _check_forward(op: str, arguments: tuple[Any, ...], result: Any, c: float) -
     w = _part(w, ..., some) if fprop else _part(w, ..., some, slice(None))
     operands = _part(x, slice(-1, None)), w, _part(bias, some)
     length = int(np.prod(geo.kernel)) * (geo.channels if fprop else geo.filters)
-    _compare(op, operands, (part, activation), (part, None), _part(_part(result, slice(-1, None)), ..., some), length, c)
+    got = _part(_part(result, slice(-1, None)), ..., some)
+    _compare(op, operands, (part, activation), (part, None), got, length, c)
 
 
 def _check_wgrad(op: str, arguments: tuple[Any, ...], result: Any, c: float) -> None:
@@ -103,7 +105,8 @@ def _check_gemm(op: str, arguments: tuple[Any, ...], result: Any, c: float) -> N
     a = to_numpy(a[:, rows].T if trans_a else a[rows])
     b = to_numpy(b[columns].T if trans_b else b[:, columns])
     wide = np.longdouble if a.dtype == np.float64 else np.float64
-    exact, magnitude = alpha * (a.astype(wide) @ b.astype(wide)), abs(alpha) * (abs(a.astype(wide)) @ abs(b.astype(wide)))
+    a, b = a.astype(wide), b.astype(wide)
+    exact, magnitude = alpha * (a @ b), abs(alpha) * (abs(a) @ abs(b))
     if addend is not None and beta:
         part = np.broadcast_to(to_numpy(addend), result.shape)[rows][:, columns].astype(wide)
         exact, magnitude = exact + beta * part, magnitude + abs(beta * part)

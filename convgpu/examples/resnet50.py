@@ -3,8 +3,8 @@
 From He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (2015), the stride in the 3x3 of a bottleneck,
 as everybody times it.
 
-The model is a function of a nested dict of parameters, 25,557,032 of them. The running statistics of batch normalisation
-serve prediction alone; training with the statistics of each batch neither reads nor, here, keeps them.
+The model is a function of a nested dict of parameters, 25,557,032 of them. The running statistics of batch
+normalisation serve prediction alone; training with the statistics of each batch neither reads nor, here, keeps them.
 """
 
 from __future__ import annotations

@@ -120,15 +120,3 @@ def _without_sums(shape: tuple[int, ...], bias: np.ndarray | None, geo: ConvGeom
     if bias is not None:
         bias = bias.astype(y.dtype).reshape(-1, *(() if geo.channels_last else (1,) * geo.rank))
     return finish(y, bias, activation).astype(dtype, copy=False)
-
-
-def method(op: str, geo: ConvGeometry, dtype: np.dtype) -> str:
-    """How "conv_fprop", "conv_dgrad" or "conv_wgrad" computes this geometry, in a word or two (finite values)."""
-    chosen = _backward(geo, accumulator(dtype).itemsize) if op == "conv_dgrad" else _forward(geo)
-    if chosen.empty:
-        return "no sums"
-    if chosen.depthwise:
-        return "depthwise"
-    if chosen.gather.pointwise:
-        return "matrix product"
-    return "col2im" if chosen.scatters else "im2col"
