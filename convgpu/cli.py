@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
+from .cli_benchmark import add_benchmark
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_filter(commands)
     _add_verify(commands)
+    add_benchmark(commands)
     info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
     info.set_defaults(run=_info)
     return parser
