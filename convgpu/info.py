@@ -59,6 +59,12 @@ def driver() -> Driver | None:
     return Driver((version.value // 1000, version.value % 1000 // 10), tuple(names)) if names else None
 
 
+def gpu_name() -> str:
+    """The name of the GPU that is device "gpu"."""
+    found = driver()
+    return found.gpus[0] if found else "none"
+
+
 def has_kernels() -> bool:
     """Whether this build of convgpu has the CUDA kernels."""
     return importlib.util.find_spec(MODULES["cuda"]) is not None
