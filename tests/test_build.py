@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from convgpu import info
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
@@ -153,6 +156,22 @@ def test_the_cuda_module_needs_no_driver_and_no_toolkit():
     for library in Path(_cuda.__file__).parent.glob("*_cuda*.so"):
         needed = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
         assert "libcuda.so" not in needed and "libcudart" not in needed and "not found" not in needed
+
+
+@needs_cuda
+@pytest.mark.skipif(info.driver() is not None, reason="there is a GPU")
+def test_the_cuda_module_without_a_driver():
+    """Plans are made, and a launch raises one clear error."""
+    from convgpu import _cuda
+
+    device = _cuda.Device(arch=86, multiprocessors=82, shared_bytes=101376)
+    assert _cuda.plan_gemm(1, 512, 512, 512, "bfloat16", device=device).startswith("gemm_tiled ")
+    x, y = np.zeros((1, 2, 3), np.float32), np.zeros((1, 3, 2), np.float32)
+    arrays = [_cuda.Array(a.ctypes.data, a.shape, a.strides, "float32") for a in (x, y)]
+    with pytest.raises(RuntimeError, match="^(launch|device|nchw_to_nhwc): .*driver"):
+        _cuda.nchw_to_nhwc(*arrays, 0)
+    with pytest.raises(RuntimeError, match="^device: .*driver"):
+        _cuda.current_device()
 
 
 # --- the sources
