@@ -67,8 +67,8 @@ def speedup(row: Row) -> float | None:
 
 
 def by_memory(row: Row) -> bool:
-    """Whether bytes are what counts: pooling."""
-    return row["kind"] == "pool"
+    """Whether bytes are what counts: of pooling, layouts and copies."""
+    return row["kind"] in ("pool", "layout", "copy")
 
 
 def rate(row: Row, name: str) -> float:

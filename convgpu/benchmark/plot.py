@@ -216,7 +216,7 @@ def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> 
     ours = [s for row in rows if (s := figures.speedup(row)) is not None]
     bars = axis.bar(np.arange(len(rows)) - 0.2, ours, 0.36, color=COLOURS["gpu"], label="here")
     axis.bar_label(bars, [f"{number(s)}x" for s in ours], padding=3)
-    told = {batch: ratio for batch, _, _, ratio in training_table.LECTURE}
+    told = {batch: ratio for batch, (_, _, ratio) in training_table.LECTURE.items()}
     if rows[0]["network"] == "AlexNet" and any(row["batch"] in told for row in rows):
         lecture = [told.get(row["batch"], 0.0) for row in rows]
         bars = axis.bar(np.arange(len(rows)) + 0.2, lecture, 0.36, color="#BBBBBB", label="Tesla K40, 2015")
