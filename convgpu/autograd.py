@@ -19,7 +19,7 @@ import numpy as np
 
 from . import gpu, tree
 from .backends import run as run_on_backend
-from .device import GPU, check_one_device, is_gpu_array
+from .device import GPU, check_one_device, is_gpu_array, run_there
 from .dtypes import is_float
 from .tensor import Tensor, as_tensor, wrap
 
@@ -270,7 +270,7 @@ def _seed(y: Tensor, gradient: Any, caller: str) -> Tensor:
         if y.size != 1:
             raise RuntimeError(f"{caller}: expected a scalar or an explicit gradient, got shape {y.shape}; "
                                "reduce it first, for instance with .sum() or .mean()")
-        return wrap(np.ones_like(y.array))
+        return wrap(run_there(caller, y.array, lambda: np.ones_like(y.array)))
     g = as_tensor(gradient, caller)
     if g.shape != y.shape:
         raise ValueError(f"{caller}: expected a gradient of shape {y.shape}, got {g.shape}")
@@ -317,8 +317,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     seeds = [_seed(y, g, "grad") for y, g in zip(ys, gs)]
     retain = create_graph if retain_graph is None else retain_graph
     found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)
-    result = [found[key] if (key := x.node or x) in found else wrap(np.zeros_like(x.array)) for x in xs]
+    result = [found[key] if (key := x.node or x) in found else _zeros_like(x) for x in xs]
     return result[0] if isinstance(inputs, Tensor) else result
+
+
+def _zeros_like(x: Tensor) -> Tensor:
+    return wrap(run_there("grad", x.array, lambda: np.zeros_like(x.array)))
 
 
 def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:

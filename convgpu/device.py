@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,11 @@ def move(array: Any, device: str) -> Any:
         return to_numpy(array)
     cupy = cupy_with_gpu()
     return gpu.run("to", lambda: cupy.asarray(array))
+
+
+def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = True) -> Any:
+    """compute(), which works on the array, through `gpu.run` where that is on the GPU."""
+    return gpu.run(op, compute, retry) if is_gpu_array(array) else compute()
 
 
 def to_numpy(array: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .device import device_of, move, to_numpy
+from .device import device_of, move, run_there, to_numpy
 from .dtypes import accumulator, is_float
 from .tensor import as_tensor, wrap
 
@@ -64,8 +64,13 @@ class Optimizer:
     def _step_one(self, p: Any, g: Any, *state: Any) -> Any:
         p, g = as_tensor(p, "step"), as_tensor(g, "step")
         wide = accumulator(p.dtype)
-        new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
-        return wrap(new.astype(p.dtype, copy=False)).requires_grad_(p.requires_grad)
+
+        def update() -> Any:
+            new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
+            return new.astype(p.dtype, copy=False)
+
+        new = run_there(f"{type(self).__name__}.step", p.array, update, retry=not state)
+        return wrap(new).requires_grad_(p.requires_grad)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of what the optimizer remembers: "steps", and per slot a tree of NumPy arrays. lr is not part of it.

@@ -61,3 +61,22 @@ def product_sizes(call: Call) -> tuple[int, int, int, int]:
     if call.op == "matmul" and len(b) == 2:  # the same matrix for every item: one product
         return 1, math.prod(a[:-1]), n, k
     return math.prod(a[:-2]), m, n, k
+
+
+def tiled_products(call: Call, tile: int = 64) -> int:
+    """Multiply-adds of a product, or convolution as one, in square tiles that reach beyond its edges; 0 of others."""
+    if call.op in ("gemm", "matmul"):
+        items, m, n, k = product_sizes(call)
+        return items * _up(m, tile) * _up(n, tile) * k
+    geo = call.statics[0] if call.statics else None
+    if not isinstance(geo, ConvGeometry):
+        return 0
+    taps, pixels = math.prod(geo.kernel), geo.batch * math.prod(geo.output)
+    c, k = geo.channels // geo.groups, geo.filters // geo.groups
+    m, n, sums = {"conv_fprop": (pixels, k, taps * c), "conv_wgrad": (taps * c, k, pixels),
+                  "conv_dgrad": (geo.batch * math.prod(geo.size), c, taps * k)}[call.op]
+    return geo.groups * _up(m, tile) * _up(n, tile) * sums
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step

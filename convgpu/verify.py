@@ -25,10 +25,11 @@ from . import backends, benchmark, info
 from .cases.problems import FAMILIES, Problem, as_results
 from .cases.tolerance import C_KERNEL, C_NUMPY, worst
 from .dtypes import DTypeLike, as_dtype
-from .plans import Call, plan_of
+from .plans import plan_of, tiled_products
 from .tensor import tensor, wrap
 
 NATIVE = ("cuda", "emulated")
+QUICK = 20_000_000  # multiply-adds, in tiles, of the largest problem that --quick runs: 0.05 s in the emulator
 BACKENDS = (*NATIVE, "numpy", "reference")
 
 
@@ -69,6 +70,10 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)  # families that the backend does not have
     seconds: float = 0.0
+
+    def passed(self, wanted: Iterable[str] | None = None) -> bool:
+        """Whether no call was wrong, some were made, and no family that was asked for by name is absent."""
+        return not self.failures and bool(self.rows) and not set(wanted or ()) & set(self.absent)
 
     def row(self, family: str, dtype: str, kernel: str) -> Row:
         """The row of a kernel; made where there is none."""
@@ -160,7 +165,7 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     Args:
         backend: "cuda", "emulated", "numpy" or "reference"; None: the nearest to a GPU that is there.
         families: names of cases.problems.FAMILIES; None: all.
-        quick: each case in one dtype and data format, which go around from case to case.
+        quick: each case in one dtype and data format, which go around from case to case, and no large products.
         case: only the case of this name.
         progress: show a bar on stderr, where that is a terminal.
 
@@ -170,7 +175,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     name = backend or default_backend()
     run, report, start = backends.load(name), Report(name, quick), time.perf_counter()
     chosen = list(families or FAMILIES)
-    calls = list(_calls(chosen, quick and case is None, case))
+    quick = quick and case is None
+    calls = list(_calls(chosen, quick, case))
     if not calls:
         raise LookupError(f"expected the name of a case of {', '.join(chosen)}, got {case!r}")
     for family, item, dtype, data_format in _with_bar(calls) if progress else calls:
@@ -178,6 +184,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
             if not hasattr(run, problem.op):
                 report.absent += [family] if family not in report.absent else []
                 break
+            if quick and tiled_products(problem.call) > QUICK:
+                continue
             _check(report, run, family, item.name, data_format, problem)
     report.seconds = time.perf_counter() - start
     return report
@@ -212,7 +220,7 @@ def _check(report: Report, run: Any, family: str, case: str, data_format: str, p
     """Make the calls of one problem, and note what they gave."""
     native = report.backend in NATIVE
     dtype = problem.dtype.name
-    kernel = plan_of(run, Call(problem.op, *problem.sizes)).split()[0] if native else problem.op
+    kernel = plan_of(run, problem.call).split()[0] if native else problem.op
     row = report.row(family, dtype, kernel)
     row.calls += 1
     row.cases.add(case)

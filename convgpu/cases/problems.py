@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backends import reference
 from ..dtypes import DTypeLike, as_dtype, is_float
+from ..plans import Call
 from . import conv, gemm, layout, pool
 
 
@@ -41,9 +42,9 @@ class Problem:
         return next(a.dtype for a in self.arrays if a is not None)
 
     @property
-    def sizes(self) -> tuple[tuple[Any, ...], tuple[Any, ...], str]:
-        """What a plan may depend on: the shapes of the arrays, the statics, the dtype."""
-        return tuple(None if a is None else a.shape for a in self.arrays), self.statics, self.dtype.name
+    def call(self) -> Call:
+        """What a plan may depend on."""
+        return Call(self.op, tuple(None if a is None else a.shape for a in self.arrays), self.statics, self.dtype.name)
 
     def exact(self) -> tuple[np.ndarray, ...]:
         """The results in float64; for float64 in long double."""

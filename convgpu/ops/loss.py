@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..device import move
-from ..dtypes import DTypeLike, as_dtype, check_same_float, is_float
+from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
@@ -100,7 +100,7 @@ def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: expected {name} of an integer dtype, got {labels.dtype}")
     if labels.size:
-        low, high = int(labels.array.min()), int(labels.array.max())
+        low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
 
@@ -142,9 +142,9 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
     x, t = _pair(op, x, targets)
     if from_logits:
         return _reduced(op, _from_logits(wide(x), wide(t)), reduction, x.dtype)
-    wrong = x.array[(x.array < 0) | (x.array > 1)]
+    wrong = x.detach()[(x < 0) | (x > 1)]
     if wrong.size:
-        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong[0]}; logits need from_logits=True")
+        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong[0].item()}; logits need from_logits=True")
     return _reduced(op, _from_probabilities(wide(x), wide(t)), reduction, x.dtype)
 
 
@@ -217,8 +217,7 @@ def one_hot(labels: Any, classes: int, *, dtype: DTypeLike = "float32") -> Tenso
     labels = as_tensor(labels, "one_hot")
     classes = positive("one_hot", "classes", classes, 0)
     _check_labels("one_hot", "labels", labels, classes)
-    places = move(np.arange(classes), labels.device)
-    return wrap((labels.array[..., None] == places).astype(as_dtype(dtype)))
+    return astype(expand_dims(labels, -1) == wrap(move(np.arange(classes), labels.device)), dtype)
 
 
 def embedding(ids: Any, table: Any) -> Tensor:

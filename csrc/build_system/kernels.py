@@ -20,7 +20,7 @@ from .choice import CannotBuild, Choice
 
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
-FAMILIES = ("gemm", "pool", "layout")  # each with a bind.cpp
+FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
 SHARED = ("common", "device", "tile")  # what they share
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
@@ -30,6 +30,11 @@ EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contr
 # A host function called on the device is a warning by default, and what follows the call is dropped.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
+
+
+# ptxas tells of wgmma that it runs one after the other, or for which it had to put in a wait, as "info (C75..)": what
+# -Werror does not know. $out.log is what the compiler says.
+SERIALISED = r"\(C75[0-9][0-9]\)"
 
 
 class Target(NamedTuple):
@@ -121,9 +126,15 @@ def cuda_target(archs: Sequence[str]) -> Target:
     codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
              for a in archs]
     command = nvcc_command(nvcc)
-    compile_ = _join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out")
+    compile_ = checked(_join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out"))
     link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
     return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())
+
+
+def checked(command: str) -> str:
+    """The command, which fails where ptxas says that wgmma is serialised; for a shell, in ninja's spelling."""
+    return (f"{command} >$out.log 2>&1 || {{ cat $out.log; exit 1; }}; cat $out.log; "
+            f"if grep -qE '{SERIALISED}' $out.log; then echo '$out: wgmma is serialised' >&2; exit 1; fi")
 
 
 def nvcc_command(nvcc: toolchain.Nvcc) -> str:

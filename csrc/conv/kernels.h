@@ -14,16 +14,26 @@ namespace convgpu::conv {
 
 enum class Direction { kFprop, kDgrad, kWgrad };
 
+inline const char* name_of(Direction direction) {
+    return direction == Direction::kFprop ? "conv_fprop" : direction == Direction::kDgrad ? "conv_dgrad" : "conv_wgrad";
+}
+
 struct Options {
     Activation activation = Activation::kNone;  // of fprop and dgrad
     Precision precision = Precision::kFloat32;
+    // Pixels of one launch of the tiled kernels, which count them in 32 bits, with room for a tile at the end: larger
+    // batches run in parts. Tests lower it.
+    int64_t pixels_at_once = (int64_t(1) << 31) - 256;
 };
 
-// A choice of kernel, in words ("fprop_tiled tile=128 ..."), and the workspace that it wants.
+// A choice of kernel, in words ("fprop_tiled tile=128 ..."), and the workspace that it wants: at most the limit.
+// A launcher may be given less than its choice wants, and then chooses again.
 struct Choice {
     std::string text;
     size_t workspace = 0;
 };
+
+// gw is of x's dtype or of its accumulator's: float32 for half types, where it is a part of a longer sum.
 
 // Tiles of a matrix product whose factors are read from the images as it goes (implicit GEMM): any geometry.
 void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,

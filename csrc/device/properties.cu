@@ -26,6 +26,7 @@ Device current_device() {
 
 Device current_device() {
     Device device;
+    device.multiprocessors = emulator::config().multiprocessors;
     device.shared_bytes = emulator::config().max_shared_bytes;
     return device;
 }

@@ -10,7 +10,7 @@ struct Device {
     size_t shared_bytes = 227 << 10;  // of a block, at most
 };
 
-// The GPU in use. The emulator stands in for an H200 with the shared memory that its settings give it.
+// The GPU in use. The emulator stands in for an H200, with what its settings say (emulator/config.h).
 Device current_device();
 
 }  // namespace convgpu

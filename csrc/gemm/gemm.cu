@@ -160,9 +160,9 @@ std::string plan(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, co
                  const Device& device, size_t limit) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(dtype));
     const bool aligned = (options.trans_a ? M : K) % V == 0 && (options.trans_b ? K : N) % V == 0;
-    return tile::plan_product(M, N, K, items, dtype, options.precision,
-                              aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device, limit)
-        .text("gemm_tiled");
+    const tile::Plan plan = tile::plan_product(M, N, K, items, dtype, options.precision,
+                                               aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device, limit);
+    return plan.text("gemm_tiled") + " workspace=" + std::to_string(plan.workspace);
 }
 
 }  // namespace convgpu::gemm

@@ -19,6 +19,13 @@ struct Epilogue {
         if (c) value += beta * static_cast<Accumulator<T>>(c_of_row[n * c_column]);
         return activate(activation, value);
     }
+
+    // That of the columns from n on.
+    __device__ __forceinline__ Epilogue from_column(int64_t n) const {
+        Epilogue rest = *this;
+        if (c) rest.c += n * c_column;
+        return rest;
+    }
 };
 
 // Rows of y at equal distances.

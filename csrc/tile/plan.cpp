@@ -12,7 +12,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // A large tile reads its factors half as often; it is worth it where there are enough of them to fill the machine.
 int tile_of(int64_t M, int64_t N, int64_t items, DType dtype, Vectors vectors, const Device& device) {
     constexpr int kLarge = 128, kSmall = 64;
-    if (dtype == DType::kFloat64 || vectors == Vectors::kNone) return kSmall;
+    if (dtype == DType::kFloat64 || vectors != Vectors::kBoth) return kSmall;
     const int64_t padded = ceil_div(M, kLarge) * kLarge * ceil_div(N, kLarge) * kLarge;
     const int64_t padded_small = ceil_div(M, kSmall) * kSmall * ceil_div(N, kSmall) * kSmall;
     const int64_t tiles = padded / (kLarge * kLarge) * items;
@@ -46,7 +46,7 @@ Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, DType dtype, P
 std::string Plan::text(const std::string& kernel) const {
     const char* loads = vectors == Vectors::kBoth ? "both" : vectors == Vectors::kOnlyB ? "b" : "none";
     return kernel + " engine=" + (tensor_core ? "tensor_core" : "simt") + " tile=" + std::to_string(tile) +
-           " vectors=" + loads + " splits=" + std::to_string(splits) + " workspace=" + std::to_string(workspace);
+           " vectors=" + loads + " splits=" + std::to_string(splits);
 }
 
 }  // namespace convgpu::tile

@@ -19,7 +19,7 @@ struct Plan {
     int splits = 1;        // of each sum
     size_t workspace = 0;  // bytes, of partial sums
 
-    std::string text(const std::string& kernel) const;  // "kernel tile=64 ..."
+    std::string text(const std::string& kernel) const;  // "kernel tile=64 ...", without the workspace
 };
 
 // For `items` products of M x N sums over K.

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from ...device import cupy_with_gpu
+from .conv import Conv
 from .crossing import Crossing
 from .gemm import Gemm
 from .layout import Layout
@@ -23,7 +24,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                 "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
 
 
-class Native(Gemm, Pool, Layout, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Crossing):
     """The ops of one compiled module: methods bear their names, and take and return arrays."""
 
 

@@ -21,7 +21,7 @@ class Gemm(Crossing):
         y = self.empty((m, b.shape[0] if trans_b else b.shape[1]), a.dtype)
         addend = None if c is None or beta == 0 else self.array(np.broadcast_to(c, y.shape))
         self.run("gemm", a, b, addend, y, alpha, beta, trans_a, trans_b, activation or "", current_precision(),
-                 workspace=self._gemm_workspace(1, *y.shape, k, a.dtype))
+                 workspace=self._gemm_workspace(1, m, y.shape[1], k, a.dtype))
         return y
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ class Gemm(Crossing):
         (left, trans_a), (right, trans_b) = self._matrices(a, stack, items), self._matrices(b, stack, items)
         out = y.reshape(items, *y.shape[-2:])
         self.run("matmul", self.array(left), self.array(right), out, trans_a, trans_b, current_precision(),
-                 workspace=self._gemm_workspace(items, *y.shape[-2:], a.shape[-1], a.dtype))
+                 workspace=self._gemm_workspace(items, y.shape[-2], y.shape[-1], a.shape[-1], a.dtype))
         return y
 
     def _matrices(self, x: np.ndarray, stack: tuple[int, ...], items: int) -> tuple[np.ndarray, bool]:
@@ -44,9 +44,10 @@ class Gemm(Crossing):
         """
         trans = x.strides[-2] == x.itemsize and x.strides[-1] >= x.shape[-2] * x.itemsize and x.shape[-2] > 1
         x = x.swapaxes(-1, -2) if trans else x
-        if x.size == x.shape[-2] * x.shape[-1]:
-            return np.broadcast_to(np.ascontiguousarray(x).reshape(1, *x.shape[-2:]), (items, *x.shape[-2:])), trans
-        return np.ascontiguousarray(np.broadcast_to(x, (*stack, *x.shape[-2:]))).reshape(items, *x.shape[-2:]), trans
+        shape = x.shape[-2:]
+        if x.size == shape[0] * shape[1]:
+            return np.broadcast_to(self.xp.ascontiguousarray(x).reshape(1, *shape), (items, *shape)), trans
+        return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *shape))).reshape(items, *shape), trans
 
     def _gemm_workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype) -> int:
         return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit())

@@ -1,0 +1,215 @@
+// Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
+//
+// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down tiles of gy that are
+// kColumns wide. A block owns a part of the tiles and `lanes` vectors of channels; its threads have columns of their
+// own of each tile, and after it add their sums in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the
+// result or its parts [part][t][r][s][k].
+// Assumes V that divides the channels, and alignment to a vector of V elements (16 bytes at most). kStride > 0: one
+// filter per channel, no dilation along w, and that stride along w (any along d and h). kStride == 0: any of these, and
+// one tap; V == 1 with a multiplier over 1.
+// Order of summation: at most kTileTerms products of a thread's tile, row after row; the sums of a block's threads in
+// rising order, in groups of 16; the tiles in rising order, in blocks of 64; the parts by sum_parts. Padding is
+// skipped. Half types are summed in float32.
+#pragma once
+#include "depthwise.h"
+
+namespace convgpu::conv {
+
+constexpr int kTileTerms = 64;
+
+// Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
+// vectors, one thread for each; the other threads of a block have columns of gy.
+struct DepthwiseWork {
+    int parts, blocks_of_a_part, lanes, tile_rows;  // lanes: a power of two
+    int64_t columns, tiles;                         // columns: groups of kColumns, over all rows of all images
+    Divisor by_chunks[3], by_channel_blocks;        // chunks along s, r, t
+    Divisor by_row_tiles, by_groups, by_depth;      // row_tiles: tiles down an image; groups: columns of a row
+};
+
+// The gradient, in the type of x or in that of its sums, or parts of it: the one that is there.
+template <class T>
+struct WeightGradient {
+    T* result;
+    Accumulator<T>* sums;  // several parts, or a gradient in this type
+
+    __device__ __forceinline__ void put(int64_t i, Accumulator<T> value) const {
+        if (sums) {
+            sums[i] = value;
+        } else {
+            result[i] = static_cast<T>(value);
+        }
+    }
+};
+
+template <class A, int V>
+struct DepthwiseWgradMemory {
+    A sums[2][kDepthwiseThreads * V];  // in turn: whoever writes one has seen all threads leave it
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+class DepthwiseWgrad {
+    using A = Accumulator<T>;
+    static constexpr int kPixels = kStride ? (kColumns - 1) * kStride + kTaps : kColumns;
+    static constexpr int kTapsOwned = kRows * kTaps;
+
+public:
+    __device__ DepthwiseWgrad(const DepthwiseProblem& p, const DepthwiseWork& work) : p_(p), work_(work) {
+        uint64_t rest = blockIdx.x;
+        s_ = static_cast<int>(work.by_chunks[0].split(rest)) * kTaps;
+        r_ = static_cast<int>(work.by_chunks[1].split(rest)) * kRows;
+        t_ = static_cast<int>(work.by_chunks[2].split(rest));
+        channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
+        part_ = static_cast<int>(rest);
+        k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
+    }
+
+    __device__ __forceinline__ void run(const T* x, const T* gy, const WeightGradient<T>& gw,
+                                        DepthwiseWgradMemory<A, V>& shared) {
+        const int64_t begin = work_.tiles * part_ / work_.parts, end = work_.tiles * (part_ + 1) / work_.parts;
+        for (int64_t tile = begin; tile < end; ++tile) {
+            A sums[kRows][kTaps][V] = {};
+            add_tile(x, gy, tile, sums);
+            reduce(sums, shared);
+        }
+        store_totals(gw);
+    }
+
+private:
+    // The products of this thread's columns of a tile.
+    __device__ __forceinline__ void add_tile(const T* x, const T* gy, int64_t tile, A (&sums)[kRows][kTaps][V]) const {
+        auto column = static_cast<uint64_t>(tile);
+        const int top = static_cast<int>(work_.by_row_tiles.split(column)) * work_.tile_rows;
+        column = column * blockDim.y + threadIdx.y;
+        if (k_ >= p_.channels || static_cast<int64_t>(column) >= work_.columns) return;
+        const int q = static_cast<int>(work_.by_groups.split(column)) * kColumns;
+        const int o = static_cast<int>(work_.by_depth.split(column));
+        const auto n = static_cast<int64_t>(column);
+        int d;
+        if (!p_.axis[0].template source_of<Direction::kFprop>(o, t_, d)) return;
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const int bottom = height.result - top < work_.tile_rows ? height.result : top + work_.tile_rows;
+        const int first = q * width.stride - width.before + s_ * width.dilation;
+        const bool inside = kStride && first >= 0 && first + kPixels <= width.source && q + kColumns <= width.result;
+        const int c = kStride ? k_ : static_cast<int>(p_.by_multiplier.short_quotient(k_));
+        for (int row = top; row < bottom; ++row) {
+            const int64_t of_gy = p_.result_at(n, o, row, q, k_);
+            const int64_t of_x = p_.source_at(n, d, row * height.stride - height.before, first, c);
+            if (inside) {
+                add_row<true>(x, of_x, gy, of_gy, row, q, first, sums);
+            } else {
+                add_row<false>(x, of_x, gy, of_gy, row, q, first, sums);
+            }
+        }
+    }
+
+    // The products of one row of gy. x is at `of_x` for row 0 of the filter; kInside: all pixels lie in the images.
+    template <bool kInside>
+    __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int row, int q,
+                                            int first, A (&sums)[kRows][kTaps][V]) const {
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const T zero = static_cast<T>(0.0f);
+        const int64_t step = int64_t(kStride ? 1 : width.stride) * p_.source_channels;
+        Vector<T, V> g[kColumns];
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+            g[j] = load_if<V>(kInside || q + j < width.result, gy + (of_gy + j * p_.channels), zero);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+            int h;
+            if (r_ + r >= height.taps || !height.template source_of<Direction::kFprop>(row, r_ + r, h)) continue;
+            const int64_t start = of_x + int64_t((r_ + r) * height.dilation) * width.source * p_.source_channels;
+            Vector<T, V> pixels[kPixels];
+#pragma unroll
+            for (int i = 0; i < kPixels; ++i) {
+                pixels[i] = load_if<V>(kInside || holds(q, first, i), x + (start + i * step), zero);
+            }
+#pragma unroll
+            for (int i = 0; i < kPixels; ++i) {
+                if (!kInside && !holds(q, first, i)) continue;
+#pragma unroll
+                for (int j = 0; j < kColumns; ++j) {
+                    const int s = kStride ? i - j * kStride : 0;
+                    if (s < 0 || s >= kTaps || (!kStride && i != j)) continue;
+                    if (!kInside && q + j >= width.result) continue;
+#pragma unroll
+                    for (int v = 0; v < V; ++v) {
+                        sums[r][s][v] += static_cast<A>(pixels[i].at[v]) * static_cast<A>(g[j].at[v]);
+                    }
+                }
+            }
+        }
+    }
+
+    // Whether pixel i of a row of x, from column `first` on, is one.
+    __device__ __forceinline__ bool holds(int q, int first, int i) const {
+        const DepthwiseAxis& width = p_.axis[2];
+        if (kStride) return width.holds(first + i);
+        return q + i < width.result && width.holds(first + i * width.stride);
+    }
+
+    // Adds the sums of all threads to the totals; each of the first threads has one channel's.
+    __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], DepthwiseWgradMemory<A, V>& shared) {
+        constexpr int kGroup = 16;
+        const int channels = work_.lanes * V, me = thread();
+        A of_block[kTapsOwned];
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap, turn_ ^= 1) {
+            A* const written = shared.sums[turn_];
+#pragma unroll
+            for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
+            __syncthreads();
+            of_block[tap] = 0;
+            if (me >= channels) continue;
+            for (int y = 0; y < static_cast<int>(blockDim.y); y += kGroup) {
+                A group = 0;
+                for (int i = y; i < y + kGroup && i < static_cast<int>(blockDim.y); ++i)
+                    group += written[i * channels + me];
+                of_block[tap] += group;
+            }
+        }
+        totals_.add_each([&](int tap) { return of_block[tap]; });
+    }
+
+    __device__ __forceinline__ void store_totals(const WeightGradient<T>& gw) const {
+        const int me = thread(), k = channel_block_ + me;
+        if (me >= work_.lanes * V || k >= p_.channels) return;
+        const int64_t part = int64_t(part_) * p_.axis[0].taps;
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap) {
+            const int r = r_ + tap / kTaps, s = s_ + tap % kTaps;
+            if (r >= p_.axis[1].taps || s >= p_.axis[2].taps) continue;
+            const int64_t row = (part + t_) * p_.axis[1].taps + r;
+            gw.put((row * p_.axis[2].taps + s) * p_.channels + k, totals_[tap]);
+        }
+    }
+
+    __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); }
+
+    const DepthwiseProblem& p_;
+    const DepthwiseWork& work_;
+    int t_, r_, s_;          // the first tap that this thread owns
+    int channel_block_, k_;  // the first channel of the block, and of this thread
+    int part_, turn_ = 0;
+    BlockedSum<A, kTapsOwned> totals_;
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+__global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
+    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ WeightGradient<T> gw,
+                    const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
+    auto& shared = dyn_smem<DepthwiseWgradMemory<Accumulator<T>, V>>();
+    DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>(p, work).run(x, gy, gw, shared);
+}
+
+template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+void launch_depthwise_wgrad(const T* x, const T* gy, const WeightGradient<T>& gw, const DepthwiseProblem& p,
+                            const DepthwiseWork& work, Stream stream) {
+    LaunchShape shape;
+    shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
+    shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
+    shape.shared_bytes = sizeof(DepthwiseWgradMemory<Accumulator<T>, V>);
+    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride, kColumns>, shape, stream, x, gy, gw, p, work);
+}
+
+}  // namespace convgpu::conv

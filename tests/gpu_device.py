@@ -1,0 +1,66 @@
+"""Device "gpu" for tests: on a GPU (marked gpu, skipped where there is none), and everywhere through a stand-in.
+
+The stand-in is tests/fake_cupy.py in the place of CuPy and the emulated kernels in the place of convgpu._cuda. It shows
+that our Python works around a GPU. It shows nothing of CuPy's arithmetic, of nvcc's code, or of a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fake_cupy
+import pytest
+from native_backends import needs_emulated
+
+from convgpu import backends, info
+from convgpu import gpu as gpu_module
+
+STAND_IN = pytest.param("stand-in", marks=needs_emulated)
+REAL = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=[STAND_IN, REAL])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The test runs on device "gpu": a real one, and the stand-in."""
+    yield use_real() if request.param == "cuda" else use_stand_in(monkeypatch)
+
+
+@pytest.fixture(params=[STAND_IN])
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cupy.Device]:
+    """The stand-in's device, whose faults the test may choose."""
+    use_stand_in(monkeypatch)
+    yield fake_cupy.device
+    fake_cupy.device.reset()
+
+
+def use_real() -> str:
+    """Skip without a GPU."""
+    obstacle = info.gpu_obstacle()
+    if obstacle is not None:
+        pytest.skip(f"no usable GPU: {obstacle}")
+    return "cuda"
+
+
+def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Put the stand-in in place, for one test."""
+    fake_cupy.device.reset()
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    monkeypatch.setitem(sys.modules, "convgpu._cuda", importlib.import_module("convgpu._emulated"))
+    monkeypatch.setattr(info, "driver", lambda: info.Driver((13, 0), ("stand-in",)))
+    monkeypatch.setattr(backends, "_loaded", {})
+    monkeypatch.setattr(gpu_module, "_touched", False)
+    monkeypatch.setattr(gpu_module, "_lost", None)
+    for op in backends.lacking():
+        monkeypatch.setattr(backends.load("cuda"), op, _on_the_host(getattr(backends.load("numpy"), op)), raising=False)
+    return "stand-in"
+
+
+def _on_the_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An op without kernels, computed by the CPU path."""
+    def run(*args: Any) -> Any:
+        return fake_cupy.asarray(function(*[a.get() if isinstance(a, fake_cupy.ndarray) else a for a in args]))
+
+    return run
