@@ -42,9 +42,9 @@ def newest() -> dict[tuple[str, str], Path]:
     """Per benchmark and machine, the file with the latest date."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(RESULTS.glob("*.json"), key=lambda path: Results.load(path).environment["date"]):
-        match = NAME.fullmatch(path.name)
-        if match is None:
-            raise ValueError(f"{path.name}: expected <bench>-<machine>-<commit>.json")
+        match, commit = NAME.fullmatch(path.name), Results.load(path).environment["commit"]
+        if match is None or match["commit"] != commit:
+            raise ValueError(f"{path.name}: expected <bench>-<machine>-{commit}.json")
         found[match["bench"], match["machine"]] = path
     return dict(sorted(found.items()))
 
@@ -96,10 +96,10 @@ def _picture(path: Path, results: Results) -> Iterator[str]:
     rows = [row for row in results.rows if row["kind"] in ("conv", "pool", "gemm", "train") and row["timings"]]
     if not rows:
         return
-    shown = Results(results.environment, rows, results.roofs)
+    shown, title = Results(results.environment, rows, results.roofs), None
     if len({row["network"] for row in rows}) > 1 and rows[0]["kind"] != "train":
-        shown.rows = _sums(rows)
-    draw(shown, path.with_suffix(".png"))
+        shown.rows, title = _sums(rows), "Layers of each network, added up"
+    draw(shown, path.with_suffix(".png"), title)
     yield from ("", f"![{path.stem}]({path.stem}.png)")
 
 

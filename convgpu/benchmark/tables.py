@@ -75,7 +75,9 @@ def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
     """Of single ops: ours per device, the speed-up, the peer's, the kernels."""
     several = len({row["network"] for row in rows}) > 1
     dtypes = len({row["dtype"] for row in rows}) > 1
-    names = [" ".join(filter(None, (row["network"] * several, row["layer"], row["dtype"] * dtypes))) for row in rows]
+    threads = len({row["threads"] for row in rows}) > 1
+    names = [" ".join(filter(None, (row["network"] * several, row["layer"], row["dtype"] * dtypes,
+                                    f"on {row['threads']}" * threads))) for row in rows]
     columns = [Column("", "layer", names, left=True), Column("", "op", [_short_op(row) for row in rows], left=True)]
     there = [device for device in DEVICES if any(figures.has(row, device) for row in rows)]
     for device in there:
