@@ -167,6 +167,15 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch: pytest.MonkeyPatc
     assert [row["direction"] for row in Results.load(file).rows] == ["fprop"] and Results.load(file).interrupted
 
 
+def test_what_does_not_fit_leaves_a_gap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def too_large(problem):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(GemmProblem, "operands", too_large)
+    assert benchmark("gemm", "--shape", "9", "8", "7", "--device", "cpu") == 0
+    assert "Not timed: convgpu cpu: MemoryError: Unable to allocate 9 TiB" in capsys.readouterr().out
+
+
 # --- nothing wrong is timed
 
 CONV_GEO = conv_geometry("conv", (3, 9, 8, 4), (3, 3, 4, 5), 2, "same", 1, 1, "channels_last")

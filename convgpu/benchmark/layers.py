@@ -8,7 +8,7 @@ from typing import Any
 from ..backends.numpy.workers import get_num_threads
 from .devices import Device, GpuDevice
 from .kernels import kernel_of
-from .peers import Torch
+from .peers import PREFIX, Torch
 from .problems import Problem
 from .progress import Progress
 from .results import Results, environment, load_average
@@ -73,11 +73,14 @@ def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[
 
 
 def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float) -> Row:
-    arrays = problem.operands()
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     kernels: dict[str, str] = {}
     absent: dict[str, str] = {}
+    try:
+        arrays = problem.operands()
+    except MemoryError as error:
+        absent, devices = {device.name: f"MemoryError: {error}" for device in devices}, ()
     settle = 0.0
     for device in devices:
         try:
@@ -98,6 +101,10 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
 def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Device, contenders: dict[str, Contender],
               clocks: dict[str, Clock], absent: dict[str, str]) -> None:
     """The peer's contenders on this device, seen to compute the same thing."""
+    why = peer.can_use(device.kind)
+    if why is not None:
+        absent[f"{PREFIX} {device.kind}"] = why
+        return
     cache_bytes = device.gpu.cache_bytes if isinstance(device, GpuDevice) else 0
     ours = device.result(problem, arrays)
     try:
@@ -105,4 +112,4 @@ def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Dev
             peer.check(name, problem, contender, ours)
             contenders[name], clocks[name] = contender, device.clock
     except (NotImplementedError, RuntimeError) as error:  # PyTorch's own: an op or a dtype that it lacks
-        absent[f"torch {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        absent[f"{PREFIX} {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -121,12 +121,16 @@ def _blas() -> str:
 
 def _commit() -> str | None:
     """The commit of the source tree, marked where files differ from it; None for an installed package."""
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
+                              cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
     try:
-        described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True,
-                                   text=True, cwd=Path(__file__).parent, check=True)
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment may lie in another project's tree
+        return git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
 
 
 def _nvidia_smi() -> dict[str, str] | None:
