@@ -90,7 +90,8 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                         help="one family of ops (may be repeated; default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",
                         help="each case in one dtype and data format; no large products")
-    verify.add_argument("--case", metavar="NAME", help="only the case of this name")
+    verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
+                        help="only the case of this name (may be repeated)")
     verify.add_argument("--json", metavar="FILE", help="write what was found")
     verify.set_defaults(run=_verify)
 

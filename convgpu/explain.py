@@ -96,8 +96,8 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
     Args:
         op: a function of convgpu ("conv", "conv2d", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool" and
             their kin, "gemm", "matmul", "linear"); a direction, called with the operands and options of its forward
-            ("conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad", "avg_pool_dgrad", ...); or a change of layout
-            of x ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw").
+            ("conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad", "avg_pool_dgrad", ...); "channel_sum", of x; or
+            a change of layout of x ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw").
         operands, options: those of the function. A shape may stand for a tensor.
         dtype: of operands that are shapes.
         device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for this machine's, "cpu" for the method of the numpy
@@ -200,6 +200,10 @@ def _conv_call(op: str, given: dict[str, Any], dtype: str) -> Call:
     return Call(op, (image, geo.w_shape, given["bias"]), (geo, given["activation"]), dtype)
 
 
+def _sum_call(op: str, given: dict[str, Any], dtype: str) -> Call:
+    return Call(op, (given["x"],), (given["data_format"] == "channels_last",), dtype)
+
+
 def _pool_call(op: str, given: dict[str, Any], dtype: str) -> Call:
     kind = op.removeprefix("adaptive_").removeprefix("global_")
     if kind != op:
@@ -233,9 +237,14 @@ def _of_x(x: Any) -> None:
     """The signature of a change of layout."""
 
 
+def _of_images(x: Any, data_format: str = "channels_last") -> None:
+    """The signature of channel_sum."""
+
+
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[str, dict[str, Any], str], Call]]] = {
     **dict.fromkeys(("conv", "conv_fprop", "conv_dgrad", "conv_wgrad"), (conv.conv, _conv_call)),
     "conv_transpose": (conv.conv_transpose, _conv_call), "depthwise_conv": (conv.depthwise_conv, _conv_call),
+    "channel_sum": (_of_images, _sum_call),
     **dict.fromkeys(("max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices"), (pool.max_pool, _pool_call)),
     **dict.fromkeys(("avg_pool", "avg_pool_dgrad"), (pool.avg_pool, _pool_call)),
     **{name: (getattr(pool, name), _pool_call) for name in (

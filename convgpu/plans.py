@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from .geometry import ConvGeometry, PoolGeometry
-from .roofline import Gpu, Work, conv_work, gemm_work, layout_work, pool_work
+from .roofline import Gpu, Work, conv_work, gemm_work, layout_work, pool_work, sum_work
 
 LAYOUTS = ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")
 
@@ -32,6 +32,8 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
         arch=gpu.arch, multiprocessors=gpu.multiprocessors, shared_bytes=gpu.shared_bytes)
     if isinstance(geo, ConvGeometry):
         return module.plan_conv(op, native.geometry(geo), dtype, precision=precision, device=device)
+    if op == "channel_sum":
+        return module.plan_channel_sum(list(shapes[0] or ()), statics[0], dtype, device=device)
     items, m, n, k = product_sizes(call)
     trans_a, trans_b = statics[2:4] if op == "gemm" else (False, False)
     return module.plan_gemm(items, m, n, k, dtype, trans_a=trans_a, trans_b=trans_b, precision=precision, device=device)
@@ -42,6 +44,8 @@ def work_of(call: Call, precision: str = "float32") -> Work:
     op, shapes, statics, dtype = call
     if op in LAYOUTS:
         return layout_work(shapes[0] or (), dtype)
+    if op == "channel_sum":
+        return sum_work(shapes[0] or (), statics[0], dtype)
     if op in ("gemm", "matmul"):
         items, m, n, k = product_sizes(call)
         c = math.prod(shapes[2]) if op == "gemm" and shapes[2] is not None and statics[1] != 0 else 0

@@ -138,6 +138,13 @@ def _pixels_met(n: int, f: int, stride: int, dilation: int, before: int, out: in
     return int(met.sum())
 
 
+def sum_work(shape: tuple[int, ...], channels_last: bool, dtype: DTypeLike) -> Work:
+    """Of "channel_sum" over everything but the channels."""
+    elements = math.prod(shape)
+    channels = shape[-1 if channels_last else 1]
+    return Work(elements, _additions_on(dtype), (elements + channels) * as_dtype(dtype).itemsize)
+
+
 def pool_work(op: str, geo: PoolGeometry, dtype: DTypeLike, with_offsets: bool = True) -> Work:
     """Of "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool" or "avg_pool_dgrad".
 

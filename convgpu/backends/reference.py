@@ -60,6 +60,13 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     return np.ascontiguousarray(gw, x.dtype)
 
 
+def channel_sum(gy: np.ndarray, channels_last: bool) -> np.ndarray:
+    """gb[c] = the sum of gy over everything but the channels, which are its last axis or its second."""
+    channel = gy.ndim - 1 if channels_last else 1
+    wide = gy.astype(np.promote_types(np.float64, gy.dtype) if gy.dtype.kind == "f" else np.float64, copy=False)
+    return wide.sum(axis=tuple(a for a in range(gy.ndim) if a != channel)).astype(gy.dtype)
+
+
 def _taps(geo: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
     """Per tap of the filter: its index, the pixels of x that it meets, the outputs that it contributes to."""
     for tap in itertools.product(*map(range, geo.kernel)):

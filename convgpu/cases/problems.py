@@ -86,7 +86,7 @@ _FUSED = (None, "relu", "tanh", "sigmoid")  # activations that ops take
 
 
 def conv_problems(case: conv.ConvCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """Three directions; bias and an activation on that which is the case's forward."""
+    """Three directions, bias and an activation on that which is the case's forward; and the bias gradient."""
     geo = case.geometry(data_format)
     x, w, gy = (case.draw(shape, role, dtype) for role, shape in (("x", geo.x_shape), ("w", geo.w_shape),
                                                                   ("g", geo.y_shape)))
@@ -97,7 +97,9 @@ def conv_problems(case: conv.ConvCase, dtype: str, data_format: str) -> Iterator
         activation = _activation_of(case.name) if op == forward else None
         yield Problem(op, (image, w, bias), (geo, activation), taps * inputs // geo.groups + 1, (geo, None),
                       _slack(activation))
-    yield Problem("conv_wgrad", (x, gy), (geo,), geo.batch * math.prod(geo.output))
+    pixels = geo.batch * math.prod(geo.output)
+    yield Problem("conv_wgrad", (x, gy), (geo,), pixels)
+    yield Problem("channel_sum", (gy,), (geo.channels_last,), pixels)
 
 
 def pool_problems(case: pool.PoolCase, dtype: str, data_format: str) -> Iterator[Problem]:

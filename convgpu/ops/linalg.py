@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import summation
 from ..dtypes import accumulator
 from ..op import Op
 from ..tensor import Tensor
-from . import summation
 from .elementwise import abs as absolute
 from .elementwise import astype, nonzero_divisor
 from .reduce import Axes, prepare, spread

@@ -51,11 +51,35 @@ void bind_plan(py::module_& m) {
         "op"_a, "geo"_a, "dtype"_a, "precision"_a = "float32", "device"_a = Device{}, "limit"_a = kWorkspaceLimit);
 }
 
+void bind_channel_sum(py::module_& m) {
+    m.def(
+        "channel_sum",
+        [](const Array& gy, const Array& gb, bool channels_last, uintptr_t workspace, size_t bytes, uintptr_t stream) {
+            conv::channel_sum(gy, gb, channels_last, workspace_of(workspace, bytes), stream_of(stream));
+        },
+        "gy"_a, "gb"_a, "channels_last"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a,
+        py::call_guard<py::gil_scoped_release>());
+    m.def(
+        "channel_sum_workspace",
+        [](const Shape& gy, bool channels_last, const std::string& dtype, size_t limit) {
+            return conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), current_device(), limit).workspace;
+        },
+        "gy"_a, "channels_last"_a, "dtype"_a, "limit"_a);
+    m.def(
+        "plan_channel_sum",
+        [](const Shape& gy, bool channels_last, const std::string& dtype, const Device& device, size_t limit) {
+            const conv::Choice choice = conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), device, limit);
+            return choice.text + " workspace=" + std::to_string(choice.workspace);
+        },
+        "gy"_a, "channels_last"_a, "dtype"_a, "device"_a = Device{}, "limit"_a = kWorkspaceLimit);
+}
+
 }  // namespace
 
 void bind_conv(py::module_& m) {
     bind_geometry(m);
     bind_plan(m);
+    bind_channel_sum(m);
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def(
         "conv_fprop",

@@ -15,6 +15,10 @@ void conv_dgrad(const Array& gy, const Array& w, const Array* bias, const Array&
 void conv_wgrad(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options& options,
                 const Workspace& workspace, Stream stream);
 
+// gb[c] = the sum of gy over everything but the channels, which are its last axis or its second: a bias gradient.
+void channel_sum(const Array& gy, const Array& gb, bool channels_last, const Workspace& workspace, Stream stream);
+Choice plan_channel_sum(const Shape& gy, bool channels_last, DType dtype, const Device& device, size_t limit);
+
 Direction direction_of(const std::string& op);  // "conv_fprop", "conv_dgrad" or "conv_wgrad"
 
 // What would run on arrays aligned to 16 bytes, in words, and the workspace that it wants: at most `limit` bytes,

@@ -18,7 +18,7 @@ bool all_aligned(const Arrays&... arrays) {
 void run(Direction direction, const Array& source, const Array& w, const Array* bias, const Array& result,
          const ConvGeometry& geo, const Options& options, Stream stream) {
     const bool aligned = all_aligned(source, w, result, bias ? *bias : w);
-    const DepthwisePlan plan = plan_depthwise_window(direction, geo, result.dtype, aligned);
+    const DepthwisePlan plan = plan_depthwise_window(geo, result.dtype, aligned);
     const DepthwiseProblem problem = depthwise_problem_of(direction, geo);
     dispatch_float(result.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -50,7 +50,7 @@ void wgrad_depthwise(const Array& x, const Array& gy, const Array& gw, const Con
         using A = Accumulator<T>;
         const bool wide = gw.dtype != x.dtype;
         A* const parts = static_cast<A*>(workspace.data);
-        const WeightGradient<T> first{gw.as<T>(), plan.work.parts > 1 ? parts : wide ? gw.as<A>() : nullptr};
+        const PartOfResult<T> first{gw.as<T>(), plan.work.parts > 1 ? parts : wide ? gw.as<A>() : nullptr};
         run_depthwise_wgrad<T>(plan, x.as<const T>(), gy.as<const T>(), first, problem, stream);
         if (plan.work.parts == 1) return;
         if (wide) return launch_sum_parts<A, A>(parts, gw.as<A>(), plan.work.parts, gw.size(), stream);

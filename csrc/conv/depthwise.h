@@ -12,8 +12,9 @@
 
 namespace convgpu::conv {
 
-constexpr int kDepthwiseThreads = 256;
-constexpr int kDepthwiseResident = 2;  // blocks on a multiprocessor, at least: 128 registers
+constexpr int kDepthwiseThreads = 128;
+constexpr int kDepthwiseResident =
+    3;  // blocks on a multiprocessor, at least: 168 registers, with which no kernel spills
 
 // One spatial axis of a result and its source.
 struct DepthwiseAxis {
@@ -48,8 +49,10 @@ struct DepthwiseProblem {
     __device__ __forceinline__ int64_t result_at(int64_t n, int d, int h, int w, int c) const {
         return (((n * axis[0].result + d) * axis[1].result + h) * axis[2].result + w) * channels + c;
     }
+    // From one row of the source to the next.
+    __device__ __forceinline__ int64_t pitch() const { return int64_t(axis[2].source) * source_channels; }
     __device__ __forceinline__ int64_t filter_at(int t, int r, int s, int k) const {
-        return (int64_t(t * axis[1].taps + r) * axis[2].taps + s) * filters + k;
+        return int64_t((t * axis[1].taps + r) * axis[2].taps + s) * filters + k;
     }
 };
 
@@ -72,10 +75,11 @@ public:
         count_ = static_cast<uint64_t>(p.images * p.axis[0].result * p.axis[1].result * groups * vectors);
     }
 
-    LaunchShape shape() const {
+    LaunchShape shape(size_t shared_bytes) const {
         LaunchShape shape;
         shape.grid = dim3(static_cast<unsigned>((count_ + kDepthwiseThreads - 1) / kDepthwiseThreads));
         shape.block = dim3(kDepthwiseThreads);
+        shape.shared_bytes = shared_bytes;
         return shape;
     }
 
@@ -97,41 +101,52 @@ private:
     int vector_, columns_, lead_;
 };
 
-// The sums of a thread. kBlocked: in blocks, of at most 64 taps and those of a call more; otherwise there are no more.
+// The sums of a thread. kBlocked: in blocks, of at most 64 taps and those of a call more, whose totals stand in shared
+// memory, for want of registers; otherwise there are no more.
 template <class A, int kColumns, int V, bool kBlocked>
-struct DepthwiseSums {
+class DepthwiseSums {
+public:
+    struct Memory {
+        A totals[kColumns * V][kDepthwiseThreads];
+    };
+    static constexpr size_t kSharedBytes = kBlocked ? sizeof(Memory) : 0;
+
     A block[kColumns][V] = {};
-    A total[kBlocked ? kColumns : 1][V] = {};
-    int terms = 0;
+
+    __device__ __forceinline__ DepthwiseSums() {
+        if constexpr (kBlocked) {
+#pragma unroll
+            for (int i = 0; i < kColumns * V; ++i) total(i) = 0;
+        }
+    }
 
     __device__ __forceinline__ void count(int added) {
         constexpr int kBlock = 64;
         if constexpr (kBlocked) {
-            terms += added;
-            if (terms < kBlock) return;
-            fold();
-            terms = 0;
-        }
-    }
-    __device__ __forceinline__ void fold() {
-        if constexpr (kBlocked) {
+            terms_ += added;
+            if (terms_ < kBlock) return;
+            terms_ = 0;
 #pragma unroll
-            for (int j = 0; j < kColumns; ++j) {
-#pragma unroll
-                for (int v = 0; v < V; ++v) {
-                    total[j][v] += block[j][v];
-                    block[j][v] = 0;
-                }
+            for (int i = 0; i < kColumns * V; ++i) {
+                total(i) += block[i / V][i % V];
+                block[i / V][i % V] = 0;
             }
         }
     }
-    __device__ __forceinline__ A (&all()) [kColumns][V] {
-        fold();
-        if constexpr (kBlocked)
-            return total;
-        else
-            return block;
+
+__device__ __forceinline__ A (&all()) [kColumns][V] {
+    if constexpr (kBlocked) {
+#pragma unroll
+        for (int i = 0; i < kColumns * V; ++i) block[i / V][i % V] += total(i);
     }
+    return block;
+}
+
+private : __device__ __forceinline__ static A& total(int i) {
+        return dyn_smem<Memory>().totals[i][threadIdx.x];
+    }
+
+    int terms_ = 0;
 };
 
 template <class T>

@@ -64,7 +64,9 @@ void launch_depthwise_any(const T* source, const T* w, T* result, const Depthwis
                           const DepthwiseEpilogue<T>& epilogue, Stream stream) {
     constexpr int kColumns = 4;
     const DepthwisePlaces places(p, V, kColumns, 0);
-    launch(depthwise_any<kDirection, T, V, kColumns>, places.shape(), stream, source, w, result, p, places, epilogue);
+    launch(depthwise_any<kDirection, T, V, kColumns>,
+           places.shape(DepthwiseSums<Accumulator<T>, kColumns, V, true>::kSharedBytes), stream, source, w, result, p,
+           places, epilogue);
 }
 
 }  // namespace convgpu::conv

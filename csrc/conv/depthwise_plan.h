@@ -13,11 +13,11 @@ struct DepthwisePlan {
     int taps = 0;  // of a row, at a time; 0: depthwise_any
     int stride = 0;
 };
-DepthwisePlan plan_depthwise_window(Direction direction, const ConvGeometry& geo, DType dtype, bool aligned);
+DepthwisePlan plan_depthwise_window(const ConvGeometry& geo, DType dtype, bool aligned);
 
 struct DepthwiseWgradPlan {
     int vector = 1;
-    int rows = 1, taps = 1, stride = 0, columns = 4;  // template arguments of the kernel
+    int rows = 1, taps = 1, stride = 0;  // of a thread; stride 0: any
     DepthwiseWork work;
     size_t workspace = 0;
 };

@@ -12,10 +12,13 @@
 // skipped. Half types are summed in float32.
 #pragma once
 #include "depthwise.h"
+#include "sum_parts.cuh"
 
 namespace convgpu::conv {
 
 constexpr int kTileTerms = 64;
+template <class T>
+constexpr int kWgradColumns = sizeof(T) == 2 ? 2 : 4;  // what registers hold
 
 // Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
 // vectors, one thread for each; the other threads of a block have columns of gy.
@@ -26,24 +29,10 @@ struct DepthwiseWork {
     Divisor by_row_tiles, by_groups, by_depth;      // row_tiles: tiles down an image; groups: columns of a row
 };
 
-// The gradient, in the type of x or in that of its sums, or parts of it: the one that is there.
-template <class T>
-struct WeightGradient {
-    T* result;
-    Accumulator<T>* sums;  // several parts, or a gradient in this type
-
-    __device__ __forceinline__ void put(int64_t i, Accumulator<T> value) const {
-        if (sums) {
-            sums[i] = value;
-        } else {
-            result[i] = static_cast<T>(value);
-        }
-    }
-};
-
-template <class A, int V>
+template <class A, int V, int kTapsOwned>
 struct DepthwiseWgradMemory {
-    A sums[2][kDepthwiseThreads * V];  // in turn: whoever writes one has seen all threads leave it
+    A sums[2][kDepthwiseThreads * V];                     // in turn: whoever writes one has seen all threads leave it
+    BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
 };
 
 template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
@@ -53,6 +42,8 @@ class DepthwiseWgrad {
     static constexpr int kTapsOwned = kRows * kTaps;
 
 public:
+    using Memory = DepthwiseWgradMemory<A, V, kTapsOwned>;
+
     __device__ DepthwiseWgrad(const DepthwiseProblem& p, const DepthwiseWork& work) : p_(p), work_(work) {
         uint64_t rest = blockIdx.x;
         s_ = static_cast<int>(work.by_chunks[0].split(rest)) * kTaps;
@@ -63,15 +54,15 @@ public:
         k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
     }
 
-    __device__ __forceinline__ void run(const T* x, const T* gy, const WeightGradient<T>& gw,
-                                        DepthwiseWgradMemory<A, V>& shared) {
+    __device__ __forceinline__ void run(const T* x, const T* gy, const PartOfResult<T>& gw, Memory& shared) {
+        shared.totals[thread()] = {};
         const int64_t begin = work_.tiles * part_ / work_.parts, end = work_.tiles * (part_ + 1) / work_.parts;
         for (int64_t tile = begin; tile < end; ++tile) {
             A sums[kRows][kTaps][V] = {};
             add_tile(x, gy, tile, sums);
             reduce(sums, shared);
         }
-        store_totals(gw);
+        store_totals(shared.totals[thread()], gw);
     }
 
 private:
@@ -119,14 +110,16 @@ private:
             int h;
             if (r_ + r >= height.taps || !height.template source_of<Direction::kFprop>(row, r_ + r, h)) continue;
             const int64_t start = of_x + int64_t((r_ + r) * height.dilation) * width.source * p_.source_channels;
-            Vector<T, V> pixels[kPixels];
+            const auto load_pixel = [&](int i) {
+                return load_if<V>(kInside || holds(q, first, i), x + (start + i * step), zero);
+            };
+            Vector<T, V> loaded[kInside ? 1 : kPixels];  // before the branches that would hold loads up
 #pragma unroll
-            for (int i = 0; i < kPixels; ++i) {
-                pixels[i] = load_if<V>(kInside || holds(q, first, i), x + (start + i * step), zero);
-            }
+            for (int i = 0; !kInside && i < kPixels; ++i) loaded[i] = load_pixel(i);
 #pragma unroll
             for (int i = 0; i < kPixels; ++i) {
                 if (!kInside && !holds(q, first, i)) continue;
+                const auto pixel = kInside ? load_pixel(i) : loaded[kInside ? 0 : i];
 #pragma unroll
                 for (int j = 0; j < kColumns; ++j) {
                     const int s = kStride ? i - j * kStride : 0;
@@ -134,7 +127,7 @@ private:
                     if (!kInside && q + j >= width.result) continue;
 #pragma unroll
                     for (int v = 0; v < V; ++v) {
-                        sums[r][s][v] += static_cast<A>(pixels[i].at[v]) * static_cast<A>(g[j].at[v]);
+                        sums[r][s][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(g[j].at[v]);
                     }
                 }
             }
@@ -149,8 +142,7 @@ private:
     }
 
     // Adds the sums of all threads to the totals; each of the first threads has one channel's.
-    __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], DepthwiseWgradMemory<A, V>& shared) {
-        constexpr int kGroup = 16;
+    __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
         const int channels = work_.lanes * V, me = thread();
         A of_block[kTapsOwned];
 #pragma unroll
@@ -159,19 +151,13 @@ private:
 #pragma unroll
             for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
             __syncthreads();
-            of_block[tap] = 0;
-            if (me >= channels) continue;
-            for (int y = 0; y < static_cast<int>(blockDim.y); y += kGroup) {
-                A group = 0;
-                for (int i = y; i < y + kGroup && i < static_cast<int>(blockDim.y); ++i)
-                    group += written[i * channels + me];
-                of_block[tap] += group;
-            }
+            of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
         }
-        totals_.add_each([&](int tap) { return of_block[tap]; });
+        shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
     }
 
-    __device__ __forceinline__ void store_totals(const WeightGradient<T>& gw) const {
+    __device__ __forceinline__ void store_totals(const BlockedSum<A, kTapsOwned>& totals,
+                                                 const PartOfResult<T>& gw) const {
         const int me = thread(), k = channel_block_ + me;
         if (me >= work_.lanes * V || k >= p_.channels) return;
         const int64_t part = int64_t(part_) * p_.axis[0].taps;
@@ -180,7 +166,7 @@ private:
             const int r = r_ + tap / kTaps, s = s_ + tap % kTaps;
             if (r >= p_.axis[1].taps || s >= p_.axis[2].taps) continue;
             const int64_t row = (part + t_) * p_.axis[1].taps + r;
-            gw.put((row * p_.axis[2].taps + s) * p_.channels + k, totals_[tap]);
+            gw.put((row * p_.axis[2].taps + s) * p_.channels + k, totals[tap]);
         }
     }
 
@@ -191,24 +177,23 @@ private:
     int t_, r_, s_;          // the first tap that this thread owns
     int channel_block_, k_;  // the first channel of the block, and of this thread
     int part_, turn_ = 0;
-    BlockedSum<A, kTapsOwned> totals_;
 };
 
 template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
 __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
-    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ WeightGradient<T> gw,
+    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
                     const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
-    auto& shared = dyn_smem<DepthwiseWgradMemory<Accumulator<T>, V>>();
-    DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>(p, work).run(x, gy, gw, shared);
+    using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>;
+    Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
 }
 
 template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
-void launch_depthwise_wgrad(const T* x, const T* gy, const WeightGradient<T>& gw, const DepthwiseProblem& p,
+void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
                             const DepthwiseWork& work, Stream stream) {
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
     shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
-    shape.shared_bytes = sizeof(DepthwiseWgradMemory<Accumulator<T>, V>);
+    shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>::Memory);
     launch(depthwise_wgrad<T, V, kRows, kTaps, kStride, kColumns>, shape, stream, x, gy, gw, p, work);
 }
 

@@ -26,9 +26,13 @@ struct Sliding {
     // From one chunk of taps to the next.
     static constexpr int kNextChunk = kBackwards ? -(kTaps / kStride) : kTaps;
 
+    __device__ static constexpr bool pixel_of(int j, int s, int& i) {
+        i = kBackwards ? (j - s + kBefore * kStride) / kStride : j * kStride + s;
+        return !kBackwards || (j - s) % kStride == 0;
+    }
     __device__ static constexpr bool meets(int i, int j, int s) {
-        if (!kBackwards) return i == j * kStride + s;
-        return j - s == (i - kBefore) * kStride;
+        int met = 0;
+        return pixel_of(j, s, met) && i == met;
     }
     __device__ static int first(const DepthwiseAxis& axis, int at) {
         return kBackwards ? (at + axis.before) / kStride - kBefore : at * kStride - axis.before;
@@ -37,35 +41,60 @@ struct Sliding {
 };
 
 // Adds the products of one row: kPixels pixels of the source from `row` on, the first of them in column `first`, and
-// `taps` taps of the filter from w on. kInside: all of the pixels lie in the image.
+// kTaps taps of the filter from w on. kInside: all of the pixels lie in the image.
 template <class Slide, int kTaps, bool kInside, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
-                                        int taps, A (&sums)[kColumns][V]) {
-    Vector<T, V> pixels[Slide::kPixels], weights[kTaps];
+                                        A (&sums)[kColumns][V]) {
+    Vector<T, V> weights[kTaps];
 #pragma unroll
-    for (int i = 0; i < Slide::kPixels; ++i) {
+    for (int s = 0; s < kTaps; ++s) weights[s] = load<V>(w + s * p.filters);
+    const auto load_pixel = [&](int i) {
         const bool inside = kInside || p.axis[2].holds(first + i);
-        pixels[i] = load_if<V>(inside, x + (row + i * p.source_channels), static_cast<T>(0.0f));
-    }
+        return load_if<V>(inside, x + (row + i * p.source_channels), static_cast<T>(0.0f));
+    };
+    Vector<T, V> loaded[kInside ? 1 : Slide::kPixels];  // before the branches that would hold loads up
 #pragma unroll
-    for (int s = 0; s < kTaps; ++s) weights[s] = load_if<V>(s < taps, w + s * p.filters, static_cast<T>(0.0f));
+    for (int i = 0; !kInside && i < Slide::kPixels; ++i) loaded[i] = load_pixel(i);
 #pragma unroll
     for (int i = 0; i < Slide::kPixels; ++i) {
         if (!kInside && !p.axis[2].holds(first + i)) continue;
+        const auto pixel = kInside ? load_pixel(i) : loaded[kInside ? 0 : i];
 #pragma unroll
         for (int s = 0; s < kTaps; ++s) {
-            if (s >= taps) continue;
 #pragma unroll
             for (int j = 0; j < kColumns; ++j) {
                 if (!Slide::meets(i, j, s)) continue;
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
-                    sums[j][v] += static_cast<A>(pixels[i].at[v]) * static_cast<A>(weights[s].at[v]);
+                    sums[j][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(weights[s].at[v]);
                 }
             }
         }
     }
 }
+
+// The same, tap after tap, for the first `taps` of a chunk: few at a filter's end, or at a border.
+template <class Slide, class T, class A, int kColumns, int V>
+__device__ __forceinline__ void add_taps(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
+                                         int taps, A (&sums)[kColumns][V]) {
+#pragma unroll 1
+    for (int s = 0; s < taps; ++s) {
+        const auto weights = load<V>(w + s * p.filters);
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+            int i;
+            if (!Slide::pixel_of(j, s, i) || !p.axis[2].holds(first + i)) continue;
+            const auto pixel = load<V>(x + (row + i * p.source_channels));
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                sums[j][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(weights.at[v]);
+            }
+        }
+    }
+}
+
+template <class T, int V, int kTaps, int kColumns>
+using Sums = DepthwiseSums<Accumulator<T>, kColumns, V, kTaps == kChunk>;
 
 template <Direction kDirection, class T, int V, int kTaps, int kStride, int kColumns>
 __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
@@ -78,23 +107,27 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
     if (!places.find(at)) return;
     const DepthwiseAxis& width = p.axis[2];
     const int begin = Slide::first(width, at.w);
-    DepthwiseSums<Accumulator<T>, kColumns, V, kChunked> sums;
+    const int64_t origin = p.source_at(at.n, 0, 0, begin, at.c), pitch = p.pitch();
+    Sums<T, V, kTaps, kColumns> sums;
     for (int t = 0; t < p.axis[0].taps; ++t) {
         int d, h;
         if (!p.axis[0].source_of<kDirection>(at.d, t, d)) continue;
         for (int r = 0; r < p.axis[1].taps; ++r) {
             if (!p.axis[1].source_of<kDirection>(at.h, r, h)) continue;
+            int64_t row = origin + (int64_t(d) * p.axis[1].source + h) * pitch;
             int first = begin;
-            for (int s = 0; s < (kChunked ? width.taps : 1); s += kTaps, first += Slide::kNextChunk) {
+            for (int s = 0; s < (kChunked ? width.taps : 1); s += kTaps) {
                 const T* filter = w + p.filter_at(t, r, s, at.c);
                 const int taps = kChunked ? width.taps - s : kTaps;
-                const int64_t row = p.source_at(at.n, d, h, first, at.c);
-                const bool inside = first >= 0 && first + Slide::kPixels <= width.source;
-                if (inside && taps >= kTaps) {
-                    add_row<Slide, kTaps, true>(source, row, first, p, filter, kTaps, sums.block);
+                if (taps >= kTaps && first >= 0 && first + Slide::kPixels <= width.source) {
+                    add_row<Slide, kTaps, true>(source, row, first, p, filter, sums.block);
+                } else if constexpr (kChunked) {
+                    add_taps<Slide>(source, row, first, p, filter, taps < kTaps ? taps : kTaps, sums.block);
                 } else {
-                    add_row<Slide, kTaps, false>(source, row, first, p, filter, taps, sums.block);
+                    add_row<Slide, kTaps, false>(source, row, first, p, filter, sums.block);
                 }
+                first += Slide::kNextChunk;
+                row += int64_t(Slide::kNextChunk) * p.source_channels;
                 sums.count(kTaps);
             }
         }
@@ -108,8 +141,8 @@ void launch_depthwise_window(const T* source, const T* w, T* result, const Depth
                              const DepthwiseEpilogue<T>& epilogue, Stream stream) {
     const int lead = Sliding<kDirection, kTaps, kStride, kColumns>::lead(p.axis[2]);
     const DepthwisePlaces places(p, V, kColumns, lead);
-    launch(depthwise_window<kDirection, T, V, kTaps, kStride, kColumns>, places.shape(), stream, source, w, result, p,
-           places, epilogue);
+    launch(depthwise_window<kDirection, T, V, kTaps, kStride, kColumns>,
+           places.shape(Sums<T, V, kTaps, kColumns>::kSharedBytes), stream, source, w, result, p, places, epilogue);
 }
 
 }  // namespace convgpu::conv

@@ -28,8 +28,8 @@ int power_of_two_up_to(int64_t n) {
     return power;
 }
 
-std::string text_of(const char* name, int vector, int taps, int stride) {
-    return std::string(name) + " vector=" + std::to_string(vector) + " taps=" + std::to_string(taps) +
+std::string text_of(Direction direction, const char* kernel, int vector, int taps, int stride) {
+    return std::string(name_of(direction)) + kernel + " vector=" + std::to_string(vector) + " taps=" + std::to_string(taps) +
            " stride=" + std::to_string(stride);
 }
 
@@ -57,7 +57,7 @@ DepthwiseProblem depthwise_problem_of(Direction direction, const ConvGeometry& g
     return problem;
 }
 
-DepthwisePlan plan_depthwise_window(Direction, const ConvGeometry& geo, DType dtype, bool aligned) {
+DepthwisePlan plan_depthwise_window(const ConvGeometry& geo, DType dtype, bool aligned) {
     const int vector = vector_of(geo, dtype, aligned), stride = sliding_stride(geo);
     const int64_t width = geo.kernel.back();
     if (stride == 0) return {vector};
@@ -73,26 +73,27 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
     constexpr int64_t kWarp = 32, kMostParts = 4096;
     DepthwiseWgradPlan plan;
     plan.vector = vector_of(geo, dtype, aligned);
+    const int columns = size_of(dtype) == 2 ? kWgradColumns<__half> : kWgradColumns<float>;
     const int rank = geo.rank();
     const int64_t width = geo.kernel.back(), height = rank > 1 ? geo.kernel[rank - 2] : 1;
     if (plan.vector > 1 && sliding_stride(geo)) {
         plan.stride = sliding_stride(geo);
         const bool square = width == 3 && height == 3;
         plan.rows = square ? 3 : 1;
-        plan.taps = square ? 3 : ceil_div(width, 7) * 7 < ceil_div(width, 5) * 5 ? 7 : 5;
+        plan.taps = square ? 3 : ceil_div(width, 4) * 4 < ceil_div(width, 5) * 5 ? 4 : 5;
     }
     const int64_t depth = rank > 2 ? geo.kernel[0] : 1, P = rank > 1 ? geo.output[rank - 2] : 1;
-    const int64_t groups = ceil_div(geo.output.back(), plan.columns), O = rank > 2 ? geo.output[0] : 1;
+    const int64_t groups = ceil_div(geo.output.back(), columns), O = rank > 2 ? geo.output[0] : 1;
     const int64_t vectors = geo.filters / plan.vector;
     DepthwiseWork& work = plan.work;
-    work.lanes = power_of_two_up_to(std::min(kWarp, vectors));
+    work.lanes = power_of_two_up_to(std::min({kWarp, vectors, int64_t(kDepthwiseThreads / plan.vector)}));
     const int64_t channel_blocks = ceil_div(vectors, work.lanes);
     const int64_t s_chunks = ceil_div(width, plan.taps), r_chunks = ceil_div(height, plan.rows);
     work.by_chunks[0] = Divisor(s_chunks);
     work.by_chunks[1] = Divisor(r_chunks);
     work.by_chunks[2] = Divisor(depth);
     work.by_channel_blocks = Divisor(channel_blocks);
-    work.tile_rows = static_cast<int>(std::min<int64_t>(P, kTileTerms / plan.columns));
+    work.tile_rows = static_cast<int>(std::min<int64_t>(P, kTileTerms / columns));
     const int64_t row_tiles = ceil_div(P, work.tile_rows);
     work.columns = geo.batch * O * groups;
     work.tiles = ceil_div(work.columns, kDepthwiseThreads / work.lanes) * row_tiles;
@@ -114,12 +115,12 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
 Choice plan_depthwise(Direction direction, const ConvGeometry& geo, DType dtype, const Options&, const Device& device,
                       size_t workspace_limit) {
     if (direction != Direction::kWgrad) {
-        const DepthwisePlan plan = plan_depthwise_window(direction, geo, dtype, true);
-        if (plan.taps == 0) return {"depthwise_any vector=" + std::to_string(plan.vector)};
-        return {text_of("depthwise_window", plan.vector, plan.taps, plan.stride)};
+        const DepthwisePlan plan = plan_depthwise_window(geo, dtype, true);
+        const bool any = plan.taps == 0;
+        return {text_of(direction, any ? "_depthwise_any" : "_depthwise_window", plan.vector, plan.taps, plan.stride)};
     }
     const DepthwiseWgradPlan plan = plan_depthwise_wgrad(geo, dtype, true, device, workspace_limit);
-    return {text_of("depthwise_wgrad", plan.vector, plan.taps, plan.stride) + " rows=" + std::to_string(plan.rows) +
+    return {text_of(direction, "_depthwise", plan.vector, plan.taps, plan.stride) + " rows=" + std::to_string(plan.rows) +
                 " parts=" + std::to_string(plan.work.parts),
             plan.workspace};
 }

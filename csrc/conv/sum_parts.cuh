@@ -10,6 +10,22 @@
 
 namespace convgpu::conv {
 
+// What the first pass writes: sums, where there are several parts or the result is in the type of sums; else the
+// result.
+template <class T>
+struct PartOfResult {
+    T* result;
+    Accumulator<T>* sums;
+
+    __device__ __forceinline__ void put(int64_t i, Accumulator<T> value) const {
+        if (sums) {
+            sums[i] = value;
+        } else {
+            result[i] = static_cast<T>(value);
+        }
+    }
+};
+
 constexpr int kSumElements = 32, kSumLanes = 8;
 
 template <class A>

@@ -1,4 +1,4 @@
-"""Convolution."""
+"""Convolution, and the sums that are its bias gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .crossing import Crossing
 
 
 class Conv(Crossing):
-    """conv_fprop, conv_dgrad and conv_wgrad."""
+    """conv_fprop, conv_dgrad, conv_wgrad, channel_sum."""
 
     def conv_fprop(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                    activation: str | None) -> np.ndarray:
@@ -38,6 +38,14 @@ class Conv(Crossing):
         self.run("conv_wgrad", x, gy, gw, geo, current_precision(),
                  workspace=self._conv_workspace("conv_wgrad", geo, x))
         return gw
+
+    def channel_sum(self, gy: np.ndarray, channels_last: bool) -> np.ndarray:
+        """The sum of gy over everything but the channels, which are its last axis or its second."""
+        self.check_float("channel_sum", gy)
+        gb = self.empty((gy.shape[-1 if channels_last else 1],), gy.dtype)
+        self.run("channel_sum", gy, gb, channels_last, workspace=self.module.channel_sum_workspace(
+            gy.shape, channels_last, gy.dtype.name, workspace_limit()))
+        return gb
 
     def _conv_workspace(self, op: str, geo: ConvGeometry, x: np.ndarray) -> int:
         return self.module.conv_workspace(op, self.geometry(geo), x.dtype.name, current_precision(), workspace_limit())

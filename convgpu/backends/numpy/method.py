@@ -14,6 +14,8 @@ def method_of(call: Any) -> str:
     op, _, statics, dtype = call
     if op in ("gemm", "matmul"):
         return "matrix products, sums in blocks of 128"
+    if op == "channel_sum":
+        return "sums in blocks of 32"
     if op.startswith("conv"):
         return _conv_method(op, statics[0], dtype)
     if op in ("max_pool", "avg_pool") and statics[0].is_global:

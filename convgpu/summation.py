@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import accumulator, is_float
+from .dtypes import accumulator, is_float
 
 BLOCK = 32  # rows per block: the error of 31 plain additions is at most 15.5 units, in practice below 3
 LANES = 1024  # elements per inner addition: hides NumPy's cost per loop, and stays in the L1 cache
