@@ -22,12 +22,13 @@ from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.peers import Torch
 from convgpu.device import cupy_with_gpu
 
-VARIANTS = ("", "compiled", "amp")
+VARIANTS = {"eager": "", "compiled": "compiled", "amp": "amp"}
 
 
-def peak_memory(name: str, network: str, batch: int) -> int | None:
+def peak_memory(name: str, network: str, batch: int, threads: int | None) -> int | None:
     """Bytes that two steps of a contender take at most, beyond what its process had before; None if it failed."""
     command = [sys.executable, __file__, "--peak", name, "--network", network, "--batch", str(batch)]
+    command += ["--threads", str(threads)] if threads else []
     done = subprocess.run(command, capture_output=True, text=True)
     return int(done.stdout) if done.returncode == 0 else None
 
@@ -55,26 +56,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--network", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--batch", type=int, nargs="+", help="instead of each network's own")
+    parser.add_argument("--batch", type=int, nargs="+", help="those of each network's own, or others for all")
+    parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), help="of PyTorch")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of samples per row")
     parser.add_argument("--peak", metavar="CONTENDER", help="print the peak memory of one contender, no more")
     options = parser.parse_args()
     quiet_blas()
+    if options.threads:
+        set_num_threads(options.threads)
     if options.peak:
         print(measure_peak(options.peak, options.network[0], options.batch[0]))
         return
-    if options.threads:
-        set_num_threads(options.threads)
     devices, _ = choose([options.device])
     found: Results | None = None
     for name in options.network:
         network = NETWORKS[name]
-        results = train.measure(network, options.batch or network.batches, devices, Torch(), options.steps,
-                                options.budget, VARIANTS)
+        own = [batch for batch in network.batches if batch in (options.batch or network.batches)]
+        results = train.measure(network, own or options.batch, devices, Torch(), options.steps,
+                                options.budget, [VARIANTS[variant] for variant in options.variants])
         for row in results.rows:
-            peaks = {contender: peak_memory(contender, name, row["batch"]) for contender in row["timings"]}
+            peaks = {contender: peak_memory(contender, name, row["batch"], options.threads)
+                     for contender in row["timings"]}
             row["memory"] = {contender: peak for contender, peak in peaks.items() if peak is not None}
         if found is not None:
             results.rows = found.rows + results.rows
