@@ -202,19 +202,23 @@ def test_the_command_refuses_a_wrong_kernel(arguments: tuple[str, ...], op: str,
         assert benchmark(*arguments, "--device", "cpu", "--json", str(tmp_path / "r.json")) == 1
     out, err = capsys.readouterr()
     assert f"convgpu benchmark: {op} " in err and err.endswith("; not timed\n")
-    assert out == "" and not (tmp_path / "r.json").exists()
+    assert f"Not timed: convgpu cpu: WrongResultError: {op} " in " ".join(out.split())
+    rows = Results.load(tmp_path / "r.json").rows
+    assert [row["op"] for row in rows if "op" in row and not row["timings"]] == [op] * (arguments == CONV)
+    assert bool(rows[0]["timings"]) is (arguments == CONV)  # what is right is still timed
 
 
-@pytest.mark.parametrize("op", ["conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool", "max_pool_dgrad", "gemm"])
+@pytest.mark.parametrize("op", ["conv_fprop", "conv_dgrad", "conv_wgrad", "channel_sum", "max_pool", "max_pool_dgrad",
+                                "gemm"])
 def test_a_watched_network_shows_each_wrong_op(op: str) -> None:
     def loss(w):
         x = cg.max_pool(cg.conv(images, w["a"], padding="same", activation="relu"), 2)
-        x = cg.conv(x, w["b"], padding="same", activation="relu").reshape(3, -1)
+        x = cg.conv(x, w["b"], w["e"], padding="same", activation="relu").reshape(3, -1)
         return (cg.linear(x, w["c"], w["d"]) ** 2).mean()
 
     images = cg.randn((3, 6, 6, 2), generator=0)
     params = {name: cg.randn(shape, generator=1) for name, shape in
-              {"a": (3, 3, 2, 4), "b": (3, 3, 4, 4), "c": (36, 5), "d": (5,)}.items()}
+              {"a": (3, 3, 2, 4), "b": (3, 3, 4, 4), "c": (36, 5), "d": (5,), "e": (4,)}.items()}
     with watched("numpy") as seen:
         expected, _ = cg.value_and_grad(loss)(params)
     assert expected.item() == loss(params).item()

@@ -14,6 +14,7 @@ from .progress import Progress
 from .results import Results, environment, load_average
 from .roofs import Roof
 from .timing import Clock, Contender, alternate
+from .verification import WrongResultError
 
 Row = dict[str, Any]
 
@@ -22,6 +23,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
             sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
     """Time problems, one row for each; Ctrl-C ends it early and keeps what there is.
 
+    A contender that computes something else is not timed: its row says so under "absent" (see `Results.wrong`).
+
     Args:
         problems: what to time; their operands exist one problem at a time.
         devices: where convgpu runs.
@@ -29,9 +32,6 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         samples: of each contender.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
         watch: is given each row as it is done.
-
-    Raises:
-        WrongResultError: convgpu or the peer computes something else.
     """
     rows: list[Row] = []
     load = load_average()
@@ -86,7 +86,7 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
         try:
             problem.verify(lambda a, device=device: device.result(problem, a), arrays, device.c)  # type: ignore[misc]
             contenders[device.name] = device.contender(problem, arrays)
-        except (NotImplementedError, MemoryError) as error:
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[device.name] = f"{type(error).__name__}: {error}"
             continue
         kernels[device.name], clocks[device.name] = kernel_of(device.backend, problem), device.clock
@@ -111,5 +111,5 @@ def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Dev
         for name, contender in peer.contenders(problem, arrays, device.kind, cache_bytes).items():
             peer.check(name, problem, contender, ours)
             contenders[name], clocks[name] = contender, device.clock
-    except (NotImplementedError, RuntimeError) as error:  # PyTorch's own: an op or a dtype that it lacks
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: an op or dtype that it lacks
         absent[f"{PREFIX} {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -34,6 +34,13 @@ class Results:
     roofs: dict[str, dict[str, Any]] = field(default_factory=dict)
     interrupted: bool = False
 
+    @property
+    def wrong(self) -> list[str]:
+        """What was not timed because it computes something else: the messages of WrongResultError."""
+        mark = "WrongResultError: "
+        return [why.removeprefix(mark) for row in self.rows for why in row.get("absent", {}).values()
+                if why.startswith(mark)]
+
     def save(self, path: str | Path) -> None:
         """Write JSON, one row per line."""
         lines = ",\n  ".join(json.dumps(row, default=_plain) for row in self.rows)

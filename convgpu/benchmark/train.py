@@ -18,6 +18,7 @@ from .progress import Progress
 from .results import Results, environment, load_average
 from .timing import Clock, Contender, alternate
 from .twins import TorchStep
+from .verification import WrongResultError
 from .watched import watched
 
 STEPS, BUDGET = 20, 60.0  # steps that the table speaks of; seconds of samples per row, of which there are at least 3
@@ -27,6 +28,9 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
             steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",)) -> Results:
     """Time steps of training, one row for each batch size; Ctrl-C ends it early and keeps what there is.
 
+    Where a product or a pooling of ours is wrong, or PyTorch's gradients differ, the contender is not timed: its row
+    says so under "absent" (see `Results.wrong`).
+
     Args:
         network: what is trained, on images of noise.
         batches: batch sizes.
@@ -35,9 +39,6 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         steps: how many steps are timed, and told of.
         budget: seconds after which fewer are timed.
         variants: of PyTorch: "" as it is, in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
-
-    Raises:
-        WrongResultError: a product or a pooling of ours is wrong, or PyTorch's gradients differ.
     """
     rows: list[Row] = []
     load = load_average()
@@ -69,15 +70,19 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
             step = Step(network, params, x, y, device.kind)
             with watched(current_backend() if device.kind == CPU else GPU_BACKENDS[0], device.c) as seen:
                 loss, grads = step.gradients()
-        except (NotImplementedError, MemoryError) as error:
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[device.name] = f"{type(error).__name__}: {error}"
             continue
         flops = seen.flops
         contenders[device.name], clocks[device.name] = step, device.clock
         if peer is not None and not _lacks(peer, device.kind, absent):
             for name, theirs in torch_steps(peer, network, params, x, y, device.kind, variants, absent).items():
-                if not theirs.amp:
-                    theirs.check(name, loss, grads)
+                try:
+                    if not theirs.amp:
+                        theirs.check(name, loss, grads)
+                except WrongResultError as error:
+                    absent[name] = f"WrongResultError: {error}"
+                    continue
                 contenders[name], clocks[name] = theirs, device.clock
     timings = alternate(contenders, steps, 0.0, clocks=clocks, budget=budget,
                         watch=lambda i: progress.begin(f"{title}: step {i + 1} of {steps}")) if contenders else {}
