@@ -21,6 +21,7 @@ from numpy import bool_, broadcast_shapes, e, finfo, floating, iinfo, inf, integ
 from numpy import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
 from . import creation as _creation
+from .convert import contains, is_tensor_like
 from .dtypes import DTypeLike, as_dtype
 from .ops import linalg
 from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
@@ -99,7 +100,9 @@ def asarray(data: Any, dtype: DTypeLike = None) -> Tensor:
     """
     if isinstance(data, Tensor):
         return data if dtype is None else astype(data, dtype)
-    if isinstance(data, (list, tuple)) and _np.any([isinstance(x, (Tensor, list, tuple)) for x in data]):
+    if hasattr(data, "__convgpu_tensor__"):
+        return asarray(data.__convgpu_tensor__(), dtype)
+    if isinstance(data, (list, tuple)) and contains(data, is_tensor_like):
         data = [asarray(x) for x in data]
         return asarray(stack(data), dtype)
     return tensor(data, dtype=dtype)
