@@ -1,4 +1,4 @@
-"""How Keras finds a backend that it does not know: seven of its modules get a branch for "convgpu" as they are imported.
+"""How Keras finds a backend that it does not know: eight of its modules are edited as they are imported.
 
 Keras chooses its backend by comparing `backend()` with the names that it knows, and has no plugins yet. `EDITS` is all
 that is changed: in each module one text, which must stand there exactly once, gives way to another.
@@ -107,7 +107,7 @@ def install() -> None:
     try:
         version = importlib.metadata.version("keras")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError('convgpu.keras needs the package keras: pip install "convgpu[keras]"', name="keras") from error
+        raise ImportError('convgpu.keras needs the package keras: pip install "convgpu[keras]"') from error
     if "keras.src" in sys.modules:
         raise ImportError("convgpu.keras: keras was imported before, with another backend; put `import convgpu.keras` "
                           "before the first `import keras`")

@@ -17,5 +17,5 @@ class ConvgpuExportArchive:
         raise NotImplementedError(_REFUSAL)
 
 
-_REFUSAL = ("export: the convgpu backend exports no graphs; save the model with model.save(\"model.keras\"), and export it "
-            "from there with another backend of Keras")
+_REFUSAL = ("export: the convgpu backend exports no graphs; save the model with model.save(\"model.keras\"), and "
+            "export it from there with another backend of Keras")

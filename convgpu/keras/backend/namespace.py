@@ -1,4 +1,4 @@
-"""`np` of the functions that are borrowed from Keras's NumPy backend: convgpu.numpy, with the options that they pass."""
+"""`np` of what is borrowed from Keras's NumPy backend: convgpu.numpy, with the options that are passed there."""
 
 from __future__ import annotations
 

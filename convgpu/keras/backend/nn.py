@@ -135,7 +135,8 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
 # --- pooling
 
 
-def _pooled(pool: Any, name: str, inputs: Any, size: Any, strides: Any, padding: str, data_format: str | None) -> Tensor:
+def _pooled(pool: Any, name: str, inputs: Any, size: Any, strides: Any, padding: str,
+            data_format: str | None) -> Tensor:
     data_format = backend.standardize_data_format(data_format)
     if padding not in ("same", "valid"):
         raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as onp
 from keras.src.backend.config import floatx
-from keras.src.random.seed_generator import draw_seed
+from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_default_seed  # noqa: F401 - as in Keras's own
 
 import convgpu as cg
 import convgpu.numpy as np
@@ -64,7 +64,7 @@ def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any 
 
 
 def categorical(logits: Any, num_samples: int, dtype: Any = "int64", seed: Any = None) -> Tensor:
-    """Per row of logits, classes drawn with the probabilities that softmax gives: the largest of logits + Gumbel noise."""
+    """Per row of logits, classes drawn with the probabilities of its softmax: the largest of logits + Gumbel noise."""
     logits = convert_to_tensor(logits).numpy()
     noise = _generator(seed).gumbel(size=(logits.shape[0], num_samples, logits.shape[1]))
     return _tensor((logits[:, None] + noise).argmax(-1), dtype)
