@@ -17,7 +17,7 @@ import convgpu.keras  # noqa: F401 - before keras
 import keras
 from keras import layers as L  # noqa: N812 - as in Keras's own documentation
 
-IMAGE, CUBE, SEQUENCE, ROWS = (2, 5, 6, 2), (2, 4, 3, 4, 2), (2, 5, 3), (3, 4)
+IMAGE, CUBE, SEQUENCE, ROWS = (2, 5, 6, 2), (2, 4, 3, 4, 2), (2, 4, 3), (3, 4)
 
 
 class Case:
@@ -112,7 +112,7 @@ CASES: dict[str, list[Case]] = {
         "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
         "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink",
         "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh",
-        "tanh_shrink", "threshold")],
+        "tanh_shrink")],
     "Dropout": [case(lambda: L.Dropout(0.4, seed=1), ROWS, training=True)],
     "GaussianDropout": [case(lambda: L.GaussianDropout(0.4, seed=1), ROWS, training=True)],
     "GaussianNoise": [case(lambda: L.GaussianNoise(0.4, seed=1), ROWS, training=True)],
@@ -150,7 +150,7 @@ WITHOUT = {
     "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop", "RandomElasticTransform",
     "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective",
     "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation",
-    "RandomZoom", "Solarization", "BaseWrapper", "InputSpec",
+    "RandomZoom", "Solarization", "ContrastLimitedAdaptiveHistogramEqualization", "BaseWrapper", "InputSpec",
 }
 ALIASES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
@@ -221,7 +221,7 @@ def test_gradients(name: str, number: int) -> None:
             compare(f"input {i}", a, t.grad.numpy(), assign, lambda held=held: objective([cg.tensor(b) for b in held]).item())
 
 
-def compare(path: str, at: np.ndarray, gradient: np.ndarray, assign: Any, value: Any, most: int = 12) -> None:
+def compare(path: str, at: np.ndarray, gradient: np.ndarray, assign: Any, value: Any, most: int = 6) -> None:
     """The gradient against central differences, at `most` elements."""
     rng, step = np.random.default_rng(3), 1e-6
     for flat in rng.permutation(at.size)[:most]:
