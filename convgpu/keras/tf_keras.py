@@ -24,7 +24,7 @@ REPLACEMENTS = {
     "get_default_graph": "nothing: there are no graphs",
     "ConfigProto": "nothing: convgpu takes the memory that it needs",
     "GPUOptions": "nothing: convgpu takes the memory that it needs",
-    "train": "keras.optimizers, for instance keras.optimizers.Adam(learning_rate=0.001) for tf.train.AdamOptimizer(0.001)",
+    "train": "keras.optimizers, for instance keras.optimizers.Adam(0.001) for tf.train.AdamOptimizer(0.001)",
     "set_random_seed": "keras.utils.set_random_seed(seed)",
     "random": "keras.random",
     "layers": "keras.layers",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from convgpu import Tensor
 from convgpu.keras.borrow import borrowed
 
