@@ -10,7 +10,6 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -44,7 +43,7 @@ REPLACEMENTS = {
 class _TensorFlow(ModuleType):
     """The module `tensorflow`: it knows `keras`, and says so."""
 
-    __path__: Sequence[str] = ()
+    __path__: list[str] = []
     __version__ = "0 (Keras 3 on convgpu)"
 
     @staticmethod

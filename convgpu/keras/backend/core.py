@@ -97,8 +97,8 @@ class Variable(KerasVariable):
         tensor = convert_to_tensor(value, dtype=self._dtype)
         if self._dtype == random_seed_dtype():
             tensor = tensor.to("cpu")  # seeds are used on the host
-        elif self._value_or_none() is not None and self._value.device != tensor.device:
-            tensor = tensor.to(self._value.device)
+        elif (held := self._value_or_none()) is not None and held.device != tensor.device:
+            tensor = tensor.to(held.device)
         leaf = tensor.detach()
         self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
 

@@ -164,7 +164,8 @@ def _dft_forward(x: Any, axes: tuple[int, ...], backwards: bool) -> Any:
 
 
 # Unnormalised: each direction is the other's adjoint.
-_dft = Op("dft", "x; axes, backwards -> y", _dft_forward).vjp(x=lambda g, axes, backwards: _dft(g, axes, not backwards))
+_dft: Op = Op("dft", "x; axes, backwards -> y", _dft_forward).vjp(
+    x=lambda g, axes, backwards: _dft(g, axes, not backwards))
 
 
 def _transformed(x: Any, axes: tuple[int, ...], backwards: bool = False) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         if config.max_epochs() and config.max_epochs() < epochs:
             epochs = config.max_epochs()
             warnings.warn(f"Limiting epochs to {epochs}", stacklevel=2)
-        self._eval_epoch_iterator = None
+        self._eval_epoch_iterator: Any = None
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
                 (x, y, sample_weight), validation_split=validation_split)
@@ -170,7 +170,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         cached = kwargs.pop("_use_cached_eval_dataset", False)
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
-        iterator = self._eval_epoch_iterator if cached else EpochIterator(
+        iterator: Any = self._eval_epoch_iterator if cached else EpochIterator(
             x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, steps_per_epoch=steps, shuffle=False,
             steps_per_execution=self.steps_per_execution)
         self._symbolic_build(iterator=iterator)
