@@ -38,7 +38,7 @@ def LeNet5(*, include_top: bool = True, weights: str | None = None, input_shape:
 
 def AlexNet(*, include_top: bool = True, weights: str | None = None, input_shape: Shape = (227, 227, 3),
             padding: str = "same", groups: int = 1, classes: int = 1000) -> Model:
-    """AlexNet (Krizhevsky et al. 2012) in three forms: padded, padded in two groups as on the paper's two GPUs, unpadded.
+    """AlexNet (Krizhevsky et al. 2012) in three forms: padded, in two groups as on the paper's two GPUs, and unpadded.
 
     `padding` is that of the convolutions after the first, `groups` that of the second, fourth and fifth.
 

@@ -25,7 +25,7 @@ model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_cr
 model.fit(x, digits.target, batch_size=64, epochs=5, verbose=2)
 
 names = ["conv1", "pool1", "conv2", "features"]
-inner = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+inner = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])
 outputs = inner.predict(x[:1], verbose=0)
 for name, output in zip(names, outputs):
     print(f"{name}: {output.shape}")
@@ -34,7 +34,8 @@ print("pool1 is the largest of each 2x2 pixels of conv1:", bool((pooled == outpu
 
 
 def pictures(arrays, name, columns=8):
-    figure, axes = plt.subplots(len(arrays) // columns, columns, figsize=(columns, len(arrays) / columns), layout="constrained")
+    rows = len(arrays) // columns
+    figure, axes = plt.subplots(rows, columns, figsize=(columns, rows), layout="constrained")
     for axis, array in zip(axes.flat, arrays):
         axis.imshow(array, cmap="gray")
         axis.axis("off")

@@ -20,7 +20,7 @@ if "mnist" in sys.argv:
     x_train, x_test = x_train / 255, x_test / 255
 else:
     digits = load_digits()
-    x_train, x_test, y_train, y_test = train_test_split(digits.images / 16, digits.target, test_size=0.2, random_state=0)
+    x_train, x_test, y_train, y_test = train_test_split(digits.images / 16, digits.target, random_state=0)
 
 # N x 28 x 28 becomes N x 28 x 28 x 1: a convolution wants channels, and grey has one.
 x_train, x_test = x_train[..., None].astype("float32"), x_test[..., None].astype("float32")

@@ -20,7 +20,7 @@ if "mnist" in sys.argv:
     x_train, x_test = x_train / 255, x_test / 255
 else:
     digits = load_digits()
-    x_train, x_test, y_train, y_test = train_test_split(digits.images / 16, digits.target, test_size=0.2, random_state=0)
+    x_train, x_test, y_train, y_test = train_test_split(digits.images / 16, digits.target, random_state=0)
 
 # An image becomes a row of numbers, a label a row of zeros with a single one.
 x_train, x_test = x_train.reshape(len(x_train), -1), x_test.reshape(len(x_test), -1)

@@ -8,10 +8,9 @@ import keras
 from convgpu.keras.models import AlexNet, GoogLeNet, LeNet5, ZFNet
 from keras import applications, layers
 
-for layer, channels in [(layers.Conv2D(10, 3), 3), (layers.Conv2D(6, 5), 3), (layers.Conv2D(2, 3), 1), (layers.Conv2D(4, 9), 3)]:
-    model = keras.Sequential([keras.Input((32, 32, channels)), layer])
-    rows, columns = layer.kernel_size
-    print(f"{layer.filters} filters of {rows}x{columns}x{channels} and a bias each: {model.count_params()}")
+for filters, size, channels in [(10, 3, 3), (6, 5, 3), (2, 3, 1), (4, 9, 3)]:
+    model = keras.Sequential([keras.Input((32, 32, channels)), layers.Conv2D(filters, size)])
+    print(f"{filters} filters of {size}x{size}x{channels} and a bias each: {model.count_params()}")
 
 LeNet5().summary()
 

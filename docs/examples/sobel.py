@@ -20,14 +20,15 @@ edges = model.predict(camera[None, :, :, None], verbose=0)[0]
 print("from", camera.shape, "to", edges.shape)
 
 # A layer correlates: SciPy's convolution does the same with the filter flipped in both axes.
-for name, filter, edge in zip(("x", "y"), (sobel_x, sobel_y), edges.transpose(2, 0, 1)):
-    expected = convolve2d(camera, np.fliplr(np.flipud(filter)), mode="valid")
+for name, kernel, edge in zip(("x", "y"), (sobel_x, sobel_y), edges.transpose(2, 0, 1)):
+    expected = convolve2d(camera, np.fliplr(np.flipud(kernel)), mode="valid")
     print(f"Sobel {name}: largest difference from SciPy", np.abs(edge - expected).max())
 
 magnitude = np.hypot(edges[..., 0], edges[..., 1])
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
-for axis, picture, title in zip(axes, (camera, edges[..., 0], edges[..., 1], magnitude), ("camera", "x", "y", "magnitude")):
-    axis.imshow(picture, cmap="gray")
+pictures = {"camera": camera, "x": edges[..., 0], "y": edges[..., 1], "magnitude": magnitude}
+for axis, title in zip(axes, pictures):
+    axis.imshow(pictures[title], cmap="gray")
     axis.set_title(title)
     axis.axis("off")
 figure.savefig("sobel.png", dpi=60)

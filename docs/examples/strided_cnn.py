@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 keras.utils.set_random_seed(0)
 digits = load_digits()
-x_train, x_test, y_train, y_test = train_test_split(digits.images[..., None] / 16, digits.target, test_size=0.2, random_state=0)
+x_train, x_test, y_train, y_test = train_test_split(digits.images[..., None] / 16, digits.target, random_state=0)
 
 inputs = keras.Input(shape=(8, 8, 1), name="digit")
 x = layers.Conv2D(16, 3, strides=2, padding="same", name="conv1")(inputs)  # 8x8 to 4x4
