@@ -290,6 +290,32 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
     return true_fn() if bool(convert_to_tensor(pred)) else false_fn()
 
 
+def associative_scan(f: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+    """The running combinations f(f(x0, x1), x2), ... along `axis`, of an associative f, in logarithmically many steps."""
+    flat = [np.moveaxis(convert_to_tensor(x), axis, 0) for x in tree.flatten(elems)]
+    if len({x.shape[0] for x in flat}) > 1:
+        raise ValueError("Array inputs to associative_scan must have the same first dimension. "
+                         f"(saw: {[x.shape for x in flat]})")
+
+    def combine(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
+        packed = [tree.pack_sequence_as(elems, [np.moveaxis(x, 0, axis) for x in xs]) for xs in (a, b)]
+        return [np.moveaxis(x, axis, 0) for x in tree.flatten(f(*packed))]
+
+    def scan(xs: list[Tensor]) -> list[Tensor]:
+        n = xs[0].shape[0]
+        if n < 2:
+            return xs
+        odd = scan(combine([x[:-1:2] for x in xs], [x[1::2] for x in xs]))
+        even = combine([y[:(n - 1) // 2] for y in odd], [x[2::2] for x in xs]) if n > 2 else [x[2::2] for x in xs]
+        even = [np.concatenate([x[:1], e]) for x, e in zip(xs, even)]
+        order = onp.argsort(onp.concatenate([onp.arange(0, n, 2), onp.arange(1, n, 2)]))
+        return [np.concatenate([e, o])[order] for e, o in zip(even, odd)]
+
+    flat = [np.flip(x, 0) for x in flat] if reverse else flat
+    results = [np.flip(x, 0) for x in scan(flat)] if reverse else scan(flat)
+    return tree.pack_sequence_as(elems, [np.moveaxis(x, 0, axis) for x in results])
+
+
 _with_custom_gradient = cg.Op("custom_gradient", "*xs; output, gradient -> y", lambda xs, output, gradient: output).vjp(
     xs=lambda g, gradient: gradient(g))
 

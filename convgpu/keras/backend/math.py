@@ -242,16 +242,16 @@ def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Ten
 
 
 def _window(window: Any, sequence_length: int, fft_length: int, like: Tensor) -> Tensor:
-    """The window, zeros around it up to fft_length."""
+    """The window, zeros around it up to fft_length; ones where there is none."""
+    if window is None:
+        return cnp.ones(fft_length, like.dtype)
     if isinstance(window, str):
         if window not in ("hann", "hamming"):
             raise ValueError('If a string is passed to `window`, it must be one of `"hann"`, `"hamming"`. '
                              f"Received: window={window}")
         turns = onp.cos(2 * math.pi * onp.arange(sequence_length) / sequence_length)
-        values: Any = 0.5 - 0.5 * turns if window == "hann" else 0.54 - 0.46 * turns
-    else:
-        values = onp.ones(sequence_length) if window is None else window
-    win = convert_to_tensor(values, like.dtype)
+        window = 0.5 - 0.5 * turns if window == "hann" else 0.54 - 0.46 * turns
+    win = convert_to_tensor(window, like.dtype)
     if win.shape != (sequence_length,):
         raise ValueError(f"The shape of `window` must be equal to [sequence_length]. Received: window shape={win.shape}")
     before = (fft_length - sequence_length) // 2
@@ -275,17 +275,18 @@ def stft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, wi
 
 def istft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, length: int | None = None,
           window: Any = "hann", center: bool = True) -> Tensor:
-    """The sequence whose `stft` is x, its windows added up and divided by the sum of the squared windows."""
+    """The sequence whose `stft` is x: its frames, weighted by the window over the sum of its shifted squares, added."""
     frames = irfft(x, fft_length)
-    win = _window(window, sequence_length, fft_length, frames)
+    if window is not None:
+        win = _window(window, sequence_length, fft_length, frames)
+        phases = onp.arange(fft_length) % sequence_stride
+        overlap = cnp.zeros((sequence_stride,), win.dtype).at[phases].add(win * win)
+        frames = frames * (win / overlap[phases])
     total = fft_length + sequence_stride * (frames.shape[-2] - 1)
     places = onp.arange(frames.shape[-2])[:, None] * sequence_stride + onp.arange(fft_length)
-    lead = frames.shape[:-2]
-    y = cnp.zeros((*lead, total), frames.dtype).at[..., places].add(frames * win)
-    weights = cnp.zeros((total,), frames.dtype).at[places].add(cnp.broadcast_to(win * win, places.shape))
-    y = y / cnp.where(weights > 1e-10, weights, 1)
+    y = cnp.zeros((*frames.shape[:-2], total), frames.dtype).at[..., places].add(frames)
     start = fft_length // 2 if center else 0
-    end = start + length if length is not None else (total - fft_length // 2 if center else total)
+    end = start + length if length is not None else (-(fft_length // 2) if center else total)
     return y[..., start:end]
 
 

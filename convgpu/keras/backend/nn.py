@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as onp
 from keras.src import backend
 from keras.src.backend.common.backend_utils import (
     check_conv_input_channels,
@@ -27,6 +28,9 @@ from convgpu.keras.borrow import borrowed
 from .core import cast, convert_to_tensor
 
 exec(borrowed("nn"), globals())
+
+from .attention import dot_product_attention  # noqa: E402, F401 - in the place of those borrowed
+from .ctc import ctc_decode, ctc_loss  # noqa: E402, F401
 
 
 def _floating(*xs: Any) -> list[Tensor]:
@@ -216,14 +220,19 @@ def gelu(x: Any, approximate: bool = True) -> Tensor:
     return cg.gelu(convert_to_tensor(x), approximate)
 
 
-def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x))."""
-    return cg.softmax(convert_to_tensor(x), axis=axis)
+def softmax(x: Any, axis: int | None = -1) -> Tensor:
+    """exp(x) / sum(exp(x)); over all elements where axis is None."""
+    return _along(cg.softmax, x, axis)
 
 
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """x - log(sum(exp(x)))."""
-    return cg.log_softmax(convert_to_tensor(x), axis=axis)
+def log_softmax(x: Any, axis: int | None = -1) -> Tensor:
+    """x - log(sum(exp(x))); over all elements where axis is None."""
+    return _along(cg.log_softmax, x, axis)
+
+
+def _along(function: Any, x: Any, axis: int | None) -> Tensor:
+    x = convert_to_tensor(x)
+    return cnp.reshape(function(cnp.ravel(x)), x.shape) if axis is None else function(x, axis=axis)
 
 
 # --- labels and losses
@@ -284,4 +293,38 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
         raise NotImplementedError("moments: synchronized=True needs several devices; convgpu computes on one")
     x = convert_to_tensor(x)
     axes = tuple(axes) if isinstance(axes, list) else axes
-    return cnp.mean(x, axes, keepdims=keepdims), cnp.var(x, axes, keepdims=keepdims)
+    if x.dtype.name != "float16":
+        return cnp.mean(x, axes, keepdims=keepdims), cnp.var(x, axes, keepdims=keepdims)
+    wide = moments(cast(x, "float32"), axes, keepdims)
+    largest = float(cnp.finfo("float16").max)
+    return tuple([cast(cnp.clip(m, -largest, largest), "float16") for m in wide])  # type: ignore[return-value]
+
+
+# --- patches
+
+
+def _patch_places(size: tuple[int, int], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, Any]:
+    """Rows and columns of all taps of all patches of an image: (kh*kw, patches)."""
+    (kh, kw), (dh, dw), (sh, sw) = (_per_axis(v, 2) for v in (kernel, dilation, stride))
+    out = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(size, (kh, kw), (dh, dw), (sh, sw))]
+    r, c = onp.mgrid[:kh, :kw].reshape(2, -1, 1)
+    p, q = onp.mgrid[:out[0], :out[1]].reshape(2, 1, -1)
+    return p * sh + r * dh, q * sw + c * dw
+
+
+def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:  # noqa: A002
+    """The patches of images (N, C, H, W) as columns: (N, C * kh * kw, patches)."""
+    ph, pw = _per_axis(padding, 2)
+    x = cnp.pad(convert_to_tensor(input), [(0, 0), (0, 0), (ph, ph), (pw, pw)])
+    rows, columns = _patch_places(x.shape[2:], kernel_size, dilation, stride)
+    return cnp.reshape(x[:, :, rows, columns], (x.shape[0], -1, rows.shape[1]))
+
+
+def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """Images (N, C, *output_size) with the columns of `unfold` added up in their places."""
+    x = convert_to_tensor(x)
+    (ph, pw), (h, w) = _per_axis(padding, 2), _per_axis(output_size, 2)
+    rows, columns = _patch_places((h + 2 * ph, w + 2 * pw), kernel_size, dilation, stride)
+    x = cnp.reshape(x, (x.shape[0], -1, *rows.shape))
+    y = _zeros((*x.shape[:2], h + 2 * ph, w + 2 * pw), x).at[:, :, rows, columns].add(x)
+    return y[:, :, ph:ph + h, pw:pw + w]
