@@ -62,7 +62,7 @@ def picture(path: Path) -> None:
 
 def test_every_script_has_a_test() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    assert [path.stem for path in SCRIPTS.glob("*.py") if f'"{path.stem}"' not in source] == []
+    assert [path.stem for path in SCRIPTS.glob("*.py") if f'"{path.stem}' not in source] == []
 
 
 @pytest.mark.parametrize("data", [(), ("mnist",)], ids=["digits", "mnist"])
