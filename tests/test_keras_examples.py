@@ -146,6 +146,7 @@ def test_depth_helps_only_with_shortcuts(tmp_path: Path) -> None:
             for kind, depth, value in re.findall(r"(\w+), (\d+) layers: training loss ([\d.]+)", printed)}
     deepest = max(depth for _, depth in loss)
     assert len(loss) == 6 and loss["plain", deepest] > 2 * loss["residual", deepest]
+    assert loss["plain", deepest] > loss["plain", 4] and loss["residual", deepest] < loss["residual", 4]
     picture(tmp_path / "plain-or-residual.png")
 
 
@@ -239,7 +240,7 @@ def test_data_sets(name: str, images: str, labels: str, to_network: str, tmp_pat
     printed = run_script(tmp_path, "datasets", name, "600")
     assert f"{name}: images {images}, labels {labels}; test " in printed
     assert f"to the network: images {to_network}, labels (600,), classes 10" in printed
-    assert number("test accuracy", printed) > 0.3  # three times what guessing gives
+    assert number("test accuracy", printed) > 0.6
 
 
 # --- unchanged scripts
