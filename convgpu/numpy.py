@@ -21,7 +21,8 @@ from numpy import bool_, broadcast_shapes, e, finfo, floating, iinfo, inf, integ
 from numpy import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
 from . import creation as _creation
-from .convert import contains, is_tensor_like
+from .convert import contains as _contains
+from .convert import is_tensor_like as _is_tensor_like
 from .dtypes import DTypeLike, as_dtype
 from .ops import linalg
 from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
@@ -112,7 +113,7 @@ def asarray(data: Any, dtype: DTypeLike = None) -> Tensor:
         return data if dtype is None else astype(data, dtype)
     if hasattr(data, "__convgpu_tensor__"):
         return asarray(data.__convgpu_tensor__(), dtype)
-    if isinstance(data, (list, tuple)) and contains(data, is_tensor_like):
+    if isinstance(data, (list, tuple)) and _contains(data, _is_tensor_like):
         data = [asarray(x) for x in data]
         return asarray(stack(data), dtype)
     return tensor(data, dtype=dtype)

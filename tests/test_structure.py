@@ -92,5 +92,6 @@ def test_the_public_names_are_listed() -> None:
         imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom)
                     for alias in node.names}
         assert ours <= set(module.__all__) and len(set(module.__all__)) == len(module.__all__)
-        helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation"}
+        helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation",
+                   "_contains", "_is_tensor_like"}
         assert imported - set(module.__all__) <= helpers

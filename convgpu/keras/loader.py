@@ -1,7 +1,7 @@
 """How Keras finds a backend that it does not know: eight of its modules are edited as they are imported.
 
 Keras chooses its backend by comparing `backend()` with the names that it knows, and has no plugins yet. `EDITS` is all
-that is changed: in each module one text, which must stand there exactly once, gives way to another.
+that is changed: texts that must stand in a module exactly once, and what takes their place.
 """
 
 from __future__ import annotations
@@ -20,53 +20,75 @@ VERSIONS = ((3, 14), (3, 16))  # from the first, below the second
 WORKING = 'convgpu runs on Keras 3.14 and 3.15: pip install "keras>=3.14,<3.16"'
 
 
-EDITS = {
-    "keras.src.backend": (
-        'elif backend() == "numpy":',
-        'elif backend() == "convgpu":\n'
-        "    from convgpu.keras.backend import *  # noqa: F403\n"
-        "    from convgpu.keras.backend.core import Variable as BackendVariable\n"
-        "\n"
-        "    distribution_lib = None\n"
-        'elif backend() == "numpy":'),
-    "keras.src.layers.layer": (
-        'elif backend.backend() == "numpy":',
-        'elif backend.backend() == "convgpu":\n'
-        "    from convgpu.keras.backend.layer import ConvgpuLayer as BackendLayer\n"
-        'elif backend.backend() == "numpy":'),
-    "keras.src.models.model": (
-        'elif backend.backend() == "numpy":',
-        'elif backend.backend() == "convgpu":\n'
-        "    from convgpu.keras.backend.trainer import ConvgpuTrainer as Trainer\n"
-        'elif backend.backend() == "numpy":'),
-    "keras.src.optimizers.optimizer": (
-        'elif backend.backend() == "jax":',
-        'elif backend.backend() == "convgpu":\n'
-        "    from convgpu.keras.backend.optimizer import ConvgpuOptimizer as BackendOptimizer\n"
-        'elif backend.backend() == "jax":'),
-    "keras.src.export.saved_model": (
-        'elif backend.backend() == "numpy":',
-        'elif backend.backend() == "convgpu":\n'
-        "    from convgpu.keras.backend.export import (\n"
-        "        ConvgpuExportArchive as BackendSavedModelExportArchive,\n"
-        "    )\n"
-        'elif backend.backend() == "numpy":'),
-    "keras.src.utils.backend_utils": (
-        '        if self._backend == "numpy":\n',
-        '        if self._backend == "convgpu":\n'
-        "            return getattr(backend_module, name)\n"
-        '        if self._backend == "numpy":\n'),
-    "keras.src.utils.traceback_utils": (
-        '        elif backend.backend() == "numpy":\n',
-        '        elif backend.backend() == "convgpu":\n'
-        '            tensor_cls = "convgpu.Tensor"\n'
-        '        elif backend.backend() == "numpy":\n'),
+EDITS: dict[str, dict[str, str]] = {
+    "keras.src.backend": {
+        'elif backend() == "numpy":':
+            'elif backend() == "convgpu":\n'
+            "    from convgpu.keras.backend import *  # noqa: F403\n"
+            "    from convgpu.keras.backend.core import Variable as BackendVariable\n"
+            "\n"
+            "    distribution_lib = None\n"
+            'elif backend() == "numpy":',
+    },
+    "keras.src.layers.layer": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.layer import ConvgpuLayer as BackendLayer\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.models.model": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.trainer import ConvgpuTrainer as Trainer\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.optimizers.optimizer": {
+        'elif backend.backend() == "jax":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.optimizer import ConvgpuOptimizer as BackendOptimizer\n"
+            'elif backend.backend() == "jax":',
+    },
+    "keras.src.export.saved_model": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.export import (\n"
+            "        ConvgpuExportArchive as BackendSavedModelExportArchive,\n"
+            "    )\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.utils.backend_utils": {
+        '        if self._backend == "numpy":\n':
+            '        if self._backend == "convgpu":\n'
+            "            return getattr(backend_module, name)\n"
+            '        if self._backend == "numpy":\n',
+    },
+    "keras.src.utils.traceback_utils": {
+        '        elif backend.backend() == "numpy":\n':
+            '        elif backend.backend() == "convgpu":\n'
+            '            tensor_cls = "convgpu.Tensor"\n'
+            '        elif backend.backend() == "numpy":\n',
+    },
     # Keras's other backends but TensorFlow know no float64: here it stays, once floatx says so.
-    "keras.src.backend.common.dtypes": (
-        "    out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n",
-        '    if out_dtype != "float64" or config.floatx() != "float64":\n'
-        "        out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n"),
+    "keras.src.backend.common.dtypes": {
+        '    out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n':
+            '    if out_dtype != "float64" or config.floatx() != "float64":\n'
+            "        out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n",
+    },
 }
+
+
+def edited(module: str, source: str) -> str:
+    """The source of a module of Keras with its edits.
+
+    Raises:
+        ImportError: a text that is to be replaced does not stand there exactly once.
+    """
+    for before, after in EDITS[module].items():
+        if source.count(before) != 1:
+            raise ImportError(f"convgpu.keras: expected {before.strip()!r} once in {module}, where Keras chooses its "
+                              f"backend, found it {source.count(before)} times; {WORKING}")
+        source = source.replace(before, after)
+    return source
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -75,11 +97,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         source = self.get_source(fullname)
-        before, after = EDITS[fullname]
-        if source is None or source.count(before) != 1:
-            raise ImportError(f"convgpu.keras: expected {before.strip()!r} once in {fullname}, where Keras chooses its "
-                              f"backend, found it {0 if source is None else source.count(before)} times; {WORKING}")
-        return self.source_to_code(source.replace(before, after).encode(), path)
+        return self.source_to_code(edited(fullname, source or "").encode(), path)
 
 
 class _Finder:

@@ -10,7 +10,6 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +23,7 @@ REPLACEMENTS = {
     "get_default_graph": "nothing: there are no graphs",
     "ConfigProto": "nothing: convgpu takes the memory that it needs",
     "GPUOptions": "nothing: convgpu takes the memory that it needs",
-    "train": "keras.optimizers, for instance keras.optimizers.Adam(learning_rate=0.001) for tf.train.AdamOptimizer(0.001)",
+    "train": "keras.optimizers, for instance keras.optimizers.Adam(0.001) for tf.train.AdamOptimizer(0.001)",
     "set_random_seed": "keras.utils.set_random_seed(seed)",
     "random": "keras.random",
     "layers": "keras.layers",
@@ -44,7 +43,7 @@ REPLACEMENTS = {
 class _TensorFlow(ModuleType):
     """The module `tensorflow`: it knows `keras`, and says so."""
 
-    __path__: Sequence[str] = ()
+    __path__: list[str] = []
     __version__ = "0 (Keras 3 on convgpu)"
 
     @staticmethod

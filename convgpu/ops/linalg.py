@@ -200,13 +200,13 @@ def eig(x: Any) -> tuple[Tensor, Tensor]:
 
 def qr(x: Any, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     """Q with orthonormal columns and the upper triangular R, with Q @ R = x; no gradient."""
-    return _unrecorded("qr", lambda a: tuple(np.linalg.qr(a, mode)), x)
+    return _unrecorded("qr", lambda a: tuple(np.linalg.qr(a, mode)), x)  # type: ignore[call-overload]
 
 
 def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """U, the singular values s in descending order, and V^T, with U @ diag(s) @ V^T = x; no gradient."""
     def run(a: Any) -> Any:
-        found = np.linalg.svd(a, full_matrices, compute_uv)
+        found: Any = np.linalg.svd(a, full_matrices, compute_uv)  # type: ignore[call-overload]
         return tuple(found) if compute_uv else found
 
     return _unrecorded("svd", run, x)

@@ -97,8 +97,8 @@ class Variable(KerasVariable):
         tensor = convert_to_tensor(value, dtype=self._dtype)
         if self._dtype == random_seed_dtype():
             tensor = tensor.to("cpu")  # seeds are used on the host
-        elif self._value_or_none() is not None and self._value.device != tensor.device:
-            tensor = tensor.to(self._value.device)
+        elif (held := self._value_or_none()) is not None and held.device != tensor.device:
+            tensor = tensor.to(held.device)
         leaf = tensor.detach()
         self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
 
@@ -291,7 +291,7 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
 
 
 def associative_scan(f: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
-    """The running combinations f(f(x0, x1), x2), ... along `axis`, of an associative f, in logarithmically many steps."""
+    """The running combinations f(f(x0, x1), x2), ... along `axis` of an associative f, by halving the axis."""
     flat = [np.moveaxis(convert_to_tensor(x), axis, 0) for x in tree.flatten(elems)]
     if len({x.shape[0] for x in flat}) > 1:
         raise ValueError("Array inputs to associative_scan must have the same first dimension. "

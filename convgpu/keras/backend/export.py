@@ -16,6 +16,10 @@ class ConvgpuExportArchive:
         """Refused."""
         raise NotImplementedError(_REFUSAL)
 
+    def track_and_add_endpoint(self, name: str, resource: Any, input_signature: Any, **options: Any) -> NoReturn:
+        """Refused."""
+        raise NotImplementedError(_REFUSAL)
 
-_REFUSAL = ("export: the convgpu backend exports no graphs; save the model with model.save(\"model.keras\"), and "
-            "export it from there with another backend of Keras")
+
+_REFUSAL = ("`export_saved_model` only currently supports the tensorflow, jax and torch backends. With convgpu, "
+            "save the model by model.save(\"model.keras\"); load and export it in a process with another backend.")

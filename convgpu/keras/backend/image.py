@@ -61,7 +61,7 @@ def _sampled(images: Tensor, coordinates: list[Tensor], order: int, mode: str, f
     total: Any = None
     for corner in itertools.product(*corners):
         value = images[(*lead, *[places for places, _, _ in corner])]
-        for _, inside, weight in corner:
+        for _, inside, _ in corner:
             if inside is not None:
                 value = cnp.where(inside[(..., *more)], value, fill)
         for _, _, weight in corner:
@@ -184,8 +184,9 @@ def _scale_and_translate(x: Tensor, output_shape: Any, spatial_dims: Any, scale:
     x = convert_to_tensor(x)
     integers = x.dtype.kind in "iu"
     output = x.astype("float32") if integers else x
+    weights_of = globals()["_compute_weight_mat"]
     for i, d in enumerate(spatial_dims):
-        weights = globals()["_compute_weight_mat"](x.shape[d], output_shape[d], scale[i], translation[i], kernel, antialias)
+        weights = weights_of(x.shape[d], output_shape[d], scale[i], translation[i], kernel, antialias)
         output = cnp.moveaxis(cnp.tensordot(output, weights.astype(output.dtype), ([d], [0])), -1, d)
     return cnp.clip(cnp.round(output), x.min(), x.max()).astype(x.dtype) if integers and len(spatial_dims) else output
 

@@ -164,7 +164,8 @@ def _dft_forward(x: Any, axes: tuple[int, ...], backwards: bool) -> Any:
 
 
 # Unnormalised: each direction is the other's adjoint.
-_dft = Op("dft", "x; axes, backwards -> y", _dft_forward).vjp(x=lambda g, axes, backwards: _dft(g, axes, not backwards))
+_dft: Op = Op("dft", "x; axes, backwards -> y", _dft_forward).vjp(
+    x=lambda g, axes, backwards: _dft(g, axes, not backwards))
 
 
 def _transformed(x: Any, axes: tuple[int, ...], backwards: bool = False) -> tuple[Tensor, Tensor]:
@@ -253,7 +254,8 @@ def _window(window: Any, sequence_length: int, fft_length: int, like: Tensor) ->
         window = 0.5 - 0.5 * turns if window == "hann" else 0.54 - 0.46 * turns
     win = convert_to_tensor(window, like.dtype)
     if win.shape != (sequence_length,):
-        raise ValueError(f"The shape of `window` must be equal to [sequence_length]. Received: window shape={win.shape}")
+        raise ValueError("The shape of `window` must be equal to [sequence_length]. "
+                         f"Received: window shape={win.shape}")
     before = (fft_length - sequence_length) // 2
     return cnp.pad(win, [(before, fft_length - sequence_length - before)])
 

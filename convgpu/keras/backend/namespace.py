@@ -22,8 +22,8 @@ def _of_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
     return converted
 
 
-log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cnp.log1p, cnp.sqrt))
-cumsum, cumprod, prod, trace, var = map(_of_dtype, (cnp.cumsum, cnp.cumprod, cnp.prod, cnp.trace, cnp.var))
+log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cnp.log1p, cnp.sqrt))  # type: ignore
+cumsum, cumprod, prod, trace, var = map(_of_dtype, (cnp.cumsum, cnp.cumprod, cnp.prod, cnp.trace, cnp.var))  # type: ignore
 
 
 def _with_initial(reduce: Callable[..., Any], choose: Callable[..., Any]) -> Callable[..., Any]:

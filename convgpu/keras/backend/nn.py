@@ -125,8 +125,8 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     crop = [(span - 1 - a, max(span - 1 - b, 0)) for span, (a, b) in zip(spans, around)]
     after = [max(b - span + 1, 0) for span, (a, b) in zip(spans, around)]
     extra = [e if e < max(s, d) else 0 for e, s, d in zip(after, stride, dilation)]
-    options = {"stride": stride, "padding": crop, "output_padding": extra, "dilation": dilation, "groups": 1,
-               "data_format": data_format}
+    options: dict[str, Any] = {"stride": stride, "padding": crop, "output_padding": extra, "dilation": dilation,
+                               "groups": 1, "data_format": data_format}
     w = _laid_out(w, data_format)
     geo = conv_transpose_geometry("conv_transpose", x.shape, w.shape, **options)
     y = _zeros(geo.x_shape, x) if in_symbolic_scope() else cg.conv_transpose(x, w, **options)
@@ -303,7 +303,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
 # --- patches
 
 
-def _patch_places(size: tuple[int, int], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, Any]:
+def _patch_places(size: tuple[int, ...], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, Any]:
     """Rows and columns of all taps of all patches of an image: (kh*kw, patches)."""
     (kh, kw), (dh, dw), (sh, sw) = (_per_axis(v, 2) for v in (kernel, dilation, stride))
     out = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(size, (kh, kw), (dh, dw), (sh, sw))]

@@ -6,7 +6,7 @@ import builtins
 from typing import Any
 
 from keras.src.backend import config
-from keras.src.backend.common import standardize_dtype
+from keras.src.backend.common import dtypes, standardize_dtype
 
 import convgpu.numpy as cnp
 from convgpu import Tensor
@@ -24,7 +24,7 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
              axis: int = 0) -> Any:
-    """`num` evenly spaced values from start to stop, which may be tensors, along `axis`; with retstep, also the step."""
+    """`num` evenly spaced values from start to stop (numbers or tensors) along `axis`; with retstep, also the step."""
     start, stop = convert_to_tensor(start), convert_to_tensor(stop)
     dtype = dtype or dtypes.result_type(start.dtype, stop.dtype, float)
     start, stop = cnp.broadcast_arrays(start.astype("float64"), stop.astype("float64"))

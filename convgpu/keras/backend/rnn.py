@@ -7,7 +7,11 @@ from typing import Any
 from convgpu import Tensor
 from convgpu.keras.borrow import borrowed
 
-exec(borrowed("rnn"), globals())
+_scope: dict[str, Any] = globals()
+exec(borrowed("rnn"), _scope)
+rnn, lstm, gru = _scope["rnn"], _scope["lstm"], _scope["gru"]
+bidirectional_lstm, bidirectional_gru = _scope["bidirectional_lstm"], _scope["bidirectional_gru"]
+cudnn_ok = _scope["cudnn_ok"]
 
 
 def unstack(x: Tensor, axis: int = 0) -> list[Tensor]:

@@ -1,7 +1,4 @@
-"""fit, evaluate and predict: Keras's loops over epochs and batches, with the gradients from the tape.
-
-Evaluation and prediction are Keras's own, borrowed from its NumPy backend; training is here.
-"""
+"""fit, evaluate and predict: Keras's loops over epochs and batches, with the gradients from the tape."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
+from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
 from keras.src.utils import traceback_utils
@@ -20,33 +18,32 @@ from keras.src.utils.python_utils import pythonify_logs
 
 import convgpu as cg
 from convgpu import Tensor
-from convgpu.keras.borrow import borrowed
 
 from .core import convert_to_numpy, differentiating
 
-_borrowed: dict[str, Any] = {"__name__": __name__}
-exec(borrowed("trainer"), _borrowed)
-_borrowed["np"] = np  # it joins predictions, which are NumPy arrays
 
-
-class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
+class ConvgpuTrainer(base_trainer.Trainer):
     """The mixin of `keras.Model`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.train_function: Any = None
+        self.test_function: Any = None
+        self.predict_function: Any = None
 
     # --- one step
+
+    def _predicted(self, x: Any, training: bool) -> Any:
+        return self(x, training=training) if self._call_has_training_arg else self(x)
 
     def train_step(self, data: Any) -> Any:
         """Forward, backward and update on one batch; returns the metrics."""
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
         with differentiating():
-            y_pred = self(x, training=True) if self._call_has_training_arg else self(x)
+            y_pred = self._predicted(x, True)
             loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             scaled = loss if self.optimizer is None else self.optimizer.scale_loss(loss)
-        with cg.no_grad():
-            self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+        self._loss_tracker.update_state(loss.detach(), sample_weight=_batch_size(x))
         if self.trainable_weights:
             variables = self.trainable_weights[:]
             self.optimizer.apply(gradients(scaled, variables), variables)
@@ -55,30 +52,36 @@ class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
         with cg.no_grad():
             return self.compute_metrics(x, y, tree.map_structure(_detached, y_pred), sample_weight=sample_weight)
 
+    def test_step(self, data: Any) -> Any:
+        """Outputs, loss and metrics of one batch; returns the metrics."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        y_pred = self._predicted(x, False)
+        loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+        self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """The outputs of one batch."""
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        return self._predicted(x, False)
+
     def make_train_function(self, force: bool = False) -> Any:
         """The function of a list of batches that trains on each, and returns the metrics after the last."""
         if self.train_function is None or force:
-            def train(batches: Any) -> Any:
-                for data in batches:
-                    logs = self.train_step(data)
-                return logs
-
-            self.train_function = train
+            self.train_function = lambda batches: [self.train_step(data) for data in batches][-1]
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
-        """The function of a list of batches that evaluates each, unrecorded."""
+        """The function of a list of batches that evaluates each, unrecorded, and returns the metrics after the last."""
         if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = cg.no_grad()(self.test_function)
+            self.test_function = cg.no_grad()(lambda batches: [self.test_step(data) for data in batches][-1])
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
-        """The function of a list of batches that gives the outputs, unrecorded, as NumPy arrays."""
+        """The function of a list of batches that gives their outputs, unrecorded, joined as NumPy arrays."""
         if self.predict_function is None or force:
-            super().make_predict_function(force)
-            run = cg.no_grad()(self.predict_function)
-            self.predict_function = lambda data: tree.map_structure(convert_to_numpy, run(data))
+            self.predict_function = cg.no_grad()(lambda batches: _joined(
+                [tree.map_structure(convert_to_numpy, self.predict_step(data)) for data in batches]))
         return self.predict_function
 
     def _resolve_auto_jit_compile(self) -> bool:
@@ -97,18 +100,16 @@ class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
         if config.max_epochs() and config.max_epochs() < epochs:
             epochs = config.max_epochs()
             warnings.warn(f"Limiting epochs to {epochs}", stacklevel=2)
-        self._eval_epoch_iterator = None
+        self._eval_epoch_iterator: Any = None
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
                 (x, y, sample_weight), validation_split=validation_split)
         iterator = EpochIterator(x=x, y=y, sample_weight=sample_weight, batch_size=batch_size,
                                  steps_per_epoch=steps_per_epoch, shuffle=shuffle, class_weight=class_weight,
                                  steps_per_execution=self.steps_per_execution)
-        self._build_on_first_batch(iterator)
-        if not isinstance(callbacks, callbacks_module.CallbackList):
-            callbacks = callbacks_module.CallbackList(
-                callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs,
-                steps=iterator.num_batches, model=self)
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+        callbacks = self._callback_list(callbacks, verbose, epochs, iterator, add_history=True)
         validate = None if validation_data is None else {
             "data": validation_data, "batch_size": validation_batch_size or batch_size, "steps": validation_steps,
             "freq": validation_freq}
@@ -126,11 +127,12 @@ class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
         callbacks.on_train_end(logs=logs)
         return self.history
 
-    def _build_on_first_batch(self, iterator: Any) -> None:
-        for _, _, data in iterator:
-            self._symbolic_build(data[0])
-            break
-        iterator.reset()
+    def _callback_list(self, callbacks: Any, verbose: Any, epochs: int, iterator: Any,
+                       add_history: bool = False) -> Any:
+        if isinstance(callbacks, callbacks_module.CallbackList):
+            return callbacks
+        return callbacks_module.CallbackList(callbacks, add_history=add_history, add_progbar=verbose != 0,
+                                             verbose=verbose, epochs=epochs, steps=iterator.num_batches, model=self)
 
     def _run_epoch(self, epoch: int, iterator: Any, callbacks: Any, validate: dict[str, Any] | None) -> dict[str, Any]:
         self.reset_metrics()
@@ -159,6 +161,58 @@ class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
                              _use_cached_eval_dataset=True)
         return {f"val_{name}": value for name, value in logs.items()}
 
+    @traceback_utils.filter_traceback
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
+                 **kwargs: Any) -> Any:
+        """Loss and metrics over a data set; arguments and result as in Keras."""
+        self._assert_compile_called("evaluate")
+        cached = kwargs.pop("_use_cached_eval_dataset", False)
+        if kwargs:
+            raise ValueError(f"Arguments not recognized: {kwargs}")
+        iterator: Any = self._eval_epoch_iterator if cached else EpochIterator(
+            x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, steps_per_epoch=steps, shuffle=False,
+            steps_per_execution=self.steps_per_execution)
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+        callbacks = self._callback_list(callbacks, verbose, 1, iterator)
+        self.make_test_function()
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        logs: Any = {}
+        self.reset_metrics()
+        for begin, end, data in iterator:
+            callbacks.on_test_batch_begin(begin)
+            logs = self.test_function(data)
+            callbacks.on_test_batch_end(end, logs)
+            if self.stop_evaluating:
+                break
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        callbacks.on_test_end(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    @traceback_utils.filter_traceback
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
+                callbacks: Any = None) -> Any:
+        """The outputs for a data set as NumPy arrays; arguments as in Keras."""
+        iterator = EpochIterator(x=x, batch_size=batch_size, steps_per_epoch=steps, shuffle=False,
+                                 steps_per_execution=self.steps_per_execution)
+        callbacks = self._callback_list(callbacks, verbose, 1, iterator)
+        self.make_predict_function()
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        outputs = []
+        for begin, end, data in iterator:
+            callbacks.on_predict_batch_begin(begin)
+            outputs.append(self.predict_function(data))
+            callbacks.on_predict_batch_end(end, {"outputs": outputs[-1]})
+            if self.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        return _joined(outputs)
+
+    # --- single batches
+
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step; arguments and result as in Keras."""
@@ -169,9 +223,26 @@ class ConvgpuTrainer(_borrowed["NumpyTrainer"]):
                                  f"Received: sample_weight={sample_weight}, class_weight={class_weight}")
             sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
         data = (x, y, sample_weight)
-        self._symbolic_build(data)
-        logs = pythonify_logs(self.make_train_function()([data]))
+        self._symbolic_build(data_batch=data)
+        self.make_train_function()
+        self.reset_metrics()
+        logs = pythonify_logs(self.train_function([data]))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch; arguments and result as in Keras."""
+        self._assert_compile_called("test_on_batch")
+        data = (x, y, sample_weight)
+        self._symbolic_build(data_batch=data)
+        self.make_test_function()
+        self.reset_metrics()
+        logs = pythonify_logs(self.test_function([data]))
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch as NumPy arrays."""
+        self.make_predict_function()
+        return self.predict_function([(x,)])
 
 
 def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
@@ -193,3 +264,8 @@ def _detached(x: Any) -> Any:
 
 def _batch_size(x: Any) -> int:
     return next(i for i in tree.flatten(x) if i is not None).shape[0]
+
+
+def _joined(outputs: list[Any]) -> Any:
+    """The outputs of several batches as those of one."""
+    return tree.map_structure(lambda *parts: np.concatenate(parts), *outputs) if len(outputs) > 1 else outputs[0]
