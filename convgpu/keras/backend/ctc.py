@@ -51,7 +51,7 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     return -cg.logsumexp(cnp.concatenate([ends, before], 1), axis=1)
 
 
-_on_arrays: dict[str, Any] = {"__name__": __name__}
+_on_arrays: dict[str, Any] = {"__name__": __name__, "convert_to_tensor": onp.asarray, "cast": onp.ndarray.astype}
 exec(borrowed("nn", on_tensors=False), _on_arrays)
 
 
