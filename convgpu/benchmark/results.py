@@ -34,6 +34,13 @@ class Results:
     roofs: dict[str, dict[str, Any]] = field(default_factory=dict)
     interrupted: bool = False
 
+    @property
+    def wrong(self) -> list[str]:
+        """What was not timed because it computes something else: the messages of WrongResultError."""
+        mark = "WrongResultError: "
+        return [why.removeprefix(mark) for row in self.rows for why in row.get("absent", {}).values()
+                if why.startswith(mark)]
+
     def save(self, path: str | Path) -> None:
         """Write JSON, one row per line."""
         lines = ",\n  ".join(json.dumps(row, default=_plain) for row in self.rows)
@@ -121,12 +128,16 @@ def _blas() -> str:
 
 def _commit() -> str | None:
     """The commit of the source tree, marked where files differ from it; None for an installed package."""
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
+                              cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
     try:
-        described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True,
-                                   text=True, cwd=Path(__file__).parent, check=True)
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment may lie in another project's tree
+        return git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
 
 
 def _nvidia_smi() -> dict[str, str] | None:

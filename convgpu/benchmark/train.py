@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..backends import GPU_BACKENDS, current_backend
 from ..backends.numpy.workers import get_num_threads
 from ..device import CPU
@@ -16,14 +18,18 @@ from .progress import Progress
 from .results import Results, environment, load_average
 from .timing import Clock, Contender, alternate
 from .twins import TorchStep
+from .verification import WrongResultError
 from .watched import watched
 
 STEPS, BUDGET = 20, 60.0  # steps that the table speaks of; seconds of samples per row, of which there are at least 3
 
 
 def measure(network: Network, batches: Sequence[int], devices: Sequence[Device], peer: Torch | None = None,
-            steps: int = STEPS, budget: float = BUDGET) -> Results:
+            steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",)) -> Results:
     """Time steps of training, one row for each batch size; Ctrl-C ends it early and keeps what there is.
+
+    Where a product or a pooling of ours is wrong, or PyTorch's gradients differ, the contender is not timed: its row
+    says so under "absent" (see `Results.wrong`).
 
     Args:
         network: what is trained, on images of noise.
@@ -32,9 +38,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         peer: PyTorch, on the same devices.
         steps: how many steps are timed, and told of.
         budget: seconds after which fewer are timed.
-
-    Raises:
-        WrongResultError: a product or a pooling of ours is wrong, or PyTorch's gradients differ.
+        variants: of PyTorch: "" as it is, in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
     """
     rows: list[Row] = []
     load = load_average()
@@ -44,7 +48,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         try:
             params = network.initial()
             for batch in batches:
-                rows.append(_row(network, params, batch, devices, peer, steps, budget, progress))
+                rows.append(_row(network, params, batch, devices, peer, steps, budget, variants, progress))
                 progress.done(batch)
         except KeyboardInterrupt:
             interrupted = True
@@ -53,7 +57,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
 
 
 def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], peer: Torch | None, steps: int,
-         budget: float, progress: Progress) -> Row:
+         budget: float, variants: Sequence[str], progress: Progress) -> Row:
     title = f"{network.title} batch {batch}"
     x, y = network.data(batch)
     contenders: dict[str, Contender] = {}
@@ -66,16 +70,19 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
             step = Step(network, params, x, y, device.kind)
             with watched(current_backend() if device.kind == CPU else GPU_BACKENDS[0], device.c) as seen:
                 loss, grads = step.gradients()
-        except (NotImplementedError, MemoryError) as error:
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[device.name] = f"{type(error).__name__}: {error}"
             continue
         flops = seen.flops
         contenders[device.name], clocks[device.name] = step, device.clock
         if peer is not None and not _lacks(peer, device.kind, absent):
-            for layout in LAYOUTS:
-                name = f"{PREFIX} {device.kind} {layout}"
-                theirs = TorchStep(peer, network, params, x, y, device.kind, layout)
-                theirs.check(name, loss, grads)
+            for name, theirs in torch_steps(peer, network, params, x, y, device.kind, variants, absent).items():
+                try:
+                    if not theirs.amp:
+                        theirs.check(name, loss, grads)
+                except WrongResultError as error:
+                    absent[name] = f"WrongResultError: {error}"
+                    continue
                 contenders[name], clocks[name] = theirs, device.clock
     timings = alternate(contenders, steps, 0.0, clocks=clocks, budget=budget,
                         watch=lambda i: progress.begin(f"{title}: step {i + 1} of {steps}")) if contenders else {}
@@ -83,6 +90,25 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
            "batch": batch, "steps": steps, "threads": get_num_threads(), "flops": flops, "unit": "float32", "bytes": 0,
            "timings": timings}
     return {**row, "absent": absent} if absent else row
+
+
+def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
+                variants: Sequence[str], absent: dict[str, str]) -> dict[str, TorchStep]:
+    """PyTorch's contenders, by name; what this installation cannot compile goes to `absent`."""
+    found = {}
+    for variant in variants:
+        for layout in LAYOUTS if not variant else LAYOUTS[:1]:
+            name = " ".join(filter(None, (PREFIX, device, variant, layout)))
+            step = TorchStep(peer, network, params, x, y, device, layout, variant == "amp", variant == "compiled")
+            if variant == "compiled":
+                try:
+                    step()  # compiles it: a host compiler may be missing
+                except Exception as error:  # whatever the compiler's own stack raises
+                    absent[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                    continue
+                step = TorchStep(peer, network, params, x, y, device, layout, compiled=True)
+            found[name] = step
+    return found
 
 
 def _lacks(peer: Torch, kind: str, absent: dict[str, str]) -> bool:

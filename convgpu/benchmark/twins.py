@@ -82,7 +82,7 @@ class TorchStep:
     def __init__(self, peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
                  layout: str, amp: bool = False, compiled: bool = False):
         torch = self._torch = peer.torch
-        self._layout = layout
+        self._layout, self.amp = layout, amp
         self._params = {name: {part: self._parameter(peer, params, name, part, device) for part in layer}
                         for name, layer in params.items()}
         self._leaves = [p for layer in self._params.values() for p in layer.values()]
