@@ -57,3 +57,28 @@ def test_what_is_missing_lists_itself(report, tmp_path, monkeypatch: pytest.Monk
 def test_scripts_explain_themselves(script: str) -> None:
     text = (BENCH / f"{script}.py").read_text(encoding="utf-8")
     assert f"python bench/{script}.py" in text.split('"""')[1]
+
+
+def test_the_denominators_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bench/denominators.py times, each called once, on a CPU; and its rows as tables."""
+    pytest.importorskip("torch")
+    from convgpu.benchmark import tables
+    from convgpu.cases.networks import ConvLayer, PoolLayer
+
+    monkeypatch.syspath_prepend(str(BENCH))
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
+    denominators = importlib.import_module("denominators")
+    layer = ConvLayer("N", 8, 6, 4, 4, 3, 2, 1, 2)
+    problems = [*denominators.convolutions([layer], ["float32", "bfloat16"], "cpu", 2),
+                *denominators.poolings([PoolLayer("N", 8, 6, 4, 2, 2)], "cpu", 2),
+                *denominators.products([8], ["float32"], "cpu")]
+    assert [row["kind"] for row, _, _ in problems] == ["conv"] * 6 + ["pool"] * 4 + ["gemm", "copy"]
+    shapes = [tuple(next(part for part in (result if isinstance(result, tuple) else (result,)) if part is not None).shape)
+              for _, _, function in problems for result in [function()]]
+    y, x, w = (2, 4, 3, 3), (2, 4, 6, 6), (4, 2, 3, 3)
+    assert shapes == [y, x, w] * 2 + [y, x] * 2 + [(8, 8), (64,)]
+    rows = [{**row, "timings": {"torch gpu cuDNN": Timing(1, [2.0] * 2, [2.0] * 2, [1.0] * 2)}} for row, _, _ in problems]
+    told = tables.render(Results(environment(), rows))
+    assert "PyTorch GPU" in told and "copy of 0 MB" in told
+    for name in ("denominators", "report", "manifest"):
+        sys.modules.pop(name, None)
