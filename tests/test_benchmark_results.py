@@ -73,11 +73,13 @@ def test_the_denominators_problems(monkeypatch: pytest.MonkeyPatch) -> None:
                 *denominators.poolings([PoolLayer("N", 8, 6, 4, 2, 2)], "cpu", 2),
                 *denominators.products([8], ["float32"], "cpu")]
     assert [row["kind"] for row, _, _ in problems] == ["conv"] * 6 + ["pool"] * 4 + ["gemm", "copy"]
-    shapes = [tuple(next(part for part in (result if isinstance(result, tuple) else (result,)) if part is not None).shape)
-              for _, _, function in problems for result in [function()]]
+    results = [function() for _, _, function in problems]
+    firsts = [next(part for part in (r if isinstance(r, tuple) else (r,)) if part is not None) for r in results]
+    shapes = [tuple(first.shape) for first in firsts]
     y, x, w = (2, 4, 3, 3), (2, 4, 6, 6), (4, 2, 3, 3)
     assert shapes == [y, x, w] * 2 + [y, x] * 2 + [(8, 8), (64,)]
-    rows = [{**row, "timings": {"torch gpu cuDNN": Timing(1, [2.0] * 2, [2.0] * 2, [1.0] * 2)}} for row, _, _ in problems]
+    timing = Timing(1, [2.0] * 2, [2.0] * 2, [1.0] * 2)
+    rows = [{**row, "timings": {"torch gpu cuDNN": timing}} for row, _, _ in problems]
     told = tables.render(Results(environment(), rows))
     assert "PyTorch GPU" in told and "copy of 0 MB" in told
     for name in ("denominators", "report", "manifest"):
