@@ -26,9 +26,11 @@ import convgpu.numpy as cnp
 from convgpu import Tensor, backends, cli, device, info
 from convgpu import gpu as gpu_module
 from convgpu.cases.pool import CASES as POOL_CASES
+from convgpu.cases.problems import FAMILIES
 from convgpu.dtypes import accumulator, as_dtype, is_float
 from convgpu.examples import lenet5
 from convgpu.examples.data import Dataset, Scaling
+from convgpu.verify import verify
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -252,6 +254,8 @@ def test_a_run_of_training(gpu):  # noqa: F811
 
 
 def test_the_command(gpu, tmp_path, capsys):  # noqa: F811
+    for module in ("tqdm", "safetensors", "matplotlib"):
+        pytest.importorskip(module)
     data = digits(24)
     np.savez(tmp_path / "data.npz", x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
     command = ["train", "--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "run"), "--device", "gpu"]
@@ -371,6 +375,14 @@ def test_the_tables_of_cases_reach_the_kernels_from_host_arrays(gpu):  # noqa: F
     for got, expected in zip(CudaFromHost().max_pool(x, geo, True), backends.load("reference").max_pool(x, geo, True)):
         np.testing.assert_array_equal(got, expected)
     np.testing.assert_allclose(CudaFromHost().avg_pool(x, geo), backends.load("reference").avg_pool(x, geo), 1e-5, 1e-6)
+
+
+def test_the_kernels_are_verified_there(gpu):  # noqa: F811
+    report = verify("cuda", quick=True, cases=["channels_17_33", "depthwise_3x3_strided", "odd_31_5_63",
+                                               "channels-24-disjoint", "2x67x5x15"])
+    assert not report.failures and not report.absent
+    rows = report.rows.values()
+    assert {row.family for row in rows} == set(FAMILIES) and all(row.guards and row.repeats for row in rows)
 
 
 def test_what_has_no_kernel_says_so(gpu):  # noqa: F811
