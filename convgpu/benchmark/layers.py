@@ -43,7 +43,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         try:
             for problem in problems:
                 progress.begin(problem.name)
-                rows.append(_row(problem, devices, peer, samples, sample_seconds))
+                settle = 0.0 if rows else max((device.settle for device in devices), default=0.0)
+                rows.append(_row(problem, devices, peer, samples, sample_seconds, settle))
                 progress.done(_weight(problem))
                 if watch is not None:
                     watch(rows[-1])
@@ -72,7 +73,8 @@ def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[
             roofs[device.kind] = found
 
 
-def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float) -> Row:
+def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float,
+         settle: float) -> Row:
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     kernels: dict[str, str] = {}
@@ -81,7 +83,6 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
         arrays = problem.operands()
     except MemoryError as error:
         absent, devices = {device.name: f"MemoryError: {error}" for device in devices}, ()
-    settle = 0.0
     for device in devices:
         try:
             problem.verify(lambda a, device=device: device.result(problem, a), arrays, device.c)  # type: ignore[misc]
@@ -90,7 +91,6 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
             absent[device.name] = f"{type(error).__name__}: {error}"
             continue
         kernels[device.name], clocks[device.name] = kernel_of(device.backend, problem), device.clock
-        settle = max(settle, device.settle)
         if peer is not None:
             _add_peer(peer, problem, arrays, device, contenders, clocks, absent)
     timings = alternate(contenders, samples, sample_seconds, settle=settle, clocks=clocks) if contenders else {}

@@ -83,7 +83,8 @@ def environment(packages: Iterable[str] = ("numpy",), load_before: float | None 
     """
     found: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
+        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "clock": _cpu_clock(),
+                    "system": f"{platform.system()} {platform.machine()}",
                     "load": load_average()},
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
         "blas": _blas(),
@@ -119,6 +120,13 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _cpu_clock() -> str | None:
+    """The first core's clock at this moment; None where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((f"{float(line.split(':')[1]):.0f} MHz" for line in lines if line.startswith("cpu MHz")), None)
 
 
 def _blas() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,14 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
     with Progress(sum(batches)) as progress:
         try:
             params = network.initial()
-            for batch in batches:
-                rows.append(_row(network, params, batch, devices, peer, steps, budget, variants, progress))
-                progress.done(batch)
+            for i, batch in enumerate(batches):
+                before = sum(batches[:i])
+
+                def watch(what: str, share: float, batch: int = batch, before: int = before) -> None:
+                    progress.reach(before + share * batch)
+                    progress.begin(f"{network.title} batch {batch}: {what}")
+
+                rows.append(_row(network, params, batch, devices, peer, steps, budget, variants, watch))
         except KeyboardInterrupt:
             interrupted = True
     packages = ["numpy", *["torch"] * (peer is not None)]
@@ -57,15 +62,14 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
 
 
 def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], peer: Torch | None, steps: int,
-         budget: float, variants: Sequence[str], progress: Progress) -> Row:
-    title = f"{network.title} batch {batch}"
+         budget: float, variants: Sequence[str], watch: Callable[[str, float], None]) -> Row:
     x, y = network.data(batch)
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     absent: dict[str, str] = {}
     flops = 0
     for device in devices:
-        progress.begin(f"{title}: checking on the {device.kind}")
+        watch(f"checking on the {device.kind}", 0.0)
         try:
             step = Step(network, params, x, y, device.kind)
             with watched(current_backend() if device.kind == CPU else GPU_BACKENDS[0], device.c) as seen:
@@ -85,7 +89,7 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
                     continue
                 contenders[name], clocks[name] = theirs, device.clock
     timings = alternate(contenders, steps, 0.0, clocks=clocks, budget=budget,
-                        watch=lambda i: progress.begin(f"{title}: step {i + 1} of {steps}")) if contenders else {}
+                        watch=lambda i: watch(f"step {i + 1} of {steps}", i / steps)) if contenders else {}
     row = {"kind": "train", "network": network.title, "layer": f"b{batch}", "direction": "step", "dtype": "float32",
            "batch": batch, "steps": steps, "threads": get_num_threads(), "flops": flops, "unit": "float32", "bytes": 0,
            "timings": timings}
