@@ -23,11 +23,10 @@ sys.path.insert(0, str(ROOT / "csrc"))
 from build_system import toolchain  # noqa: E402 - no package of the installation
 
 LIBRARY = ROOT / "convgpu" / "libconvgpu_cuda.so"
-# Columns, each an instruction by the beginning of its name: global loads and stores (of 16 bytes), asynchronous copies
-# to shared memory (of 16 bytes), shared memory, tensor cores, TMA, spills.
-COLUMNS = {"LDG": "LDG", "LDG.128": "LDG.E.128|LDG.E.*.128", "STG": "STG", "STG.128": "STG.E.128|STG.E.*.128",
-           "LDGSTS": "LDGSTS", "LDS": "LDS", "FFMA": "FFMA", "DFMA": "DFMA", "HMMA": "HMMA", "HGMMA": "HGMMA",
-           "UTMALDG": "UTMALDG", "STL": "STL", "LDL": "LDL"}
+# Columns: global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory, multiply-adds,
+# tensor cores, TMA, spills. Each is an instruction, with any suffixes; after a slash, only with this one.
+COLUMNS = ("LDG", "LDG/128", "STG", "STG/128", "LDGSTS", "LDS", "FFMA", "DFMA", "HMMA", "HGMMA", "UTMALDG",
+           "STL", "LDL")
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)")
 
 
@@ -45,8 +44,9 @@ class Kernel:
 
     def count(self, column: str) -> int:
         """How many instructions of a column of COLUMNS it has."""
-        patterns = [re.compile(p.replace(".", r"\.").replace(r"\.*", r"(\.\w+)*")) for p in COLUMNS[column].split("|")]
-        return sum(n for name, n in self.instructions.items() if any(p.match(name) for p in patterns))
+        wanted, _, suffix = column.partition("/")
+        return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in self.instructions.items())
+                   if name == wanted and (not suffix or suffix in suffixes))
 
     @property
     def spills(self) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
+from .cli_benchmark import add_benchmark
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_filter(commands)
     _add_verify(commands)
+    add_benchmark(commands)
     info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
     info.set_defaults(run=_info)
     return parser
@@ -88,7 +90,8 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                         help="one family of ops (may be repeated; default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",
                         help="each case in one dtype and data format; no large products")
-    verify.add_argument("--case", metavar="NAME", help="only the case of this name")
+    verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
+                        help="only the case of this name (may be repeated)")
     verify.add_argument("--json", metavar="FILE", help="write what was found")
     verify.set_defaults(run=_verify)
 

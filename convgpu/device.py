@@ -65,13 +65,13 @@ def _check_first(index: int) -> None:
         raise NotImplementedError(f"device 'gpu': only the first GPU is supported, got CuPy's device {index}")
 
 
-def gpu_array(array: Any) -> Any:
+def checked_gpu_array(array: Any, caller: str) -> Any:
     """A CuPy array that comes from outside, if it is one of real numbers on the first GPU."""
-    gpu.check_usable("device 'gpu'")
+    gpu.check_usable(caller)
     gpu.touch()
     _check_first(array.device.id)
     if array.dtype.kind == "c":
-        raise TypeError(f"expected an array of real numbers or bool, got {array.dtype}")
+        raise TypeError(f"{caller}: expected an array of real numbers or bool, got {array.dtype}")
     return array
 
 
@@ -82,7 +82,7 @@ def move(array: Any, device: str) -> Any:
     if device == CPU:
         return to_numpy(array)
     cupy = cupy_with_gpu()
-    return gpu.run("to", lambda: cupy.asarray(array))
+    return gpu.run("to('gpu')", lambda: cupy.asarray(array))
 
 
 def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = True) -> Any:
@@ -92,7 +92,7 @@ def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = Tru
 
 def to_numpy(array: Any) -> np.ndarray:
     """The array's values as a NumPy array. Waits for the GPU."""
-    return array if isinstance(array, np.ndarray) else gpu.run("to", array.get)
+    return array if isinstance(array, np.ndarray) else gpu.run("to('cpu')", array.get)
 
 
 def check_one_device(op: str, arrays: Sequence[Any]) -> None:

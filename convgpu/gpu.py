@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import is_float, is_half
+from .dtypes import is_half
 
 SYNCHRONIZE = os.environ.get("CONVGPU_SYNCHRONIZE") == "1"
 
@@ -66,11 +66,11 @@ def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
             if SYNCHRONIZE:
                 cupy.cuda.get_current_stream().synchronize()
             return result
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:  # CUDA's errors are RuntimeErrors, from CuPy and from our kernels
             message = str(error)
-        except RuntimeError as error:  # CUDA's errors are, through CuPy or from our kernels
-            _note_fault(op, error)
-            raise
+            if isinstance(error, RuntimeError) and "out of memory" not in message:
+                _note_fault(op, error)
+                raise
         cupy.get_default_memory_pool().free_all_blocks()  # here the frames that hold intermediate results are gone
     raise MemoryError(f"{op}: too little memory on the GPU ({message})")
 
@@ -100,7 +100,7 @@ def in_float32(forward: Callable[..., Any], operands: Sequence[Any], statics: Se
     if not halves:
         return forward(*operands, *statics)
     half, = halves
-    narrow = all([d == half or not is_float(d) for d in dtypes])
+    narrow = all([d == half or d.itemsize == 1 for d in dtypes])  # beside any wider type bfloat16 is promoted
 
     def widened(a: Any) -> Any:
         if hasattr(a, "dtype"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import gpu
-from .device import CPU, GPU, cupy_with_gpu, gpu_array, is_gpu_array, run_there
+from .device import CPU, GPU, checked_gpu_array, cupy_with_gpu, is_gpu_array, run_there
 from .tensor import Tensor, wrap
 
 _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
@@ -40,7 +40,7 @@ def from_dlpack(source: Any) -> Tensor:
         raise ValueError(f"from_dlpack: expected memory on the CPU or a CUDA GPU, got DLPack device type {kind}")
     if _DEVICE_TYPES[kind] == GPU:
         cupy = cupy_with_gpu()
-        return wrap(gpu_array(gpu.run("from_dlpack", lambda: cupy.from_dlpack(source))))
+        return wrap(checked_gpu_array(gpu.run("from_dlpack", lambda: cupy.from_dlpack(source)), "from_dlpack"))
     try:
         array = np.from_dlpack(source)
     except RuntimeError as error:  # what NumPy raises for bfloat16, for instance

@@ -143,12 +143,13 @@ class SGD(Optimizer):
         """One parameter."""
         if self.weight_decay:
             g = g + self.weight_decay * p
+        change = np.empty_like(p)  # before the state changes: there may be no memory for it
         if self.momentum:
             velocity, = state
             velocity *= self.momentum
             velocity += g
-            g = g + self.momentum * velocity if self.nesterov else velocity
-        change = g * -float(self.lr)
+            g = np.add(g, np.multiply(velocity, self.momentum, out=change), out=change) if self.nesterov else velocity
+        np.multiply(g, -float(self.lr), out=change)
         change += p
         return change
 
@@ -191,9 +192,10 @@ class Adam(Optimizer):
             g = g + self.weight_decay * p
         mean, square = state
         beta1, beta2 = self.betas
+        change = np.multiply(g, 1 - beta1, out=np.empty_like(mean))  # before the state changes: there may be no memory
         mean *= beta1
-        mean += (1 - beta1) * g
-        change = np.square(g, out=np.empty_like(square))
+        mean += change
+        np.square(g, out=change)
         change *= 1 - beta2
         square *= beta2
         square += change

@@ -159,14 +159,14 @@ def default_backend() -> str:
 
 
 def verify(backend: str | None = None, families: Iterable[str] | None = None, quick: bool = False,
-           case: str | None = None, progress: bool = False) -> Report:
+           cases: Iterable[str] | None = None, progress: bool = False) -> Report:
     """Run the tables of cases on a backend.
 
     Args:
         backend: "cuda", "emulated", "numpy" or "reference"; None: the nearest to a GPU that is there.
         families: names of cases.problems.FAMILIES; None: all.
         quick: each case in one dtype and data format, which go around from case to case, and no large products.
-        case: only the case of this name.
+        cases: only those of these names.
         progress: show a bar on stderr, where that is a terminal.
 
     Raises:
@@ -175,10 +175,11 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     name = backend or default_backend()
     run, report, start = backends.load(name), Report(name, quick), time.perf_counter()
     chosen = list(families or FAMILIES)
-    quick = quick and case is None
-    calls = list(_calls(chosen, quick, case))
-    if not calls:
-        raise LookupError(f"expected the name of a case of {', '.join(chosen)}, got {case!r}")
+    names = None if cases is None else list(cases)
+    known = {case.name for family in chosen for case in FAMILIES[family].cases}
+    for unknown in (name for name in names or () if name not in known):
+        raise LookupError(f"expected the name of a case of {', '.join(chosen)}, got {unknown!r}")
+    calls = list(_calls(chosen, quick, names))
     for family, item, dtype, data_format in _with_bar(calls) if progress else calls:
         for problem in FAMILIES[family].problems(item, dtype, data_format):
             if not hasattr(run, problem.op):
@@ -191,11 +192,11 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     return report
 
 
-def _calls(families: Iterable[str], quick: bool, only: str | None) -> Iterator[tuple[str, Any, str, str]]:
+def _calls(families: Iterable[str], quick: bool, only: list[str] | None) -> Iterator[tuple[str, Any, str, str]]:
     """Of every case that is wanted: family, case, dtype, data format."""
     for name in families:
         for case in FAMILIES[name].cases:
-            if only not in (None, case.name):
+            if only is not None and case.name not in only:
                 continue
             variants = FAMILIES[name].variants(case)
             if quick:
@@ -218,23 +219,25 @@ def _with_bar(calls: list[Any]) -> Iterator[Any]:
 
 def _check(report: Report, run: Any, family: str, case: str, data_format: str, problem: Problem) -> None:
     """Make the calls of one problem, and note what they gave."""
-    native = report.backend in NATIVE
-    dtype = problem.dtype.name
-    kernel = plan_of(run, problem.call).split()[0] if native else problem.op
-    row = report.row(family, dtype, kernel)
-    row.calls += 1
-    row.cases.add(case)
+    native, dtype = report.backend in NATIVE, problem.dtype.name
+    kernel = problem.op
 
     def failed(what: str) -> None:
         report.failures.append(Failure(family, case, problem.op, dtype, data_format, kernel, what))
 
     try:
+        if native:
+            kernel = plan_of(run, problem.call).split()[0]
         judge = Judge(problem, C_KERNEL if native else C_NUMPY)
         first, intact = _call(run, problem, report.backend, 0)
         again, _ = _call(run, problem, report.backend, 0)
         shifted, shifted_intact = _call(run, problem, report.backend, 1) if native else (first, None)
     except Exception as error:  # whatever a kernel or a backend throws is a finding, and the other cases go on
         return failed(f"{type(error).__name__}: {error}")
+    finally:
+        row = report.row(family, dtype, kernel)
+        row.calls += 1
+        row.cases.add(case)
     for results, where in ((first, ""), (shifted, ", one element past an aligned address")):
         units = judge.error(results)
         row.worst = max(row.worst, units)

@@ -1,4 +1,4 @@
-"""Device "gpu" for tests: on a GPU (marked gpu, skipped where there is none), and everywhere through a stand-in.
+"""Device "gpu" for tests: everywhere through a stand-in, and marked gpu on a GPU where there is one.
 
 The stand-in is tests/fake_cupy.py in the place of CuPy and the emulated kernels in the place of convgpu._cuda. It shows
 that our Python works around a GPU. It shows nothing of CuPy's arithmetic, of nvcc's code, or of a GPU.
@@ -18,14 +18,22 @@ from native_backends import needs_emulated
 from convgpu import backends, info
 from convgpu import gpu as gpu_module
 
+OBSTACLE = info.gpu_obstacle()  # to computing on a GPU
 STAND_IN = pytest.param("stand-in", marks=needs_emulated)
 REAL = pytest.param("cuda", marks=pytest.mark.gpu)
 
 
-@pytest.fixture(params=[STAND_IN, REAL])
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The test runs on device "gpu": a real one, and the stand-in."""
-    yield use_real() if request.param == "cuda" else use_stand_in(monkeypatch)
+@pytest.fixture(params=[STAND_IN, *([REAL] if OBSTACLE is None else [])])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs on the stand-in and on a GPU, if there is one."""
+    if request.param == "stand-in":
+        use_stand_in(monkeypatch)
+    return request.param
+
+
+def on_a_real_gpu(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a test that the stand-in could not pass."""
+    return pytest.mark.gpu(pytest.mark.skipif(OBSTACLE is not None, reason=f"no usable GPU: {OBSTACLE}")(test))
 
 
 @pytest.fixture(params=[STAND_IN])
@@ -36,15 +44,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cupy.Device]:
     fake_cupy.device.reset()
 
 
-def use_real() -> str:
-    """Skip without a GPU."""
-    obstacle = info.gpu_obstacle()
-    if obstacle is not None:
-        pytest.skip(f"no usable GPU: {obstacle}")
-    return "cuda"
-
-
-def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> str:
+def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the stand-in in place, for one test."""
     fake_cupy.device.reset()
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
@@ -53,9 +53,10 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(gpu_module, "_touched", False)
     monkeypatch.setattr(gpu_module, "_lost", None)
-    for op in backends.lacking():
+    lacking = backends.lacking()
+    monkeypatch.setattr(info, "lacking", lambda: [])
+    for op in lacking:
         monkeypatch.setattr(backends.load("cuda"), op, _on_the_host(getattr(backends.load("numpy"), op)), raising=False)
-    return "stand-in"
 
 
 def _on_the_host(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "csrc"))
+sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
 
+import sass  # noqa: E402
 from build_system import choice, kernels, toolchain  # noqa: E402 - no package of the installation
 from build_system.choice import HEADERS, NVCC, CannotBuild, Choice, choose, requirements  # noqa: E402
 
@@ -23,7 +24,7 @@ TOOLS = ["pybind11>=2.13", "ninja"]
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with a C++ compiler and nothing else; machine(**there) changes what there is."""
-    for variable in ("CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS"):
+    for variable in ("CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS", "CONVGPU_KERNELS"):
         monkeypatch.delenv(variable, raising=False)
 
     def change(cxx="/usr/bin/g++", nvcc=None, headers=None, gpu=None, platform="linux", **environment):
@@ -139,8 +140,12 @@ def test_nvcc_is_found_in_cuda_home_then_on_the_path_then_in_packages(tmp_path, 
 # --- the modules
 
 
-@pytest.mark.skipif(importlib.util.find_spec("convgpu._cuda") is None and os.environ.get("CONVGPU_CUDA") != "1",
-                    reason="convgpu._cuda was not built")
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("convgpu._cuda") is None and os.environ.get("CONVGPU_CUDA") != "1",
+    reason="convgpu._cuda was not built (CONVGPU_CUDA=1 builds it where nvcc is)")
+
+
+@needs_cuda
 def test_the_cuda_module_needs_no_driver_and_no_toolkit():
     from convgpu import _cuda
 
@@ -169,11 +174,97 @@ def test_only_the_device_and_the_emulator_know_the_machine():
             assert not missing, f"{path}: does not say {missing}"
 
 
-@pytest.mark.skipif(toolchain.find_nvcc() is None and os.environ.get("CONVGPU_CUDA") != "1", reason="nvcc is not there")
-@pytest.mark.parametrize("source", [p for p in kernels.kernel_sources() if p.suffix == ".cu"], ids=lambda p: p.stem)
-def test_no_kernel_spills_its_registers(source, tmp_path):
-    command = [*kernels.nvcc_command(toolchain.find_nvcc()).split(), "-arch=sm_90a", "-Xptxas", "-v", "-x", "cu", "-c",
-               source, "-o", tmp_path / "kernels.o"]
-    says = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    spills = re.findall(r"function '(\w+)'.*\n.*\n\s+\d+ bytes stack frame, (\d+) bytes spill stores, (\d+)", says)
-    assert spills and not [spill for spill in spills if spill[1:] != ("0", "0")]
+# --- what the compiler made of the kernels
+
+
+@pytest.mark.parametrize("says, status", [
+    ("", 0), ("ptxas warning: something else", 0),
+    ("ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized", 1),
+    ("ptxas info    : (C7519) warpgroup.arrive is injected in around line 79 by compiler", 1)])
+def test_the_build_fails_where_wgmma_is_serialised(tmp_path, says, status):
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\necho '{says}' >&2\ntouch $1\n")
+    compiler.chmod(0o755)
+    command = kernels.checked(f"{compiler} $out").replace("$out", str(tmp_path / "kernel.o"))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == status and says in done.stdout and (tmp_path / "kernel.o").exists()
+
+
+def test_the_build_fails_where_the_compiler_does(tmp_path):
+    done = subprocess.run(["sh", "-c", kernels.checked("echo why; false").replace("$out", str(tmp_path / "o"))],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "why\n"
+
+
+LISTING = """
+Fatbin elf code:
+arch = sm_80
+\t\tFunction : _Z4fastPf
+\t.headerflags\t@"EF_CUDA_SM80"
+        /*0010*/                   LDG.E.128 R4, [R2.64] ;   /* 0x0000000002047981 */
+                                                             /* 0x000fe2000c1e1d00 */
+        /*0020*/              @!P0 LDG.E.EL.128.CONSTANT R4, [R2.64] ;
+        /*0030*/               @P1 STG.E [R2.64], R4 ;
+        /*0040*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+\t\tFunction : _Z5spillPf
+        /*0010*/                   STL.64 [R1], R4 ;
+        /*0020*/                   LDL R4, [R1] ;
+        /*0030*/                   LDGSTS.E.BYPASS.128 [R1], [R2.64] ;
+arch = sm_90a
+\t\tFunction : _Z4fastPf
+        /*0010*/                   UTMALDG.4D [UR8], [UR4] ;
+"""
+
+
+def test_instructions_are_counted():
+    counts = {(arch, symbol): sass.Kernel(arch, symbol, instructions=found)
+              for arch, symbol, found in sass._code(LISTING)}
+    fast, spill = counts["sm_80", "_Z4fastPf"], counts["sm_80", "_Z5spillPf"]
+    assert [fast.count(c) for c in ("LDG", "LDG/128", "STG", "STG.128", "HMMA", "LDGSTS")] == [2, 2, 1, 0, 1, 0]
+    assert spill.spills == 2 and spill.count("LDGSTS") == 1 and spill.count("LDG") == 0 and fast.spills == 0
+    assert counts["sm_90a", "_Z4fastPf"].count("UTMALDG") == 1
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The kernels of the built library; skipped where it was not built, and only there."""
+    return sass.kernels_of(ROOT / "convgpu" / "libconvgpu_cuda.so")
+
+
+@needs_cuda
+def test_no_kernel_spills_its_registers(compiled):
+    assert len(compiled) > 100
+    assert not [(k.arch, k.name, k.registers) for k in compiled if k.spills or k.stack]
+
+
+# Kernels whose template arguments name a type and the elements of one access; "both": operands of products.
+VECTORS = {
+    r"pool::\w+<(?P<type>[\w ]+), .*?\b(?P<vector>\d+), \d+>$": "LDG/128",
+    r"layout::transpose_tiled<(?P<type>[\w ]+), (?P<vector>\d+), \d+>$": "LDG/128",
+}
+SIZES = {"double": 8, "float": 4, "__half": 2, "__nv_bfloat16": 2, "unsigned char": 1, "unsigned short": 2,
+         "unsigned int": 4, "unsigned long": 8}
+
+
+@needs_cuda
+def test_vectorised_kernels_load_16_bytes_at_a_time(compiled):
+    looked_at = 0
+    for kernel in compiled:
+        for pattern, column in VECTORS.items():
+            found = re.search(pattern, kernel.name)
+            if found and int(found["vector"]) * SIZES[found["type"]] == 16:
+                looked_at += 1
+                assert kernel.count(column) > 0, kernel.name
+    assert looked_at > 20
+
+
+def test_a_library_built_elsewhere_is_taken(machine, tmp_path):
+    """No nvcc is asked for, and none runs."""
+    library = tmp_path / "libconvgpu_cuda.so"
+    machine(cuda="1", kernels=str(library))
+    assert requirements(False) == TOOLS
+    with pytest.raises(CannotBuild, match="CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no "):
+        kernels.targets_of(choose(False))
+    library.touch()
+    text = kernels.ninja_file(kernels.targets_of(choose(False)))
+    assert f"build libconvgpu_cuda.so: cuda_library {library}" in text and "nvcc" not in text

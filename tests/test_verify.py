@@ -79,7 +79,7 @@ def drop_a_tap(result, x, gy, geo):
 ])
 def test_planted_mistakes_are_found(monkeypatch, op, wrong, family, case):
     plant(monkeypatch, op, wrong)
-    report = verify.verify("numpy", [family], case=case)
+    report = verify.verify("numpy", [family], cases=[case])
     assert not report.passed() and {failure.op for failure in report.failures} == {op}
     assert f"again: convgpu verify --backend numpy --family {family} --case {case}" in str(report)
 
@@ -87,7 +87,7 @@ def test_planted_mistakes_are_found(monkeypatch, op, wrong, family, case):
 def test_other_bits_at_the_second_call_are_found(monkeypatch):
     noise = iter(np.random.default_rng(0).random(10_000))
     plant(monkeypatch, "avg_pool", lambda y, *args: y * (1 + 1e-15 * next(noise)) if y.dtype == "float64" else y)
-    report = verify.verify("numpy", ["pool"], case="lenet")
+    report = verify.verify("numpy", ["pool"], cases=["lenet"])
     assert not report.passed() and {failure.what for failure in report.failures} == {"other bits at the second call"}
     assert [row.kernel for row in report.rows.values() if not row.repeats]
 
@@ -131,7 +131,7 @@ def test_a_planted_wrong_kernel_is_found(monkeypatch, what, expected):
             super().run(op, *arguments, **options)
 
     monkeypatch.setattr(verify.backends, "load", lambda name: Spied("emulated", Module(), np))
-    report = verify.verify("emulated", ["layout"], case="2x3x5x7")
+    report = verify.verify("emulated", ["layout"], cases=["2x3x5x7"])
     assert report.failures and {failure.op for failure in report.failures} == {"nchw_to_nhwc"}
     assert all(expected in failure.what for failure in report.failures)
     row = next(row for row in report.rows.values() if row.kernel == report.failures[0].kernel)
@@ -203,7 +203,7 @@ def test_interrupted():
 def test_without_tqdm(monkeypatch, capsys):
     monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert verify.verify(None, ["pool"], case="1d", progress=True).backend == "numpy"
+    assert verify.verify(None, ["pool"], cases=["1d"], progress=True).backend == "numpy"
     assert "verify 0%" in capsys.readouterr().err
 
 

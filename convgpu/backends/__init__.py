@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..device import is_gpu_array
@@ -50,6 +52,17 @@ class use_backend:
 def current_backend() -> str:
     """The name of the backend in use for tensors on the CPU; those on the GPU are computed by "cuda"."""
     return _cpu_backend
+
+
+@contextmanager
+def replaced(name: str, stand_in: Any) -> Iterator[None]:
+    """Within it, `stand_in` is the backend of that name: to watch calls, or to see what a wrong one does."""
+    before = load(name)
+    _loaded[name] = stand_in
+    try:
+        yield
+    finally:
+        _loaded[name] = before
 
 
 def load(name: str) -> Any:

@@ -92,7 +92,7 @@ def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
 
 def _power_in_exponent(g: Tensor, a: Any, y: Tensor) -> Tensor:
     """a^b * ln(a); 0 at a = 0."""
-    a = as_tensor(a, "power").astype(y.dtype)
+    a = as_tensor(a, "power").astype(y.dtype).to(y.device)
     return g * (y * log(nonzero_divisor(a)))
 
 
@@ -164,8 +164,8 @@ def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
 
 
 def same(x: Any, y: Tensor) -> Tensor:
-    """Whether x equals y; NaN equals NaN."""
-    return (x == y) | (isnan(x) & isnan(y))
+    """Whether x (a number or a Tensor) equals y; NaN equals NaN."""
+    return (x == y) | (isnan(y) & (isnan(x) if isinstance(x, Tensor) else x != x))
 
 
 def _choice(name: str, forward: Callable[..., Any]) -> Op:

@@ -138,7 +138,7 @@ def _is_last(x: Any, index: Index) -> Any:
     if not _has_integer_array(index):
         return np.ones_like(selected)
     if is_gpu_array(x):
-        last = np.zeros_like(x, shape=selected.size)
+        last = np.zeros_like(x, shape=(selected.size,))
         last[last_of_each(_places(x, index, x.shape).ravel())] = 1
         return last.reshape(selected.shape)
     numbers = np.arange(selected.size).reshape(selected.shape)
@@ -187,7 +187,9 @@ class At:
         return _add_at(self.tensor, self._values("at.add", values), self.index)
 
     def _values(self, op: str, values: Any) -> Tensor:
+        number = isinstance(values, (bool, int, float, np.generic))
         values = as_tensor(values, op)
+        values = values.to(self.tensor.device) if number else values
         if is_float(values.dtype) and not is_float(self.tensor.dtype):
             raise TypeError(f"{op}: expected values that {self.tensor.dtype} can hold, got {values.dtype}")
         like = np.broadcast_to(np.zeros_like(self.tensor.array, shape=()), self.tensor.shape)  # takes no memory
@@ -252,7 +254,7 @@ def diag(x: Any, k: int = 0) -> Tensor:
     if x.ndim != 1:
         raise ValueError(f"diag: expected one or two axes, got shape {x.shape}")
     n = x.size + abs(k)
-    return _put(x, _diagonal_places(n, n, k), (n, n))
+    return _put(x, tuple([move(i, x.device) for i in _diagonal_places(n, n, k)]), (n, n))
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

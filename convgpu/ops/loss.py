@@ -18,10 +18,10 @@ from ..geometry import positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import sigmoid
-from .elementwise import astype, clip, log, log1p, maximum, square
-from .indexing import getitem, take_along_axis
+from .elementwise import astype, clip, log, log1p, maximum, square, where
+from .indexing import getitem
 from .precision import wide
-from .shape import expand_dims, reshape
+from .shape import expand_dims
 from .softmax import log_softmax
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -86,13 +86,14 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
 
 
 def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
-    """x at the label of each place."""
+    """x at the label of each place: by a choice, whose gradient is one too, and not by indices."""
     shape = x.shape[:axis] + x.shape[axis + 1:]
     if labels.shape != shape:
         raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
                          f"or floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
     _check_labels(op, "labels", labels, x.shape[axis])
-    return reshape(take_along_axis(x, expand_dims(labels, axis), axis), shape)
+    classes = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    return where(expand_dims(labels, axis) == wrap(move(classes, x.device)), x, 0).sum(axis=axis)
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:

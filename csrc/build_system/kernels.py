@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ class Target(NamedTuple):
     link_library: str
     link_module: str
     sources: list[Path]
+    carried: Path | None = None  # a library that was built elsewhere, and is taken as it is
 
     @property
     def library(self) -> str:
@@ -118,7 +120,13 @@ def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
 
 
 def cuda_target(archs: Sequence[str]) -> Target:
-    """The kernels on the GPU."""
+    """The kernels on the GPU; CONVGPU_KERNELS names a library that has them already."""
+    carried = os.environ.get("CONVGPU_KERNELS")
+    if carried:
+        if not Path(carried).is_file():
+            raise CannotBuild(f"CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no {carried}")
+        return Target("cuda", "false", *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), "cp $in $out"), [],
+                      Path(carried).resolve())
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
@@ -154,6 +162,7 @@ def ninja_file(targets: Sequence[Target]) -> str:
         lines += _rules(target)
         abi = sysconfig.get_config_var("SOABI")
         objects = [_object(lines, target, "kernel", source, target.name) for source in target.sources]
+        objects += [_escaped(target.carried)] if target.carried else []
         lines.append(f"build {target.library}: {target.name}_library {' '.join(objects)}")
         objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in binding_sources()]
         lines.append(f"build {target.module}: {target.name}_module {' '.join(objects)} {target.library}")

@@ -7,7 +7,7 @@
 // gx[n][d][h][w][c]. Assumes that the filters of a group come in whole vectors of V, at aligned addresses; 1 assumes
 // nothing.
 #pragma once
-#include "launch_tiles.h"
+#include "../tile/launch_tiles.h"
 #include "phases.h"
 
 namespace convgpu::conv {
@@ -44,7 +44,6 @@ struct FilterSource {
     __device__ __forceinline__ const T* at(const Row& r, const Depth& k) const {
         return r.inside && k.inside ? data + r.offset + k.offset : nullptr;
     }
-    __device__ __forceinline__ const T* anywhere() const { return data; }
     __device__ __forceinline__ bool has_holes() const { return false; }
 };
 
@@ -58,7 +57,7 @@ struct PhaseRows {
         const int x = w.pixel(static_cast<int>(w.windows.by_windows.short_split(n)));
         const int y = h.pixel(static_cast<int>(h.windows.by_windows.short_split(n)));
         const int z = d.pixel(static_cast<int>(d.windows.by_windows.short_split(n)));
-        return images.offset(n, z, y, x);
+        return n * images.image + images.offset(z, y, x);
     }
 };
 
@@ -99,10 +98,12 @@ struct Dgrad {
                 batch * d.windows.windows * h.windows.windows * w.windows.windows,
                 d.windows.taps * h.windows.taps * w.windows.taps * filters};
     }
-    __device__ __forceinline__ A a(const Item& i) const {
+    __device__ __forceinline__ A a(int number) const {
+        const Item i = item(number);
         return {gy + int64_t(i.group) * filters, of_gy, i.d.windows, i.h.windows, i.w.windows, i.M, i.K, holes};
     }
-    __device__ __forceinline__ B b(const Item& i) const {
+    __device__ __forceinline__ B b(int number) const {
+        const Item i = item(number);
         return {w + int64_t(i.group) * filters, all_filters, N, i.K, of_gy.by_channels, i.d, i.h, i.w};
     }
     __device__ __forceinline__ tile::Result<T, PhaseRows> operator()(int number) const {
@@ -113,19 +114,19 @@ struct Dgrad {
 };
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int V>
-__global__ void __launch_bounds__(tile::kThreads)
+__global__ void __launch_bounds__(tile::kThreads, (tile::kResident<Engine, Dgrad<T>, kTile, V, V>))
     conv_dgrad_tiled(const __grid_constant__ Dgrad<T> p, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
     tile::Work work = schedule.work();
     const auto item = p.item(work.item);
     if (work.k_end > item.K) work.k_end = item.K;
     if (work.m >= item.M) work.k_end = work.k_begin;  // beyond the end of a smaller phase: nothing to sum up
-    tile::compute_tile<Engine, kTile, kTile, V, V>(p.a(item), p.b(item), p, partial, schedule, work);
+    tile::compute_tile<Engine, kTile, kTile, V, V>(p, partial, schedule, work);
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int V>
 void launch_conv_dgrad_tiled(const Dgrad<T>& p, int items, int splits, const Workspace& workspace, Stream stream) {
-    launch_tiles<Engine, kTile>(conv_dgrad_tiled<Engine, T, kTile, V>, p, items, splits, workspace, stream);
+    tile::launch_tiles<Engine, kTile>(conv_dgrad_tiled<Engine, T, kTile, V>, p, items, splits, workspace, stream);
 }
 
 }  // namespace convgpu::conv

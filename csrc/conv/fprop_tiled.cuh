@@ -6,7 +6,7 @@
 // channels of a group come in whole vectors of VA, its filters in whole vectors of VB, at aligned addresses; 1 assumes
 // nothing.
 #pragma once
-#include "launch_tiles.h"
+#include "../tile/launch_tiles.h"
 #include "pixels.h"
 
 namespace convgpu::conv {
@@ -36,16 +36,15 @@ struct Fprop {
 };
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>
-__global__ void __launch_bounds__(tile::kThreads)
+__global__ void __launch_bounds__(tile::kThreads, (tile::kResident<Engine, Fprop<T>, kTile, VA, VB>))
     conv_fprop_tiled(const __grid_constant__ Fprop<T> p, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
-    const tile::Work work = schedule.work();
-    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p.a(work.item), p.b(work.item), p, partial, schedule, work);
+    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p, partial, schedule, schedule.work());
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>
 void launch_conv_fprop_tiled(const Fprop<T>& p, int groups, int splits, const Workspace& workspace, Stream stream) {
-    launch_tiles<Engine, kTile>(conv_fprop_tiled<Engine, T, kTile, VA, VB>, p, groups, splits, workspace, stream);
+    tile::launch_tiles<Engine, kTile>(conv_fprop_tiled<Engine, T, kTile, VA, VB>, p, groups, splits, workspace, stream);
 }
 
 }  // namespace convgpu::conv

@@ -1,15 +1,29 @@
 #include "pixels.h"
 
+#include <limits>
+#include <stdexcept>
+#include <string>
+
 namespace convgpu::conv {
 namespace {
 
 // channels_last images whose spatial axes are `size` long.
+// Where there is but one pixel, line or plane, no distance to the next is asked for.
+int distance(int64_t elements, int count, const char* what) {
+    constexpr int64_t kMost = std::numeric_limits<int>::max();
+    if (count <= 1) return 0;
+    if (elements <= kMost) return static_cast<int>(elements);
+    throw std::invalid_argument(std::string("conv: expected at most ") + std::to_string(kMost) + " elements from one " +
+                                what + " of an image to the next, got " + std::to_string(elements));
+}
+
 Images images_of(const int (&size)[kAxes], int64_t channels, int64_t groups) {
     Images images;
-    images.pixel = channels;
-    images.line = size[2] * images.pixel;
-    images.plane = size[1] * images.line;
-    images.image = size[0] * images.plane;
+    const int64_t line = size[2] * channels, plane = size[1] * line;
+    images.pixel = distance(channels, size[2], "pixel");
+    images.line = distance(line, size[1], "line");
+    images.plane = distance(plane, size[0], "plane");
+    images.image = size[0] * plane;
     images.by_channels = Divisor(static_cast<uint64_t>(channels / groups));
     return images;
 }

@@ -50,13 +50,14 @@ struct WindowAxis {
 };
 
 // Images in memory: how far it is, in elements, from one image, plane, line or pixel to the next; and the channels of
-// one group, which are side by side.
+// one group, which are side by side. Within an image, distances have 32 bits and their multiples 64: one instruction.
 struct Images {
-    int64_t image = 0, plane = 0, line = 0, pixel = 0;
+    int64_t image = 0;
+    int plane = 0, line = 0, pixel = 0;
     Divisor by_channels;
 
-    __device__ __forceinline__ int64_t offset(int64_t n, int64_t d, int64_t h, int64_t w) const {
-        return n * image + d * plane + h * line + w * pixel;
+    __device__ __forceinline__ int64_t offset(int d, int h, int w) const {
+        return int64_t(d) * plane + int64_t(h) * line + int64_t(w) * pixel;
     }
 };
 
@@ -84,7 +85,7 @@ public:
         const int w = w_.first + static_cast<int>(w_.by_windows.short_split(n)) * w_.stride;
         const int h = h_.first + static_cast<int>(h_.by_windows.short_split(n)) * h_.stride;
         const int d = d_.first + static_cast<int>(d_.by_windows.short_split(n)) * d_.stride;
-        return {images_.offset(n, d, h, w), static_cast<uint32_t>(d), static_cast<uint32_t>(h),
+        return {n * images_.image + images_.offset(d, h, w), static_cast<uint32_t>(d), static_cast<uint32_t>(h),
                 static_cast<uint32_t>(w)};
     }
 
@@ -95,7 +96,7 @@ public:
         const int w = static_cast<int>(w_.by_taps.short_split(t)) * w_.step;
         const int h = static_cast<int>(h_.by_taps.short_split(t)) * h_.step;
         const int d = static_cast<int>(t) * d_.step;
-        return {images_.offset(0, d, h, w) + c, static_cast<uint32_t>(d), static_cast<uint32_t>(h),
+        return {images_.offset(d, h, w) + c, static_cast<uint32_t>(d), static_cast<uint32_t>(h),
                 static_cast<uint32_t>(w)};
     }
 
@@ -106,7 +107,6 @@ public:
         return inside ? data_ + (r.offset + k.offset) : nullptr;
     }
 
-    __device__ __forceinline__ const T* anywhere() const { return data_; }
     __device__ __forceinline__ bool has_holes() const { return holes_; }
 
 private:

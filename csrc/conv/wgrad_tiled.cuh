@@ -7,7 +7,7 @@
 // Assumes that the channels of a group come in whole vectors of VA, its filters in whole vectors of VB, at aligned
 // addresses; 1 assumes nothing.
 #pragma once
-#include "launch_tiles.h"
+#include "../tile/launch_tiles.h"
 #include "pixels.h"
 
 namespace convgpu::conv {
@@ -66,16 +66,15 @@ struct Wgrad {
 };
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>
-__global__ void __launch_bounds__(tile::kThreads)
+__global__ void __launch_bounds__(tile::kThreads, (tile::kResident<Engine, Wgrad<T>, kTile, VA, VB>))
     conv_wgrad_tiled(const __grid_constant__ Wgrad<T> p, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
-    const tile::Work work = schedule.work();
-    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p.a(work.item), p.b(work.item), p, partial, schedule, work);
+    tile::compute_tile<Engine, kTile, kTile, VA, VB>(p, partial, schedule, schedule.work());
 }
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>
 void launch_conv_wgrad_tiled(const Wgrad<T>& p, int groups, int splits, const Workspace& workspace, Stream stream) {
-    launch_tiles<Engine, kTile>(conv_wgrad_tiled<Engine, T, kTile, VA, VB>, p, groups, splits, workspace, stream);
+    tile::launch_tiles<Engine, kTile>(conv_wgrad_tiled<Engine, T, kTile, VA, VB>, p, groups, splits, workspace, stream);
 }
 
 }  // namespace convgpu::conv

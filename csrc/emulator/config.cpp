@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -57,6 +59,30 @@ Config& config() {
 Statistics& statistics() {
     static Statistics s;
     return s;
+}
+
+namespace {
+
+struct Kernels {
+    std::mutex mutex;
+    std::set<const void*> launched;
+};
+
+Kernels& kernels() {
+    static Kernels k;
+    return k;
+}
+
+}  // namespace
+
+void note_kernel(const void* kernel) {
+    const std::lock_guard<std::mutex> lock(kernels().mutex);
+    kernels().launched.insert(kernel);
+}
+
+size_t kernels_launched() {
+    const std::lock_guard<std::mutex> lock(kernels().mutex);
+    return kernels().launched.size();
 }
 
 }  // namespace convgpu::emulator

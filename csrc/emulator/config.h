@@ -31,4 +31,8 @@ struct Statistics {
 };
 Statistics& statistics();
 
+// The instances of kernels that the process has launched: each counts once.
+void note_kernel(const void* kernel);
+size_t kernels_launched();
+
 }  // namespace convgpu::emulator

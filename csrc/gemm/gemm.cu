@@ -12,8 +12,9 @@
 
 namespace convgpu::gemm {
 
-template <template <class, class, int, int> class Engine, class T>
-void run(const Problem<T>& p, int items, const Options& options, const tile::Plan& plan, const Workspace& workspace,
+// In instances.h.
+template <template <class, class, int, int> class Engine, class T, bool kTransA, bool kTransB>
+void run(const Problem<T, kTransA, kTransB>& p, int items, const tile::Plan& plan, const Workspace& workspace,
          Stream stream);
 
 namespace {
@@ -89,6 +90,15 @@ tile::Epilogue<T> epilogue_of(const Array* c, double alpha, double beta, Activat
     return epilogue;
 }
 
+// Calls use(trans_a, trans_b) with the options as types.
+template <class Use>
+void dispatch_layout(const Options& options, Use use) {
+    const std::true_type yes;
+    const std::false_type no;
+    if (options.trans_a) return options.trans_b ? use(yes, yes) : use(yes, no);
+    options.trans_b ? use(no, yes) : use(no, no);
+}
+
 void product(const char* op, const Stack& a, const Stack& b, const Array* c, const Stack& y, double alpha, double beta,
              const Options& options, Activation activation, const Workspace& workspace, Stream stream) {
     const Sizes sizes = sizes_of(op, a, b, y, options);
@@ -99,24 +109,27 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
                                                vectors, current_device(), workspace.bytes);
     dispatch_float(dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
-        const Problem<T> p{{a.array->as<const T>(), a.stride, a.item_stride},
-                           {b.array->as<const T>(), b.stride, b.item_stride},
-                           {y.array->as<T>(), y.stride, y.item_stride},
-                           static_cast<int>(sizes.M),
-                           static_cast<int>(sizes.N),
-                           static_cast<int>(sizes.K),
-                           epilogue_of<T>(c, alpha, beta, activation),
-                           takes_vectors(y)};
-        const auto items = static_cast<int>(sizes.items);
-        if constexpr (sizeof(T) == 2) {
-            run<tile::TensorCore>(p, items, options, plan, workspace, stream);
-        } else if constexpr (sizeof(T) == 8) {
-            run<tile::Simt>(p, items, options, plan, workspace, stream);
-        } else if (plan.tensor_core) {
-            run<tile::TensorCore>(p, items, options, plan, workspace, stream);
-        } else {
-            run<tile::Simt>(p, items, options, plan, workspace, stream);
-        }
+        dispatch_layout(options, [&](auto trans_a, auto trans_b) {
+            const Problem<T, decltype(trans_a)::value, decltype(trans_b)::value> p{
+                {a.array->as<const T>(), a.stride, a.item_stride},
+                {b.array->as<const T>(), b.stride, b.item_stride},
+                {y.array->as<T>(), y.stride, y.item_stride},
+                static_cast<int>(sizes.M),
+                static_cast<int>(sizes.N),
+                static_cast<int>(sizes.K),
+                epilogue_of<T>(c, alpha, beta, activation),
+                takes_vectors(y)};
+            const auto items = static_cast<int>(sizes.items);
+            if constexpr (sizeof(T) == 2) {
+                run<tile::TensorCore>(p, items, plan, workspace, stream);
+            } else if constexpr (sizeof(T) == 8) {
+                run<tile::Simt>(p, items, plan, workspace, stream);
+            } else if (plan.tensor_core) {
+                run<tile::TensorCore>(p, items, plan, workspace, stream);
+            } else {
+                run<tile::Simt>(p, items, plan, workspace, stream);
+            }
+        });
     });
 }
 

@@ -11,10 +11,7 @@
 
 namespace convgpu::tile {
 
-constexpr int kThreads = 256;    // of a block
-constexpr int kDepthBytes = 64;  // of a tile along the depth: 16 float32, 32 half
-template <class T>
-constexpr int kDepth = kDepthBytes / sizeof(T);
+constexpr int kThreads = 256;  // of a block
 template <class T>
 constexpr int kFullVector = kVectorBytes / sizeof(T);
 
@@ -38,7 +35,6 @@ struct MatrixSource {
     __device__ __forceinline__ const T* at(const Row& r, const Depth& d) const {
         return r.inside && d.inside ? data + r.offset + d.offset : nullptr;
     }
-    __device__ __forceinline__ const T* anywhere() const { return data; }  // some address that may be read
     // Whether elements may be missing before the end of a row.
     __device__ __forceinline__ bool has_holes() const { return false; }
 };
@@ -56,18 +52,17 @@ struct Transposed {
     __device__ __forceinline__ Row row(int i) const { return source.depth(i); }
     __device__ __forceinline__ Depth depth(int k) const { return source.row(k); }
     __device__ __forceinline__ const Element* at(const Row& r, const Depth& d) const { return source.at(d, r); }
-    __device__ __forceinline__ const Element* anywhere() const { return source.anywhere(); }
     __device__ __forceinline__ bool has_holes() const { return source.has_holes(); }
 };
 
 // kRows x kDepth elements of a source in shared memory, neighbours as in memory. The padding of the lines keeps the
 // reads of a warp in different banks: 16 bytes; 32 for float32 along rows, which tf32 fragments read one by one.
-template <class Source, int kRows_>
+template <class Source, int kRows_, int kDepth_>
 struct Tile {
     using T = typename Source::Element;
-    static constexpr int kRows = kRows_;
+    static constexpr int kRows = kRows_, kDepth = kDepth_;
     static constexpr bool kAlongDepth = Source::kAlongDepth;
-    static constexpr int kLines = kAlongDepth ? kRows : kDepth<T>, kLine = kAlongDepth ? kDepth<T> : kRows;
+    static constexpr int kLines = kAlongDepth ? kRows : kDepth, kLine = kAlongDepth ? kDepth : kRows;
     static constexpr int kPadding = (!kAlongDepth && sizeof(T) == 4 ? 32 : 16) / sizeof(T);
 
     alignas(16) T line[kLines][kLine + kPadding];
@@ -75,10 +70,11 @@ struct Tile {
     __device__ __forceinline__ const T* at(int row, int k) const { return kAlongDepth ? &line[row][k] : &line[k][row]; }
 };
 
+// V elements, or as many zeros from null, which a copy of no bytes does not read.
 template <int V, class T>
-__device__ __forceinline__ void copy_async(T* to, const T* from, const T* anywhere) {
+__device__ __forceinline__ void copy_async(T* to, const T* from) {
     if constexpr (sizeof(T) * V >= 4) {
-        ptx::cp_async<sizeof(T) * V>(ptx::smem_addr(to), from ? from : anywhere, from ? sizeof(T) * V : 0);
+        ptx::cp_async<sizeof(T) * V>(ptx::smem_addr(to), from, from ? sizeof(T) * V : 0);
     } else {  // cp.async has no 2 bytes
         *to = from ? *from : T(0.0f);
     }
@@ -86,11 +82,11 @@ __device__ __forceinline__ void copy_async(T* to, const T* from, const T* anywhe
 
 // A thread's share in filling tiles: vectors of V elements, one below the other. What stays the same from tile to tile
 // is decoded once: rows where vectors run along the depth, and their one row where they run along the rows.
-template <class Source, int kRows, int V>
+template <class Source, int kRows, int kDepth, int V>
 class Loader {
 public:
     using T = typename Source::Element;
-    using To = Tile<Source, kRows>;
+    using To = Tile<Source, kRows, kDepth>;
 
     __device__ __forceinline__ Loader(const Source& source, int first_row) : source_(source) {
 #pragma unroll
@@ -106,7 +102,7 @@ public:
             if (!kAlongDepth && i > 0) depth = source_.depth(k + line(i));
             const bool inside = k + (kAlongDepth ? column() : line(i)) < end;
             copy_async<V>(&tile.line[line(i)][column()],
-                          inside ? source_.at(row_[kAlongDepth ? i : 0], depth) : nullptr, source_.anywhere());
+                          inside ? source_.at(row_[kAlongDepth ? i : 0], depth) : nullptr);
         }
     }
 

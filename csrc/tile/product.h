@@ -1,4 +1,4 @@
-// A block's share of a product: a ring of kStages tiles of both factors is filled by cp.async while earlier ones are
+// A block's share of a product: a ring of tiles of both factors is filled by cp.async while earlier ones are
 // multiplied; the sums pass through shared memory, so that they leave in long runs.
 #pragma once
 #include "output.h"
@@ -6,12 +6,10 @@
 
 namespace convgpu::tile {
 
-constexpr int kStages = 3;
-
 template <class Engine, int kTileM, int kTileN>
 struct Ring {
-    typename Engine::TileA a[kStages];
-    typename Engine::TileB b[kStages];
+    typename Engine::TileA a[Engine::kStages];
+    typename Engine::TileB b[Engine::kStages];
 };
 template <class Sum, int kTileM, int kTileN>
 struct Sums {
@@ -23,12 +21,19 @@ union Memory {
     Sums<typename Engine::Sum, kTileM, kTileN> sums;
 };
 
+// The blocks that a multiprocessor is to hold at least. It bounds a kernel's registers; element-wise loads, which need
+// more addresses, would spill.
+template <template <class, class, int, int> class EngineOf, class Problem, int kTile, int VA, int VB>
+constexpr int kResident =
+    VA > 1 && VB > 1 ? EngineOf<typename Problem::A, typename Problem::B, kTile, kTile>::kResident : 1;
+
 // Fills memory.sums with the products of the block's tile.
 template <int VA, int VB, class Engine, int kTileM, int kTileN, class A, class B>
 __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& memory, const A& a, const B& b,
                                                const Work& work) {
-    const Loader<A, kTileM, VA> load_a(a, work.m);
-    const Loader<B, kTileN, VB> load_b(b, work.n);
+    constexpr int kStep = Engine::kDepth, kStages = Engine::kStages;
+    const Loader<A, kTileM, kStep, VA> load_a(a, work.m);
+    const Loader<B, kTileN, kStep, VB> load_b(b, work.n);
     auto fill = [&](int slot, int k) {
         if (k < work.k_end) {
             load_a.fill(memory.ring.a[slot], k, work.k_end);
@@ -36,7 +41,6 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
         }
         ptx::cp_async_commit();
     };
-    constexpr int kStep = kDepth<typename A::Element>;
     Engine engine;
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) fill(i, work.k_begin + i * kStep);
@@ -56,9 +60,13 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
 
 // The sum of one element over the products that exist. A missing element counts as zero in the tiles, and zero times
 // Inf is NaN: a NaN may be of that making, and is computed again. It stays as soon as a product that exists gives it.
-template <class Sum, class A, class B>
-__device__ __forceinline__ Sum sum_of_existing(const A& a, const B& b, int m, int n, int k_begin, int k_end) {
+// A call, and of the kernel's own argument: what is seldom needed takes no registers, and no copies, from what is.
+template <class Sum, class Problem>
+__device__ __attribute__((noinline)) Sum sum_of_existing(const Problem& p, int item, int m, int n, int k_begin,
+                                                         int k_end) {
     constexpr int kBlock = 128;
+    const auto a = p.a(item);
+    const auto b = p.b(item);
     const auto row_a = a.row(m);
     const auto row_b = b.row(n);
     Sum total = 0;
@@ -76,40 +84,42 @@ __device__ __forceinline__ Sum sum_of_existing(const A& a, const B& b, int m, in
 }
 
 // Calls write(m, n, vector of sums) for the block's tile.
-template <int kTileM, int kTileN, class Sum, class A, class B, class Write>
-__device__ __forceinline__ void write_tile(Sums<Sum, kTileM, kTileN>& sums, const A& a, const B& b, int M, int N,
-                                           const Work& work, Write write) {
-    constexpr int V = kFullVector<typename A::Element>, kPerLine = kTileN / V;
+template <int kTileM, int kTileN, class Sum, class Problem, class Write>
+__device__ __forceinline__ void write_tile(const Sums<Sum, kTileM, kTileN>& sums, const Problem& p, bool has_holes,
+                                           const Schedule& schedule, const Work& work, Write write) {
+    constexpr int V = kVectorBytes / sizeof(typename Problem::A::Element), kPerLine = kTileN / V;
 #pragma unroll 1
     for (int at = threadIdx.x; at < kTileM * kPerLine; at += kThreads) {
         const int i = at / kPerLine, j = at % kPerLine * V, m = work.m + i, n = work.n + j;
-        Sum* const line = &sums.line[i][j];
-        if (a.has_holes()) {
-#pragma unroll 1
+        auto values = load<V>(&sums.line[i][j]);
+        if (has_holes) {
+#pragma unroll
             for (int v = 0; v < V; ++v) {
-                if (line[v] != line[v] && m < M && n + v < N) {
-                    line[v] = sum_of_existing<Sum>(a, b, m, n + v, work.k_begin, work.k_end);
+                if (values.at[v] != values.at[v] && m < schedule.M && n + v < schedule.N) {
+                    values.at[v] = sum_of_existing<Sum>(p, work.item, m, n + v, work.k_begin, work.k_end);
                 }
             }
         }
-        write(m, n, load<V>(line));
+        write(m, n, values);
     }
 }
 
-// The block's tile of a * b, from the factors to the result or to a part of the sums (where schedule.splits > 1).
-// result_of(item) is the result of one item; it is asked for after the products, which need the registers.
-template <template <class, class, int, int> class EngineOf, int kTileM, int kTileN, int VA, int VB, class A, class B,
-          class ResultOf, class Sum>
-__device__ __forceinline__ void compute_tile(const A& a, const B& b, const ResultOf& result_of,
-                                             const Partial<Sum>& partial, const Schedule& schedule, const Work& work) {
-    using Engine = EngineOf<A, B, kTileM, kTileN>;
+// The block's tile of one product of a problem, from the factors to the result or to a part of the sums (where
+// schedule.splits > 1). p.a(item) and p.b(item) are the factors' sources, p(item) is the result.
+template <template <class, class, int, int> class EngineOf, int kTileM, int kTileN, int VA, int VB, class Problem,
+          class Sum>
+__device__ __forceinline__ void compute_tile(const Problem& p, const Partial<Sum>& partial, const Schedule& schedule,
+                                             const Work& work) {
+    using Engine = EngineOf<typename Problem::A, typename Problem::B, kTileM, kTileN>;
     auto& memory = dyn_smem<Memory<Engine, kTileM, kTileN>>();
-    multiply_tiles<VA, VB>(memory, a, b, work);
-    write_tile(memory.sums, a, b, schedule.M, schedule.N, work, [&](int m, int n, const auto& sums) {
+    const auto a = p.a(work.item);
+    multiply_tiles<VA, VB>(memory, a, p.b(work.item), work);
+    const auto result = p(work.item);
+    write_tile(memory.sums, p, a.has_holes(), schedule, work, [&](int m, int n, const auto& sums) {
         if (schedule.splits > 1) {
             partial.write(m, n, sums, work.item, work.split);
         } else {
-            result_of(work.item).write(m, n, sums);
+            result.write(m, n, sums);
         }
     });
 }

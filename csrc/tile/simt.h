@@ -12,12 +12,14 @@ class Simt {
 public:
     using T = typename A::Element;
     using Sum = T;
-    using TileA = Tile<A, kTileM>;
-    using TileB = Tile<B, kTileN>;
+    static constexpr int kDepth = 64 / sizeof(T), kStages = 3;  // of the ring of tiles
+    static constexpr int kResident = kTileM > 64 ? 1 : 2;       // blocks on a multiprocessor, at least
+    using TileA = Tile<A, kTileM, kDepth>;
+    using TileB = Tile<B, kTileN, kDepth>;
 
     __device__ __forceinline__ void multiply(const TileA& a, const TileB& b) {
 #pragma unroll
-        for (int k = 0; k < kDepth<T>; k += kWidth) {
+        for (int k = 0; k < kDepth; k += kWidth) {
             T x[kM][kWidth], w[kN][kWidth];
             read(a, y_thread(), k, x);
             read(b, x_thread(), k, w);
@@ -30,7 +32,7 @@ public:
                 }
             }
         }
-        terms_ += kDepth<T>;
+        terms_ += kDepth;
         if (terms_ == kBlock) close_block();
     }
 
@@ -51,7 +53,7 @@ private:
     static constexpr int kSide = 16, kM = kTileM / kSide, kN = kTileN / kSide;
     static constexpr int kWidth = kFullVector<T>;  // elements of one access to shared memory
     static constexpr int kBlock = 128;             // terms of a sum before it is added to the total
-    static_assert(kSide * kSide == kThreads && kBlock % kDepth<T> == 0);
+    static_assert(kSide * kSide == kThreads && kBlock % kDepth == 0);
 
     __device__ __forceinline__ static int x_thread() { return threadIdx.x % kSide; }
     __device__ __forceinline__ static int y_thread() { return threadIdx.x / kSide; }
@@ -65,7 +67,7 @@ private:
 
     // out[i][d] = element (row_of(thread, i), k + d).
     template <class Source, int kRows, int kCount>
-    __device__ __forceinline__ static void read(const Tile<Source, kRows>& tile, int thread, int k,
+    __device__ __forceinline__ static void read(const Tile<Source, kRows, kDepth>& tile, int thread, int k,
                                                 T (&out)[kCount][kWidth]) {
         static_assert(kCount % kWidth == 0);
         if constexpr (Source::kAlongDepth) {

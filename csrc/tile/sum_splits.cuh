@@ -10,7 +10,7 @@ namespace convgpu::tile {
 
 // ResultOf(item) is the result of one item of the batch.
 template <class T, class ResultOf>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     sum_splits(const __grid_constant__ Partial<Accumulator<T>> partial, const __grid_constant__ ResultOf result_of,
                const __grid_constant__ Divisor by_columns, const __grid_constant__ Divisor by_rows, int items) {
     constexpr int V = kVectorBytes / sizeof(Accumulator<T>);

@@ -12,12 +12,15 @@ class TensorCore {
 public:
     using T = typename A::Element;
     using Sum = float;
-    using TileA = Tile<A, kTileM>;
-    using TileB = Tile<B, kTileN>;
+    // Of the ring of tiles. A deep tile, since addresses and barriers cost as much as the products of 64 bytes.
+    static constexpr int kDepth = 128 / sizeof(T), kStages = 2;
+    static constexpr int kResident = 2;  // blocks on a multiprocessor, at least
+    using TileA = Tile<A, kTileM, kDepth>;
+    using TileB = Tile<B, kTileN, kDepth>;
 
     __device__ __forceinline__ void multiply(const TileA& a, const TileB& b) {
 #pragma unroll
-        for (int k = 0; k < kDepth<T>; k += kStep) {
+        for (int k = 0; k < kDepth; k += kStep) {
             uint32_t x[kM][4], w[kN / 2][4];
 #pragma unroll
             for (int i = 0; i < kM; ++i) read_a(a, first_row() + i * 16, k, x[i]);

@@ -9,9 +9,6 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-import numpy as np
-
-from ...device import cupy_with_gpu
 from .conv import Conv
 from .crossing import Crossing
 from .gemm import Gemm
@@ -30,8 +27,7 @@ class Native(Conv, Gemm, Pool, Layout, Crossing):
 
 def load(name: str) -> Native:
     """The backend, if its module has been built."""
-    module = _module(name)
-    return Native(name, module, cupy_with_gpu() if name == "cuda" else np)
+    return Native(name, _module(name))
 
 
 def _module(name: str) -> ModuleType:

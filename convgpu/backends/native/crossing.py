@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ...device import cupy_with_gpu
 from ...dtypes import DTypeLike, is_float
 from ...geometry import ConvGeometry, PoolGeometry
 
@@ -24,9 +25,14 @@ class Crossing:
     the same stream only: nothing need be kept until a kernel has run.
     """
 
-    def __init__(self, name: str, module: ModuleType, xp: Any):
-        self.name, self.module, self.xp = name, module, xp
+    def __init__(self, name: str, module: ModuleType):
+        self.name, self.module = name, module
         self.geometry = lru_cache(maxsize=4096)(self._geometry)
+
+    @cached_property
+    def xp(self) -> Any:
+        """The array module. Asked for by what computes alone: plans are made without CuPy and without a GPU."""
+        return cupy_with_gpu() if self.name == "cuda" else np
 
     def run(self, op: str, *arguments: Any, workspace: int | None = None) -> None:
         """Call the launcher of that name.
