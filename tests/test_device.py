@@ -30,6 +30,7 @@ from convgpu.cases.problems import FAMILIES
 from convgpu.dtypes import accumulator, as_dtype, is_float
 from convgpu.examples import lenet5
 from convgpu.examples.data import Dataset, Scaling
+from convgpu.ops.repeated import last_of_each, sums_at
 from convgpu.verify import verify
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -329,6 +330,19 @@ def test_of_several_values_for_one_element_the_last_stays(gpu):  # noqa: F811
     assert y.tolist() == [[2, 3], [0, 0], [6, 7]]
     y.sum().backward()
     assert v.grad.tolist() == [[0, 0], [1, 1], [0, 0], [1, 1]] and x.grad.tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 40, 500])
+@pytest.mark.parametrize("dtype", ["float64", "int64", "bool"])
+def test_sums_of_many_equal_places(count, dtype):
+    rng = np.random.default_rng(count)
+    for size in (1, 3, 600):
+        places, values = rng.integers(0, size, count), rng.integers(-9, 9, count).astype(dtype)
+        expected = np.zeros(size, dtype)
+        np.add.at(expected, places, values)
+        np.testing.assert_array_equal(sums_at(places, values, size), expected)
+        last = last_of_each(places)
+        assert sorted(last) == sorted({place: i for i, place in enumerate(places.tolist())}.values())
 
 
 def test_integers_are_added_exactly(gpu):  # noqa: F811

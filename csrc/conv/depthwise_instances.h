@@ -17,7 +17,7 @@ void run_depthwise_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy
 template <Direction kDirection, class T, int V>
 void run_window(const DepthwisePlan& plan, const T* source, const T* w, T* result, const DepthwiseProblem& p,
                 const DepthwiseEpilogue<T>& epilogue, Stream stream) {
-    constexpr int kWide = V == 8 ? 4 : 8, kNarrow = 4;  // columns of a thread: what registers hold
+    constexpr int kWide = 8, kNarrow = 4;  // columns of a thread
     if (plan.taps == 0) return launch_depthwise_any<kDirection, T, V>(source, w, result, p, epilogue, stream);
     if (plan.taps == 3 && plan.stride == 1) {
         return launch_depthwise_window<kDirection, T, V, 3, 1, kWide>(source, w, result, p, epilogue, stream);
@@ -43,11 +43,10 @@ void run_window(const DepthwisePlan& plan, const T* source, const T* w, T* resul
 template <class T, int V, int kRows, int kTaps>
 void run_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw,
                const DepthwiseProblem& p, Stream stream) {
-    constexpr int kColumns = kWgradColumns<T>;
     if (plan.stride == 1) {
-        return launch_depthwise_wgrad<T, V, kRows, kTaps, 1, kColumns>(x, gy, gw, p, plan.work, stream);
+        return launch_depthwise_wgrad<T, V, kRows, kTaps, 1>(x, gy, gw, p, plan.work, stream);
     }
-    launch_depthwise_wgrad<T, V, kRows, kTaps, 2, kColumns>(x, gy, gw, p, plan.work, stream);
+    launch_depthwise_wgrad<T, V, kRows, kTaps, 2>(x, gy, gw, p, plan.work, stream);
 }
 
 #define CONVGPU_DEPTHWISE_INSTANCES(T)                                                                              \
@@ -66,10 +65,8 @@ void run_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const Pa
     void run_depthwise_wgrad<T>(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw, \
                                 const DepthwiseProblem& p, Stream stream) {                                         \
         constexpr int V = kVectorBytes / sizeof(T);                                                                 \
-        if (plan.vector == 1)                                                                                       \
-            return launch_depthwise_wgrad<T, 1, 1, 1, 0, kWgradColumns<T>>(x, gy, gw, p, plan.work, stream);        \
-        if (plan.stride == 0)                                                                                       \
-            return launch_depthwise_wgrad<T, V, 1, 1, 0, kWgradColumns<T>>(x, gy, gw, p, plan.work, stream);        \
+        if (plan.vector == 1) return launch_depthwise_wgrad<T, 1, 1, 1, 0>(x, gy, gw, p, plan.work, stream);        \
+        if (plan.stride == 0) return launch_depthwise_wgrad<T, V, 1, 1, 0>(x, gy, gw, p, plan.work, stream);        \
         if (plan.rows == 3) return run_wgrad<T, V, 3, 3>(plan, x, gy, gw, p, stream);                               \
         if (plan.taps == 5) return run_wgrad<T, V, 1, 5>(plan, x, gy, gw, p, stream);                               \
         run_wgrad<T, V, 1, 4>(plan, x, gy, gw, p, stream);                                                          \

@@ -17,8 +17,8 @@
 namespace convgpu::conv {
 
 constexpr int kTileTerms = 64;
-template <class T>
-constexpr int kWgradColumns = sizeof(T) == 2 ? 2 : 4;  // what registers hold
+template <int kStride>
+constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
 
 // Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
 // vectors, one thread for each; the other threads of a block have columns of gy.
@@ -35,11 +35,10 @@ struct DepthwiseWgradMemory {
     BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
 };
 
-template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+template <class T, int V, int kRows, int kTaps, int kStride>
 class DepthwiseWgrad {
     using A = Accumulator<T>;
-    static constexpr int kPixels = kStride ? (kColumns - 1) * kStride + kTaps : kColumns;
-    static constexpr int kTapsOwned = kRows * kTaps;
+    static constexpr int kTapsOwned = kRows * kTaps, kColumns = kWgradColumns<kStride>;
 
 public:
     using Memory = DepthwiseWgradMemory<A, V, kTapsOwned>;
@@ -80,38 +79,47 @@ private:
         const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
         const int bottom = height.result - top < work_.tile_rows ? height.result : top + work_.tile_rows;
         const int first = q * width.stride - width.before + s_ * width.dilation;
+        constexpr int kPixels = (kColumns - 1) * kStride + kTaps;
         const bool inside = kStride && first >= 0 && first + kPixels <= width.source && q + kColumns <= width.result;
         const int c = kStride ? k_ : static_cast<int>(p_.by_multiplier.short_quotient(k_));
-        for (int row = top; row < bottom; ++row) {
-            const int64_t of_gy = p_.result_at(n, o, row, q, k_);
-            const int64_t of_x = p_.source_at(n, d, row * height.stride - height.before, first, c);
+        int h = top * height.stride - height.before + r_ * height.dilation;
+        int64_t of_gy = p_.result_at(n, o, top, q, k_), of_x = p_.source_at(n, d, h, first, c);
+        const int64_t next_gy = int64_t(width.result) * p_.channels, next_x = height.stride * p_.pitch();
+        for (int row = top; row < bottom; ++row, h += height.stride, of_gy += next_gy, of_x += next_x) {
             if (inside) {
-                add_row<true>(x, of_x, gy, of_gy, row, q, first, sums);
-            } else {
-                add_row<false>(x, of_x, gy, of_gy, row, q, first, sums);
+                add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
+                continue;
+            }
+            // At a border pixels are held until the branches: two columns at a time, for want of registers.
+            for (int j = 0; j < kColumns; j += 2) {
+                const int ahead = kStride ? j * kStride : j * width.stride;
+                if (q + j >= width.result) break;
+                add_row<false, 2>(x, of_x + int64_t(ahead) * p_.source_channels, gy, of_gy + j * p_.channels, h, q + j,
+                                  first + ahead, sums);
             }
         }
     }
 
-    // The products of one row of gy. x is at `of_x` for row 0 of the filter; kInside: all pixels lie in the images.
-    template <bool kInside>
-    __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int row, int q,
+    // The products of kCount columns of gy, from q on, in one row; x is at `of_x`, row h and column `first`. kInside:
+    // all pixels lie in the images.
+    template <bool kInside, int kCount>
+    __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int h, int q,
                                             int first, A (&sums)[kRows][kTaps][V]) const {
+        constexpr int kPixels = kStride ? (kCount - 1) * kStride + kTaps : kCount;
         const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
         const T zero = static_cast<T>(0.0f);
-        const int64_t step = int64_t(kStride ? 1 : width.stride) * p_.source_channels;
-        Vector<T, V> g[kColumns];
+        const int64_t next_row = height.dilation * p_.pitch();
+        Vector<T, V> g[kCount];
 #pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
+        for (int j = 0; j < kCount; ++j) {
             g[j] = load_if<V>(kInside || q + j < width.result, gy + (of_gy + j * p_.channels), zero);
         }
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-            int h;
-            if (r_ + r >= height.taps || !height.template source_of<Direction::kFprop>(row, r_ + r, h)) continue;
-            const int64_t start = of_x + int64_t((r_ + r) * height.dilation) * width.source * p_.source_channels;
+        for (int r = 0; r < kRows; ++r, of_x += next_row) {
+            if (!height.holds(h + r * height.dilation)) continue;
             const auto load_pixel = [&](int i) {
-                return load_if<V>(kInside || holds(q, first, i), x + (start + i * step), zero);
+                const int64_t ahead = kStride ? i * p_.source_channels : int64_t(i) * width.stride * p_.source_channels;
+                return load_if<V>(kInside || holds(q, first, i), x + (of_x + ahead), zero);
             };
             Vector<T, V> loaded[kInside ? 1 : kPixels];  // before the branches that would hold loads up
 #pragma unroll
@@ -121,7 +129,7 @@ private:
                 if (!kInside && !holds(q, first, i)) continue;
                 const auto pixel = kInside ? load_pixel(i) : loaded[kInside ? 0 : i];
 #pragma unroll
-                for (int j = 0; j < kColumns; ++j) {
+                for (int j = 0; j < kCount; ++j) {
                     const int s = kStride ? i - j * kStride : 0;
                     if (s < 0 || s >= kTaps || (!kStride && i != j)) continue;
                     if (!kInside && q + j >= width.result) continue;
@@ -179,22 +187,22 @@ private:
     int part_, turn_ = 0;
 };
 
-template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+template <class T, int V, int kRows, int kTaps, int kStride>
 __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
     depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
                     const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
-    using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>;
+    using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride>;
     Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
 }
 
-template <class T, int V, int kRows, int kTaps, int kStride, int kColumns>
+template <class T, int V, int kRows, int kTaps, int kStride>
 void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
                             const DepthwiseWork& work, Stream stream) {
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
     shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
-    shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride, kColumns>::Memory);
-    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride, kColumns>, shape, stream, x, gy, gw, p, work);
+    shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride>::Memory);
+    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride>, shape, stream, x, gy, gw, p, work);
 }
 
 }  // namespace convgpu::conv

@@ -23,8 +23,10 @@ struct Sliding {
     static constexpr int kBefore = kBackwards ? (kTaps - 1) / kStride : 0;  // pixels before that of column 0, tap 0
     static constexpr int kPixels =
         kBackwards ? kBefore + (kColumns - 1) / kStride + 1 : (kColumns - 1) * kStride + kTaps;
-    // From one chunk of taps to the next.
+    // Pixels of the source from one chunk of taps to the next, and from these columns to the next ones.
     static constexpr int kNextChunk = kBackwards ? -(kTaps / kStride) : kTaps;
+    static constexpr int kNextColumns = kBackwards ? kColumns / kStride : kColumns * kStride;
+    static constexpr int kCount = kColumns;
 
     __device__ static constexpr bool pixel_of(int j, int s, int& i) {
         i = kBackwards ? (j - s + kBefore * kStride) / kStride : j * kStride + s;
@@ -40,9 +42,9 @@ struct Sliding {
     static int lead(const DepthwiseAxis& axis) { return kBackwards ? axis.before % kStride : 0; }
 };
 
-// Adds the products of one row: kPixels pixels of the source from `row` on, the first of them in column `first`, and
-// kTaps taps of the filter from w on. kInside: all of the pixels lie in the image.
-template <class Slide, int kTaps, bool kInside, class T, class A, int kColumns, int V>
+// Adds the products of one row to Slide::kCount sums from kFrom on: of kPixels pixels of the source from `row` on, the
+// first of them in column `first`, and kTaps taps of the filter from w on. kInside: all of the pixels lie in the image.
+template <class Slide, int kTaps, bool kInside, int kFrom, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
                                         A (&sums)[kColumns][V]) {
     Vector<T, V> weights[kTaps];
@@ -62,11 +64,11 @@ __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, cons
 #pragma unroll
         for (int s = 0; s < kTaps; ++s) {
 #pragma unroll
-            for (int j = 0; j < kColumns; ++j) {
+            for (int j = 0; j < Slide::kCount; ++j) {
                 if (!Slide::meets(i, j, s)) continue;
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
-                    sums[j][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(weights[s].at[v]);
+                    sums[kFrom + j][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(weights[s].at[v]);
                 }
             }
         }
@@ -120,11 +122,17 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
                 const T* filter = w + p.filter_at(t, r, s, at.c);
                 const int taps = kChunked ? width.taps - s : kTaps;
                 if (taps >= kTaps && first >= 0 && first + Slide::kPixels <= width.source) {
-                    add_row<Slide, kTaps, true>(source, row, first, p, filter, sums.block);
+                    add_row<Slide, kTaps, true, 0>(source, row, first, p, filter, sums.block);
                 } else if constexpr (kChunked) {
                     add_taps<Slide>(source, row, first, p, filter, taps < kTaps ? taps : kTaps, sums.block);
                 } else {
-                    add_row<Slide, kTaps, false>(source, row, first, p, filter, sums.block);
+                    // At a border pixels are held until the branches: four columns at a time, for want of registers.
+                    using Four = Sliding<kDirection, kTaps, kStride, 4>;
+                    add_row<Four, kTaps, false, 0>(source, row, first, p, filter, sums.block);
+                    if constexpr (kColumns == 8) {
+                        const int64_t next = row + Four::kNextColumns * p.source_channels;
+                        add_row<Four, kTaps, false, 4>(source, next, first + Four::kNextColumns, p, filter, sums.block);
+                    }
                 }
                 first += Slide::kNextChunk;
                 row += int64_t(Slide::kNextChunk) * p.source_channels;

@@ -29,8 +29,8 @@ int power_of_two_up_to(int64_t n) {
 }
 
 std::string text_of(Direction direction, const char* kernel, int vector, int taps, int stride) {
-    return std::string(name_of(direction)) + kernel + " vector=" + std::to_string(vector) + " taps=" + std::to_string(taps) +
-           " stride=" + std::to_string(stride);
+    return std::string(name_of(direction)) + kernel + " vector=" + std::to_string(vector) +
+           " taps=" + std::to_string(taps) + " stride=" + std::to_string(stride);
 }
 
 }  // namespace
@@ -73,7 +73,6 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
     constexpr int64_t kWarp = 32, kMostParts = 4096;
     DepthwiseWgradPlan plan;
     plan.vector = vector_of(geo, dtype, aligned);
-    const int columns = size_of(dtype) == 2 ? kWgradColumns<__half> : kWgradColumns<float>;
     const int rank = geo.rank();
     const int64_t width = geo.kernel.back(), height = rank > 1 ? geo.kernel[rank - 2] : 1;
     if (plan.vector > 1 && sliding_stride(geo)) {
@@ -82,6 +81,7 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
         plan.rows = square ? 3 : 1;
         plan.taps = square ? 3 : ceil_div(width, 4) * 4 < ceil_div(width, 5) * 5 ? 4 : 5;
     }
+    const int64_t columns = plan.stride == 2 ? kWgradColumns<2> : kWgradColumns<1>;
     const int64_t depth = rank > 2 ? geo.kernel[0] : 1, P = rank > 1 ? geo.output[rank - 2] : 1;
     const int64_t groups = ceil_div(geo.output.back(), columns), O = rank > 2 ? geo.output[0] : 1;
     const int64_t vectors = geo.filters / plan.vector;
@@ -120,8 +120,8 @@ Choice plan_depthwise(Direction direction, const ConvGeometry& geo, DType dtype,
         return {text_of(direction, any ? "_depthwise_any" : "_depthwise_window", plan.vector, plan.taps, plan.stride)};
     }
     const DepthwiseWgradPlan plan = plan_depthwise_wgrad(geo, dtype, true, device, workspace_limit);
-    return {text_of(direction, "_depthwise", plan.vector, plan.taps, plan.stride) + " rows=" + std::to_string(plan.rows) +
-                " parts=" + std::to_string(plan.work.parts),
+    return {text_of(direction, "_depthwise", plan.vector, plan.taps, plan.stride) +
+                " rows=" + std::to_string(plan.rows) + " parts=" + std::to_string(plan.work.parts),
             plan.workspace};
 }
 
