@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -133,6 +134,8 @@ class Variable(KerasVariable):
 
 # --- conversions
 
+_name = functools.lru_cache(maxsize=64)(standardize_dtype)  # of NumPy's dtypes, which spell it out each time
+
 
 def is_tensor(x: Any) -> bool:
     """Whether x is a Tensor."""
@@ -146,7 +149,7 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
     if isinstance(x, KerasVariable):
         x = x.value
     if isinstance(x, Tensor):
-        return x if dtype is None or x.dtype.name == dtype else np.astype(x, standardize_dtype(dtype))
+        return x if dtype is None or _name(x.dtype) == dtype else np.astype(x, standardize_dtype(dtype))
     if isinstance(x, KerasTensor):
         raise ValueError("A KerasTensor is symbolic and has no value: it cannot be converted to a tensor")
     if dtype is None:
