@@ -10,6 +10,7 @@ from .check import check_grad
 from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
+from .explain import explain
 from .interop import from_dlpack
 from .op import Op
 from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus
@@ -31,7 +32,9 @@ from .ops.pool import (
 )
 from .ops.random import dropout
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .precision import current_precision, set_precision
 from .tensor import Tensor, tensor
+from .workspace import set_workspace_limit, workspace_limit
 
 __version__ = "0.1.0"
 
@@ -47,14 +50,15 @@ __all__ = [
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "arange", "avg_pool", "avg_pool1d",
     "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "check_grad", "conv", "conv1d", "conv2d",
     "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
-    "current_backend", "depthwise_conv", "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "dropout",
-    "elu", "embedding", "exp", "eye", "from_dlpack", "full", "full_like", "gelu", "gemm", "get_num_threads",
-    "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d", "global_max_pool",
-    "global_max_pool1d", "global_max_pool2d", "global_max_pool3d", "glorot_uniform", "grad", "group_norm",
-    "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "is_grad_enabled", "layer_norm", "leaky_relu", "linear",
-    "local_response_norm", "log", "log_softmax", "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d",
-    "max_pool3d", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu",
-    "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
-    "sigmoid", "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend",
-    "value_and_grad", "zeros", "zeros_like",
+    "current_backend", "current_precision", "depthwise_conv", "depthwise_conv1d", "depthwise_conv2d",
+    "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like",
+    "gelu", "gemm", "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d",
+    "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d",
+    "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
+    "is_grad_enabled", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax",
+    "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "no_grad", "numpy",
+    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "selu", "separable_conv", "separable_conv1d",
+    "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",
+    "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend", "value_and_grad",
+    "workspace_limit", "zeros", "zeros_like",
 ]

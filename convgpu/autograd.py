@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import tree
+from . import gpu, tree
 from .backends import run as run_on_backend
-from .device import is_gpu_array
+from .device import GPU, check_one_device, is_gpu_array, run_there
 from .dtypes import is_float
 from .tensor import Tensor, as_tensor, wrap
 
@@ -81,15 +81,17 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     inputs, statics = args[:len(op.inputs)], args[len(op.inputs):]
     if op.variadic:
         inputs = tuple(inputs[0])
-    inputs = tuple([_as_input(op, x) for x in inputs])
+    given, inputs = inputs, tuple([_as_input(op, x) for x in inputs])
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
-        _check_one_device(op, inputs)
-    operands = (arrays,) if op.variadic else arrays
-    if op.forward is not None:
-        result = op.forward(*operands, *statics)
-    else:
+        inputs = tuple([x.to(GPU) if isinstance(v, np.generic) else x for v, x in zip(given, inputs)])
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        check_one_device(op.name, arrays)
+        result = gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics))
+    elif op.forward is None:
         result = run_on_backend(op.name, arrays, statics)
+    else:
+        result = op.forward(arrays, *statics) if op.variadic else op.forward(*arrays, *statics)
     results = result if isinstance(result, tuple) else (result,)
     outputs = tuple([None if r is None else wrap(r) for r in results])
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
@@ -97,11 +99,13 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     return outputs if isinstance(result, tuple) else outputs[0]
 
 
-def _check_one_device(op: Op, inputs: Sequence[Any]) -> None:
-    devices = [x.device for x in inputs if isinstance(x, Tensor)]
-    if len(set(devices)) > 1:
-        raise TypeError(f"{op.name}: expected all tensors on one device, got {', '.join(devices)}; "
-                        "move them with .to(device)")
+def _compute_on_gpu(op: Op, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
+    forward = op.forward
+    if forward is None:
+        return run_on_backend(op.name, arrays, statics)
+    if op.variadic:
+        return forward(arrays, *statics)
+    return forward(*arrays, *statics) if op.moves else gpu.in_float32(forward, arrays, statics)
 
 
 def _as_input(op: Op, x: Any) -> Any:
@@ -266,7 +270,7 @@ def _seed(y: Tensor, gradient: Any, caller: str) -> Tensor:
         if y.size != 1:
             raise RuntimeError(f"{caller}: expected a scalar or an explicit gradient, got shape {y.shape}; "
                                "reduce it first, for instance with .sum() or .mean()")
-        return wrap(np.ones_like(y.array))
+        return wrap(run_there(caller, y.array, lambda: np.ones_like(y.array)))
     g = as_tensor(gradient, caller)
     if g.shape != y.shape:
         raise ValueError(f"{caller}: expected a gradient of shape {y.shape}, got {g.shape}")
@@ -313,8 +317,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     seeds = [_seed(y, g, "grad") for y, g in zip(ys, gs)]
     retain = create_graph if retain_graph is None else retain_graph
     found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)
-    result = [found[key] if (key := x.node or x) in found else wrap(np.zeros_like(x.array)) for x in xs]
+    result = [found[key] if (key := x.node or x) in found else _zeros_like(x) for x in xs]
     return result[0] if isinstance(inputs, Tensor) else result
+
+
+def _zeros_like(x: Tensor) -> Tensor:
+    return wrap(run_there("grad", x.array, lambda: np.zeros_like(x.array)))
 
 
 def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import grad
+from .creation import zeros_like
 from .dtypes import is_float
 from .tensor import Tensor, as_tensor, tensor
 
@@ -53,8 +54,8 @@ def _weighted(f: Callable[..., Any], xs: list[Any]) -> Tensor:
     """<v, f(xs)> with the same random v at every call."""
     ys = f(*xs)
     rng = np.random.default_rng(0)
-    terms = [(y * rng.standard_normal(y.shape)).sum() for y in ([ys] if isinstance(ys, Tensor) else ys)
-             if y is not None and is_float(y.dtype)]
+    terms = [(y * tensor(rng.standard_normal(y.shape), device=y.device)).sum()
+             for y in ([ys] if isinstance(ys, Tensor) else ys) if y is not None and is_float(y.dtype)]
     total = terms[0]
     for term in terms[1:]:
         total = total + term
@@ -65,7 +66,7 @@ def _gradient(f: Callable[..., Any], xs: list[Any], create_graph: bool) -> list[
     value = _weighted(f, xs)
     inputs = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
     if not value.requires_grad:  # a constant, as the second derivative of a linear function is
-        return [tensor(np.zeros(x.shape)) for x in inputs]
+        return [zeros_like(x) for x in inputs]
     return grad(value, inputs, create_graph=create_graph)
 
 
@@ -90,9 +91,11 @@ def _check_first_order(f: Callable[..., Any], xs: list[Any], tolerance: float, n
 
 def _central_difference(f: Callable[..., Any], xs: list[Any], i: int, at: tuple[int, ...]) -> float:
     values = []
-    step = _STEP * max(1.0, abs(float(xs[i].array[at])))
+    x = xs[i].numpy()
+    step = _STEP * max(1.0, abs(float(x[at])))
     for sign in (1, -1):
-        moved = np.array(xs[i].array)
+        moved = x.copy()
         moved[at] += sign * step
-        values.append(_weighted(f, [*xs[:i], tensor(moved, requires_grad=True), *xs[i + 1:]]).item())
+        nudged = tensor(moved, device=xs[i].device, requires_grad=True)
+        values.append(_weighted(f, [*xs[:i], nudged, *xs[i + 1:]]).item())
     return (values[0] - values[1]) / (2 * step)

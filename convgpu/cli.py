@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
+from .cli_benchmark import add_benchmark
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_filter(commands)
+    _add_verify(commands)
+    add_benchmark(commands)
     info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
     info.set_defaults(run=_info)
     return parser
@@ -77,6 +80,22 @@ def _add_filter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     filters.set_defaults(run=_filter)
 
 
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser("verify", help="is this build right, on this machine?",
+                                 description="Run the named cases against the reference in float64; exit status 1 if "
+                                             "any call is wrong. docs/verification.md has the bound.")
+    verify.add_argument("--backend", choices=("cuda", "emulated", "numpy", "reference"),
+                        help="default: cuda where there is a usable GPU, else emulated where it is built, else numpy")
+    verify.add_argument("--family", action="append", dest="families", choices=("conv", "pool", "gemm", "layout"),
+                        help="one family of ops (may be repeated; default: all that the backend has)")
+    verify.add_argument("--quick", action="store_true",
+                        help="each case in one dtype and data format; no large products")
+    verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
+                        help="only the case of this name (may be repeated)")
+    verify.add_argument("--json", metavar="FILE", help="write what was found")
+    verify.set_defaults(run=_verify)
+
+
 def _at_least(least: int) -> Callable[[str], int]:
     def integer(text: str) -> int:
         value = int(text)
@@ -106,6 +125,20 @@ def _filter(**options: object) -> int:
     from .examples.filter import filter_file
 
     return filter_file(**options)  # type: ignore[arg-type]
+
+
+def _verify(json: str | None, families: list[str] | None, **options: object) -> int:
+    from .verify import verify
+
+    try:
+        report = verify(families=families, progress=True, **options)  # type: ignore[arg-type]
+    except LookupError as error:
+        print(f"convgpu verify: {error.args[0]}", file=sys.stderr)
+        return 2
+    print(report)
+    if json is not None:
+        report.save(json)
+    return 0 if report.passed(families) else 1
 
 
 def _info() -> int:

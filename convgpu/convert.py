@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import is_gpu_array
+from .device import checked_gpu_array, is_gpu_array, run_there
 from .dtypes import is_float
 
 
@@ -24,7 +24,7 @@ def read_only(array: Any) -> Any:
 def copy_of(value: Any, caller: str) -> Any:
     """A new array with the values of anything but a Tensor; Python floats become float32."""
     if is_gpu_array(value):
-        return value.copy()
+        return run_there(caller, value, checked_gpu_array(value, caller).copy)
     if isinstance(value, (list, tuple)) and contains(value, is_tensor_like):
         raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.numpy.stack, which keeps "
                          "their gradients")

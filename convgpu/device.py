@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import gpu
 from .extras import require
 
 CPU, GPU = "cpu", "gpu"
+OLDEST_CUPY = 14  # the first that knows bfloat16
 
 
 def parse_device(device: str) -> str:
@@ -41,23 +44,60 @@ def is_gpu_array(value: Any) -> bool:
 
 def cupy_with_gpu() -> Any:
     """The cupy module, once it has been seen to reach a GPU; else an error that says what is missing."""
+    gpu.check_usable("device 'gpu'")
     cupy = require("cupy", "device 'gpu'")
+    if int(cupy.__version__.split(".")[0]) < OLDEST_CUPY:
+        raise ImportError(f"device 'gpu' needs CuPy {OLDEST_CUPY} or later, got {cupy.__version__}: "
+                          'pip install --upgrade "convgpu[cuda12]" (or convgpu[cuda13], to match the driver)')
+    gpu.touch()
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(f"device 'gpu': CuPy {cupy.__version__} finds no usable GPU or driver ({error})") from error
     if count < 1:
         raise RuntimeError(f"device 'gpu': CuPy {cupy.__version__} finds no GPU")
+    _check_first(cupy.cuda.runtime.getDevice())
     return cupy
+
+
+def _check_first(index: int) -> None:
+    if index != 0:
+        raise NotImplementedError(f"device 'gpu': only the first GPU is supported, got CuPy's device {index}")
+
+
+def checked_gpu_array(array: Any, caller: str) -> Any:
+    """A CuPy array that comes from outside, if it is one of real numbers on the first GPU."""
+    gpu.check_usable(caller)
+    gpu.touch()
+    _check_first(array.device.id)
+    if array.dtype.kind == "c":
+        raise TypeError(f"{caller}: expected an array of real numbers or bool, got {array.dtype}")
+    return array
 
 
 def move(array: Any, device: str) -> Any:
     """The array on `device`: itself where it is there already, else a copy."""
     if device_of(array) == device:
         return array
-    return cupy_with_gpu().asarray(array) if device == GPU else array.get()
+    if device == CPU:
+        return to_numpy(array)
+    cupy = cupy_with_gpu()
+    return gpu.run("to('gpu')", lambda: cupy.asarray(array))
+
+
+def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = True) -> Any:
+    """compute(), which works on the array, through `gpu.run` where that is on the GPU."""
+    return gpu.run(op, compute, retry) if is_gpu_array(array) else compute()
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """The array's values as a NumPy array."""
-    return array if isinstance(array, np.ndarray) else array.get()
+    """The array's values as a NumPy array. Waits for the GPU."""
+    return array if isinstance(array, np.ndarray) else gpu.run("to('cpu')", array.get)
+
+
+def check_one_device(op: str, arrays: Sequence[Any]) -> None:
+    """Raise TypeError unless all arrays (None and numbers are skipped) are on one device."""
+    devices = [device_of(a) for a in arrays if hasattr(a, "shape")]
+    if len(set(devices)) > 1:
+        raise TypeError(f"{op}: expected all tensors on one device, got {', '.join(devices)}; "
+                        "move them with .to(device)")

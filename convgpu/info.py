@@ -12,8 +12,9 @@ from functools import cache
 
 import numpy as np
 
-from . import __version__
-from .backends import CPU_BACKENDS, GPU_BACKENDS, current_backend
+from . import __version__, gpu
+from .backends import CPU_BACKENDS, current_backend
+from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
 
 # What each extra brings, by the names under which pip knows it.
@@ -44,6 +45,7 @@ def driver() -> Driver | None:
         cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
         return None
+    gpu.touch()
     version, count = ctypes.c_int(), ctypes.c_int()
     if cuda.cuInit(0) or cuda.cuDriverGetVersion(ctypes.byref(version)) or cuda.cuDeviceGetCount(ctypes.byref(count)):
         return None
@@ -57,9 +59,15 @@ def driver() -> Driver | None:
     return Driver((version.value // 1000, version.value % 1000 // 10), tuple(names)) if names else None
 
 
+def gpu_name() -> str:
+    """The name of the GPU that is device "gpu"."""
+    found = driver()
+    return found.gpus[0] if found else "none"
+
+
 def has_kernels() -> bool:
-    """Whether tensors can reach CUDA kernels in this build of convgpu."""
-    return "cuda" in GPU_BACKENDS and importlib.util.find_spec("convgpu._cuda") is not None
+    """Whether this build of convgpu has the CUDA kernels."""
+    return importlib.util.find_spec(MODULES["cuda"]) is not None
 
 
 def gpu_obstacle() -> str | None:
@@ -68,7 +76,7 @@ def gpu_obstacle() -> str | None:
     if found is None:
         return "the NVIDIA driver shows none"
     if not has_kernels():
-        return f"convgpu {__version__} runs no CUDA kernels yet"
+        return f"its kernels are not in this build of convgpu {__version__}"
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is missing"
     try:
@@ -96,9 +104,9 @@ def choose_device(wanted: str | None) -> tuple[str, str | None]:
     found = driver()
     if found is None:
         return CPU, None
-    how = "To use it" if has_kernels() else "A version that does will use it after"
-    return CPU, (f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. {how}: "
-                 f'pip install --upgrade "convgpu[{found.extra}]" && convgpu train --device gpu')
+    how = (f'pip install --upgrade "convgpu[{found.extra}]"' if has_kernels() else
+           f'CONVGPU_CUDA=1 pip install -e ".[{found.extra}]" in a clone')
+    return CPU, f"A GPU is there ({found.gpus[0]}) but unused: {obstacle}. To use it: {how}"
 
 
 def processor() -> str:
@@ -110,14 +118,15 @@ def processor() -> str:
 def report() -> str:
     """What `convgpu info` prints."""
     found, obstacle = driver(), gpu_obstacle()
-    gpu = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
+    there = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
     backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in CPU_BACKENDS)
     lines = [
         f"convgpu    {__version__}",
         f"Python     {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"NumPy      {np.__version__}, BLAS {_blas()}",
         f"device cpu {processor()}; backends {backends}",
-        f"device gpu {gpu}" + ("" if obstacle is None or found is None else f"; not usable: {obstacle}"),
+        f"device gpu {there}" + ("" if obstacle is None or found is None else f"; not usable: {obstacle}"),
+        f"kernels    {_kernels()}",
         "",
         "optional packages",
     ]
@@ -127,6 +136,12 @@ def report() -> str:
     cupy = f'"convgpu[{found.extra}]"' if found else '"convgpu[cuda12]" (or cuda13), for an NVIDIA GPU'
     lines += [_package(name, cupy) for name in CUPY.values() if _version(name)] or [_package("cupy", cupy)]
     return "\n".join(lines)
+
+
+def _kernels() -> str:
+    """Which builds of the kernels there are."""
+    return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
+                      for name, module in MODULES.items()])
 
 
 def _package(name: str, for_pip: str) -> str:

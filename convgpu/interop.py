@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .device import CPU, GPU, cupy_with_gpu, is_gpu_array
+from . import gpu
+from .device import CPU, GPU, checked_gpu_array, cupy_with_gpu, is_gpu_array, run_there
 from .tensor import Tensor, wrap
 
 _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
@@ -38,7 +39,8 @@ def from_dlpack(source: Any) -> Tensor:
     if kind not in _DEVICE_TYPES:
         raise ValueError(f"from_dlpack: expected memory on the CPU or a CUDA GPU, got DLPack device type {kind}")
     if _DEVICE_TYPES[kind] == GPU:
-        return wrap(cupy_with_gpu().from_dlpack(source))
+        cupy = cupy_with_gpu()
+        return wrap(checked_gpu_array(gpu.run("from_dlpack", lambda: cupy.from_dlpack(source)), "from_dlpack"))
     try:
         array = np.from_dlpack(source)
     except RuntimeError as error:  # what NumPy raises for bfloat16, for instance
@@ -52,16 +54,18 @@ def from_dlpack(source: Any) -> Tensor:
 def export_dlpack(array: Any, *, stream: Any = None, max_version: Any = None,
                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
     """The DLPack capsule of a copy of a tensor's array."""
-    if is_gpu_array(array):
-        return array.copy().__dlpack__(stream=stream)
-    if stream is not None:
+    on_gpu = is_gpu_array(array)
+    if stream is not None and not on_gpu:
         raise BufferError(f"__dlpack__: expected stream None for a tensor on the cpu, got {stream!r}")
-    if dl_device is not None and tuple(dl_device) != (1, 0):
-        raise BufferError(f"__dlpack__: expected dl_device (1, 0), the cpu, got {dl_device!r}; move it with .to()")
+    here = (2, 0) if on_gpu else (1, 0)
+    if dl_device is not None and tuple(dl_device) != here:
+        raise BufferError(f"__dlpack__: expected dl_device {here}, where the tensor is, got {dl_device!r}; "
+                          "move it with .to()")
     if copy is False:
         raise BufferError("__dlpack__: a Tensor is a value that others may not write to, so it is exported as a copy; "
                           "copy=False is refused")
-    return array.copy().__dlpack__()
+    copied = run_there("__dlpack__", array, array.copy)
+    return copied.__dlpack__(stream=stream) if on_gpu else copied.__dlpack__()
 
 
 def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -32,7 +32,7 @@ from .ops.elementwise import (
     exp, exp2, expm1, log, log1p, log2, log10, logaddexp, logaddexp2,
     arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cos, cosh, deg2rad, rad2deg, sin, sinh, tan, tanh,
     ceil, floor, rint, round, trunc,
-    astype, isfinite, isinf, isnan, nonzero, signbit, where,
+    astype, isclose, isfinite, isinf, isnan, nonzero, signbit, where,
     equal, greater, greater_equal, less, less_equal, not_equal, logical_and, logical_not, logical_or, logical_xor,
     bitwise_and, bitwise_or, bitwise_xor, invert, left_shift, right_shift,
 )
@@ -150,7 +150,7 @@ def ones_like(x: Any, dtype: DTypeLike = None) -> Tensor:
 def full_like(x: Any, fill_value: Any, dtype: DTypeLike = None) -> Tensor:
     """One value in the shape of x, and its dtype unless told otherwise."""
     x = as_tensor(x, "full_like")
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype).to(x.device)
 
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike = None) -> Tensor:
@@ -247,16 +247,6 @@ def result_type(*xs: Any) -> _np.dtype:
 def iscomplexobj(x: Any) -> bool:
     """False: Tensors hold booleans, integers and real numbers."""
     return bool(_np.iscomplexobj(asarray(x).array))
-
-
-def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Whether |a - b| <= atol + rtol * |b|, element by element.
-
-    >>> isclose([1.0, 2.0], [1.000001, 2.1])
-    Tensor([ True, False], dtype=bool)
-    """
-    a, b = as_tensor(a, "isclose"), as_tensor(b, "isclose")
-    return tensor(_np.isclose(a.array, b.array, rtol, atol, equal_nan))
 
 
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:

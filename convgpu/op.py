@@ -39,6 +39,7 @@ class Op:
             ("bias=None", "alpha=1.0"). A single input "*xs" takes any number of tensors as one sequence.
         forward: computes the output array (or a tuple of them) from arrays and statics; None: the backend does.
         broadcasts: the inputs broadcast against each other; gradients are summed back to each input's shape.
+        moves: elements are moved and not computed with, so that on the GPU bfloat16 stays as it is on the way.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 
@@ -52,10 +53,11 @@ class Op:
     registry: dict[str, Op] = {}
 
     def __init__(self, name: str, signature: str, forward: Callable[..., Any] | None = None, *,
-                 broadcasts: bool = False):
+                 broadcasts: bool = False, moves: bool = False):
         arguments, _, outputs = signature.partition("->")
         inputs, _, statics = arguments.partition(";")
-        self.name, self.signature, self.forward, self.broadcasts = name, signature, forward, broadcasts
+        self.name, self.signature, self.forward = name, signature, forward
+        self.broadcasts, self.moves = broadcasts, moves
         self.__name__ = name
         self.__doc__ = f"{name}({arguments.strip()}) -> {outputs.strip()}\n\n{_summary(forward)}".strip()
         self._defaults: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .device import device_of, move, to_numpy
+from .device import device_of, move, run_there, to_numpy
 from .dtypes import accumulator, is_float
 from .tensor import as_tensor, wrap
 
@@ -64,8 +64,13 @@ class Optimizer:
     def _step_one(self, p: Any, g: Any, *state: Any) -> Any:
         p, g = as_tensor(p, "step"), as_tensor(g, "step")
         wide = accumulator(p.dtype)
-        new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
-        return wrap(new.astype(p.dtype, copy=False)).requires_grad_(p.requires_grad)
+
+        def update() -> Any:
+            new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
+            return new.astype(p.dtype, copy=False)
+
+        new = run_there(f"{type(self).__name__}.step", p.array, update, retry=not state)
+        return wrap(new).requires_grad_(p.requires_grad)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of what the optimizer remembers: "steps", and per slot a tree of NumPy arrays. lr is not part of it.
@@ -138,12 +143,13 @@ class SGD(Optimizer):
         """One parameter."""
         if self.weight_decay:
             g = g + self.weight_decay * p
+        change = np.empty_like(p)  # before the state changes: there may be no memory for it
         if self.momentum:
             velocity, = state
             velocity *= self.momentum
             velocity += g
-            g = g + self.momentum * velocity if self.nesterov else velocity
-        change = g * -float(self.lr)
+            g = np.add(g, np.multiply(velocity, self.momentum, out=change), out=change) if self.nesterov else velocity
+        np.multiply(g, -float(self.lr), out=change)
         change += p
         return change
 
@@ -186,9 +192,10 @@ class Adam(Optimizer):
             g = g + self.weight_decay * p
         mean, square = state
         beta1, beta2 = self.betas
+        change = np.multiply(g, 1 - beta1, out=np.empty_like(mean))  # before the state changes: there may be no memory
         mean *= beta1
-        mean += (1 - beta1) * g
-        change = np.square(g, out=np.empty_like(square))
+        mean += change
+        np.square(g, out=change)
         change *= 1 - beta2
         square *= beta2
         square += change

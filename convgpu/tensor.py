@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .convert import NotAnArray, copy_of, read_only
-from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, to_numpy
+from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, run_there, to_numpy
 from .dtypes import DTypeLike, as_dtype, is_float
 
 
@@ -90,11 +90,11 @@ class Tensor:
         """The single element as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
-        return self.array.item()
+        return to_numpy(self.array).item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self.array.tolist()
+        return to_numpy(self.array).tolist()
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         if self.device == GPU:
@@ -158,7 +158,8 @@ class Tensor:
         array = as_tensor(value, "assign").array
         if array.shape != self.shape:
             raise ValueError(f"assign: expected shape {self.shape}, got {array.shape}")
-        self.array = read_only(move(array, self.device).astype(self.dtype, copy=True))
+        array = move(array, self.device)
+        self.array = read_only(run_there("assign", array, lambda: array.astype(self.dtype, copy=True)))
         self.node = None
         self.version += 1
         return self
@@ -174,7 +175,7 @@ class Tensor:
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError("deepcopy: expected a leaf; this tensor was made by a recorded op, detach() it")
-        copied = Tensor(read_only(self.array.copy()), self.requires_grad)
+        copied = Tensor(read_only(run_there("deepcopy", self.array, self.array.copy)), self.requires_grad)
         copied.grad = None if self.grad is None else self.grad.detach()
         return copied
 
@@ -184,7 +185,7 @@ class Tensor:
     # --- Python's protocols
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(to_numpy(self.array))
 
     def __float__(self) -> float:
         return float(self.item())
@@ -193,7 +194,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self.array)
+        return operator.index(to_numpy(self.array))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -204,7 +205,7 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self.array == as_tensor(value, "in").array).any())
+        return bool(ops.any(self == value))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
@@ -389,9 +390,9 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, req
     Tensor([[1., 2.],
             [3., 4.]], dtype=float32)
     """
-    array = data.array.copy() if isinstance(data, Tensor) else copy_of(data, "tensor")
+    array = run_there("tensor", data.array, data.array.copy) if isinstance(data, Tensor) else copy_of(data, "tensor")
     if dtype is not None:
-        array = array.astype(as_dtype(dtype), copy=False)
+        array = run_there("tensor", array, lambda: array.astype(as_dtype(dtype), copy=False))
     if device is not None:
         array = move(array, parse_device(device))
     return Tensor(read_only(array)).requires_grad_(requires_grad)

@@ -1,6 +1,7 @@
 // The Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
 #include "binding.h"
 #include "common/error.h"
+#include "device/properties.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -25,6 +26,17 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
                                        convgpu::dtype_of(dtype)};
              }),
              "data"_a, "shape"_a, "strides"_a, "dtype"_a);
+    py::class_<convgpu::Device>(m, "Device", py::module_local())
+        .def(py::init([](int arch, int multiprocessors, size_t shared_bytes) {
+                 return convgpu::Device{arch, multiprocessors, shared_bytes};
+             }),
+             "arch"_a, "multiprocessors"_a, "shared_bytes"_a)
+        .def_readonly("arch", &convgpu::Device::arch)
+        .def_readonly("multiprocessors", &convgpu::Device::multiprocessors)
+        .def_readonly("shared_bytes", &convgpu::Device::shared_bytes);
+    m.def("current_device", &convgpu::current_device);
+    convgpu::bind_conv(m);
+    convgpu::bind_gemm(m);
     convgpu::bind_layout(m);
     convgpu::bind_pool(m);
 }

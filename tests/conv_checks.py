@@ -10,7 +10,7 @@ import numpy as np
 
 import convgpu as cg
 from convgpu.cases.conv import ConvCase
-from convgpu.cases.tolerance import worst
+from convgpu.cases.tolerance import C_NUMPY, worst
 from convgpu.dtypes import as_dtype
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -69,10 +69,10 @@ def results(case: ConvCase, p: SimpleNamespace, data_format: str) -> dict[str, n
             "w": filters_from(w.grad.numpy(), case, data_format), "bias": bias.grad.numpy()}
 
 
-def check(case: ConvCase, dtype: str, data_format: str) -> None:
+def check(case: ConvCase, dtype: str, data_format: str, c: float = C_NUMPY) -> None:
     p = problem(case, dtype)
     for name, got in results(case, p, data_format).items():
         exact = p.exact[name]
         assert got.dtype == as_dtype(dtype)
-        error = worst(got, exact.value, exact.magnitude, p.lengths[name])
+        error = worst(got, exact.value, exact.magnitude, p.lengths[name], c)
         assert error <= 1, f"{case.name} {dtype} {data_format}: {name} misses the bound by a factor of {error:.3g}"

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "csrc"))
+from convgpu import info
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
+
+import sass  # noqa: E402
 from build_system import choice, kernels, toolchain  # noqa: E402 - no package of the installation
 from build_system.choice import HEADERS, NVCC, CannotBuild, Choice, choose, requirements  # noqa: E402
 
@@ -23,7 +27,7 @@ TOOLS = ["pybind11>=2.13", "ninja"]
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with a C++ compiler and nothing else; machine(**there) changes what there is."""
-    for variable in ("CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS"):
+    for variable in ("CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS", "CONVGPU_KERNELS"):
         monkeypatch.delenv(variable, raising=False)
 
     def change(cxx="/usr/bin/g++", nvcc=None, headers=None, gpu=None, platform="linux", **environment):
@@ -139,8 +143,12 @@ def test_nvcc_is_found_in_cuda_home_then_on_the_path_then_in_packages(tmp_path, 
 # --- the modules
 
 
-@pytest.mark.skipif(importlib.util.find_spec("convgpu._cuda") is None and os.environ.get("CONVGPU_CUDA") != "1",
-                    reason="convgpu._cuda was not built")
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("convgpu._cuda") is None and os.environ.get("CONVGPU_CUDA") != "1",
+    reason="convgpu._cuda was not built (CONVGPU_CUDA=1 builds it where nvcc is)")
+
+
+@needs_cuda
 def test_the_cuda_module_needs_no_driver_and_no_toolkit():
     from convgpu import _cuda
 
@@ -148,6 +156,22 @@ def test_the_cuda_module_needs_no_driver_and_no_toolkit():
     for library in Path(_cuda.__file__).parent.glob("*_cuda*.so"):
         needed = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
         assert "libcuda.so" not in needed and "libcudart" not in needed and "not found" not in needed
+
+
+@needs_cuda
+@pytest.mark.skipif(info.driver() is not None, reason="there is a GPU")
+def test_the_cuda_module_without_a_driver():
+    """Plans are made, and a launch raises one clear error."""
+    from convgpu import _cuda
+
+    device = _cuda.Device(arch=86, multiprocessors=82, shared_bytes=101376)
+    assert _cuda.plan_gemm(1, 512, 512, 512, "bfloat16", device=device).startswith("gemm_tiled ")
+    x, y = np.zeros((1, 2, 3), np.float32), np.zeros((1, 3, 2), np.float32)
+    arrays = [_cuda.Array(a.ctypes.data, a.shape, a.strides, "float32") for a in (x, y)]
+    with pytest.raises(RuntimeError, match="^(launch|device|nchw_to_nhwc): .*driver"):
+        _cuda.nchw_to_nhwc(*arrays, 0)
+    with pytest.raises(RuntimeError, match="^device: .*driver"):
+        _cuda.current_device()
 
 
 # --- the sources
@@ -164,15 +188,103 @@ def test_only_the_device_and_the_emulator_know_the_machine():
         found = re.search(r"<<<|\basm\b|__CUDA_ARCH__|__CUDACC__|cuda_runtime", text)
         assert not found, f"{path}: {found and found[0]}"
         if path.suffix == ".cuh":
-            missing = [fact for fact in ("owns", "Layouts:", "Assumes", "Order:") if fact not in text]
+            facts = ("owns", "Layouts:", "Assumes", "Order|order of summation|Nothing is")
+            missing = [fact for fact in facts if not re.search(fact, text)]
             assert not missing, f"{path}: does not say {missing}"
 
 
-@pytest.mark.skipif(toolchain.find_nvcc() is None and os.environ.get("CONVGPU_CUDA") != "1", reason="nvcc is not there")
-@pytest.mark.parametrize("source", [p for p in kernels.kernel_sources() if p.suffix == ".cu"], ids=lambda p: p.stem)
-def test_no_kernel_spills_its_registers(source, tmp_path):
-    command = [*kernels.nvcc_command(toolchain.find_nvcc()).split(), "-arch=sm_90a", "-Xptxas", "-v", "-x", "cu", "-c",
-               source, "-o", tmp_path / "kernels.o"]
-    says = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    spills = re.findall(r"function '(\w+)'.*\n.*\n\s+\d+ bytes stack frame, (\d+) bytes spill stores, (\d+)", says)
-    assert spills and not [spill for spill in spills if spill[1:] != ("0", "0")]
+# --- what the compiler made of the kernels
+
+
+@pytest.mark.parametrize("says, status", [
+    ("", 0), ("ptxas warning: something else", 0),
+    ("ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized", 1),
+    ("ptxas info    : (C7519) warpgroup.arrive is injected in around line 79 by compiler", 1)])
+def test_the_build_fails_where_wgmma_is_serialised(tmp_path, says, status):
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\necho '{says}' >&2\ntouch $1\n")
+    compiler.chmod(0o755)
+    command = kernels.checked(f"{compiler} $out").replace("$out", str(tmp_path / "kernel.o"))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == status and says in done.stdout and (tmp_path / "kernel.o").exists()
+
+
+def test_the_build_fails_where_the_compiler_does(tmp_path):
+    done = subprocess.run(["sh", "-c", kernels.checked("echo why; false").replace("$out", str(tmp_path / "o"))],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "why\n"
+
+
+LISTING = """
+Fatbin elf code:
+arch = sm_80
+\t\tFunction : _Z4fastPf
+\t.headerflags\t@"EF_CUDA_SM80"
+        /*0010*/                   LDG.E.128 R4, [R2.64] ;   /* 0x0000000002047981 */
+                                                             /* 0x000fe2000c1e1d00 */
+        /*0020*/              @!P0 LDG.E.EL.128.CONSTANT R4, [R2.64] ;
+        /*0030*/               @P1 STG.E [R2.64], R4 ;
+        /*0040*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+\t\tFunction : _Z5spillPf
+        /*0010*/                   STL.64 [R1], R4 ;
+        /*0020*/                   LDL R4, [R1] ;
+        /*0030*/                   LDGSTS.E.BYPASS.128 [R1], [R2.64] ;
+arch = sm_90a
+\t\tFunction : _Z4fastPf
+        /*0010*/                   UTMALDG.4D [UR8], [UR4] ;
+"""
+
+
+def test_instructions_are_counted():
+    counts = {(arch, symbol): sass.Kernel(arch, symbol, instructions=found)
+              for arch, symbol, found in sass._code(LISTING)}
+    fast, spill = counts["sm_80", "_Z4fastPf"], counts["sm_80", "_Z5spillPf"]
+    assert [fast.count(c) for c in ("LDG", "LDG/128", "STG", "STG.128", "HMMA", "LDGSTS")] == [2, 2, 1, 0, 1, 0]
+    assert spill.spills == 2 and spill.count("LDGSTS") == 1 and spill.count("LDG") == 0 and fast.spills == 0
+    assert counts["sm_90a", "_Z4fastPf"].count("UTMALDG") == 1
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The kernels of the built library; skipped where it was not built, and only there."""
+    return sass.kernels_of(ROOT / "convgpu" / "libconvgpu_cuda.so")
+
+
+@needs_cuda
+def test_no_kernel_spills_its_registers(compiled):
+    assert len(compiled) > 100
+    assert not [(k.arch, k.name, k.registers) for k in compiled if k.spills or k.stack]
+
+
+# Kernels whose template arguments name a type and the elements of one access, and how they load 16 bytes.
+FLOAT = r"(?P<type>double|float|__half|__nv_bfloat16)"
+VECTORS = {
+    rf"::\w+_tiled<[\w:]+, {FLOAT}, \d+, (?P<vector>\d+)": "LDGSTS/128",  # cp.async of products' factors
+    rf"::depthwise_\w+<(?:[^,<]*Direction\)\d, )?{FLOAT}, (?P<vector>\d+),": "LDG/128",
+    rf"::channel_sum_\w+<{FLOAT}, (?P<vector>\d+)>": "LDG/128",
+    rf"pool::\w+<{FLOAT}, (?:unsigned \w+, |int, )?(?P<vector>\d+)\b": "LDG/128",
+    r"layout::transpose_tiled<(?P<type>unsigned \w+), (?P<vector>\d+), \d+>": "LDG/128",
+}
+SIZES = {"double": 8, "float": 4, "__half": 2, "__nv_bfloat16": 2, "unsigned char": 1, "unsigned short": 2,
+         "unsigned int": 4, "unsigned long": 8}
+
+
+@needs_cuda
+def test_vectorised_kernels_load_16_bytes_at_a_time(compiled):
+    for pattern, column in VECTORS.items():
+        wide = [(k, found) for k in compiled if (found := re.search(pattern, k.name))
+                and int(found["vector"]) * SIZES[found["type"]] == 16]
+        assert len(wide) >= 8, pattern
+        assert not [(k.arch, k.name) for k, _ in wide if k.count(column) == 0]
+
+
+def test_a_library_built_elsewhere_is_taken(machine, tmp_path):
+    """No nvcc is asked for, and none runs."""
+    library = tmp_path / "libconvgpu_cuda.so"
+    machine(cuda="1", kernels=str(library))
+    assert requirements(False) == TOOLS
+    with pytest.raises(CannotBuild, match="CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no "):
+        kernels.targets_of(choose(False))
+    library.touch()
+    text = kernels.ninja_file(kernels.targets_of(choose(False)))
+    assert f"build libconvgpu_cuda.so: cuda_library {library}" in text and "nvcc" not in text

@@ -399,19 +399,21 @@ def test_info_names_what_is_there_and_what_is_missing(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("kernels", "words"), [
-    (False, "runs no CUDA kernels yet. A version that does will use it after: "),
-    (True, "CuPy is missing. To use it: "),
+    (False, 'CONVGPU_CUDA=1 pip install -e ".[cuda13]" in a clone'),
+    (True, 'pip install --upgrade "convgpu[cuda13]"'),
 ], ids=["no kernels", "no cupy"])
 def test_an_unused_gpu_gets_one_line(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                      monkeypatch: pytest.MonkeyPatch, kernels: bool, words: str) -> None:
     monkeypatch.setattr(info, "driver", lambda: info.Driver((13, 0), ("NVIDIA H200",)))
     monkeypatch.setattr(info, "has_kernels", lambda: kernels)
     monkeypatch.setattr(info.importlib.util, "find_spec", lambda name: None)
+    version = info._version
+    monkeypatch.setattr(info, "_version", lambda name: None if name.startswith("cupy") else version(name))
     assert cli.main(["train", "--data", str(mine), "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("Computing on the CPU")
-    assert lines[2].startswith("A GPU is there (NVIDIA H200) but unused: ") and words in lines[2]
-    assert lines[2].endswith('pip install --upgrade "convgpu[cuda13]" && convgpu train --device gpu')
+    why = "CuPy is missing" if kernels else "its kernels are not in this build of convgpu"
+    assert lines[2].startswith(f"A GPU is there (NVIDIA H200) but unused: {why}") and lines[2].endswith(words)
     error = one_line_error(capsys, "train", "--device", "gpu", "--out", tmp_path)
     assert "device 'gpu': no usable GPU: " in error
     assert "NVIDIA H200; CUDA 13.0; not usable: " in info.report()
@@ -446,8 +448,8 @@ def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the following arguments are required: COMMAND" in run(status=2).stderr
 
 
-def test_a_compiled_module_alone_does_not_draw_work_to_the_gpu(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert not info.has_kernels()
-    monkeypatch.setattr(info, "GPU_BACKENDS", ("cuda",))
-    assert info.has_kernels()
+def test_info_says_which_kernels_are_built(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "convgpu._cuda" else None)
+    assert info.has_kernels() and "emulated not built, cuda built" in info.report()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not info.has_kernels() and "emulated not built, cuda not built" in info.report()

@@ -88,6 +88,20 @@ def test_pixels_that_no_window_covers_get_zero_gradient(backend):
     assert x.grad.numpy().ravel().tolist() == [1, 1, 0, 1, 1, 0, 1, 1]
 
 
+# --- the bias gradient
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6, 3), (4, 7), (0, 4, 3), (3, 2, 2, 2, 5)], ids=str)
+def test_channel_sum(shape, backend):
+    channel_sum = cg.Op.registry["channel_sum"]
+    gy = normal(*shape)
+    for channels_last, channel in ((True, len(shape) - 1), (False, 1)):
+        expected = gy.sum(tuple(a for a in range(len(shape)) if a != channel))
+        np.testing.assert_allclose(channel_sum(gy, channels_last).numpy(), expected, rtol=1e-13, atol=1e-14)
+        for order in (1, 2):
+            cg.check_grad(lambda gy, last=channels_last: channel_sum(gy, last), gy, order=order)
+
+
 # --- special values
 
 

@@ -3,40 +3,22 @@ threads. AddressSanitizer and UBSan find what is read or written outside an arra
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import sanitized
 from native_backends import needs_emulated
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "csrc"))
-
-from build_system import kernels  # noqa: E402 - no package of the installation
 
 pytestmark = needs_emulated
 
-ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-# Flags of the emulator, flags of the kernels and of what calls them.
-BUILDS = {"address": (ADDRESS, ["-O1", "-g1", *ADDRESS]),
-          "thread": (["-DCONVGPU_EMULATOR_TSAN"], ["-O1", "-g1", "-fsanitize=thread"])}
 
-
-@pytest.fixture(scope="session", params=BUILDS)
+@pytest.fixture(scope="session", params=sanitized.BUILDS)
 def program(request):
     """The path of the program; it is built in the tree, so that a second run compiles what has changed."""
-    folder = ROOT / "build" / f"sanitized_{request.param}"
-    sources = [*sorted((ROOT / "tests" / "kernels").glob("*.cpp")), ROOT / "tests" / "emulator" / "main.cpp"]
-    return kernels.build_program(f"kernels_{request.param}", sources, *BUILDS[request.param], folder)
+    return sanitized.build(request.param)
 
 
-@pytest.mark.parametrize("order", ["ascending", "descending", "random"])
-def test_kernels_under_sanitizers(program, order):
-    environment = os.environ | {"CONVGPU_EMULATOR_ORDER": order, "CONVGPU_EMULATOR_SEED": "7"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment}
-    done = subprocess.run([str(program)], **options)
-    if "unexpected memory mapping" in done.stdout:  # ThreadSanitizer's shadow memory has met randomised addresses
-        done = subprocess.run(["setarch", "-R", str(program)], **options)
-    assert done.returncode == 0 and "Sanitizer" not in done.stdout, done.stdout[-6000:]
+@pytest.mark.parametrize("family", sanitized.FAMILIES)
+def test_kernels_under_sanitizers(program, family):
+    """Orders of threads and timings of copies go around from problem to problem; full_product.py runs all of them."""
+    done = sanitized.run(program, family)
+    assert done.returncode == 0 and not sanitized.reports(done.stdout), done.stdout[-6000:]
+    assert "ok " in done.stdout

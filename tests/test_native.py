@@ -12,10 +12,11 @@ import pytest
 from native_backends import needs_emulated
 
 import convgpu as cg
-from convgpu import geometry
+from convgpu import geometry, verify
 from convgpu.backends import load
+from convgpu.cases import layout
 from convgpu.cases.pool import CASES, PoolCase
-from convgpu.dtypes import as_dtype
+from convgpu.cases.problems import FAMILIES
 
 pytestmark = needs_emulated
 
@@ -30,13 +31,7 @@ def native():
 
 @pytest.fixture(scope="module")
 def module(native):
-    return native._module
-
-
-def random_bits(shape, dtype):
-    dtype = as_dtype(dtype)
-    bits = np.random.default_rng(0).integers(0, 256, (*shape, dtype.itemsize), np.uint8)
-    return bits.view(dtype).reshape(shape)
+    return native.module
 
 
 def same_bits(got, expected):
@@ -44,27 +39,24 @@ def same_bits(got, expected):
     assert got.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 
+# --- the tables of cases, within guards, poisoned, and at any address: what `convgpu verify` does
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_verify(family):
+    report = verify.verify("emulated", [family], quick=family in ("conv", "gemm"))  # which have suites of their own
+    if family in report.absent:
+        pytest.skip(f"{family} has no kernels")
+    assert report.passed([family]), str(report)
+
+
 # --- layouts
-
-IMAGES = [(2, 3, 5, 7), (1, 64, 7, 9), (3, 65, 66), (2, 17, 1, 64), (1, 128, 8, 16), (2, 20, 3, 4, 6), (70, 1, 9, 9),
-          (0, 3, 4, 4), (2, 0, 4, 4), (2, 130, 67), (1, 1, 1), (4, 16, 16, 17), (1, 17, 200), (2, 67, 5, 15)]
-ALL_DTYPES = (*DTYPES, "uint8", "uint16", "int32", "int64")
-
-
-@pytest.mark.parametrize("dtype", ALL_DTYPES)
-@pytest.mark.parametrize("shape", IMAGES, ids=str)
-def test_layouts_of_images_and_filters(native, shape, dtype):
-    x = random_bits(shape, dtype)
-    same_bits(native.nchw_to_nhwc(x), np.moveaxis(x, 1, -1))
-    same_bits(native.nhwc_to_nchw(x), np.moveaxis(x, -1, 1))
-    same_bits(native.oihw_to_hwio(x), np.moveaxis(x, (0, 1), (-1, -2)))
-    same_bits(native.hwio_to_oihw(x), np.moveaxis(x, (-1, -2), (0, 1)))
 
 
 def test_layouts_reach_every_kernel(module):
-    sizes = {np.dtype(d).itemsize: d for d in ALL_DTYPES if d != "bfloat16"}
-    reached = {(module.plan_layout("nchw_to_nhwc", list(shape), dtype), dtype)
-               for shape in IMAGES for dtype in sizes.values()}
+    sizes = {np.dtype(d).itemsize: d for d in layout.DTYPES if d != "bfloat16"}
+    reached = {(module.plan_layout("nchw_to_nhwc", list(case.shape), dtype), dtype)
+               for case in layout.CASES for dtype in sizes.values()}
     for size, dtype in sizes.items():
         full = 16 // size
         wanted = {"transpose_narrow"} | {f"transpose_tiled in={i} out={o}" for i in (1, full) for o in (1, full)}
@@ -78,63 +70,7 @@ def test_a_layout_of_two_axes_is_refused(module):
         module.nchw_to_nhwc(array, array, 0)
 
 
-# --- memory: guards around every output, poison in it, and arrays that vectors must not be loaded from
-
-
-class Guarded:
-    """An array of NaN (or 0xff) `shift` elements past an aligned address, between guards."""
-
-    GUARD = 256
-
-    def __init__(self, shape, dtype, shift=0):
-        dtype = as_dtype(dtype)
-        size = int(np.prod(shape)) * dtype.itemsize
-        whole = np.full(size + 2 * self.GUARD + 64, 0xff, np.uint8)
-        start = -whole.ctypes.data % 64 + self.GUARD + shift * dtype.itemsize
-        self.before, self.after = whole[:start], whole[start + size:]
-        self.array = whole[start:start + size].view(dtype).reshape(shape)
-
-    def check(self):
-        assert (self.before == 0xff).all() and (self.after == 0xff).all(), "written outside the array"
-
-
-def guarded_calls(native, case, dtype, data_format):
-    """Each op of a case as (name, arguments without outputs, shape and dtype of each output)."""
-    geo, x = case.geometry(data_format), case.input(dtype, data_format)
-    _, offsets = load("reference").max_pool(x, geo, True)
-    gy = np.random.default_rng(1).integers(-4, 5, geo.y_shape).astype(x.dtype)
-    yield "max_pool", [x], [(geo.y_shape, x.dtype), (geo.y_shape, geo.offset_dtype)]
-    yield "max_pool_dgrad", [gy, offsets], [(geo.x_shape, x.dtype)]
-    yield "max_pool_gather", [x, offsets], [(geo.y_shape, x.dtype)]
-    yield "max_pool_indices", [offsets], [(geo.y_shape, "int64")]
-    if case.averages:
-        yield "avg_pool", [x], [(geo.y_shape, x.dtype)]
-        yield "avg_pool_dgrad", [gy], [(geo.x_shape, x.dtype)]
-
-
-@pytest.mark.parametrize("shift", [0, 1])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
-def test_pooling_writes_all_of_its_outputs_and_nothing_else(native, module, case, dtype, shift):
-    """And at any address: one element past an aligned one, the same bits come from other kernels."""
-    data_format = FORMATS[(len(case.name) + shift) % 2]
-    geo = native._pool_geometry(case.geometry(data_format))
-    for name, inputs, outputs in guarded_calls(native, case, dtype, data_format):
-        shifted = []
-        for a in inputs:
-            shifted.append(Guarded(a.shape, a.dtype, shift).array)
-            shifted[-1][...] = a
-        results = [Guarded(*output, shift) for output in outputs]
-        getattr(module, name)(*map(native._array, shifted), *[native._array(r.array) for r in results], geo, 0)
-        expected = getattr(load("reference"), name)(
-            *inputs, case.geometry(data_format), *([True] if name == "max_pool" else []))
-        for result, e in zip(results, expected if isinstance(expected, tuple) else (expected,)):
-            result.check()
-            if name.startswith("avg"):
-                wanted, got = e.astype(np.float64), result.array.astype(np.float64)
-                np.testing.assert_allclose(got, wanted, rtol=1e-5 if dtype == "float32" else 0.02, atol=1e-2)
-            else:
-                np.testing.assert_array_equal(result.array.astype(np.float64), e.astype(np.float64))
+# --- memory
 
 
 def test_inputs_of_any_strides_in_native_byte_order(native):
@@ -167,7 +103,7 @@ def test_cases_reach_every_pooling_kernel(native, module):
         full = 16 // np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize
         full = 2 if op == "max_pool_indices" else full
         dtype = "int64" if op == "max_pool_indices" else dtype
-        plans = [module.plan_pool(op, native._pool_geometry(c.geometry(f)), dtype).split()
+        plans = [module.plan_pool(op, native.geometry(c.geometry(f)), dtype).split()
                  for c in CASES for f in FORMATS if c.averages or "max" in op]
         assert {(kernel, vector) for kernel, vector, *_ in plans} == {
             (kernel, f"vector={v}") for kernel in wanted[op] for v in (1, full)}
@@ -217,9 +153,9 @@ def test_arrays_that_do_not_fit_are_refused(native, module):
             ((x.astype(np.int32), y, None), TypeError,
              "max_pool: expected x of dtype float16, bfloat16, float32 or float64, got int32")):
         with pytest.raises(error, match=message):
-            module.max_pool(*[None if a is None else native._array(a) for a in args], geo, 0)
+            module.max_pool(*[None if a is None else native.array(a) for a in args], geo, 0)
     with pytest.raises(TypeError, match="expected a dtype of float16, .*, got complex64"):
-        native._array(x.astype(np.complex64))
+        native.array(x.astype(np.complex64))
 
 
 def test_what_has_no_kernel_says_so():

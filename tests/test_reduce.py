@@ -8,8 +8,8 @@ import pytest
 
 import convgpu as cg
 import convgpu.numpy as cnp
+from convgpu import summation
 from convgpu.cases.tolerance import C_NUMPY, worst
-from convgpu.ops import summation
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 

@@ -9,7 +9,7 @@ import pytest
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
-from convgpu.ops.summation import BLOCK
+from convgpu.summation import BLOCK
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((4, 5, 3))

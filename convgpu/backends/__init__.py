@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..device import is_gpu_array
 
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels, for their tests: slow, built on request, and not all ops
-
-GPU_BACKENDS: tuple[str, ...] = ()  # "cuda" belongs here once its kernels can be reached from tensors
+GPU_BACKENDS = ("cuda",)
 
 _loaded: dict[str, Any] = {}
 _cpu_backend = "numpy"
@@ -49,14 +50,25 @@ class use_backend:
 
 
 def current_backend() -> str:
-    """The name of the backend in use for tensors on the CPU."""
+    """The name of the backend in use for tensors on the CPU; those on the GPU are computed by "cuda"."""
     return _cpu_backend
+
+
+@contextmanager
+def replaced(name: str, stand_in: Any) -> Iterator[None]:
+    """Within it, `stand_in` is the backend of that name: to watch calls, or to see what a wrong one does."""
+    before = load(name)
+    _loaded[name] = stand_in
+    try:
+        yield
+    finally:
+        _loaded[name] = before
 
 
 def load(name: str) -> Any:
     """The backend."""
     if name not in _loaded:
-        if name in NATIVE_BACKENDS:
+        if name in NATIVE_BACKENDS + GPU_BACKENDS:
             _loaded[name] = importlib.import_module(f"{__name__}.native").load(name)
         else:
             _loaded[name] = importlib.import_module(f"{__name__}.{name}")
@@ -64,10 +76,10 @@ def load(name: str) -> Any:
 
 
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
-    """Run `op` on the backend of its arrays."""
-    if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
-        raise NotImplementedError(f"{op} is not implemented on backend 'cuda'; move the tensors with .to('cpu')")
-    function = getattr(_loaded.get(_cpu_backend) or load(_cpu_backend), op, None)
+    """Run `op` on the backend of its arrays, which are on one device."""
+    name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else _cpu_backend
+    function = getattr(_loaded.get(name) or load(name), op, None)
     if function is None:
-        raise NotImplementedError(f"{op} is not implemented on backend {_cpu_backend!r}")
+        raise NotImplementedError(f"{op} is not implemented on backend {name!r}"
+                                  + ("; move the tensors with .to('cpu')" if name in GPU_BACKENDS else ""))
     return function(*arrays, *statics)

@@ -1,6 +1,7 @@
 """The plain statement of every op: written to be read and to be right. What everything else is tested against.
 
-Sums are taken in float64 whatever the dtype (matrix products of float64 in NumPy's long double), and rounded once.
+Sums are taken in float64 whatever the dtype (matrix products of float64, and all of long double, in NumPy's long
+double), and rounded once.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
                activation: str | None) -> np.ndarray:
     """y[n, p, k] = activation(bias[k] + sum over r, c of x[n, p*stride + r*dilation - before, c] * w[r, c, k])."""
     xs, ws = _images(x, geo), _filters(w, geo)
-    y = np.zeros((geo.batch, *geo.output, geo.filters))
+    y = np.zeros((geo.batch, *geo.output, geo.filters), xs.dtype)
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
             y[at_y][..., k] += xs[at_x][..., c] @ ws[tap][:, k]
-    finish(y, None if bias is None else bias.astype(np.float64), activation)
+    finish(y, None if bias is None else bias.astype(y.dtype), activation)
     return _from_last(y, geo.channels_last, x.dtype)
 
 
@@ -38,18 +39,18 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
     Then activation(gx + bias): a transposed convolution has them.
     """
     gs, ws = _images(gy, geo), _filters(w, geo)
-    gx = np.zeros((geo.batch, *geo.size, geo.channels))
+    gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
             gx[at_x][..., c] += gs[at_y][..., k] @ ws[tap][:, k].T
-    finish(gx, None if bias is None else bias.astype(np.float64), activation)
+    finish(gx, None if bias is None else bias.astype(gx.dtype), activation)
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 
 def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     """gw[r, c, k] = sum over n, p of x[n, p*stride + r*dilation - before, c] * gy[n, p, k]."""
     xs, gs = _images(x, geo), _images(gy, geo)
-    gw = np.zeros((*geo.kernel, geo.channels // geo.groups, geo.filters))
+    gw = np.zeros((*geo.kernel, geo.channels // geo.groups, geo.filters), xs.dtype)
     pixels = tuple(range(1 + geo.rank))
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
@@ -57,6 +58,13 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     if not geo.channels_last:
         gw = np.moveaxis(gw, (-1, -2), (0, 1))
     return np.ascontiguousarray(gw, x.dtype)
+
+
+def channel_sum(gy: np.ndarray, channels_last: bool) -> np.ndarray:
+    """gb[c] = the sum of gy over everything but the channels, which are its last axis or its second."""
+    channel = gy.ndim - 1 if channels_last else 1
+    wide = gy.astype(np.promote_types(np.float64, gy.dtype) if gy.dtype.kind == "f" else np.float64, copy=False)
+    return wide.sum(axis=tuple(a for a in range(gy.ndim) if a != channel)).astype(gy.dtype)
 
 
 def _taps(geo: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
@@ -81,13 +89,17 @@ def _groups(geo: ConvGeometry) -> list[tuple[slice, slice]]:
 
 
 def _images(x: np.ndarray, geo: ConvGeometry | PoolGeometry) -> np.ndarray:
-    """Images as (N, spatial..., C), in float64."""
-    return _to_last(x, geo.channels_last).astype(np.float64, copy=False)
+    """Images as (N, spatial..., C), in float64 or wider."""
+    return _to_last(x, geo.channels_last).astype(_wide(x.dtype), copy=False)
 
 
 def _filters(w: np.ndarray, geo: ConvGeometry) -> np.ndarray:
-    """Filters as (spatial..., C/groups, K), in float64."""
-    return (w if geo.channels_last else np.moveaxis(w, (0, 1), (-1, -2))).astype(np.float64, copy=False)
+    """Filters as (spatial..., C/groups, K), in float64 or wider."""
+    return (w if geo.channels_last else np.moveaxis(w, (0, 1), (-1, -2))).astype(_wide(w.dtype), copy=False)
+
+
+def _wide(dtype: np.dtype) -> type[np.floating]:
+    return np.longdouble if dtype == np.longdouble else np.float64
 
 
 def _to_last(x: np.ndarray, channels_last: bool) -> np.ndarray:
@@ -123,7 +135,7 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
 def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[winner of window p] += gy[n, p, c]."""
     gs, winner = _images(gy, geo), _to_last(offsets, geo.channels_last)
-    gx = np.zeros((geo.batch, *geo.size, geo.channels))
+    gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
     for offset, at_x, at_y in _window_taps(geo):
         np.add.at(gx, at_x, np.where(winner[at_y] == offset, gs[at_y], 0))
     return _from_last(gx, geo.channels_last, gy.dtype)
@@ -148,7 +160,7 @@ def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """y[n, p, c] = the sum of the pixels of window p over its divisor."""
     xs = _images(x, geo)
-    y = np.zeros((geo.batch, *geo.output, geo.channels))
+    y = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
     for _, at_x, at_y in _window_taps(geo):
         y[at_y] += xs[at_x]
     return _from_last(y / _divisors(geo), geo.channels_last, x.dtype)
@@ -157,7 +169,7 @@ def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     """gx[every pixel of window p] += gy[n, p, c] / divisor."""
     gs = _images(gy, geo) / _divisors(geo)
-    gx = np.zeros((geo.batch, *geo.size, geo.channels))
+    gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
     for _, at_x, at_y in _window_taps(geo):
         np.add.at(gx, at_x, gs[at_y])
     return _from_last(gx, geo.channels_last, gy.dtype)
@@ -209,4 +221,4 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _wider(dtype: np.dtype) -> type[np.floating]:
-    return np.longdouble if dtype == np.float64 else np.float64
+    return np.longdouble if dtype.itemsize >= 8 else np.float64

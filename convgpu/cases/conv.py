@@ -169,6 +169,7 @@ def _long_cases() -> Iterator[ConvCase]:
     yield _case("long_pixels_3x3", (4, 64, 64, 3), (3, 3), 4, "long", "one_signed", padding=1)
     yield _case("long_signed", (1, 9, 9, 512), (3, 3), 6, "long", padding="same", stride=2)
     yield _depthwise("long_depthwise_31", (1, 40, 40, 3), (31, 31), 1, "long", "one_signed")
+    yield _depthwise("long_depthwise_vectors", (1, 33, 70, 8), (13, 13), 1, "long", "one_signed", padding="same")
     yield _depthwise("long_depthwise_pixels", (2, 128, 128, 2), (3, 3), 2, "long", "one_signed", padding="same")
     yield _transposed("long_transposed", (1, 4, 4, 1024), (4, 4), 3, "long", "one_signed", stride=2, padding=1)
 
@@ -188,6 +189,18 @@ def _depthwise_cases() -> Iterator[ConvCase]:
     yield _depthwise("depthwise_2x4_stride_3", (2, 11, 12, 6), (2, 4), 2, stride=3)
     yield _depthwise("depthwise_1d", (2, 15, 9), (4,), 2, padding="same", stride=2)
     yield _depthwise("depthwise_3d", (1, 5, 6, 4, 3), (2, 3, 3), 2, padding=1, stride=(1, 2, 1))
+    # channels that fill vectors of 16 bytes, 24 of them three in half types: the kernels whose windows slide
+    for f, size in ((3, (9, 11)), (5, (8, 9)), (7, (7, 10)), (9, (5, 13)), (1, (3, 6))):
+        yield _depthwise(f"depthwise_{f}x{f}_vectors", (2, *size, 8), (f, f), 1, padding="same")
+        yield _depthwise(f"depthwise_{f}x{f}_vectors_strided", (1, *size, 24), (f, f), 1, stride=2, padding=f // 2)
+    yield _depthwise("depthwise_vectors_uneven", (2, 10, 9, 8), (3, 3), 1, padding=((0, 2), (1, 0)), stride=(3, 2))
+    yield _depthwise("depthwise_vectors_full", (1, 5, 18, 8), (3, 5), 1, padding="full")
+    yield _depthwise("depthwise_vectors_padding_beyond", (1, 4, 6, 8), (2, 3), 1, padding=4)
+    yield _depthwise("depthwise_vectors_rows_dilated", (1, 9, 8, 16), (3, 3), 1, dilation=(2, 1), padding=1)
+    yield _depthwise("depthwise_vectors_dilated", (1, 9, 8, 8), (3, 3), 1, dilation=2, padding=(1, 2), stride=(1, 2))
+    yield _depthwise("depthwise_vectors_stride_3", (1, 9, 11, 8), (3, 4), 1, stride=(1, 3), padding=1)
+    yield _depthwise("depthwise_vectors_1d", (2, 19, 40), (3,), 1, padding=((2, 1),), stride=2)
+    yield _depthwise("depthwise_vectors_3d", (1, 4, 5, 9, 8), (3, 3, 3), 1, padding=1, stride=(2, 1, 1))
     yield _depthwise("depthwise_channels_0", (2, 5, 5, 0), (3, 3), 2, "empty")
     yield _depthwise("depthwise_batch_0", (0, 5, 5, 3), (3, 3), 2, "empty")
 

@@ -96,6 +96,11 @@ MOBILENET = [ConvLayer("MobileNet", 8, 224, 3, 32, 3, 2, 1)] + [
     ConvLayer("MobileNet", 8, size // stride, c, k, 1) for size, c, k, stride in _MOBILENET]
 MOBILENET_DEPTHWISE = [ConvLayer("MobileNet", 8, size, c, c, 3, stride, 1, c) for size, c, _, stride in _MOBILENET]
 
+# What `convgpu benchmark layers --network` knows.
+NETWORKS: dict[str, list[ConvLayer | PoolLayer]] = {
+    "lenet5": [*LENET5], "alexnet": [*ALEXNET, *ALEXNET_POOLS], "vgg16": [*VGG16, *VGG16_POOLS],
+    "resnet50": [*RESNET50, *RESNET50_POOLS], "mobilenet": [*MOBILENET, *MOBILENET_DEPTHWISE]}
+
 DENSE = LENET5 + ALEXNET + VGG16 + RESNET50 + MOBILENET
 DEPTHWISE = MOBILENET_DEPTHWISE
 MAX_POOLS = ALEXNET_POOLS + VGG16_POOLS + RESNET50_POOLS

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..extras import require
+from ..tensor import Tensor
 
 
 def save(path: Path, arrays: Any, **metadata: Any) -> None:
     """Write nested dicts of arrays or Tensors under dotted names ("conv1.w"); metadata values are kept as JSON."""
     safetensors = require("safetensors.numpy", "saving weights")
-    flat = {name: np.ascontiguousarray(array) for name, array in flatten(arrays)}
+    flat = {name: np.ascontiguousarray(leaf.numpy() if isinstance(leaf, Tensor) else leaf)
+            for name, leaf in flatten(arrays)}
     beside = path.with_name(path.name + ".partial")
     beside.write_bytes(_in_order(safetensors.save(flat, {key: json.dumps(value) for key, value in metadata.items()})))
     os.replace(beside, path)

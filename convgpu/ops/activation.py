@@ -50,7 +50,7 @@ def _tanh_gradient_forward(gy: Any, y: Any) -> Any:
     return gx
 
 
-relu_gradient = Op("relu_gradient", "gy, y -> gx", _relu_gradient_forward)
+relu_gradient = Op("relu_gradient", "gy, y -> gx", _relu_gradient_forward, moves=True)
 relu_gradient.vjp(gy=lambda g, y: relu_gradient(g, y), y=zero)
 sigmoid_gradient = Op("sigmoid_gradient", "gy, y -> gx", widened(_sigmoid_gradient_forward))
 sigmoid_gradient.vjp(gy=lambda g, y: sigmoid_gradient(g, y), y=lambda g, gy, y: g * gy * (1 - 2 * y))

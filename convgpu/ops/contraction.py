@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..dtypes import accumulator
 from ..tensor import Tensor, as_tensor
-from .elementwise import astype
+from .elementwise import astype, multiply
 from .gemm import matmul
 from .indexing import diagonal
 from .reduce import sum as sum_over
@@ -56,10 +56,10 @@ def dot(a: Any, b: Any) -> Tensor:
     >>> dot([1.0, 2.0], [3.0, 4.0]).item()
     11.0
     """
-    a, b = as_tensor(a, "dot"), as_tensor(b, "dot")
-    if a.ndim == 0 or b.ndim == 0:
-        return a * b
-    return tensordot(a, b, (-1, max(b.ndim - 2, 0)))
+    left, right = as_tensor(a, "dot"), as_tensor(b, "dot")
+    if left.ndim == 0 or right.ndim == 0:
+        return multiply(a, b)
+    return tensordot(left, right, (-1, max(right.ndim - 2, 0)))
 
 
 def inner(a: Any, b: Any) -> Tensor:
@@ -68,8 +68,8 @@ def inner(a: Any, b: Any) -> Tensor:
     >>> inner([[1.0, 2.0], [0.0, 1.0]], [3.0, 4.0])
     Tensor([11.,  4.], dtype=float32)
     """
-    a, b = as_tensor(a, "inner"), as_tensor(b, "inner")
-    return a * b if a.ndim == 0 or b.ndim == 0 else tensordot(a, b, (-1, -1))
+    left, right = as_tensor(a, "inner"), as_tensor(b, "inner")
+    return multiply(a, b) if left.ndim == 0 or right.ndim == 0 else tensordot(left, right, (-1, -1))
 
 
 def vdot(a: Any, b: Any) -> Tensor:

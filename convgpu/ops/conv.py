@@ -18,12 +18,13 @@ from ..tensor import Tensor, as_tensor
 from . import activation as act
 from .joining import pad
 from .rank import of_rank
+from .shape import broadcast_to, reshape, transpose
 from .shape import flip as flip_axes
-from .shape import reshape, transpose
 
 fprop = Op("conv_fprop", "x, w, bias=None; geo, activation=None -> y")
 dgrad = Op("conv_dgrad", "gy, w, bias=None; geo, activation=None -> gx")
 wgrad = Op("conv_wgrad", "x, gy; geo -> gw")
+channel_sum = Op("channel_sum", "gy; channels_last -> gb")
 
 fprop.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y))
 dgrad.pull_back(lambda g, gx, activation: act.grad_from_output(activation, g, gx))
@@ -35,12 +36,12 @@ dgrad.vjp(gy=lambda g, w, geo: fprop(g, w, geo=geo),
           bias=lambda g, geo: channel_sum(g, geo.channels_last))
 wgrad.vjp(x=lambda g, gy, geo: dgrad(gy, g, geo=geo),
           gy=lambda g, x, geo: fprop(x, g, geo=geo))
+channel_sum.vjp(gy=lambda g, gy, channels_last: _over_pixels(g, gy.shape, channels_last))
 
 
-def channel_sum(g: Tensor, channels_last: bool) -> Tensor:
-    """The sum over everything but the channels: the gradient of a bias."""
-    channel = g.ndim - 1 if channels_last else 1
-    return g.sum(axis=tuple(i for i in range(g.ndim) if i != channel))
+def _over_pixels(g: Tensor, shape: tuple[int, ...], channels_last: bool) -> Tensor:
+    """A value per channel, repeated for every pixel."""
+    return broadcast_to(g if channels_last else reshape(g, (-1, *(1,) * (len(shape) - 2))), shape)
 
 
 def conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,

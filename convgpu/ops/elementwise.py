@@ -49,7 +49,7 @@ def zero(g: Tensor) -> Tensor:
     return _zeros(g)
 
 
-_zeros = Op("zeros_like", "x -> y", np.zeros_like).vjp(x=zero)
+_zeros = Op("zeros_like", "x -> y", np.zeros_like, moves=True).vjp(x=zero)
 
 
 # --- arithmetic
@@ -92,7 +92,7 @@ def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
 
 def _power_in_exponent(g: Tensor, a: Any, y: Tensor) -> Tensor:
     """a^b * ln(a); 0 at a = 0."""
-    a = as_tensor(a, "power").astype(y.dtype)
+    a = as_tensor(a, "power").astype(y.dtype).to(y.device)
     return g * (y * log(nonzero_divisor(a)))
 
 
@@ -164,8 +164,8 @@ def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
 
 
 def same(x: Any, y: Tensor) -> Tensor:
-    """Whether x equals y; NaN equals NaN."""
-    return (x == y) | (isnan(x) & isnan(y))
+    """Whether x (a number or a Tensor) equals y; NaN equals NaN."""
+    return (x == y) | (isnan(y) & (isnan(x) if isinstance(x, Tensor) else x != x))
 
 
 def _choice(name: str, forward: Callable[..., Any]) -> Op:
@@ -178,12 +178,17 @@ minimum = _choice("minimum", np.minimum)
 fmax = _choice("fmax", np.fmax)
 fmin = _choice("fmin", np.fmin)
 
-_where = Op("where", "condition, a, b -> y", lambda c, a, b: np.where(c, *paired(a, b)), broadcasts=True).vjp(
+_where = Op("where", "condition, a, b -> y", lambda c, a, b: np.where(_array(c), *paired(a, b)), broadcasts=True).vjp(
     condition=zero, a=lambda g, condition: where(condition, g, 0), b=lambda g, condition: where(condition, 0, g))
 _clip = Op("clip", "x, low, high -> y", lambda x, low, high: _limited(x, low, high), broadcasts=True).vjp(
     x=lambda g, x, low, high: where(_inside(x, low, high), g, 0),
     low=lambda g, x, low, high: where((x < low) & (True if high is None else low < high), g, 0),
     high=lambda g, x, low, high: where((x > high) | (False if low is None else low >= high), g, 0))
+
+
+def _array(condition: Any) -> Any:
+    """The condition; a Python bool as NumPy's, for CuPy's where."""
+    return np.bool_(condition) if type(condition) is bool else condition
 
 
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
@@ -234,6 +239,7 @@ less = Op("less", "a, b -> y", weak(np.less))
 less_equal = Op("less_equal", "a, b -> y", weak(np.less_equal))
 greater = Op("greater", "a, b -> y", weak(np.greater))
 greater_equal = Op("greater_equal", "a, b -> y", weak(np.greater_equal))
+isclose = Op("isclose", "a, b; rtol=1e-05, atol=1e-08, equal_nan=False -> y", np.isclose)
 logical_and = Op("logical_and", "a, b -> y", np.logical_and)
 logical_or = Op("logical_or", "a, b -> y", np.logical_or)
 logical_xor = Op("logical_xor", "a, b -> y", np.logical_xor)
@@ -248,9 +254,9 @@ nonzero = Op("nonzero", "x -> y", np.nonzero)
 
 # --- conversions
 
-_astype = Op("astype", "x; dtype, source -> y", lambda x, dtype, source: x.astype(dtype)).vjp(
+_astype = Op("astype", "x; dtype, source -> y", lambda x, dtype, source: x.astype(dtype), moves=True).vjp(
     x=lambda g, source: astype(g, source))
-_to_device = Op("to_device", "x; target, source -> y", lambda x, target, source: move(x, target)).vjp(
+_to_device = Op("to_device", "x; target, source -> y", lambda x, target, source: move(x, target), moves=True).vjp(
     x=lambda g, source: to_device(g, source))
 
 

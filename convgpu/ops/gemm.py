@@ -16,9 +16,9 @@ import numpy as np
 
 from ..dtypes import check_same_float, is_float
 from ..op import Op
-from ..tensor import Tensor, as_tensor, wrap
+from ..tensor import Tensor, as_tensor
 from . import activation as act
-from .elementwise import astype
+from .elementwise import astype, zero
 from .shape import reshape, swapaxes
 
 _gemm = Op("gemm", "a, b, c=None; alpha=1.0, beta=1.0, trans_a=False, trans_b=False, activation=None -> y",
@@ -28,7 +28,7 @@ _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b
                                                    else _product(g, b, alpha, False, not trans_b)),
           b=lambda g, a, alpha, trans_a, trans_b: (_product(g, a, alpha, True, trans_a) if trans_b
                                                    else _product(a, g, alpha, not trans_a, False)),
-          c=lambda g, beta: g if beta == 1 else g * beta if beta else wrap(np.zeros_like(g.array)))
+          c=lambda g, beta: g if beta == 1 else g * beta if beta else zero(g))
 
 # At least two axes each; leading axes broadcast.
 _matmul = Op("matmul", "a, b -> y", broadcasts=True)

@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..device import move
+from ..device import CPU, is_gpu_array, move, run_there
 from ..dtypes import is_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
+from .repeated import last_of_each, sums_at
 from .shape import Shape, broadcast_to, moveaxis, ravel
 
 Index = tuple[Any, ...]
 
-_getitem = Op("getitem", "x; index, shape -> y", lambda x, index, shape: x[index]).vjp(
+_getitem = Op("getitem", "x; index, shape -> y", lambda x, index, shape: x[index], moves=True).vjp(
     x=lambda g, index, shape: _put(g, index, shape))
-_put: Op = Op("put", "x; index, shape -> y", lambda x, index, shape: _scattered(x, index, shape)).vjp(
+_put: Op = Op("put", "x; index, shape -> y", lambda x, index, shape: _scattered(x, index, shape), moves=True).vjp(
     x=lambda g, index, shape: _getitem(g, index, shape))
-_set_at: Op = Op("set_at", "x, values; index -> y", lambda x, values, index: _assigned(x, values, index)).vjp(
+_set_at: Op = Op("set_at", "x, values; index -> y", lambda x, values, index: _assigned(x, values, index),
+                 moves=True).vjp(
     x=lambda g, index: _set_at(g, np.zeros_like(g.array[index]), index),
     values=lambda g, index: _getitem(g, index, g.shape) * _is_last(g.array, index))
 _add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(x, values, index)).vjp(
@@ -34,23 +36,47 @@ _add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(
 
 def as_index(index: Any, x: Tensor) -> Index:
     """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied to x's device."""
-    return tuple([_as_index_part(i, x) for i in (index if isinstance(index, tuple) else (index,))])
+    parts = tuple([_as_index_part(i, x) for i in (index if isinstance(index, tuple) else (index,))])
+    if x.device == CPU:
+        return parts
+    _check_bounds(parts, x)
+    return tuple([move(i, x.device) if isinstance(i, np.ndarray) else i for i in parts])
 
 
 def _as_index_part(i: Any, x: Tensor) -> Any:
     if i is None or i is Ellipsis or type(i) in (int, slice):
         return i
     if isinstance(i, Tensor):
+        if i.ndim and i.device != x.device:
+            raise TypeError(f"getitem: expected an index on the device of x, {x.device}, got {i.device}; "
+                            "move it with .to(device)")
         return i.array if i.ndim or i.dtype == bool else operator.index(i)
     if isinstance(i, np.integer):
         return int(i)
     if isinstance(i, (list, np.ndarray)):
-        return move(np.array(i, dtype=np.intp if isinstance(i, list) and not i else None), x.device)
+        return np.array(i, dtype=np.intp if isinstance(i, list) and not i else None)
     return i
 
 
+def _check_bounds(index: Index, x: Tensor) -> None:
+    """What NumPy checks by itself: CuPy wraps an index around that is too large."""
+    axes = [0 if i is None or i is Ellipsis else i.ndim if _is_array(i, "b") else 1 for i in index]
+    for at, i in enumerate(index):
+        if not (_is_array(i, "iu") and i.size):
+            continue
+        axis = x.ndim - sum(axes[at:]) if any(j is Ellipsis for j in index[:at]) else sum(axes[:at])
+        low, high = (int(run_there("getitem", i, extreme)) for extreme in (i.min, i.max))
+        if axis < x.ndim and not -x.shape[axis] <= low <= high < x.shape[axis]:
+            raise IndexError(f"getitem: expected indices in [-{x.shape[axis]}, {x.shape[axis]}) along axis {axis}, "
+                             f"got {low if low < -x.shape[axis] else high}")
+
+
+def _is_array(i: Any, kinds: str) -> bool:
+    return hasattr(i, "dtype") and i.dtype.kind in kinds
+
+
 def _has_integer_array(index: Index) -> bool:
-    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in index)
+    return any(_is_array(i, "iu") for i in index)
 
 
 def _scattered(x: Any, index: Index, shape: Shape) -> Any:
@@ -60,7 +86,8 @@ def _scattered(x: Any, index: Index, shape: Shape) -> Any:
         out[index] = x
         return out
     *before, places = index
-    if all(isinstance(i, slice) and i == slice(None) for i in before):  # one array: sum only the rows that it names
+    if isinstance(x, np.ndarray) and all(isinstance(i, slice) and i == slice(None) for i in before):
+        # one array: sum only the rows that it names
         n = shape[len(before)]
         places = places.astype(np.intp)  # a narrow type need not hold n
         named, inverse = np.unique(np.where(places < 0, places + n, places), return_inverse=True)
@@ -72,20 +99,34 @@ def _scattered(x: Any, index: Index, shape: Shape) -> Any:
 
 def _summed(x: Any, index: Index, shape: Shape) -> Any:
     size = math.prod(shape)
-    places = np.arange(size, like=x).reshape(shape)[index]
-    sums = np.bincount(places.ravel(), weights=x.ravel().astype(np.float64), minlength=size)
+    places, terms = _places(x, index, shape).ravel(), x.ravel().astype(np.float64)
+    sums = sums_at(places, terms, size) if is_gpu_array(x) else np.bincount(places, weights=terms, minlength=size)
     return sums.reshape(shape).astype(x.dtype)
+
+
+def _places(x: Any, index: Index, shape: Shape) -> Any:
+    """The row-major numbers of the elements that the index selects from an array of `shape`, on x's device."""
+    return np.arange(math.prod(shape), like=x).reshape(shape)[index]
 
 
 def _assigned(x: Any, values: Any, index: Index) -> Any:
     y = x.copy()
-    y[index] = values
+    if is_gpu_array(x) and _has_integer_array(index):
+        places = _places(x, index, x.shape)
+        last, flat = last_of_each(places.ravel()), y.reshape(-1)
+        flat[places.ravel()[last]] = np.broadcast_to(values, places.shape).ravel()[last]
+    else:
+        y[index] = values
     return y
 
 
 def _added(x: Any, values: Any, index: Index) -> Any:
     if is_float(x.dtype):
         return x + _scattered(values.astype(x.dtype, copy=False), index, x.shape)
+    if is_gpu_array(x):
+        places = _places(x, index, x.shape)
+        terms = np.broadcast_to(values, places.shape).ravel().astype(x.dtype)
+        return x + sums_at(places.ravel(), terms, x.size).reshape(x.shape)
     y = x.copy()
     np.add.at(y, index, values)
     return y
@@ -96,7 +137,11 @@ def _is_last(x: Any, index: Index) -> Any:
     selected = x[index]
     if not _has_integer_array(index):
         return np.ones_like(selected)
-    numbers = np.arange(selected.size, like=x).reshape(selected.shape)
+    if is_gpu_array(x):
+        last = np.zeros_like(x, shape=(selected.size,))
+        last[last_of_each(_places(x, index, x.shape).ravel())] = 1
+        return last.reshape(selected.shape)
+    numbers = np.arange(selected.size).reshape(selected.shape)
     holder = np.zeros_like(x, dtype=np.int64)
     holder[index] = numbers
     return (holder[index] == numbers).astype(x.dtype)
@@ -142,7 +187,9 @@ class At:
         return _add_at(self.tensor, self._values("at.add", values), self.index)
 
     def _values(self, op: str, values: Any) -> Tensor:
+        number = isinstance(values, (bool, int, float, np.generic))
         values = as_tensor(values, op)
+        values = values.to(self.tensor.device) if number else values
         if is_float(values.dtype) and not is_float(self.tensor.dtype):
             raise TypeError(f"{op}: expected values that {self.tensor.dtype} can hold, got {values.dtype}")
         like = np.broadcast_to(np.zeros_like(self.tensor.array, shape=()), self.tensor.shape)  # takes no memory
@@ -207,7 +254,7 @@ def diag(x: Any, k: int = 0) -> Tensor:
     if x.ndim != 1:
         raise ValueError(f"diag: expected one or two axes, got shape {x.shape}")
     n = x.size + abs(k)
-    return _put(x, _diagonal_places(n, n, k), (n, n))
+    return _put(x, tuple([move(i, x.device) for i in _diagonal_places(n, n, k)]), (n, n))
 
 
 def diagflat(x: Any, k: int = 0) -> Tensor:

@@ -13,9 +13,11 @@ from ..tensor import Tensor, as_tensor
 from .shape import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel, transpose
 
 # What each input takes up of the axis is an argument of its own: a rule that took xs would keep their values alive.
-_concatenate = Op("concatenate", "*xs; axis, sizes -> y", lambda xs, axis, sizes: np.concatenate(xs, axis)).vjp(
+_concatenate = Op("concatenate", "*xs; axis, sizes -> y", lambda xs, axis, sizes: np.concatenate(xs, axis),
+                  moves=True).vjp(
     xs=lambda g, axis, sizes: _pieces(g, np.cumsum(sizes)[:-1], axis))
-_pad = Op("pad", "x; widths, value -> y", lambda x, widths, value: np.pad(x, widths, constant_values=value)).vjp(
+_pad = Op("pad", "x; widths, value -> y", lambda x, widths, value: np.pad(x, widths, constant_values=value),
+          moves=True).vjp(
     x=lambda g, widths: g[tuple([slice(a, n - b) for (a, b), n in zip(widths, g.shape)])])
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import summation
 from ..autograd import is_grad_enabled
 from ..dtypes import accumulator
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from . import summation
 from .contraction import einsum
 from .elementwise import abs as absolute
 from .elementwise import astype, nonzero_divisor

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..device import move
-from ..dtypes import DTypeLike, as_dtype, check_same_float, is_float
+from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import sigmoid
-from .elementwise import astype, clip, log, log1p, maximum, square
-from .indexing import getitem, take_along_axis
+from .elementwise import astype, clip, log, log1p, maximum, square, where
+from .indexing import getitem
 from .precision import wide
-from .shape import expand_dims, reshape
+from .shape import expand_dims
 from .softmax import log_softmax
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -86,13 +86,14 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
 
 
 def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
-    """x at the label of each place."""
+    """x at the label of each place: by a choice, whose gradient is one too, and not by indices."""
     shape = x.shape[:axis] + x.shape[axis + 1:]
     if labels.shape != shape:
         raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
                          f"or floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
     _check_labels(op, "labels", labels, x.shape[axis])
-    return reshape(take_along_axis(x, expand_dims(labels, axis), axis), shape)
+    classes = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    return where(expand_dims(labels, axis) == wrap(move(classes, x.device)), x, 0).sum(axis=axis)
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
@@ -100,7 +101,7 @@ def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: expected {name} of an integer dtype, got {labels.dtype}")
     if labels.size:
-        low, high = int(labels.array.min()), int(labels.array.max())
+        low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
 
@@ -142,9 +143,9 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
     x, t = _pair(op, x, targets)
     if from_logits:
         return _reduced(op, _from_logits(wide(x), wide(t)), reduction, x.dtype)
-    wrong = x.array[(x.array < 0) | (x.array > 1)]
+    wrong = x.detach()[(x < 0) | (x > 1)]
     if wrong.size:
-        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong[0]}; logits need from_logits=True")
+        raise ValueError(f"{op}: expected probabilities in [0, 1], got {wrong[0].item()}; logits need from_logits=True")
     return _reduced(op, _from_probabilities(wide(x), wide(t)), reduction, x.dtype)
 
 
@@ -217,8 +218,7 @@ def one_hot(labels: Any, classes: int, *, dtype: DTypeLike = "float32") -> Tenso
     labels = as_tensor(labels, "one_hot")
     classes = positive("one_hot", "classes", classes, 0)
     _check_labels("one_hot", "labels", labels, classes)
-    places = move(np.arange(classes), labels.device)
-    return wrap((labels.array[..., None] == places).astype(as_dtype(dtype)))
+    return astype(expand_dims(labels, -1) == wrap(move(np.arange(classes), labels.device)), dtype)
 
 
 def embedding(ids: Any, table: Any) -> Tensor:

@@ -18,12 +18,12 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import is_channels_last, positive
 from ..op import Op
+from ..summation import total
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, power, square
 from .precision import wide
 from .reduce import Axes
 from .shape import reshape
-from .summation import total
 
 # --- the op, and its gradients of any order
 

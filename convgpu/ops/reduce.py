@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from .. import summation
 from ..dtypes import accumulator, as_dtype, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from . import summation
 from .elementwise import astype, isnan, nonzero_divisor, same, where
 from .shape import broadcast_to, reshape
 

@@ -15,13 +15,14 @@ from ..tensor import Tensor, as_tensor
 Shape = tuple[int, ...]
 
 # The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
-_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape)).vjp(
+_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape), moves=True).vjp(
     x=lambda g, before: reshape(g, before))
-_transpose = Op("transpose", "x; axes -> y", lambda x, axes: x.transpose(axes)).vjp(
+_transpose = Op("transpose", "x; axes -> y", lambda x, axes: x.transpose(axes), moves=True).vjp(
     x=lambda g, axes: transpose(g, None if axes is None else _inverse(axes)))
-_broadcast_to = Op("broadcast_to", "x; shape -> y", np.broadcast_to, broadcasts=True).vjp(x=lambda g: g)
-_flip = Op("flip", "x; axis -> y", np.flip).vjp(x=lambda g, axis: flip(g, axis))
-_roll = Op("roll", "x; shift, axis -> y", np.roll).vjp(x=lambda g, shift, axis: roll(g, _negated(shift), axis))
+_broadcast_to = Op("broadcast_to", "x; shape -> y", np.broadcast_to, broadcasts=True, moves=True).vjp(x=lambda g: g)
+_flip = Op("flip", "x; axis -> y", np.flip, moves=True).vjp(x=lambda g, axis: flip(g, axis))
+_roll = Op("roll", "x; shift, axis -> y", np.roll, moves=True).vjp(
+    x=lambda g, shift, axis: roll(g, _negated(shift), axis))
 _tril = Op("tril", "x; k -> y", np.tril).vjp(x=lambda g, k: tril(g, k))
 _triu = Op("triu", "x; k -> y", np.triu).vjp(x=lambda g, k: triu(g, k))
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..op import Op
+from ..summation import total
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .precision import floating, wide, widened
 from .reduce import Axes, spread
-from .summation import total
 
 
 def _shifted(x: Any, axes: Axes) -> Any:

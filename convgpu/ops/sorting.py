@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from ..device import is_gpu_array
 from ..dtypes import is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import isnan, where
 from .indexing import take, take_along_axis
 from .reduce import sum as sum_over
+from .repeated import sums_at
 from .shape import ravel, reshape
 
 
@@ -31,10 +33,16 @@ def _unique_forward(x: Any, *options: Any) -> Any:
 _argsort = Op("argsort", "x; axis -> y", lambda x, axis: np.argsort(_ordered(x), axis=axis, kind="stable"))
 _searchsorted = Op("searchsorted", "a, v; side -> y",
                    lambda a, v, side: np.searchsorted(_ordered(a), _ordered(v), side=side))
-_bincount = Op("bincount", "x, weights; minlength -> y",
-               lambda x, weights, minlength: np.bincount(x, weights=weights, minlength=minlength))
+_bincount = Op("bincount", "x, weights; minlength -> y", lambda x, weights, minlength: _counts(x, weights, minlength))
 # Without a gradient rule: which elements are equal changes with any step, so asking for one is an error.
 _unique = Op("unique", "x; return_index, return_inverse, return_counts, axis -> y", _unique_forward)
+
+
+def _counts(x: Any, weights: Any, minlength: int) -> Any:
+    if not is_gpu_array(x):
+        return np.bincount(x, weights=weights, minlength=minlength)
+    counts = np.bincount(x, minlength=minlength)  # which checks x
+    return counts if weights is None else sums_at(x, weights.astype(np.float64), len(counts))
 
 
 def argsort(x: Any, axis: int | None = -1) -> Tensor:

@@ -3,6 +3,7 @@
     CONVGPU_CUDA=0|1       convgpu._cuda       unset: where nvcc and a GPU are both there, for that GPU
     CONVGPU_EMULATED=0|1   convgpu._emulated   unset: where the install is editable and a C++ compiler is there
     CONVGPU_ARCHS          the architectures of _cuda: "80;90a", and compute_80 for the PTX of compute_80
+    CONVGPU_KERNELS        a libconvgpu_cuda.so built elsewhere, to be linked instead of compiling the kernels
 
 What is forced and cannot be built is an error.
 """
@@ -77,7 +78,7 @@ def requirements(editable: bool) -> list[str]:
     """The packages that pip must bring before the build; none where nothing is compiled."""
     choice = choose(editable)
     packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated else []
-    needs_nvcc = choice.cuda and toolchain.find_nvcc() is None
+    needs_nvcc = choice.cuda and not os.environ.get("CONVGPU_KERNELS") and toolchain.find_nvcc() is None
     if needs_nvcc:
         packages += NVCC
     if needs_nvcc or choice.emulated and toolchain.find_headers() is None:

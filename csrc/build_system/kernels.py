@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from .choice import CannotBuild, Choice
 
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
-FAMILIES = ("pool", "layout")
+FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
+SHARED = ("common", "device", "tile")  # what they share
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
 # No unique symbols: those of both libraries may be loaded into one process.
@@ -29,6 +31,11 @@ EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contr
 # A host function called on the device is a warning by default, and what follows the call is dropped.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
+
+
+# ptxas tells of wgmma that it runs one after the other, or for which it had to put in a wait, as "info (C75..)": what
+# -Werror does not know. $out.log is what the compiler says.
+SERIALISED = r"\(C75[0-9][0-9]\)"
 
 
 class Target(NamedTuple):
@@ -40,6 +47,7 @@ class Target(NamedTuple):
     link_library: str
     link_module: str
     sources: list[Path]
+    carried: Path | None = None  # a library that was built elsewhere, and is taken as it is
 
     @property
     def library(self) -> str:
@@ -54,10 +62,8 @@ class Target(NamedTuple):
 
 def kernel_sources() -> list[Path]:
     """What both libraries are made of."""
-    sources = sorted((SOURCES / "common").glob("*.cpp"))
-    for family in FAMILIES:
-        sources += [p for p in sorted((SOURCES / family).iterdir()) if p.suffix in (".cpp", ".cu") and p.stem != "bind"]
-    return sources
+    return [path for folder in (*SHARED, *FAMILIES) for path in sorted((SOURCES / folder).iterdir())
+            if path.suffix in (".cpp", ".cu") and path.stem != "bind"]
 
 
 def binding_sources() -> list[Path]:
@@ -114,7 +120,13 @@ def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
 
 
 def cuda_target(archs: Sequence[str]) -> Target:
-    """The kernels on the GPU."""
+    """The kernels on the GPU; CONVGPU_KERNELS names a library that has them already."""
+    carried = os.environ.get("CONVGPU_KERNELS")
+    if carried:
+        if not Path(carried).is_file():
+            raise CannotBuild(f"CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no {carried}")
+        return Target("cuda", "false", *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), "cp $in $out"), [],
+                      Path(carried).resolve())
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
@@ -122,9 +134,15 @@ def cuda_target(archs: Sequence[str]) -> Target:
     codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
              for a in archs]
     command = nvcc_command(nvcc)
-    compile_ = _join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out")
+    compile_ = checked(_join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out"))
     link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
     return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())
+
+
+def checked(command: str) -> str:
+    """The command, which fails where ptxas says that wgmma is serialised; for a shell, in ninja's spelling."""
+    return (f"{command} >$out.log 2>&1 || {{ cat $out.log; exit 1; }}; cat $out.log; "
+            f"if grep -qE '{SERIALISED}' $out.log; then echo '$out: wgmma is serialised' >&2; exit 1; fi")
 
 
 def nvcc_command(nvcc: toolchain.Nvcc) -> str:
@@ -144,6 +162,7 @@ def ninja_file(targets: Sequence[Target]) -> str:
         lines += _rules(target)
         abi = sysconfig.get_config_var("SOABI")
         objects = [_object(lines, target, "kernel", source, target.name) for source in target.sources]
+        objects += [_escaped(target.carried)] if target.carried else []
         lines.append(f"build {target.library}: {target.name}_library {' '.join(objects)}")
         objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in binding_sources()]
         lines.append(f"build {target.module}: {target.name}_module {' '.join(objects)} {target.library}")

@@ -36,17 +36,29 @@ def _pip_toolkits() -> Iterator[Path]:
 
 def find_nvcc() -> Nvcc | None:
     """nvcc of CUDA_HOME, of the PATH, or of the package nvidia-cuda-nvcc."""
-    for variable in ("CUDA_HOME", "CUDA_PATH"):
-        path = Path(os.environ.get(variable, ""), "bin", "nvcc")
-        if os.environ.get(variable) and path.is_file():
-            return Nvcc(path)
-    on_path = shutil.which("nvcc")
-    if on_path:
-        return Nvcc(Path(on_path))
+    installed = _installed("nvcc")
+    if installed:
+        return Nvcc(installed)
     for root in _pip_toolkits():
         if (root / "bin" / "nvcc").is_file() and (root / "include" / A_HEADER).is_file():
             return Nvcc(root / "bin" / "nvcc", _pip_includes(root), (root / "lib",))
     return None
+
+
+def find_tool(name: str) -> Path | None:
+    """A program beside nvcc, such as cuobjdump: of CUDA_HOME, of the PATH, or of a package nvidia-cuda-NAME."""
+    in_packages = (root / "bin" / name for root in _pip_toolkits() if (root / "bin" / name).is_file())
+    return _installed(name) or next(in_packages, None)
+
+
+def _installed(name: str) -> Path | None:
+    """A program of a toolkit that the machine has."""
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        path = Path(os.environ.get(variable, ""), "bin", name)
+        if os.environ.get(variable) and path.is_file():
+            return path
+    on_path = shutil.which(name)
+    return Path(on_path) if on_path else None
 
 
 def find_headers() -> tuple[Path, ...] | None:

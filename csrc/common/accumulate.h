@@ -54,4 +54,17 @@ private:
     int terms_ = 0;
 };
 
+// values[0] + values[step] + ...: `count` of them, in groups of 16.
+template <class A>
+__device__ __forceinline__ A sum_in_groups(const A* values, int count, int step) {
+    constexpr int kGroup = 16;
+    A sum = 0;
+    for (int begin = 0; begin < count; begin += kGroup) {
+        A group = 0;
+        for (int i = begin; i < begin + kGroup && i < count; ++i) group += values[i * step];
+        sum += group;
+    }
+    return sum;
+}
+
 }  // namespace convgpu

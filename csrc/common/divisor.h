@@ -37,6 +37,13 @@ public:
         return rest;
     }
 
+    // The same, of dividends and divisors below 2^31.
+    __device__ __forceinline__ uint32_t short_split(uint32_t& a) const {
+        const uint32_t whole = short_quotient(a), rest = a - whole * static_cast<uint32_t>(value_);
+        a = whole;
+        return rest;
+    }
+
 private:
     uint64_t value_, multiplier_ = 0;
     uint32_t short_multiplier_ = 0, shift_ = 0;  // shift 0: of a division by 1

@@ -23,4 +23,22 @@ struct PoolGeometry {
     void check() const;          // throws std::invalid_argument
 };
 
+struct ConvGeometry {
+    int64_t batch = 0, channels = 0, filters = 0;
+    Shape size, kernel, stride, before, after, dilation;  // one entry per spatial axis: 1 to 3
+    int64_t groups = 1;
+    bool channels_last = true;
+    Shape output;  // follows from the above: check() computes it
+
+    int rank() const { return static_cast<int>(size.size()); }
+    int64_t taps() const;           // of a filter
+    int64_t input_pixels() const;   // of one image
+    int64_t output_pixels() const;  // of one image
+    Shape x_shape() const;
+    Shape w_shape() const;
+    Shape y_shape() const;
+    bool padded() const;  // whether some window reaches beyond the image
+    void check();         // throws std::invalid_argument
+};
+
 }  // namespace convgpu

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -42,6 +44,7 @@ Config from_environment() {
     c.seed = number("CONVGPU_EMULATOR_SEED", 0);
     const unsigned cores = std::thread::hardware_concurrency();
     c.workers = static_cast<int>(number("CONVGPU_EMULATOR_WORKERS", cores ? cores : 1));
+    c.multiprocessors = static_cast<int>(number("CONVGPU_EMULATOR_MULTIPROCESSORS", 132));
     c.max_shared_bytes = number("CONVGPU_EMULATOR_SHARED_BYTES", 227 << 10);
     return c;
 }
@@ -56,6 +59,30 @@ Config& config() {
 Statistics& statistics() {
     static Statistics s;
     return s;
+}
+
+namespace {
+
+struct Kernels {
+    std::mutex mutex;
+    std::set<const void*> launched;
+};
+
+Kernels& kernels() {
+    static Kernels k;
+    return k;
+}
+
+}  // namespace
+
+void note_kernel(const void* kernel) {
+    const std::lock_guard<std::mutex> lock(kernels().mutex);
+    kernels().launched.insert(kernel);
+}
+
+size_t kernels_launched() {
+    const std::lock_guard<std::mutex> lock(kernels().mutex);
+    return kernels().launched.size();
 }
 
 }  // namespace convgpu::emulator

@@ -19,8 +19,9 @@ struct Config {
     Timing mma;     // CONVGPU_EMULATOR_MMA: lazy, eager, random (wgmma)
     uint64_t seed;  // CONVGPU_EMULATOR_SEED, of everything random above
     int workers;    // CONVGPU_EMULATOR_WORKERS: OS threads, each running one block or cluster at a time
-    size_t
-        max_shared_bytes;  // CONVGPU_EMULATOR_SHARED_BYTES: the limit per block; 227 KiB as on compute capability 9.0
+    int multiprocessors;  // CONVGPU_EMULATOR_MULTIPROCESSORS: what plans take the machine for; 132 as on an H200
+    // CONVGPU_EMULATOR_SHARED_BYTES: the limit per block; 227 KiB as on compute capability 9.0
+    size_t max_shared_bytes;
 };
 Config& config();
 
@@ -29,5 +30,9 @@ struct Statistics {
     std::atomic<uint64_t> switches{0}, blocks{0}, threads{0};
 };
 Statistics& statistics();
+
+// The instances of kernels that the process has launched: each counts once.
+void note_kernel(const void* kernel);
+size_t kernels_launched();
 
 }  // namespace convgpu::emulator

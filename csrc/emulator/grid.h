@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "config.h"
 #include "scheduler.h"
 
 namespace convgpu::emulator {
@@ -23,7 +24,9 @@ void launch_grid(void (*kernel)(P...), const GridShape& shape, A&&... arguments)
     struct Call {
         void (*kernel)(P...);
         std::tuple<P...> arguments;
-    } call{kernel, std::tuple<P...>(std::forward<A>(arguments)...)};
+    };
+    note_kernel(reinterpret_cast<const void*>(kernel));
+    Call call{kernel, std::tuple<P...>(std::forward<A>(arguments)...)};
     run_grid(
         shape,
         [](void* p) {

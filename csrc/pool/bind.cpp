@@ -27,8 +27,6 @@ void bind_geometry(py::module_& m) {
     m.def("output_size", output_size, "n"_a, "f"_a, "stride"_a, "dilation"_a, "before"_a, "after"_a);
 }
 
-Stream stream_of(uintptr_t stream) { return reinterpret_cast<Stream>(stream); }
-
 }  // namespace
 
 void bind_pool(py::module_& m) {

@@ -1,4 +1,5 @@
-// A minimal test frame: `program` runs every test, `program NAME...` those named, `program --list` names them.
+// A minimal test frame: `program` runs every test, `program NAME...` those named, or all of a file test_NAME.cpp;
+// `program --list` names them.
 #pragma once
 #include <cmath>
 #include <cstdio>
@@ -15,6 +16,7 @@ namespace testing {
 
 struct Test {
     const char* name;
+    const char* file;
     void (*run)();
 };
 
@@ -23,14 +25,25 @@ inline std::vector<Test>& tests() {
     return all;
 }
 
-inline bool add(const char* name, void (*run)()) {
-    tests().push_back({name, run});
+inline bool add(const char* name, const char* file, void (*run)()) {
+    tests().push_back({name, file, run});
     return true;
 }
 
-#define TEST(NAME)                                                \
-    static void NAME();                                           \
-    static const bool NAME##_added = ::testing::add(#NAME, NAME); \
+inline bool is_named(const Test& test, const std::string& name) {
+    const std::string file = test.file;
+    return name == test.name || file.substr(file.rfind('/') + 1) == "test_" + name + ".cpp";
+}
+
+// What a test that runs many problems counts.
+inline int& runs() {
+    static int count = 0;
+    return count;
+}
+
+#define TEST(NAME)                                                          \
+    static void NAME();                                                     \
+    static const bool NAME##_added = ::testing::add(#NAME, __FILE__, NAME); \
     static void NAME()
 
 template <class A, class B>
@@ -84,12 +97,15 @@ inline int run_tests(int argc, char** argv) {
             continue;
         }
         bool wanted = argc == 1;
-        for (int i = 1; i < argc; ++i) wanted = wanted || std::strcmp(argv[i], t.name) == 0;
+        for (int i = 1; i < argc; ++i) wanted = wanted || is_named(t, argv[i]);
         if (!wanted) continue;
         ++found;
+        runs() = 0;
         try {
             t.run();
-            std::printf("ok %s\n", t.name);
+            std::printf("ok %s", t.name);
+            if (runs() > 0) std::printf(", %d runs", runs());
+            std::printf("\n");
         } catch (const std::exception& e) {
             std::printf("FAILED %s: %s\n", t.name, e.what());
             ++failures;

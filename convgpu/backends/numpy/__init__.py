@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .conv import conv_dgrad, conv_fprop, conv_wgrad
+from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
 from .gemm import gemm, matmul
 from .pool import avg_pool, avg_pool_dgrad, max_pool, max_pool_dgrad, max_pool_gather, max_pool_indices
 
 __all__ = [
-    "avg_pool", "avg_pool_dgrad", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "matmul", "max_pool",
-    "max_pool_dgrad", "max_pool_gather", "max_pool_indices",
+    "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "matmul",
+    "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices",
 ]

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...dtypes import accumulator
 from ...geometry import ConvGeometry
+from ...summation import total
 from ..epilogue import finish
 from .depthwise import convolve_depthwise, suits, weight_gradient_depthwise
 from .gather import convolve
@@ -111,6 +112,12 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
     if not method.inside and not np.isfinite(gw).all():
         weight_gradient_tapwise(x, gy, method.gather, gw, geo.channels_last, accumulator(x.dtype))
     return gw
+
+
+def channel_sum(gy: np.ndarray, channels_last: bool) -> np.ndarray:
+    """gb[c] = the sum of gy over everything but the channels, which are its last axis or its second."""
+    channel = gy.ndim - 1 if channels_last else 1
+    return total(gy, tuple(a for a in range(gy.ndim) if a != channel)).astype(gy.dtype, copy=False)
 
 
 def _without_sums(shape: tuple[int, ...], bias: np.ndarray | None, geo: ConvGeometry, activation: str | None,

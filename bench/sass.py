@@ -1,0 +1,136 @@
+"""What the compiler made of the kernels: python bench/sass.py [LIBRARY] prints, per kernel and architecture, registers,
+shared memory, stack, and how often the instructions stand in its code that tell fast kernels from slow ones.
+
+Reads the built library (convgpu/libconvgpu_cuda.so) with cuobjdump; compiles nothing, and needs no GPU. STL and LDL are
+spilled registers; LDG.E.128 is a load of 16 bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "csrc"))
+
+from build_system import toolchain  # noqa: E402 - no package of the installation
+
+LIBRARY = ROOT / "convgpu" / "libconvgpu_cuda.so"
+# Columns: global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory, multiply-adds,
+# tensor cores, TMA, spills. Each is an instruction, with any suffixes; after a slash, only with this one.
+COLUMNS = ("LDG", "LDG/128", "STG", "STG/128", "LDGSTS", "LDS", "FFMA", "DFMA", "HMMA", "HGMMA", "UTMALDG",
+           "STL", "LDL")
+_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)")
+
+
+@dataclass
+class Kernel:
+    """One kernel for one architecture."""
+
+    arch: str
+    symbol: str
+    name: str = ""  # without its arguments' types, "pool::max_pool_window<float, unsigned char, 4, 3>"
+    registers: int = 0
+    stack: int = 0
+    shared: int = 0  # static; kernels take theirs dynamically
+    instructions: Counter[str] = field(default_factory=Counter)
+
+    def count(self, column: str) -> int:
+        """How many instructions of a column of COLUMNS it has."""
+        wanted, _, suffix = column.partition("/")
+        return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in self.instructions.items())
+                   if name == wanted and (not suffix or suffix in suffixes))
+
+    @property
+    def spills(self) -> int:
+        """Instructions that store or load spilled registers."""
+        return self.count("STL") + self.count("LDL")
+
+
+def kernels_of(library: Path) -> list[Kernel]:
+    """All kernels of a library, by name."""
+    tool = toolchain.find_tool("cuobjdump")
+    if tool is None:
+        raise SystemExit("sass: expected cuobjdump in CUDA_HOME, on the PATH, or in the package nvidia-cuda-cuobjdump "
+                         "(and nvdisasm: nvidia-cuda-nvdisasm), found none")
+    found = {(k.arch, k.symbol): k for k in _resources(_output(tool, "-res-usage", library))}
+    for arch, symbol, instructions in _code(_output(tool, "-sass", library)):
+        found[arch, symbol].instructions = instructions
+    names = _demangled([k.symbol for k in found.values()])
+    for kernel in found.values():
+        kernel.name = names[kernel.symbol]
+    return sorted(found.values(), key=lambda k: (k.name, k.arch))
+
+
+def _output(tool: Path, option: str, library: Path) -> str:
+    return subprocess.run([tool, option, library], capture_output=True, text=True, check=True).stdout
+
+
+def _resources(text: str) -> Iterator[Kernel]:
+    """Of the lines " Function NAME:" and "  REG:32 STACK:0 SHARED:0 ...", below "arch = sm_80"."""
+    arch = symbol = ""
+    for line in text.splitlines():
+        if found := re.match(r"\s*arch = (\w+)", line):
+            arch = found[1]
+        elif found := re.match(r"\s*Function ([\w$]+)\s*:", line):
+            symbol = found[1]
+        elif "REG:" in line and symbol:
+            numbers = {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
+            yield Kernel(arch, symbol, registers=numbers["REG"], stack=numbers["STACK"], shared=numbers["SHARED"])
+
+
+def _code(text: str) -> Iterator[tuple[str, str, Counter[str]]]:
+    """Per function: architecture, symbol, and how often each instruction stands in it."""
+    arch = ""
+    for part in re.split(r"\s*Function : ", text):
+        symbol, _, body = part.partition("\n")
+        if arch:
+            yield arch, symbol.strip(), Counter(_INSTRUCTION.findall(body))
+        for found in re.finditer(r"arch = (\w+)", part):  # of the functions that follow
+            arch = found[1]
+
+
+def _demangled(symbols: list[str]) -> dict[str, str]:
+    """Readable names; the symbols themselves where there is no c++filt."""
+    tool = shutil.which("c++filt")
+    if tool is None:
+        return dict(zip(symbols, symbols))
+    lines = subprocess.run([tool], input="\n".join(symbols), capture_output=True, text=True, check=True).stdout
+    return {symbol: _short(line) for symbol, line in zip(symbols, lines.splitlines())}
+
+
+def _short(name: str) -> str:
+    name = name.removeprefix("void ").replace("convgpu::", "").replace("(anonymous namespace)::", "")
+    depth = 0
+    for i, c in enumerate(name):
+        depth += (c == "<") - (c == ">")
+        if c == "(" and depth == 0:
+            return name[:i]
+    return name
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("library", nargs="?", type=Path, default=LIBRARY)
+    parser.add_argument("--like", default="", help="only kernels whose name contains this")
+    options = parser.parse_args()
+    if not options.library.is_file():
+        raise SystemExit(f"sass: expected a built library, found no {options.library}: CONVGPU_CUDA=1 pip install -e .")
+    kernels = [k for k in kernels_of(options.library) if options.like in k.name]
+    print(f"{'arch':8}{'regs':>5}{'stack':>6}{'shared':>7}" + "".join(f"{c:>8}" for c in COLUMNS) + "  kernel")
+    for k in kernels:
+        print(f"{k.arch:8}{k.registers:5}{k.stack:6}{k.shared:7}" + "".join(f"{k.count(c):8}" for c in COLUMNS)
+              + f"  {k.name}")
+    print(f"{len(kernels)} kernels, {sum(k.spills > 0 for k in kernels)} spill")
+
+
+if __name__ == "__main__":
+    main()

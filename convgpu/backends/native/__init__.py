@@ -1,0 +1,40 @@
+"""The kernels of csrc/ as a backend: "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+
+One file per family marshals its ops to the compiled module; crossing.py is how arrays, geometries, workspace and stream
+get there. No arithmetic is done here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from .conv import Conv
+from .crossing import Crossing
+from .gemm import Gemm
+from .layout import Layout
+from .pool import Pool
+
+MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
+
+_BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip install -e .",
+                "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
+
+
+class Native(Conv, Gemm, Pool, Layout, Crossing):
+    """The ops of one compiled module: methods bear their names, and take and return arrays."""
+
+
+def load(name: str) -> Native:
+    """The backend, if its module has been built."""
+    return Native(name, _module(name))
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(MODULES[name])
+    except ModuleNotFoundError as error:
+        if error.name != MODULES[name]:
+            raise
+        raise ImportError(f"backend {name!r} needs the module {MODULES[name]}, which an editable install builds where "
+                          f"{_BUILT_WHERE[name]}", name=error.name) from None

@@ -1,0 +1,50 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...geometry import PoolGeometry
+from .crossing import Array, Crossing
+
+
+class Pool(Crossing):
+    """max_pool, avg_pool, and their gradients."""
+
+    def max_pool(self, x: Array, geo: PoolGeometry, with_offsets: bool) -> tuple[Array, Array | None]:
+        """The largest pixel of every window, and where wanted its offset in the window."""
+        self.check_float("max_pool", x)
+        y = self.empty(geo.y_shape, x.dtype)
+        offsets = self.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
+        self.run("max_pool", x, y, offsets, geo)
+        return y, offsets
+
+    def max_pool_dgrad(self, gy: Array, offsets: Array, geo: PoolGeometry) -> Array:
+        """The gradient of every output, added to the pixel that won it."""
+        gx = self.empty(geo.x_shape, gy.dtype)
+        self.run("max_pool_dgrad", gy, offsets, gx, geo)
+        return gx
+
+    def max_pool_gather(self, x: Array, offsets: Array, geo: PoolGeometry) -> Array:
+        """The pixels at the winners."""
+        y = self.empty(geo.y_shape, x.dtype)
+        self.run("max_pool_gather", x, offsets, y, geo)
+        return y
+
+    def max_pool_indices(self, offsets: Array, geo: PoolGeometry) -> Array:
+        """The winners' flat indices over the spatial axes of the input."""
+        indices = self.empty(geo.y_shape, np.int64)
+        self.run("max_pool_indices", offsets, indices, geo)
+        return indices
+
+    def avg_pool(self, x: Array, geo: PoolGeometry) -> Array:
+        """The average of every window."""
+        y = self.empty(geo.y_shape, x.dtype)
+        self.run("avg_pool", x, y, geo)
+        return y
+
+    def avg_pool_dgrad(self, gy: Array, geo: PoolGeometry) -> Array:
+        """The share of every output's gradient, added to all pixels of its window."""
+        gx = self.empty(geo.x_shape, gy.dtype)
+        self.run("avg_pool_dgrad", gy, gx, geo)
+        return gx

@@ -1,0 +1,141 @@
+"""What `convgpu benchmark` does: measure, print, and keep."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..backends.numpy.workers import set_num_threads
+from ..cases.networks import NETWORKS as LAYERS
+from ..extras import require
+from ..geometry import conv_geometry, pool_geometry
+from . import compare as comparison
+from . import devices as all_devices
+from . import layers as ops
+from . import train as training
+from .devices import Device
+from .grid import wrapped
+from .peers import Torch
+from .problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_problems
+from .results import Results
+from .tables import render
+from .timing import quiet_blas
+
+INTERRUPTED = 130
+
+
+def layers(network: str, batch: int | None, direction: str, dtype: str, samples: int, **common: Any) -> int:
+    """Every layer of a network."""
+    problems = layer_problems(LAYERS[network], _directions(direction), dtype, batch)
+    return _measure_ops(problems, samples, **common)
+
+
+def gemm(shape: Sequence[int], trans_a: bool, trans_b: bool, dtype: str, samples: int, **common: Any) -> int:
+    """One matrix product."""
+    m, n, k = shape
+    return _measure_ops([GemmProblem(m, n, k, trans_a, trans_b, dtype)], samples, **common)
+
+
+def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequence[int], padding: str,
+         dilation: Sequence[int], groups: int, direction: str, dtype: str, samples: int, **common: Any) -> int:
+    """One convolution."""
+    r, s = kernel[0], kernel[-1]
+    geo = conv_geometry("conv", tuple(shape), (r, s, shape[-1] // groups, filters), _pair(stride), _padding(padding),
+                        _pair(dilation), groups, "channels_last")
+    name = f"{r}x{s} {shape[-1]}>{filters} @{shape[1]}x{shape[2]} b{shape[0]}"
+    return _measure_ops([ConvProblem(geo, d, dtype, layer=name) for d in _directions(direction)], samples, **common)
+
+
+def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | None, padding: str, average: bool,
+         direction: str, dtype: str, samples: int, **common: Any) -> int:
+    """One pooling."""
+    geo = pool_geometry("pool", tuple(shape), _pair(window), None if stride is None else _pair(stride),
+                        _padding(padding), 1, False, True, "channels_last")
+    name = f"pool {'x'.join(map(str, geo.window))} {shape[-1]} @{shape[1]}x{shape[2]} b{shape[0]}"
+    problems = [PoolProblem(geo, d, dtype, average, layer=name) for d in _directions(direction) if d != "wgrad"]
+    return _measure_ops(problems, samples, **common)
+
+
+def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, **common: Any) -> int:
+    """Steps of training."""
+    from .networks import NETWORKS
+
+    chosen = NETWORKS[network]
+    return _measure(lambda devices, peer: training.measure(chosen, batch or chosen.batches, devices, peer, steps,
+                                                           budget), **common)
+
+
+def show(file: str, markdown: bool, plot: str | None) -> int:
+    """A result file, without running anything."""
+    results = Results.load(file)
+    if plot is not None:
+        _require_matplotlib()
+    print(render(results, markdown))
+    _draw(results, plot)
+    return 0
+
+
+def compare(a: str, b: str, markdown: bool) -> int:
+    """Two result files; 1 where ours became slower."""
+    told, slower = comparison.report(Results.load(a), Results.load(b), markdown)
+    print(told)
+    return 1 if slower else 0
+
+
+def _directions(direction: str) -> tuple[str, ...]:
+    return ("fprop", "dgrad", "wgrad") if direction == "all" else (direction,)
+
+
+def _pair(values: Sequence[int]) -> Any:
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _padding(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _measure_ops(problems: Sequence[Problem], samples: int, **common: Any) -> int:
+    return _measure(lambda devices, peer: ops.measure(problems, devices, peer, samples), **common)
+
+
+def _measure(measure: Callable[[list[Device], Torch | None], Results], device: Sequence[str] | None,
+             threads: int | None, peers: str | None, markdown: bool, plot: str | None, json: str | None) -> int:
+    """What all that measure share: what could fail is tried first, so that no hour of samples is lost."""
+    quiet_blas()
+    if plot is not None:
+        _require_matplotlib()
+    for path in filter(None, (plot, json)):
+        if not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"{path}: expected a folder that exists, got {Path(path).parent}")
+    if threads is not None:
+        set_num_threads(threads)
+    peer = Torch() if peers else None
+    devices, remark = all_devices.choose(device)
+    results = measure(devices, peer)
+    print(render(results, markdown))
+    if remark:
+        print("\n" + wrapped(remark))
+    if json is not None:
+        results.save(json)
+    if results.rows:
+        _draw(results, plot)
+    if results.interrupted:
+        print("convgpu benchmark: interrupted; what was measured is kept", file=sys.stderr)
+        return INTERRUPTED
+    for why in results.wrong:
+        print(f"convgpu benchmark: {why}", file=sys.stderr)
+    return int(bool(results.wrong))
+
+
+def _require_matplotlib() -> None:
+    require("matplotlib", "--plot")
+
+
+def _draw(results: Results, plot: str | None) -> None:
+    if plot is not None:
+        from .plot import draw
+
+        draw(results, plot)
+        print(f"\n{plot}")

@@ -1,0 +1,93 @@
+"""Two result files, row by row: which is faster, and whether by more than the samples vary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import figures
+from .figures import Row
+from .grid import Column, markdown, number, text
+from .results import Results
+from .timing import geometric_mean
+
+SMALLEST = 0.03  # a change below this share is none, whatever the samples say
+
+
+@dataclass(frozen=True)
+class Change:
+    """One contender of one row in both files. ratio: the first file's time over the second's."""
+
+    row: Row
+    name: str
+    before: float
+    after: float
+    verdict: str  # "slower", "faster", or "" within the spread
+
+    @property
+    def ratio(self) -> float:
+        """Above 1, the second file is faster."""
+        return self.before / self.after
+
+
+def changes(a: Results, b: Results) -> list[Change]:
+    """What both files hold, in the order of the second."""
+    first = {figures.key(row): row for row in a.rows}
+    return [_change(first[figures.key(row)], row, name) for row in b.rows if figures.key(row) in first
+            for name in row["timings"] if name in first[figures.key(row)]["timings"]]
+
+
+def _change(a: Row, b: Row, name: str) -> Change:
+    """Slower or faster where the quartiles do not overlap, and by 3% at least."""
+    clock = figures.clock(b, name)
+    before, after = a["timings"][name].median(clock), b["timings"][name].median(clock)
+    (low_a, high_a), (low_b, high_b) = (row["timings"][name].quartiles(clock) for row in (a, b))
+    verdict = ""
+    if low_b > high_a and after > before * (1 + SMALLEST):
+        verdict = "slower"
+    elif high_b < low_a and before > after * (1 + SMALLEST):
+        verdict = "faster"
+    return Change(b, name, before, after, verdict)
+
+
+def report(a: Results, b: Results, as_markdown: bool = False) -> tuple[str, bool]:
+    """The table and the conclusion; whether something of ours has become slower.
+
+    Raises:
+        ValueError: the files have no row in common.
+    """
+    found = changes(a, b)
+    if not found:
+        raise ValueError("compare: expected files with rows in common, got none (network, layer, direction, dtype and "
+                         "threads must agree)")
+    columns = [
+        Column("", "layer", [f"{c.row['network']} {c.row['layer']}".strip() for c in found], left=True),
+        Column("", "op", [str(c.row["direction"]) for c in found], left=True),
+        Column("", "contender", [c.name for c in found], left=True),
+        Column("", "A ms", [number(1e3 * c.before) for c in found]),
+        Column("", "B ms", [number(1e3 * c.after) for c in found]),
+        Column("", "A/B", [number(c.ratio) for c in found]),
+        Column("", "", [c.verdict for c in found], left=True),
+    ]
+    ours = [c for c in found if c.name.startswith(figures.OURS)]
+    slower = [c for c in ours if c.verdict == "slower"]
+    lines = _differences(a, b)
+    if ours:
+        mean = geometric_mean(c.ratio for c in ours)
+        lines.append(f"convgpu: A/B {mean:.3f} on average (above 1, B is faster); {len(slower)} of {len(ours)} slower "
+                     f"and {sum(c.verdict == 'faster' for c in ours)} faster by more than the spread")
+    keys = {figures.key(row) for row in a.rows} ^ {figures.key(row) for row in b.rows}
+    if keys:
+        lines.append(f"{len(keys)} rows are in one file alone")
+    return "\n\n".join([markdown(columns) if as_markdown else text(columns, 3), "\n".join(lines)]), bool(slower)
+
+
+def _differences(a: Results, b: Results) -> list[str]:
+    """What else changed between the files."""
+    told = []
+    for title, get in (("CPU", lambda e: e["machine"]["cpu"]), ("GPU", lambda e: e.get("gpu", {}).get("name")),
+                       ("NumPy", lambda e: e["versions"].get("numpy")), ("commit", lambda e: e["commit"]),
+                       ("load average", lambda e: e["machine"].get("load"))):
+        before, after = get(a.environment), get(b.environment)
+        if before != after:
+            told.append(f"{title}: {before} in A, {after} in B")
+    return told

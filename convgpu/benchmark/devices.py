@@ -1,0 +1,113 @@
+"""Where convgpu is timed: the CPU's backend, and the GPU's where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import info
+from ..backends import GPU_BACKENDS, current_backend, load
+from ..cases.tolerance import C_KERNEL, C_NUMPY
+from ..device import CPU, GPU, move, parse_device, to_numpy
+from .figures import name_of
+from .gpu import CupyGpu, GpuClock, rotating
+from .problems import Arrays, Problem
+from .roofs import Roof, cpu_roof, gpu_roof
+from .timing import Clock, Contender, HostClock
+
+SETTLE = 3.0  # seconds that a GPU's clock may take to rise, before the first of its problems
+
+
+class CpuDevice:
+    """NumPy arrays, on the backend in use."""
+
+    kind, c, settle = CPU, C_NUMPY, 0.0
+
+    def __init__(self) -> None:
+        self.name = name_of(CPU)
+        self.backend: Any = load(current_backend())
+        self.clock: Clock = HostClock()
+
+    def roof(self, dtype: str) -> Roof | None:
+        """Measured now."""
+        return cpu_roof(dtype)
+
+    def arrays(self, arrays: Arrays) -> dict[str, Any]:
+        """The operands on this device."""
+        return arrays
+
+    def result(self, problem: Problem, arrays: Arrays) -> Any:
+        """One call, back as NumPy arrays, for the check."""
+        return problem.run(self.backend, arrays)
+
+    def contender(self, problem: Problem, arrays: Arrays) -> Contender:
+        """What is timed."""
+        return lambda: problem.run(self.backend, arrays)
+
+
+class GpuDevice:
+    """CuPy arrays, on the CUDA kernels; other operands at each call, so that the L2 cache does not help."""
+
+    kind, c, settle = GPU, C_KERNEL, SETTLE
+
+    def __init__(self) -> None:
+        self.name = name_of(GPU)
+        self.backend: Any = load(GPU_BACKENDS[0])
+        self.gpu = CupyGpu()
+        self.clock: Clock = GpuClock(self.gpu)
+
+    def roof(self, dtype: str) -> Roof | None:
+        """Published; None for a GPU that the table lacks."""
+        return gpu_roof(self.gpu.name)
+
+    def arrays(self, arrays: Arrays) -> dict[str, Any]:
+        """The operands on this device: copies at every call."""
+        return {name: move(array, GPU) for name, array in arrays.items()}
+
+    def result(self, problem: Problem, arrays: Arrays) -> Any:
+        """One call, back as NumPy arrays, for the check."""
+        result = problem.run(self.backend, self.arrays(arrays))
+        return tuple(map(to_numpy, result)) if isinstance(result, tuple) else to_numpy(result)
+
+    def contender(self, problem: Problem, arrays: Arrays) -> Contender:
+        """What is timed."""
+        def one() -> Contender:
+            there = self.arrays(arrays)
+            return lambda: problem.run(self.backend, there)
+
+        return rotating(one, problem.work.bytes // 2, self.gpu.cache_bytes)  # at most half of them are written
+
+
+Device = CpuDevice | GpuDevice
+
+
+def choose(wanted: Sequence[str] | None) -> tuple[list[Device], str | None]:
+    """The devices to measure on, and what to say of a GPU that is missing.
+
+    Args:
+        wanted: devices that must be usable; None: all that are.
+
+    Raises:
+        ValueError: a GPU is wanted, and none is usable.
+    """
+    kinds = list(dict.fromkeys(map(parse_device, wanted or (CPU, GPU))))
+    obstacle = info.gpu_obstacle() if GPU in kinds else None
+    if obstacle is not None:
+        if wanted:
+            raise ValueError(f"device 'gpu': no usable GPU: {obstacle}. {how_to_get_a_gpu()}")
+        kinds.remove(GPU)
+    devices: list[Device] = [CpuDevice() if kind == CPU else GpuDevice() for kind in kinds]
+    return devices, None if obstacle is None else f"No GPU column: {obstacle}. {how_to_get_a_gpu()}"
+
+
+def how_to_get_a_gpu() -> str:
+    """What a machine needs for the GPU's column."""
+    found = info.driver()
+    extra = "cuda12" if found is None else found.extra
+    machine = "On a machine with an NVIDIA GPU" if found is None else "Here"
+    if not info.has_kernels():
+        return (f"{machine}, a build with CUDA kernels is needed: nvcc, then from a clone "
+                f'CONVGPU_CUDA=1 pip install -e ".[{extra}]"')
+    return f'{machine}: pip install "convgpu[{extra}]"'
+
+

@@ -1,0 +1,90 @@
+"""The figures of a row: which clock counts, the median, the rate, the share of the roof, the ratio to a peer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .roofs import Roof
+from .timing import Timing
+
+OURS = "convgpu"
+Row = dict[str, Any]
+
+
+def name_of(device: str) -> str:
+    """The contender that is convgpu on "cpu" or "gpu"."""
+    return f"{OURS} {device}"
+
+
+def device_of(name: str) -> str:
+    """Where a contender runs: "torch cpu channels_last" on "cpu"."""
+    return name.split()[1]
+
+
+def clock(row: Row, name: str) -> str:
+    """Of a GPU its own events; of whole steps of training the wall's, for which their user waits.
+
+    On one CPU thread its CPU time, which other programs disturb least; else the wall's.
+    """
+    timing: Timing = row["timings"][name]
+    if timing.gpu:
+        return "wall" if row["kind"] == "train" else "gpu"
+    return "cpu" if row.get("threads") == 1 else "wall"
+
+
+def seconds(row: Row, name: str) -> float:
+    """The median of a contender's samples."""
+    return row["timings"][name].median(clock(row, name))
+
+
+def spread(row: Row, name: str) -> float:
+    """The distance between the quartiles, as a share of the median."""
+    return row["timings"][name].spread(clock(row, name))
+
+
+def has(row: Row, device: str) -> bool:
+    """Whether convgpu was timed on this device."""
+    return name_of(device) in row["timings"]
+
+
+def best_peer(row: Row, device: str) -> str | None:
+    """The fastest of the others on this device: PyTorch in its better layout."""
+    names = [name for name in row["timings"] if not name.startswith(OURS) and device_of(name) == device]
+    return min(names, key=lambda name: seconds(row, name)) if names else None
+
+
+def ratio(row: Row, device: str) -> float | None:
+    """The peer's time over ours on this device: above 1, we are faster."""
+    peer = best_peer(row, device)
+    return None if peer is None or not has(row, device) else seconds(row, peer) / seconds(row, name_of(device))
+
+
+def speedup(row: Row) -> float | None:
+    """Our time on the CPU over ours on the GPU."""
+    return seconds(row, name_of("cpu")) / seconds(row, name_of("gpu")) if has(row, "cpu") and has(row, "gpu") else None
+
+
+def by_memory(row: Row) -> bool:
+    """Whether bytes are what counts: of pooling, layouts and copies."""
+    return row["kind"] in ("pool", "layout", "copy")
+
+
+def rate(row: Row, name: str) -> float:
+    """FLOP/s; of what moves memory, bytes per second."""
+    return (row["bytes"] if by_memory(row) else row["flops"]) / seconds(row, name)
+
+
+def share(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None:
+    """The least possible time over the one taken: 1 is the roof. More, where a cache helps."""
+    roof = roofs.get(device_of(name))
+    return Roof(**roof).seconds(row) / seconds(row, name) if roof else None
+
+
+def of_peak(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None:
+    """The share of the CPU's measured np.matmul peak; None of what moves memory, or where it was not measured."""
+    return rate(row, name) / max(roofs["cpu"]["peak"].values()) if "cpu" in roofs and not by_memory(row) else None
+
+
+def key(row: Row) -> tuple[Any, ...]:
+    """What makes two rows of two files the same measurement."""
+    return tuple(row.get(part) for part in ("kind", "network", "layer", "direction", "dtype", "threads"))

@@ -1,0 +1,88 @@
+"""Columns as text, in at most 100 characters a line, and as Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+WIDTH = 100
+
+
+@dataclass
+class Column:
+    """Cells under a title; neighbours of one group share a line above it."""
+
+    group: str
+    title: str
+    cells: list[str]
+    left: bool = False
+
+    @property
+    def width(self) -> int:
+        """Of the widest cell or the title."""
+        return max(len(text) for text in (self.title, *self.cells))
+
+    def line(self, text: str) -> str:
+        """The text, padded."""
+        return text.ljust(self.width) if self.left else text.rjust(self.width)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With so many significant digits and no exponent; "-" for None.
+
+    >>> [number(x) for x in (0.01234, 1.5, 123.4, 12345.6, None)]
+    ['0.0123', '1.50', '123', '12,346', '-']
+    """
+    if value is None:
+        return "-"
+    if abs(value) >= 10**(digits - 1):
+        return f"{value:,.0f}"
+    exponent = int(f"{value:e}".split("e")[1]) if value else 0
+    return f"{value:.{digits - 1 - exponent}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as "62%"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.0f}%"
+
+
+def wrapped(line: str) -> str:
+    """A sentence, in lines of at most 100 characters."""
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def text(columns: Sequence[Column], keys: int) -> str:
+    """The table; where it is too wide, in parts that repeat the first `keys` columns."""
+    parts = []
+    rest = list(columns[keys:])
+    while rest:
+        part = list(columns[:keys])
+        while rest and _width(part) + 2 + rest[0].width <= WIDTH or len(part) == keys:
+            part.append(rest.pop(0))
+        parts.append("\n".join(_lines(part)))
+    return "\n\n".join(parts)
+
+
+def _width(columns: Sequence[Column]) -> int:
+    return sum(c.width for c in columns) + 2 * (len(columns) - 1)
+
+
+def _lines(columns: Sequence[Column]) -> Iterator[str]:
+    if any(c.group for c in columns):
+        groups, start = "", 0
+        for i, column in enumerate(columns):
+            if i and column.group != columns[i - 1].group and column.group:
+                groups = groups.ljust(start) + column.group
+            start += column.width + 2
+        yield groups.rstrip()
+    yield "  ".join(c.line(c.title) for c in columns).rstrip()
+    for cells in zip(*[c.cells for c in columns]):
+        yield "  ".join(c.line(cell) for c, cell in zip(columns, cells)).rstrip()
+
+
+def markdown(columns: Sequence[Column]) -> str:
+    """The table in one piece."""
+    titles = [f"{c.group} {c.title}".strip() for c in columns]
+    rows = [titles, ["---" if c.left else "---:" for c in columns], *map(list, zip(*[c.cells for c in columns]))]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -1,0 +1,115 @@
+"""Single ops: each problem on every device, checked first, and beside PyTorch if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..backends.numpy.workers import get_num_threads
+from .devices import Device, GpuDevice
+from .kernels import kernel_of
+from .peers import PREFIX, Torch
+from .problems import Problem
+from .progress import Progress
+from .results import Results, environment, load_average
+from .roofs import Roof
+from .timing import Clock, Contender, alternate
+from .verification import WrongResultError
+
+Row = dict[str, Any]
+
+
+def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch | None = None, samples: int = 5,
+            sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
+    """Time problems, one row for each; Ctrl-C ends it early and keeps what there is.
+
+    A contender that computes something else is not timed: its row says so under "absent" (see `Results.wrong`).
+
+    Args:
+        problems: what to time; their operands exist one problem at a time.
+        devices: where convgpu runs.
+        peer: PyTorch, on the same devices.
+        samples: of each contender.
+        sample_seconds: short calls are repeated within a sample until it takes about this long.
+        watch: is given each row as it is done.
+    """
+    rows: list[Row] = []
+    load = load_average()
+    dtypes = {problem.dtype for problem in problems}
+    roofs: dict[str, Roof] = {}
+    _raise_roofs(roofs, devices, dtypes)
+    interrupted = False
+    with Progress(sum(map(_weight, problems))) as progress:
+        try:
+            for problem in problems:
+                progress.begin(problem.name)
+                settle = 0.0 if rows else max((device.settle for device in devices), default=0.0)
+                rows.append(_row(problem, devices, peer, samples, sample_seconds, settle))
+                progress.done(_weight(problem))
+                if watch is not None:
+                    watch(rows[-1])
+            _raise_roofs(roofs, devices, dtypes)
+        except KeyboardInterrupt:
+            interrupted = True
+    packages = ["numpy", *["torch"] * (peer is not None)]
+    return Results(environment(packages, load), rows, {kind: vars(roof) for kind, roof in roofs.items()}, interrupted)
+
+
+def _weight(problem: Problem) -> float:
+    """About the seconds that a problem takes, in units of no meaning: the check, and the samples."""
+    return 0.3 + problem.work.flops / 1e9 + problem.work.bytes / 1e8
+
+
+def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[str]) -> None:
+    """Measured before and after, of which the higher counts: other programs can only lower it."""
+    for device in devices:
+        for dtype in sorted({"float64" if dtype == "float64" else "float32" for dtype in dtypes}):
+            found, known = device.roof(dtype), roofs.get(device.kind)
+            if found is None:
+                continue
+            if known is not None:
+                peak = {u: max(found.peak.get(u, 0), known.peak.get(u, 0)) for u in {**known.peak, **found.peak}}
+                found = Roof(found.name, max(found.bandwidth, known.bandwidth), peak, known.source)
+            roofs[device.kind] = found
+
+
+def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float,
+         settle: float) -> Row:
+    contenders: dict[str, Contender] = {}
+    clocks: dict[str, Clock] = {}
+    kernels: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    try:
+        arrays = problem.operands()
+    except MemoryError as error:
+        absent, devices = {device.name: f"MemoryError: {error}" for device in devices}, ()
+    for device in devices:
+        try:
+            problem.verify(lambda a, device=device: device.result(problem, a), arrays, device.c)  # type: ignore[misc]
+            contenders[device.name] = device.contender(problem, arrays)
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
+            absent[device.name] = f"{type(error).__name__}: {error}"
+            continue
+        kernels[device.name], clocks[device.name] = kernel_of(device.backend, problem), device.clock
+        if peer is not None:
+            _add_peer(peer, problem, arrays, device, contenders, clocks, absent)
+    timings = alternate(contenders, samples, sample_seconds, settle=settle, clocks=clocks) if contenders else {}
+    row = {**problem.row, "threads": get_num_threads(), "kernels": kernels, "timings": timings}
+    return {**row, "absent": absent} if absent else row
+
+
+def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Device, contenders: dict[str, Contender],
+              clocks: dict[str, Clock], absent: dict[str, str]) -> None:
+    """The peer's contenders on this device, seen to compute the same thing."""
+    why = peer.can_use(device.kind)
+    if why is not None:
+        absent[f"{PREFIX} {device.kind}"] = why
+        return
+    cache_bytes = device.gpu.cache_bytes if isinstance(device, GpuDevice) else 0
+    ours = device.result(problem, arrays)
+    try:
+        for name, contender in peer.contenders(problem, arrays, device.kind, cache_bytes).items():
+            peer.check(name, problem, contender, ours)
+            contenders[name], clocks[name] = contender, device.clock
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: an op or dtype that it lacks
+        absent[f"{PREFIX} {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

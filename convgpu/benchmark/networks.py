@@ -1,0 +1,67 @@
+"""The networks that are trained, and a step of training as a contender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import optim, tree
+from ..autograd import value_and_grad
+from ..examples import alexnet, lenet5, resnet50, vgg16
+from ..tensor import Tensor, tensor
+
+LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; small, for images of noise
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model of convgpu.examples: its parameters, its loss, the images that it takes."""
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    classes: int
+    initial: Callable[[], Any]
+    loss: Callable[[Any, Any, Any], Tensor]
+    batches: tuple[int, ...]  # what is timed unless something else is asked for
+    layers: int  # how many have weights
+    label_smoothing: float = 0.0
+
+    def data(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images of noise and their labels, the same at every call."""
+        generator = np.random.default_rng(0)
+        x = generator.standard_normal((batch, *self.shape), np.float32)
+        return x, generator.integers(0, self.classes, batch)
+
+
+NETWORKS = {network.name: network for network in (
+    Network("lenet5", "LeNet-5", (32, 32, 1), 10, lambda: lenet5.initial((32, 32, 1), 10),
+            lambda params, x, y: lenet5.loss(params, x, y)[0], (32, 128), 5, lenet5.LABEL_SMOOTHING),
+    Network("alexnet", "AlexNet", alexnet.INPUT, alexnet.CLASSES, alexnet.initial, alexnet.loss, (64, 128, 256), 8),
+    Network("vgg16", "VGG-16", vgg16.INPUT, vgg16.CLASSES, vgg16.initial, vgg16.loss, (16,), 16),
+    Network("resnet50", "ResNet-50", resnet50.INPUT, resnet50.CLASSES, resnet50.initial, resnet50.loss, (32,), 50),
+)}
+
+
+class Step:
+    """A step of SGD with momentum on one batch: forward, backward, update. Calling it takes the next one."""
+
+    def __init__(self, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str):
+        self._params = tree.map(lambda p: p.to(device), params)
+        self._x, self._y = tensor(x, device=device), tensor(y, device=device)
+        self._optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
+        self._value_and_grad = value_and_grad(network.loss)
+
+    def __call__(self) -> Tensor:
+        """The loss before the step."""
+        loss, grads = self._value_and_grad(self._params, self._x, self._y)
+        self._params = self._optimizer.step(self._params, grads)
+        return loss
+
+    def gradients(self) -> tuple[float, Any]:
+        """The loss, and the gradients as NumPy arrays; no step is taken."""
+        loss, grads = self._value_and_grad(self._params, self._x, self._y)
+        return loss.item(), tree.map(lambda g: g.numpy(), grads)

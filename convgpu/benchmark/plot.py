@@ -1,0 +1,233 @@
+"""Pictures for a talk: time per layer, the speed-up, the roofline; training, in seconds and speed-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..extras import require
+from . import figures, training_table
+from .figures import Row
+from .grid import number
+from .results import Results
+from .roofs import Roof
+
+# Okabe and Ito's colours, which everybody can tell apart.
+COLOURS = {"fprop": "#0072B2", "dgrad": "#E69F00", "wgrad": "#009E73", "cpu": "#0072B2", "gpu": "#D55E00",
+           "peer cpu": "#56B4E9", "peer gpu": "#E69F00", "grey": "#595959"}
+MARKERS = {"cpu": "o", "gpu": "^"}
+DEVICES = {"cpu": "CPU", "gpu": "GPU"}
+STYLE = {"font.size": 13, "axes.titlesize": 15, "axes.titleweight": "bold", "axes.spines.top": False,
+         "axes.spines.right": False, "legend.frameon": False, "figure.facecolor": "white", "axes.axisbelow": True}
+DIRECTION_NAMES = {"fprop": "forward", "dgrad": "input gradient", "wgrad": "weight gradient"}
+
+
+def draw(results: Results, path: str | Path, title: str | None = None) -> None:
+    """Write a picture of the results: of training where there is any, else of the ops.
+
+    Args:
+        results: with at least one row.
+        path: of the picture, PNG or what else its ending says.
+        title: instead of the networks' names.
+    """
+    plt = require("matplotlib.pyplot", "--plot")
+    trained = [row for row in results.rows if row["kind"] == "train" and row["timings"]]
+    with plt.rc_context(STYLE):
+        figure = _training(plt, trained, results) if trained else _ops(plt, results, title)
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+
+
+def _title(results: Results, what: str) -> str:
+    machine, gpu = results.environment["machine"], results.environment.get("gpu")
+    threads = sorted({row["threads"] for row in results.rows if "threads" in row})
+    on = f"{machine['cpu']}, {' or '.join(map(str, threads))} thread{'s' * (threads != [1])}"
+    dtypes = ", ".join(sorted({row["dtype"] for row in results.rows}))
+    return f"{what}, {dtypes}\n{on}" + (f"; {gpu['name']}" if gpu else "")
+
+
+# --- single ops
+
+
+def _ops(plt: Any, results: Results, title: str | None) -> Any:
+    rows = [row for row in results.rows if row["timings"]]
+    layers = list(dict.fromkeys(_layer(row) for row in rows))
+    with_ratio = any(_ratios(row) for row in rows)
+    with_roof = bool(results.roofs) and any(row.get("flops") for row in rows)
+    panels = 1 + with_ratio + with_roof
+    figure, axes = plt.subplots(1, panels, figsize=(5.2 * panels + 2.5, min(max(7.0, 2.6 + 0.5 * len(layers)), 12)),
+                                layout="constrained", squeeze=False)
+    networks = ", ".join(filter(None, dict.fromkeys(row["network"] for row in rows))) or "Single ops"
+    figure.suptitle(_title(results, title or networks), fontsize=17, fontweight="bold")
+    _times(axes[0, 0], rows, layers)
+    if with_ratio:
+        _ratio_bars(axes[0, 1], rows, layers)
+        axes[0, 1].tick_params(axis="y", length=0, labelleft=False)
+    if with_roof:
+        _roofline(axes[0, -1], rows, results.roofs)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: list(DIRECTION_NAMES.values()).index(labels[i].split(",")[0]))
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=3)
+    return figure
+
+
+def _layer(row: Row) -> str:
+    return str(row["layer"])
+
+
+def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, contenders: Sequence[str]) -> None:
+    """Groups of horizontal bars, one group per layer, one bar per contender and direction."""
+    slots = [(name, d) for name in contenders for d in DIRECTION_NAMES
+             if any(row["direction"] == d and value(row, name) is not None for row in rows)]
+    height = 0.84 / max(len(slots), 1)
+    several = len(contenders) > 1
+    for i, (name, direction) in enumerate(slots):
+        at, widths = [], []
+        for row in rows:
+            found = value(row, name) if row["direction"] == direction else None
+            if found is not None:
+                at.append(layers.index(_layer(row)) + (i - (len(slots) - 1) / 2) * height)
+                widths.append(found)
+        label = DIRECTION_NAMES[direction] + (f", {DEVICES[figures.device_of(name)]}" if several else "")
+        bars = axis.barh(at, widths, height * 0.92, color=COLOURS[direction], label=label,
+                         hatch="///" if several and name == contenders[-1] else None, edgecolor="white", linewidth=0)
+        if len(layers) * len(slots) <= 40:
+            labels = axis.bar_label(bars, [number(w) for w in widths], padding=3, fontsize=9.5, color=COLOURS["grey"])
+            for text in labels:
+                text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
+    axis.set_yticks(range(len(layers)), layers, fontsize=13 if len(layers) <= 14 else 11)
+    axis.set_ylim(len(layers) - 0.5, -0.5)
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _times(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
+    """Milliseconds per layer and direction, on a logarithmic axis where they differ by much."""
+    there = [figures.name_of(d) for d in DEVICES if any(figures.has(row, d) for row in rows)]
+
+    def milliseconds(row: Row, name: str) -> float | None:
+        return 1e3 * figures.seconds(row, name) if name in row["timings"] else None
+
+    _bars(axis, rows, layers, milliseconds, there)
+    values = [m for row in rows for name in there if (m := milliseconds(row, name)) is not None]
+    if values and max(values) > 30 * min(values):
+        axis.set_xscale("log")
+    axis.set_xlim(right=max(values, default=1) * (1.8 if axis.get_xscale() == "log" else 1.18))
+    axis.set_title("Time of convgpu")
+    axis.set_xlabel("milliseconds")
+
+
+def _ratios(row: Row) -> dict[str, float]:
+    """What can be divided: CPU over GPU, the peer over ours."""
+    found = {"CPU / GPU": figures.speedup(row)}
+    found |= {f"PyTorch / convgpu on the {DEVICES[d]}": figures.ratio(row, d) for d in DEVICES}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _ratio_bars(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
+    """The first ratio that there is: the speed-up of the GPU, else the peer's time over ours."""
+    name = next(iter(dict.fromkeys(n for row in rows for n in _ratios(row))))
+    _bars(axis, rows, layers, lambda row, _: _ratios(row).get(name), [name])
+    axis.axvline(1, color="black", linewidth=1.2, zorder=1.5)
+    axis.set_xlim(left=0, right=1.15 * max(r for row in rows if (r := _ratios(row).get(name)) is not None))
+    speedup = name == "CPU / GPU"
+    axis.set_title("Speed-up of the GPU" if speedup else "Beside PyTorch")
+    axis.set_xlabel("CPU time / GPU time" if speedup else f"{name.replace('PyTorch / convgpu', 'its time / ours')}: "
+                                                          "above 1, we are faster")
+
+
+def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
+    """Each layer a point: FLOP per byte against FLOP/s, under the roofs."""
+    rows = [row for row in rows if row.get("flops") and row.get("bytes")]
+    intensity = [row["flops"] / row["bytes"] for row in rows]
+    low, high = min(intensity) / 3, max(intensity) * 3
+    xs = np.geomspace(low, high, 200)
+    for device, saved in roofs.items():
+        roof = Roof(**saved)
+        unit = next(row["unit"].partition(" ")[0] for row in rows if row["unit"])
+        axis.plot(xs, np.minimum(roof.peak[unit], xs * roof.bandwidth), color=COLOURS["grey"], linewidth=2)
+        axis.annotate(f"{roof.name}: {number(roof.peak[unit] / 1e9)} GFLOP/s", (high, roof.peak[unit]), (0, 5),
+                      textcoords="offset points", ha="right", fontsize=11, color=COLOURS["grey"])
+        ridge = roof.peak[unit] / roof.bandwidth
+        if low < ridge:
+            at = (low * min(ridge, high))**0.5
+            axis.annotate(f"{number(roof.bandwidth / 1e9)} GB/s", (at, at * roof.bandwidth), (-6, 6),
+                          textcoords="offset points", ha="right", fontsize=11, color=COLOURS["grey"])
+        for direction in DIRECTION_NAMES:
+            points = [(row["flops"] / row["bytes"], row["flops"] / figures.seconds(row, figures.name_of(device)))
+                      for row in rows if row["direction"] == direction and figures.has(row, device)]
+            if points:
+                axis.scatter(*zip(*points), s=64, color=COLOURS[direction], marker=MARKERS[device], edgecolor="white",
+                             linewidth=0.8, zorder=3, label=DEVICES[device] if direction == "fprop" else None)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlim(low, high)
+    axis.set_title("Roofline")
+    axis.set_xlabel("FLOP per byte")
+    axis.set_ylabel("FLOP/s")
+    axis.grid(alpha=0.3)
+    if len(roofs) > 1:
+        legend = axis.legend(loc="lower right", fontsize=11)
+        for handle in legend.legend_handles:
+            handle.set_color(COLOURS["grey"])
+
+
+# --- training
+
+
+def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
+    """Seconds per batch size, and the speed-up where there are two devices."""
+    both = all(figures.has(row, "cpu") and figures.has(row, "gpu") for row in rows)
+    figure, axes = plt.subplots(1, 1 + both, figsize=(7.5 + 5.5 * both, 6), layout="constrained", squeeze=False)
+    network = ", ".join(dict.fromkeys(row["network"] for row in rows))
+    steps = rows[0]["steps"]
+    figure.suptitle(_title(results, f"Training {network}"), fontsize=17, fontweight="bold")
+    axis = axes[0, 0]
+    labels = [f"batch {row['batch']}" for row in rows]
+    contenders = _trained(rows)
+    width = 0.84 / len(contenders)
+    for i, (label, colour, best) in enumerate(contenders):
+        values = [steps * figures.seconds(row, name) if (name := best(row)) else 0.0 for row in rows]
+        at = np.arange(len(rows)) + (i - (len(contenders) - 1) / 2) * width
+        bars = axis.bar(at, values, width * 0.92, color=COLOURS[colour], label=label)
+        axis.bar_label(bars, [f"{number(v)} s" if v else "" for v in values], padding=3, fontsize=11)
+    axis.set_xticks(range(len(rows)), labels)
+    axis.set_ylabel(f"seconds for {steps} steps")
+    axis.set_title("Time")
+    axis.margins(y=0.12)
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(loc="upper left", fontsize=11)
+    if both:
+        _training_speedup(axes[0, 1], rows, labels)
+    return figure
+
+
+def _trained(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
+    """Label, colour, and the contender's name in a row."""
+    found: list[tuple[str, str, Any]] = []
+    for device, title in DEVICES.items():
+        if any(figures.has(row, device) for row in rows):
+            name = figures.name_of(device)
+            found.append((f"convgpu, {title}", device, lambda row, n=name: n if n in row["timings"] else None))
+        if any(figures.best_peer(row, device) for row in rows):
+            found.append((f"PyTorch, {title}", f"peer {device}", lambda row, d=device: figures.best_peer(row, d)))
+    return found
+
+
+def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:
+    """CPU over GPU, beside the lecture's."""
+    ours = [s for row in rows if (s := figures.speedup(row)) is not None]
+    bars = axis.bar(np.arange(len(rows)) - 0.2, ours, 0.36, color=COLOURS["gpu"], label="here")
+    axis.bar_label(bars, [f"{number(s)}x" for s in ours], padding=3)
+    told = {batch: ratio for batch, (_, _, ratio) in training_table.LECTURE.items()}
+    if rows[0]["network"] == "AlexNet" and any(row["batch"] in told for row in rows):
+        lecture = [told.get(row["batch"], 0.0) for row in rows]
+        bars = axis.bar(np.arange(len(rows)) + 0.2, lecture, 0.36, color="#BBBBBB", label="Tesla K40, 2015")
+        axis.bar_label(bars, [f"{number(s, 2)}x" if s else "" for s in lecture], padding=3)
+    axis.set_xticks(range(len(rows)), labels)
+    axis.set_title("Speed-up of the GPU")
+    axis.set_ylabel("CPU time / GPU time")
+    axis.margins(y=0.12)
+    axis.legend(loc="upper left", fontsize=11)

@@ -1,0 +1,188 @@
+"""Results as tables: of single ops, one row per layer and direction; of training, see training_table.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import figures
+from .figures import Row
+from .grid import Column, markdown, number, percent, text, wrapped
+from .results import Results
+from .roofs import Roof
+from .timing import geometric_mean
+from .training_table import training_columns, training_notes
+
+DEVICES = {"cpu": "CPU", "gpu": "GPU"}
+PEER = "PyTorch"
+_UNITS = {"cpu": "GFLOP/s", "gpu": "TFLOP/s"}
+
+
+def render(results: Results, as_markdown: bool = False) -> str:
+    """Everything that a file holds: where it was measured, the tables, what they mean."""
+    parts = [heading(results)]
+    kinds: dict[str, list[Row]] = {"ops": [], "train": [], "startup": []}
+    for row in results.rows:
+        kinds.get(row["kind"], kinds["ops"]).append(row)
+    for rows, columns, keys, notes in ((kinds["ops"], layer_columns, 2, layer_notes),
+                                       (kinds["train"], training_columns, 2, training_notes),
+                                       (kinds["startup"], startup_columns, 1, startup_notes)):
+        if rows:
+            parts += [_table(columns(rows, results.roofs), keys, as_markdown),
+                      "\n".join(map(wrapped, notes(rows, results.roofs)))]
+    if not results.rows:
+        parts.append("Nothing was measured.")
+    if results.interrupted:
+        parts.append("Interrupted: the table holds what was measured until then.")
+    return "\n\n".join(filter(None, parts))
+
+
+def _table(columns: Sequence[Column], keys: int, as_markdown: bool) -> str:
+    return markdown(columns) if as_markdown else text(columns, keys)
+
+
+def heading(results: Results) -> str:
+    """The machine, its roofs, the versions: a few lines."""
+    environment, rows = results.environment, results.rows
+    machine, gpu = environment["machine"], environment.get("gpu")
+    threads = sorted({row["threads"] for row in rows if "threads" in row})
+    load = f"; load average {machine['load']}" if machine.get("load") is not None else ""
+    busy = machine.get("load_before") or 0.0
+    of_threads = f", {' or '.join(map(str, threads))} thread{'s' * (threads != [1])}" if threads else ""
+    lines = [f"CPU {machine['cpu']}, {machine['cores']} cores{of_threads}{_roof(results.roofs.get('cpu'))}{load}"]
+    if gpu:
+        clocks = f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}"
+        lines.append(f"GPU {gpu['name']}, {clocks}{_roof(results.roofs.get('gpu'))}")
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    lines.append(f"{versions}; {environment['blas']}; commit {environment['commit'] or 'of an installed package'}; "
+                 f"{environment['date']}")
+    if busy > machine["cores"] / 4:
+        lines.append(f"Other programs were running (load average {busy} before the start): CPU times are too long.")
+    return "\n".join(map(wrapped, lines))
+
+
+def _roof(saved: dict[str, Any] | None) -> str:
+    if saved is None:
+        return ""
+    roof = Roof(**saved)
+    unit = "float32" if "float32" in roof.peak else "float64"
+    scale, prefix = (1e12, "T") if roof.peak[unit] >= 1e13 else (1e9, "G")
+    how = "np.matmul peak" if roof.name == "CPU" else f"{unit} peak"
+    return f", {how} {number(roof.peak[unit] / scale)} {prefix}FLOP/s, memory {number(roof.bandwidth / 1e9)} GB/s"
+
+
+def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
+    """Of single ops: ours per device, the speed-up, the peer's, the kernels."""
+    several = len({row["network"] for row in rows}) > 1
+    dtypes = len({row["dtype"] for row in rows}) > 1
+    threads = len({row["threads"] for row in rows}) > 1
+    names = [" ".join(filter(None, (row["network"] * several, row["layer"], row["dtype"] * dtypes,
+                                    f"on {row['threads']}" * threads))) for row in rows]
+    columns = [Column("", "layer", names, left=True), Column("", "op", [_short_op(row) for row in rows], left=True)]
+    there = [device for device in DEVICES if any(figures.has(row, device) for row in rows)]
+    for device in there:
+        columns += _ours(rows, device, roofs)
+    if len(there) == 2:
+        columns.append(Column("", "CPU/GPU", [_times(figures.speedup(row)) for row in rows]))
+    for device in DEVICES:
+        if any(figures.best_peer(row, device) for row in rows):
+            columns += _peers(rows, device)
+    for device in there:
+        kernels = [_short(row.get("kernels", {}).get(figures.name_of(device), "")) for row in rows]
+        if any(kernels):
+            columns.append(Column("" if len(there) == 1 else DEVICES[device], "kernel", kernels, left=True))
+    return columns
+
+
+def _short(kernel: str) -> str:
+    """A plan's kernel without its settings, a method without what comes after the comma."""
+    return kernel.split()[0] if "=" in kernel else kernel.split(",")[0]
+
+
+def _short_op(row: Row) -> str:
+    return str(row["direction"]) if row["kind"] == "conv" else str(row["op"]).replace("_pool_dgrad", " dgrad")
+
+
+def _ours(rows: Sequence[Row], device: str, roofs: dict[str, Any]) -> list[Column]:
+    group, name = DEVICES[device], figures.name_of(device)
+
+    def column(title: str, cell: Callable[[Row], str]) -> Column:
+        return Column(group, title, [cell(row) if figures.has(row, device) else "-" for row in rows])
+
+    columns = [column("ms", lambda row: number(1e3 * figures.seconds(row, name))),
+               column("±", lambda row: percent(figures.spread(row, name) / 2))]
+    if any("flops" in row for row in rows):
+        columns.append(column(_UNITS[device], lambda row: _rate(row, name)))
+    if "cpu" in roofs and device == "cpu":
+        columns.append(column("peak", lambda row: percent(figures.of_peak(row, name, roofs))))
+    if device in roofs:
+        columns.append(column("roof", lambda row: percent(figures.share(row, name, roofs))))
+    return columns
+
+
+def _rate(row: Row, name: str) -> str:
+    if figures.by_memory(row):
+        return number(figures.rate(row, name) / 1e9) + " GB/s"
+    return number(figures.rate(row, name) / (1e12 if figures.device_of(name) == "gpu" else 1e9))
+
+
+def _peers(rows: Sequence[Row], device: str) -> list[Column]:
+    """The better layout's time, and theirs/ours."""
+    group = f"{PEER} {DEVICES[device]}"
+
+    def column(title: str, cell: Callable[[Row, str], str]) -> Column:
+        peers = [figures.best_peer(row, device) for row in rows]
+        return Column(group, title, [cell(row, peer) if peer else "-" for row, peer in zip(rows, peers)])
+
+    columns = [column("ms", lambda row, peer: number(1e3 * figures.seconds(row, peer)))]
+    if any("flops" in row for row in rows):
+        columns.append(column(_UNITS[device], _rate))
+    if any(figures.has(row, device) for row in rows):
+        columns.append(column("ratio", lambda row, peer: _times(figures.ratio(row, device))))
+    return columns
+
+
+def startup_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
+    """What is waited for before and around the arithmetic, and its bar."""
+    name = next(iter(rows[0]["timings"]))
+    return [Column("", "what", [row["layer"] for row in rows], left=True),
+            Column("", name, [_time(figures.seconds(row, name)) for row in rows]),
+            Column("", "±", [percent(figures.spread(row, name) / 2) for row in rows]),
+            Column("", "bar", [_time(row["limit"]) if "limit" in row else "-" for row in rows]),
+            Column("", "met", ["-" if "limit" not in row else "no" if missed(row) else "yes" for row in rows])]
+
+
+def startup_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
+    """Nothing to add."""
+    return []
+
+
+def missed(row: Row) -> bool:
+    """Whether a row has a bar and is above it."""
+    return "limit" in row and figures.seconds(row, next(iter(row["timings"]))) > row["limit"]
+
+
+def _time(seconds: float) -> str:
+    return f"{1e6 * seconds:.1f} us" if seconds < 1e-3 else f"{number(1e3 * seconds)} ms"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else number(value) + "x"
+
+
+def layer_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
+    """Means, and the meaning of the columns."""
+    notes = []
+    speedups = [s for row in rows if (s := figures.speedup(row)) is not None]
+    if len(speedups) > 1:
+        notes.append(f"CPU/GPU, geometric mean: {geometric_mean(speedups):.2f}x")
+    for device, title in DEVICES.items():
+        ratios = [r for row in rows if (r := figures.ratio(row, device)) is not None]
+        if len(ratios) > 1:
+            notes.append(f"{PEER}'s time over ours on the {title}, geometric mean: {geometric_mean(ratios):.2f}x "
+                         "(above 1, we are faster)")
+    notes.append("Medians; ±: half the distance of the quartiles. GB/s for what moves memory." + (
+        " peak: of np.matmul's measured rate." if "cpu" in roofs else "") + (
+        " roof: of the roofline." if roofs else ""))
+    absent = {f"{name}: {why}" for row in rows for name, why in row.get("absent", {}).items()}
+    return notes + [f"Not timed: {line}" for line in sorted(absent)]

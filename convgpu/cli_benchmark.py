@@ -1,0 +1,148 @@
+"""What `convgpu benchmark` understands; convgpu.benchmark.commands does it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+LAYER_NETWORKS = ("lenet5", "alexnet", "vgg16", "resnet50", "mobilenet")
+TRAINED = ("lenet5", "alexnet", "vgg16", "resnet50")
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+_Parsers = Any  # argparse._SubParsersAction[argparse.ArgumentParser]
+
+DESCRIPTION = """Time convgpu on this machine: each device beside the others, and beside PyTorch with --peers torch.
+Everything is checked against the reference before it is timed. Ratios are theirs/ours: above 1, we are faster."""
+
+
+def add_benchmark(commands: _Parsers) -> None:
+    """The command and what follows it."""
+    benchmark = commands.add_parser("benchmark", help="time layers and training, CPU beside GPU and PyTorch",
+                                    description=DESCRIPTION)
+    which = benchmark.add_subparsers(dest="what", required=True, metavar="WHAT")
+    _add_layers(which)
+    _add_gemm(which)
+    _add_conv(which)
+    _add_pool(which)
+    _add_train(which)
+    _add_show(which)
+    _add_compare(which)
+
+
+def _add_layers(which: _Parsers) -> None:
+    parser = _measuring(which, "layers", "every layer of a network")
+    parser.add_argument("--network", choices=LAYER_NETWORKS, default="alexnet", help="default: alexnet")
+    parser.add_argument("--batch", type=_size, metavar="N", help="images (default: what suits a CPU, per layer)")
+    _add_direction(parser, ("fprop", "dgrad", "wgrad"))
+    _add_sampling(parser)
+
+
+def _add_gemm(which: _Parsers) -> None:
+    parser = _measuring(which, "gemm", "one matrix product")
+    parser.add_argument("--shape", type=_size, nargs=3, metavar=("M", "N", "K"), required=True,
+                        help="of (M, K) times (K, N)")
+    parser.add_argument("--trans-a", action="store_true", help="the first is stored as (K, M)")
+    parser.add_argument("--trans-b", action="store_true", help="the second is stored as (N, K)")
+    _add_sampling(parser)
+
+
+def _add_conv(which: _Parsers) -> None:
+    parser = _measuring(which, "conv", "one convolution")
+    parser.add_argument("--shape", type=_size, nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
+    parser.add_argument("--filters", type=_size, metavar="K", required=True)
+    parser.add_argument("--kernel", type=_size, nargs="+", metavar="R", required=True, help="one size, or R and S")
+    parser.add_argument("--stride", type=_size, nargs="+", metavar="N", default=[1])
+    parser.add_argument("--padding", default="same", help='"same" (the default), "valid", or a number')
+    parser.add_argument("--dilation", type=_size, nargs="+", metavar="N", default=[1])
+    parser.add_argument("--groups", type=_size, metavar="N", default=1)
+    _add_direction(parser, ("fprop", "dgrad", "wgrad"))
+    _add_sampling(parser)
+
+
+def _add_pool(which: _Parsers) -> None:
+    parser = _measuring(which, "pool", "one pooling")
+    parser.add_argument("--shape", type=_size, nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
+    parser.add_argument("--window", type=_size, nargs="+", metavar="R", required=True, help="one size, or R and S")
+    parser.add_argument("--stride", type=_size, nargs="+", metavar="N", help="default: the window")
+    parser.add_argument("--padding", default="valid", help='"valid" (the default), "same", or a number')
+    parser.add_argument("--average", action="store_true", help="average instead of max pooling")
+    _add_direction(parser, ("fprop", "dgrad"))
+    _add_sampling(parser)
+
+
+def _add_train(which: _Parsers) -> None:
+    parser = _measuring(which, "train", "steps of training a whole network", with_dtype=False)
+    parser.add_argument("--network", choices=TRAINED, default="alexnet", help="default: alexnet")
+    parser.add_argument("--batch", type=_size, nargs="+", metavar="N", help="batch sizes, one row for each")
+    parser.add_argument("--steps", type=_size, metavar="N", default=20, help="what times are told for (default: 20)")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", default=60.0,
+                        help="after which fewer steps are timed, at least 3, and the time is scaled (default: 60)")
+
+
+def _add_show(which: _Parsers) -> None:
+    parser = which.add_parser("show", help="tables and pictures of a result file, without running anything")
+    parser.add_argument("file", metavar="RESULTS.json")
+    _add_output(parser, with_json=False)
+    parser.set_defaults(run=_command("show"))
+
+
+def _add_compare(which: _Parsers) -> None:
+    parser = which.add_parser("compare", help="two result files; exit status 1 where ours became slower",
+                              description="Ratios are A/B: above 1, B is faster. Slower or faster is what lies beyond "
+                                          "the samples' quartiles, by 3%% or more.")
+    parser.add_argument("a", metavar="A.json")
+    parser.add_argument("b", metavar="B.json")
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    parser.set_defaults(run=_command("compare"))
+
+
+def _measuring(which: _Parsers, name: str, help_text: str, with_dtype: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = which.add_parser(name, help=help_text, description=f"Time {help_text}.")
+    parser.add_argument("--device", nargs="+", choices=("cpu", "gpu"), help="default: all that are usable")
+    if with_dtype:
+        parser.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    parser.add_argument("--threads", type=_size, metavar="N", help="of the CPU (default: all cores)")
+    parser.add_argument("--peers", choices=("torch",), help="PyTorch's columns beside ours")
+    _add_output(parser, with_json=True)
+    parser.set_defaults(run=_command(name))
+    return parser
+
+
+def _add_direction(parser: argparse.ArgumentParser, directions: tuple[str, ...]) -> None:
+    parser.add_argument("--direction", choices=(*directions, "all"), default="all", help="default: all")
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples", type=_several, metavar="N", default=5, help="of each contender (default: 5)")
+
+
+def _add_output(parser: argparse.ArgumentParser, with_json: bool) -> None:
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    parser.add_argument("--plot", metavar="OUT.png", help="a picture of the results")
+    if with_json:
+        parser.add_argument("--json", metavar="OUT.json", help="every sample, and where it was taken")
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def _several(text: str) -> int:
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"expected at least 2, got {value}")
+    return value
+
+
+def _command(name: str) -> Callable[..., int]:
+    """The function of convgpu.benchmark.commands, imported when it runs."""
+    def run(**options: Any) -> int:
+        from .benchmark import commands
+
+        options.pop("what")
+        return getattr(commands, name)(**options)
+
+    return run

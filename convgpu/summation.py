@@ -1,0 +1,66 @@
+"""Sums of floats whose error stays small however many terms they have and however the array lies in memory.
+
+np.sum adds in pairs only along the axis that is contiguous in memory; along any other it is a plain sequence, whose
+error grows with its length (115 units of eps * sum|x| over the 100,352 rows of a bias gradient). Here such axes are
+summed in blocks of at most 32 rows, the results again, and so on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .dtypes import accumulator, is_float
+
+BLOCK = 32  # rows per block: the error of 31 plain additions is at most 15.5 units, in practice below 3
+LANES = 1024  # elements per inner addition: hides NumPy's cost per loop, and stays in the L1 cache
+
+
+def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+    """The sum of x over the axes (non-negative, ascending), in the accumulator's dtype.
+
+    Contiguous arrays are read where they lie; others are copied once.
+    """
+    x = x.astype(accumulator(x.dtype), copy=False)
+    if len(axis) == x.ndim and x.flags.c_contiguous:  # one run in memory
+        return np.sum(x, keepdims=keepdims)
+    count = math.prod([x.shape[a] for a in axis])
+    if count <= BLOCK or x.size == 0 or x.ndim == 1 or not is_float(x.dtype) or not isinstance(x, np.ndarray):
+        return np.sum(x, axis=axis, keepdims=keepdims)
+    order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]))  # as the elements lie in memory
+    y = _sum_in_order(np.ascontiguousarray(x.transpose(order)), [a in axis for a in order])
+    kept = [a for a in order if a not in axis]
+    y = y.transpose([kept.index(a) for a in sorted(kept)])
+    return np.expand_dims(y, axis) if keepdims else y
+
+
+def _sum_in_order(x: np.ndarray, summed: list[bool]) -> np.ndarray:
+    """The sum over the flagged axes of a C-contiguous array: runs of neighbouring axes, from the innermost outwards."""
+    kept = [n for n, flag in zip(x.shape, summed) if not flag]
+    outer, inner = list(x.shape), 1  # axes still to be looked at; elements kept so far
+    while outer:
+        flag, run = summed[len(outer) - 1], 1
+        while outer and summed[len(outer) - 1] == flag:
+            run *= outer.pop()
+        if not flag:
+            inner *= run
+        elif inner == 1:
+            x = np.sum(x.reshape(math.prod(outer), run), axis=1)
+        else:
+            x = _sum_rows(x.reshape(math.prod(outer), run, inner))
+    return x.reshape(kept)
+
+
+def _sum_rows(x: np.ndarray) -> np.ndarray:
+    """The sum over the middle one of three axes, in blocks."""
+    while x.shape[1] > BLOCK:
+        outer, rows, inner = x.shape
+        lanes = max(1, min(LANES // inner, rows // BLOCK))  # neighbouring rows that are added side by side
+        groups = rows // (BLOCK * lanes)
+        head = groups * BLOCK * lanes
+        partial = np.sum(x[:, :head].reshape(outer, groups, BLOCK, lanes * inner), axis=2)
+        partial = partial.reshape(outer, groups * lanes, inner)
+        x = partial if head == rows else np.concatenate([partial, x[:, head:]], axis=1)
+    return np.sum(x, axis=1)

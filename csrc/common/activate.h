@@ -1,0 +1,25 @@
+// Activations in kernels, with the limits and the NaN of convgpu/backends/epilogue.py.
+#pragma once
+#include <cmath>
+
+#include "../device/launch.h"
+#include "activation.h"
+
+namespace convgpu {
+
+// A is float or double.
+template <class A>
+__device__ __forceinline__ A activate(Activation activation, A v) {
+    switch (activation) {
+        case Activation::kRelu:
+            return v <= 0 ? A(0) : v;
+        case Activation::kSigmoid:  // without overflow, and small results exact
+            return v < 0 ? exp(v) / (1 + exp(v)) : 1 / (1 + exp(-v));
+        case Activation::kTanh:
+            return tanh(v);
+        default:
+            return v;
+    }
+}
+
+}  // namespace convgpu

@@ -1,0 +1,208 @@
+// Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
+//
+// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down tiles of gy that are
+// kColumns wide. A block owns a part of the tiles and `lanes` vectors of channels; its threads have columns of their
+// own of each tile, and after it add their sums in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the
+// result or its parts [part][t][r][s][k].
+// Assumes V that divides the channels, and alignment to a vector of V elements (16 bytes at most). kStride > 0: one
+// filter per channel, no dilation along w, and that stride along w (any along d and h). kStride == 0: any of these, and
+// one tap; V == 1 with a multiplier over 1.
+// Order of summation: at most kTileTerms products of a thread's tile, row after row; the sums of a block's threads in
+// rising order, in groups of 16; the tiles in rising order, in blocks of 64; the parts by sum_parts. Padding is
+// skipped. Half types are summed in float32.
+#pragma once
+#include "depthwise.h"
+#include "sum_parts.cuh"
+
+namespace convgpu::conv {
+
+constexpr int kTileTerms = 64;
+template <int kStride>
+constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
+
+// Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
+// vectors, one thread for each; the other threads of a block have columns of gy.
+struct DepthwiseWork {
+    int parts, blocks_of_a_part, lanes, tile_rows;  // lanes: a power of two
+    int64_t columns, tiles;                         // columns: groups of kColumns, over all rows of all images
+    Divisor by_chunks[3], by_channel_blocks;        // chunks along s, r, t
+    Divisor by_row_tiles, by_groups, by_depth;      // row_tiles: tiles down an image; groups: columns of a row
+};
+
+template <class A, int V, int kTapsOwned>
+struct DepthwiseWgradMemory {
+    A sums[2][kDepthwiseThreads * V];                     // in turn: whoever writes one has seen all threads leave it
+    BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+class DepthwiseWgrad {
+    using A = Accumulator<T>;
+    static constexpr int kTapsOwned = kRows * kTaps, kColumns = kWgradColumns<kStride>;
+
+public:
+    using Memory = DepthwiseWgradMemory<A, V, kTapsOwned>;
+
+    __device__ DepthwiseWgrad(const DepthwiseProblem& p, const DepthwiseWork& work) : p_(p), work_(work) {
+        uint64_t rest = blockIdx.x;
+        s_ = static_cast<int>(work.by_chunks[0].split(rest)) * kTaps;
+        r_ = static_cast<int>(work.by_chunks[1].split(rest)) * kRows;
+        t_ = static_cast<int>(work.by_chunks[2].split(rest));
+        channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
+        part_ = static_cast<int>(rest);
+        k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
+    }
+
+    __device__ __forceinline__ void run(const T* x, const T* gy, const PartOfResult<T>& gw, Memory& shared) {
+        shared.totals[thread()] = {};
+        const int64_t begin = work_.tiles * part_ / work_.parts, end = work_.tiles * (part_ + 1) / work_.parts;
+        for (int64_t tile = begin; tile < end; ++tile) {
+            A sums[kRows][kTaps][V] = {};
+            add_tile(x, gy, tile, sums);
+            reduce(sums, shared);
+        }
+        store_totals(shared.totals[thread()], gw);
+    }
+
+private:
+    // The products of this thread's columns of a tile.
+    __device__ __forceinline__ void add_tile(const T* x, const T* gy, int64_t tile, A (&sums)[kRows][kTaps][V]) const {
+        auto column = static_cast<uint64_t>(tile);
+        const int top = static_cast<int>(work_.by_row_tiles.split(column)) * work_.tile_rows;
+        column = column * blockDim.y + threadIdx.y;
+        if (k_ >= p_.channels || static_cast<int64_t>(column) >= work_.columns) return;
+        const int q = static_cast<int>(work_.by_groups.split(column)) * kColumns;
+        const int o = static_cast<int>(work_.by_depth.split(column));
+        const auto n = static_cast<int64_t>(column);
+        int d;
+        if (!p_.axis[0].template source_of<Direction::kFprop>(o, t_, d)) return;
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const int bottom = height.result - top < work_.tile_rows ? height.result : top + work_.tile_rows;
+        const int first = q * width.stride - width.before + s_ * width.dilation;
+        constexpr int kPixels = (kColumns - 1) * kStride + kTaps;
+        const bool inside = kStride && first >= 0 && first + kPixels <= width.source && q + kColumns <= width.result;
+        const int c = kStride ? k_ : static_cast<int>(p_.by_multiplier.short_quotient(k_));
+        int h = top * height.stride - height.before + r_ * height.dilation;
+        int64_t of_gy = p_.result_at(n, o, top, q, k_), of_x = p_.source_at(n, d, h, first, c);
+        const int64_t next_gy = int64_t(width.result) * p_.channels, next_x = height.stride * p_.pitch();
+        for (int row = top; row < bottom; ++row, h += height.stride, of_gy += next_gy, of_x += next_x) {
+            if (inside) {
+                add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
+                continue;
+            }
+            // At a border pixels are held until the branches: two columns at a time, for want of registers.
+            for (int j = 0; j < kColumns; j += 2) {
+                const int ahead = kStride ? j * kStride : j * width.stride;
+                if (q + j >= width.result) break;
+                add_row<false, 2>(x, of_x + int64_t(ahead) * p_.source_channels, gy, of_gy + j * p_.channels, h, q + j,
+                                  first + ahead, sums);
+            }
+        }
+    }
+
+    // The products of kCount columns of gy, from q on, in one row; x is at `of_x`, row h and column `first`. kInside:
+    // all pixels lie in the images.
+    template <bool kInside, int kCount>
+    __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int h, int q,
+                                            int first, A (&sums)[kRows][kTaps][V]) const {
+        constexpr int kPixels = kStride ? (kCount - 1) * kStride + kTaps : kCount;
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const T zero = static_cast<T>(0.0f);
+        const int64_t next_row = height.dilation * p_.pitch();
+        Vector<T, V> g[kCount];
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) {
+            g[j] = load_if<V>(kInside || q + j < width.result, gy + (of_gy + j * p_.channels), zero);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; ++r, of_x += next_row) {
+            if (!height.holds(h + r * height.dilation)) continue;
+            const auto load_pixel = [&](int i) {
+                const int64_t ahead = kStride ? i * p_.source_channels : int64_t(i) * width.stride * p_.source_channels;
+                return load_if<V>(kInside || holds(q, first, i), x + (of_x + ahead), zero);
+            };
+            Vector<T, V> loaded[kInside ? 1 : kPixels];  // before the branches that would hold loads up
+#pragma unroll
+            for (int i = 0; !kInside && i < kPixels; ++i) loaded[i] = load_pixel(i);
+#pragma unroll
+            for (int i = 0; i < kPixels; ++i) {
+                if (!kInside && !holds(q, first, i)) continue;
+                const auto pixel = kInside ? load_pixel(i) : loaded[kInside ? 0 : i];
+#pragma unroll
+                for (int j = 0; j < kCount; ++j) {
+                    const int s = kStride ? i - j * kStride : 0;
+                    if (s < 0 || s >= kTaps || (!kStride && i != j)) continue;
+                    if (!kInside && q + j >= width.result) continue;
+#pragma unroll
+                    for (int v = 0; v < V; ++v) {
+                        sums[r][s][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(g[j].at[v]);
+                    }
+                }
+            }
+        }
+    }
+
+    // Whether pixel i of a row of x, from column `first` on, is one.
+    __device__ __forceinline__ bool holds(int q, int first, int i) const {
+        const DepthwiseAxis& width = p_.axis[2];
+        if (kStride) return width.holds(first + i);
+        return q + i < width.result && width.holds(first + i * width.stride);
+    }
+
+    // Adds the sums of all threads to the totals; each of the first threads has one channel's.
+    __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
+        const int channels = work_.lanes * V, me = thread();
+        A of_block[kTapsOwned];
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap, turn_ ^= 1) {
+            A* const written = shared.sums[turn_];
+#pragma unroll
+            for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
+            __syncthreads();
+            of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
+        }
+        shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
+    }
+
+    __device__ __forceinline__ void store_totals(const BlockedSum<A, kTapsOwned>& totals,
+                                                 const PartOfResult<T>& gw) const {
+        const int me = thread(), k = channel_block_ + me;
+        if (me >= work_.lanes * V || k >= p_.channels) return;
+        const int64_t part = int64_t(part_) * p_.axis[0].taps;
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap) {
+            const int r = r_ + tap / kTaps, s = s_ + tap % kTaps;
+            if (r >= p_.axis[1].taps || s >= p_.axis[2].taps) continue;
+            const int64_t row = (part + t_) * p_.axis[1].taps + r;
+            gw.put((row * p_.axis[2].taps + s) * p_.channels + k, totals[tap]);
+        }
+    }
+
+    __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); }
+
+    const DepthwiseProblem& p_;
+    const DepthwiseWork& work_;
+    int t_, r_, s_;          // the first tap that this thread owns
+    int channel_block_, k_;  // the first channel of the block, and of this thread
+    int part_, turn_ = 0;
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+__global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
+    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
+                    const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
+    using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride>;
+    Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
+}
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
+                            const DepthwiseWork& work, Stream stream) {
+    LaunchShape shape;
+    shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
+    shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
+    shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride>::Memory);
+    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride>, shape, stream, x, gy, gw, p, work);
+}
+
+}  // namespace convgpu::conv

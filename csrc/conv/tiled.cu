@@ -1,0 +1,184 @@
+// From arrays to the tiled kernels: sizes, vectors, engine, and parts of large batches.
+#include <algorithm>
+
+#include "../common/check.h"
+#include "../common/dispatch.h"
+#include "../tile/simt.h"
+#include "../tile/tensor_core.h"
+#include "dgrad_tiled.cuh"
+#include "fill_channels.cuh"
+#include "fprop_tiled.cuh"
+#include "plan_tiled.h"
+#include "wgrad_tiled.cuh"
+
+namespace convgpu::conv {
+
+// In instances.h.
+template <template <class, class, int, int> class Engine, class T>
+void run(const Fprop<T>& p, int groups, const tile::Plan& plan, const Workspace& workspace, Stream stream);
+template <template <class, class, int, int> class Engine, class T>
+void run(const Dgrad<T>& p, int items, const tile::Plan& plan, const Workspace& workspace, Stream stream);
+template <template <class, class, int, int> class Engine, class T>
+void run(const Wgrad<T>& p, int groups, const tile::Plan& plan, const Workspace& workspace, Stream stream);
+
+namespace {
+
+template <template <class> class Problem, class T>
+void run_on_engine(const Problem<T>& p, int64_t items, const tile::Plan& plan, const Workspace& workspace,
+                   Stream stream) {
+    const auto count = static_cast<int>(items);
+    if constexpr (sizeof(T) == 2) {
+        run<tile::TensorCore>(p, count, plan, workspace, stream);
+    } else if constexpr (sizeof(T) == 8) {
+        run<tile::Simt>(p, count, plan, workspace, stream);
+    } else if (plan.tensor_core) {
+        run<tile::TensorCore>(p, count, plan, workspace, stream);
+    } else {
+        run<tile::Simt>(p, count, plan, workspace, stream);
+    }
+}
+
+bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
+
+// What the geometry allows, of the factors at these addresses.
+tile::Vectors vectors_of(Direction direction, const ConvGeometry& geo, const Array& a, const Array& b) {
+    const tile::Vectors vectors = vectors_of(direction, geo, b.dtype);
+    if (!aligned(b)) return tile::Vectors::kNone;
+    if (vectors != tile::Vectors::kBoth || aligned(a)) return vectors;
+    return direction == Direction::kDgrad ? tile::Vectors::kNone : tile::Vectors::kOnlyB;
+}
+
+// Whether rows of a result, `columns` of each group, are written in vectors, which are those of the factors' dtype.
+bool takes_vectors(const Array& result, int64_t columns, DType dtype) {
+    return aligned(result) && columns % static_cast<int64_t>(kVectorBytes / size_of(dtype)) == 0;
+}
+
+template <class T>
+tile::Epilogue<T> epilogue_of(const Array* bias, Activation activation) {
+    tile::Epilogue<T> epilogue;
+    epilogue.activation = activation;
+    if (bias) epilogue.c = bias->as<const T>(), epilogue.c_column = 1;
+    return epilogue;
+}
+
+// Calls use(first image, images) for parts of the batch.
+template <class Use>
+void each_part(const ConvGeometry& geo, int64_t images, Use use) {
+    for (int64_t n = 0; n < geo.batch; n += images) use(n, static_cast<int>(std::min(images, geo.batch - n)));
+}
+
+}  // namespace
+
+void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
+                 const Options& options, const Workspace& workspace, Stream stream) {
+    const Product product = product_of(Direction::kFprop, geo, nullptr, options);
+    const tile::Plan plan =
+        plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w), current_device(), workspace.bytes);
+    const auto pixels = static_cast<int>(geo.output_pixels());
+    dispatch_float(y.dtype, [&](auto type) {
+        using T = TypeOf<decltype(type)>;
+        Fprop<T> p;
+        p.w = w.as<const T>();
+        p.windows = windows_of(geo);
+        p.N = static_cast<int>(product.N);
+        p.K = static_cast<int>(product.K);
+        p.channels = static_cast<int>(geo.channels / geo.groups);
+        p.filters = geo.filters;
+        p.epilogue = epilogue_of<T>(bias, options.activation);
+        p.vectors = takes_vectors(y, product.N, x.dtype);
+        each_part(geo, product.images, [&](int64_t first, int images) {
+            p.x = x.as<const T>() + first * p.windows.images.image;
+            p.y = y.as<T>() + first * pixels * geo.filters;
+            p.M = images * pixels;
+            run_on_engine(p, product.items, plan, workspace, stream);
+        });
+    });
+}
+
+void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options& options,
+                 const Workspace& workspace, Stream stream) {
+    const Product product = product_of(Direction::kWgrad, geo, nullptr, options);
+    const tile::Plan plan = plan_of(product, x.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
+                                    current_device(), workspace.bytes);
+    const auto pixels = static_cast<int>(geo.output_pixels());
+    dispatch_float(x.dtype, [&](auto type) {
+        using T = TypeOf<decltype(type)>;
+        Wgrad<T> p;
+        p.gw = gw.data;
+        p.wide = gw.dtype != x.dtype;
+        p.windows = windows_of(geo);
+        p.M = static_cast<int>(product.M);
+        p.N = static_cast<int>(product.N);
+        p.channels = static_cast<int>(geo.channels / geo.groups);
+        p.filters = geo.filters;
+        p.vectors = takes_vectors(gw, product.N, x.dtype);
+        each_part(geo, product.images, [&](int64_t first, int images) {
+            p.x = x.as<const T>() + first * p.windows.images.image;
+            p.gy = gy.as<const T>() + first * pixels * geo.filters;
+            p.K = images * pixels;
+            p.adds = first > 0;  // of half types, the sum so far has been rounded: once for 2^31 pixels
+            run_on_engine(p, product.items, plan, workspace, stream);
+        });
+    });
+}
+
+namespace {
+
+// Writes all pixels, of which those that taps reach are written again.
+void fill_unreached(const Array* bias, const Array& gx, int64_t channels, Activation activation, Stream stream) {
+    dispatch_float(gx.dtype, [&](auto type) {
+        using T = TypeOf<decltype(type)>;
+        launch_fill_channels<T>(gx.as<T>(), bias ? bias->as<const T>() : nullptr, activation, gx.size(), channels, 1,
+                                stream);
+    });
+}
+
+// Calls use() with p.phase filled with at most kPhasesAtOnce phases of each axis from `axis` on, until all have been.
+template <class T, class Use>
+void each_phases(Dgrad<T>& p, const Phases& phases, Use use, int axis = 0) {
+    if (axis == kAxes) return use();
+    const auto& all = phases.axis[axis];
+    for (size_t first = 0; first < all.size(); first += kPhasesAtOnce) {
+        p.phases[axis] = static_cast<int>(std::min<size_t>(all.size() - first, kPhasesAtOnce));
+        std::copy_n(all.begin() + static_cast<int64_t>(first), p.phases[axis], p.phase[axis]);
+        each_phases(p, phases, use, axis + 1);
+    }
+}
+
+}  // namespace
+
+void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
+                 const Options& options, const Workspace& workspace, Stream stream) {
+    const Phases phases(geo);
+    if (!phases.complete) fill_unreached(bias, gx, geo.channels, options.activation, stream);
+    if (phases.empty()) return;
+    const Product product = product_of(Direction::kDgrad, geo, &phases, options);
+    const tile::Plan plan = plan_of(product, gx.dtype, options, vectors_of(Direction::kDgrad, geo, gy, w),
+                                    current_device(), workspace.bytes);
+    dispatch_float(gx.dtype, [&](auto type) {
+        using T = TypeOf<decltype(type)>;
+        Dgrad<T> p;
+        p.w = w.as<const T>();
+        p.of_gy = y_images(geo);
+        p.of_gx = x_images(geo);
+        p.N = static_cast<int>(product.N);
+        p.K = static_cast<int>(product.K);
+        p.filters = static_cast<int>(geo.filters / geo.groups);
+        p.all_filters = geo.filters;
+        p.epilogue = epilogue_of<T>(bias, options.activation);
+        p.holes = phases.has_holes();
+        p.vectors = takes_vectors(gx, product.N, gy.dtype);
+        each_part(geo, product.images, [&](int64_t first, int images) {
+            p.gy = gy.as<const T>() + first * p.of_gy.image;
+            p.gx = gx.as<T>() + first * p.of_gx.image;
+            p.batch = images;
+            p.M = static_cast<int>(images * phases.most_pixels());
+            each_phases(p, phases, [&] {
+                const int64_t count = int64_t(p.phases[0]) * p.phases[1] * p.phases[2];
+                run_on_engine(p, geo.groups * count, plan, workspace, stream);
+            });
+        });
+    });
+}
+
+}  // namespace convgpu::conv

@@ -1,0 +1,16 @@
+// What plans ask of a GPU. Any GPU can be described, so that a plan for it can be read on any machine.
+#pragma once
+#include <cstddef>
+
+namespace convgpu {
+
+struct Device {
+    int arch = 90;                    // compute capability, 10 * major + minor
+    int multiprocessors = 132;        // an H100 or H200
+    size_t shared_bytes = 227 << 10;  // of a block, at most
+};
+
+// The GPU in use. The emulator stands in for an H200, with what its settings say (emulator/config.h).
+Device current_device();
+
+}  // namespace convgpu

@@ -1,0 +1,35 @@
+// Matrix products: the launchers.
+#pragma once
+#include <string>
+
+#include "../common/activation.h"
+#include "../common/array.h"
+#include "../common/precision.h"
+#include "../common/workspace.h"
+#include "../device/properties.h"
+
+namespace convgpu::gemm {
+
+// What of the operands is transposed, and what float32 is computed as.
+struct Options {
+    bool trans_a = false, trans_b = false;
+    Precision precision = Precision::kFloat32;
+};
+
+// y = activation(alpha * op(a) @ op(b) + beta * c), of matrices; c, where there is one, broadcasts to y.
+void gemm(const Array& a, const Array& b, const Array* c, const Array& y, double alpha, double beta,
+          const Options& options, Activation activation, const Workspace& workspace, Stream stream);
+
+// y[i] = op(a[i]) @ op(b[i]), of stacks of matrices (items, rows, columns); a stride of 0 along the items repeats one.
+void matmul(const Array& a, const Array& b, const Array& y, const Options& options, const Workspace& workspace,
+            Stream stream);
+
+// The bytes of workspace that either wants for y = items x M x N, sums over K, on the GPU in use; at most `limit`.
+size_t workspace_bytes(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
+                       size_t limit);
+
+// The kernel that would run on operands aligned to 16 bytes.
+std::string plan(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
+                 const Device& device, size_t limit);
+
+}  // namespace convgpu::gemm

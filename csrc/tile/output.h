@@ -1,0 +1,88 @@
+// Where the sums of a product go: through an epilogue into the result, or as they are into a workspace of partial sums.
+#pragma once
+#include "../common/accumulate.h"
+#include "../common/activate.h"
+#include "operand.h"
+
+namespace convgpu::tile {
+
+// y = activation(alpha * sum + beta * c), where there is a c.
+template <class T>
+struct Epilogue {
+    Accumulator<T> alpha = 1, beta = 1;
+    Activation activation = Activation::kNone;
+    const T* c = nullptr;
+    int64_t c_row = 0, c_column = 0;  // from one element of c to the next; 0 where it is broadcast
+
+    __device__ __forceinline__ Accumulator<T> operator()(Accumulator<T> sum, const T* c_of_row, int64_t n) const {
+        Accumulator<T> value = alpha * sum;
+        if (c) value += beta * static_cast<Accumulator<T>>(c_of_row[n * c_column]);
+        return activate(activation, value);
+    }
+
+    // That of the columns from n on.
+    __device__ __forceinline__ Epilogue from_column(int64_t n) const {
+        Epilogue rest = *this;
+        if (c) rest.c += n * c_column;
+        return rest;
+    }
+};
+
+// Rows of y at equal distances.
+struct EvenRows {
+    int64_t stride;
+    __device__ __forceinline__ int64_t operator()(int m) const { return m * stride; }
+};
+
+// The result. Rows(m) is where row m begins in y, its elements side by side.
+template <class T, class Rows>
+struct Result {
+    using Sum = Accumulator<T>;
+    T* y;
+    Rows rows;
+    int M, N;
+    Epilogue<T> epilogue;
+    bool vectors;  // rows start at multiples of 16 bytes, and N is a multiple of a vector
+
+    // V sums from element (m, n) on; beyond the edges they are dropped.
+    template <int V>
+    __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums) const {
+        if (m >= M || n >= N) return;
+        const T* c = epilogue.c ? epilogue.c + m * epilogue.c_row : nullptr;
+        T* to = y + rows(m) + n;
+        Vector<T, V> values;
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            if (n + v < N) values.at[v] = static_cast<T>(epilogue(sums.at[v], c, n + v));
+        }
+        if (vectors) return store(to, values);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            if (n + v < N) to[v] = values.at[v];
+        }
+    }
+};
+
+constexpr int kPartialVector = 8;  // elements, of the widest vector that is written to partial sums
+
+// One part of the sums: partial[split][m][n] of each item. Lines are whole vectors long.
+template <class Sum>
+struct Partial {
+    Sum* data;
+    int M, N, splits;
+
+    template <int V>
+    __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums, int item, int split) const {
+        if (m >= M || n >= N) return;
+        store(data + at(m, n, item, split), sums);
+    }
+    __device__ __forceinline__ int64_t at(int m, int n, int item, int split) const {
+        return ((int64_t(item) * splits + split) * M + m) * line() + n;
+    }
+    __device__ __host__ __forceinline__ int64_t line() const {
+        return (N + kPartialVector - 1) / kPartialVector * kPartialVector;
+    }
+    int64_t bytes(int items) const { return int64_t(items) * splits * M * line() * sizeof(Sum); }
+};
+
+}  // namespace convgpu::tile

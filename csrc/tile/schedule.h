@@ -1,0 +1,63 @@
+// How the tiles of a product are dealt to blocks.
+#pragma once
+#include <algorithm>
+
+#include "../common/divisor.h"
+#include "operand.h"
+
+namespace convgpu::tile {
+
+// The part of a product that one block computes: the tile at (m, n) of product `item` of a batch, summed over
+// k_begin <= k < k_end, as part `split` of the whole sum.
+struct Work {
+    int m, n, k_begin, k_end, item, split;
+};
+
+// `items` products y[m, n] = sum over k, m < M, n < N, k < K, in tiles of tile_m x tile_n, their sums in `splits`
+// parts.
+class Schedule {
+public:
+    Schedule(int M, int N, int K, int items, int tile_m, int tile_n, int splits, int depth)
+        : M(M),
+          N(N),
+          K(K),
+          items(items),
+          splits(splits),
+          tile_m_(tile_m),
+          tile_n_(tile_n),
+          tiles_m_((M + tile_m - 1) / tile_m),
+          tiles_n_((N + tile_n - 1) / tile_n),
+          split_length_((((K + splits - 1) / splits) + depth - 1) / depth * depth),
+          by_tiles_(std::max<int64_t>(int64_t(tiles_m_) * tiles_n_, 1)),
+          by_band_(std::max<int64_t>(int64_t(kBand) * tiles_n_, 1)) {}
+
+    LaunchShape shape(size_t shared_bytes) const {
+        LaunchShape shape;
+        shape.grid = dim3(static_cast<unsigned>(int64_t(tiles_m_) * tiles_n_ * items), static_cast<unsigned>(splits));
+        shape.block = dim3(kThreads);
+        shape.shared_bytes = shared_bytes;
+        return shape;
+    }
+
+    // Neighbouring blocks walk down a band of kBand tile rows, then to its next column: together they read few rows of
+    // a and few of b, which the L2 cache holds.
+    __device__ __forceinline__ Work work() const {
+        uint64_t rest = blockIdx.x;
+        auto tile = static_cast<uint64_t>(by_tiles_.split(rest));
+        const int item = static_cast<int>(rest);
+        const int in_band = static_cast<int>(by_band_.split(tile)), first = static_cast<int>(tile) * kBand;
+        const int height = tiles_m_ - first < kBand ? tiles_m_ - first : kBand;
+        const int split = static_cast<int>(blockIdx.y), begin = split * split_length_;
+        const int end = K - begin < split_length_ ? K : begin + split_length_;
+        return {(first + in_band % height) * tile_m_, in_band / height * tile_n_, begin, end, item, split};
+    }
+
+    int M, N, K, items, splits;
+
+private:
+    static constexpr int kBand = 8;
+    int tile_m_, tile_n_, tiles_m_, tiles_n_, split_length_;
+    Divisor by_tiles_, by_band_;
+};
+
+}  // namespace convgpu::tile

@@ -1,0 +1,431 @@
+"""A stand-in for CuPy on NumPy memory, for what Python does around a GPU: devices, dispatch, memory, errors.
+
+It proves nothing of CuPy's arithmetic, and nothing of a GPU. What it takes from the real CuPy, without needing a GPU,
+is its surface (tests/cupy_surface.json, written by `python tests/fake_cupy.py` beside an installed CuPy): which
+functions there are, with which parameters, and which dtypes its ufuncs are compiled for. And it is as strict as CuPy:
+its arrays are no NumPy arrays and convert to none in silence, results of no axes stay arrays, indices out of bounds
+wrap around, and which of several values for one element stays is not the last (on a GPU it is any).
+bfloat16 can be stored, converted and indexed, and not computed with.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SURFACE = Path(__file__).parent / "cupy_surface.json"
+_surface = json.loads(SURFACE.read_text()) if SURFACE.exists() else {"functions": {}, "ufuncs": {}, "attributes": []}
+__version__ = _surface.get("version", "0")
+
+
+# --- the device: what tests may change
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of CUDA, by its name."""
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's, with its text."""
+
+
+class Device:
+    """What goes wrong, and what is counted. `reset()` between tests."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """A GPU in good health."""
+        self.gpus, self.current = 1, 0
+        self.fault: str | None = None  # an error that every call gives
+        self.failing_allocations, self.shortage = 0, None
+        self.frees, self.synchronizations = 0, 0
+        self.stream = 0
+
+    def check(self) -> None:
+        """What any call of CUDA finds."""
+        if self.fault is not None:
+            raise CUDARuntimeError(self.fault)
+
+
+device = Device()
+
+
+def _allocate(nbytes: int) -> None:
+    device.check()
+    if device.failing_allocations > 0:
+        device.failing_allocations -= 1
+        message = f"Out of memory allocating {nbytes:,} bytes (allocated so far: 0 bytes)."
+        raise device.shortage or OutOfMemoryError(message)
+
+
+class _Stream:
+    def __init__(self, ptr: int = 0x5eed, non_blocking: bool = False):
+        self.ptr = ptr
+
+    def __enter__(self) -> _Stream:
+        self._before, device.stream = device.stream, self.ptr
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        device.stream = self._before
+
+    def synchronize(self) -> None:
+        device.synchronizations += 1
+        device.check()
+
+
+def _synchronize() -> None:
+    _Stream().synchronize()
+
+
+runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: device.gpus,
+                                getDevice=lambda: device.current, deviceSynchronize=_synchronize)
+cuda = types.SimpleNamespace(runtime=runtime, Stream=_Stream, get_current_stream=lambda: _Stream(device.stream),
+                             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
+
+
+def get_default_memory_pool() -> Any:
+    """The pool, of which only free_all_blocks is there."""
+    def free_all_blocks() -> None:
+        device.frees += 1
+
+    return types.SimpleNamespace(free_all_blocks=free_all_blocks)
+
+
+# --- arrays
+
+
+class ndarray:  # noqa: N801 - CuPy's name
+    """An array whose memory only this module touches."""
+
+    __array_priority__ = 100
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, host: np.ndarray, index: int = 0):
+        self._host, self._index = host, index
+
+    def __array__(self, *args: Any, **options: Any) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy "
+                        "array explicitly.")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if ufunc is np.matmul and all(isinstance(x, ndarray) and x.dtype.kind in "iu" for x in inputs):
+            return _new(np.asarray(np.matmul(*[x._host for x in inputs])))
+        if method != "__call__" or ufunc.__name__ not in _surface["ufuncs"]:
+            return NotImplemented
+        out = options.pop("out", (None,))[0]
+        if options:
+            raise TypeError(f"{ufunc.__name__}: options {sorted(options)}")
+        return _call_ufunc(ufunc, inputs, out)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
+        if func.__module__ != "numpy" or func.__name__ not in _surface["functions"]:
+            return NotImplemented
+        return _call_function(func.__name__, args, options)
+
+    # what it is
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    device = property(lambda self: types.SimpleNamespace(id=self._index))
+    data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data if self._host.size else 0))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"data": (self.data.ptr, False), "shape": self.shape, "typestr": self.dtype.str, "version": 3}
+
+    # to the host
+
+    def get(self) -> np.ndarray:
+        """A copy in the host's memory."""
+        _synchronize()
+        return self._host.copy()
+
+    def item(self) -> Any:
+        """The one element."""
+        return self.get().item()
+
+    def __bool__(self) -> bool:
+        return bool(self.get())
+
+    def __int__(self) -> int:
+        return int(self.get())
+
+    def __float__(self) -> float:
+        return float(self.get())
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __dlpack__(self, *, stream: Any = None) -> Any:
+        return self._host.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._index
+
+    # copies and views
+
+    def copy(self) -> ndarray:
+        """A row-major copy."""
+        return _new(self._host.copy())
+
+    def astype(self, dtype: Any, copy: bool = True) -> ndarray:
+        """The elements as another type."""
+        if not copy and self.dtype == dtype:
+            return self
+        with np.errstate(all="ignore"):
+            return _new(self._host.astype(dtype))
+
+    def view(self, dtype: Any = None) -> ndarray:
+        """The same memory."""
+        return ndarray(self._host.view() if dtype is None else self._host.view(dtype))
+
+    def reshape(self, *shape: Any) -> ndarray:
+        """The same elements, row-major."""
+        return ndarray(self._host.reshape(*shape))
+
+    def transpose(self, *axes: Any) -> ndarray:
+        """A view."""
+        return ndarray(self._host.transpose(*axes))
+
+    def swapaxes(self, a: int, b: int) -> ndarray:
+        """A view."""
+        return ndarray(self._host.swapaxes(a, b))
+
+    def ravel(self) -> ndarray:
+        """One axis."""
+        return self.reshape(-1)
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("sum", (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims})
+
+    def max(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("max", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def min(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("min", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("any", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def all(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("all", (self,), {"axis": axis, "keepdims": keepdims})
+
+    # indices
+
+    def __getitem__(self, index: Any) -> ndarray:
+        taken = self._host[self._index_of(index)]
+        return ndarray(taken) if isinstance(taken, np.ndarray) and taken.base is not None else _new(np.asarray(taken))
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        device.check()
+        at = self._index_of(index)
+        if isinstance(values, np.ndarray) and values.ndim:
+            raise TypeError("NumPy array in assignment")
+        values = values._host if isinstance(values, ndarray) else values
+        if any(isinstance(i, np.ndarray) and i.dtype.kind in "iu" for i in at):  # not the last, but the first stays
+            places = np.arange(self.size).reshape(self.shape)[at]
+            terms = np.broadcast_to(values, places.shape).ravel()[::-1]
+            places = places.ravel()[::-1]
+            for place, term in zip(places.tolist(), terms):
+                self._host[np.unravel_index(place, self.shape)] = term
+        else:
+            self._host[at] = values
+
+    def _index_of(self, index: Any) -> tuple[Any, ...]:
+        """The index with host arrays, and those of integers wrapped around."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(i, (np.ndarray, list)) for i in parts):
+            raise TypeError("index on the host")
+        hosts = [i._host if isinstance(i, ndarray) else i for i in parts]
+        used = [0 if i is None or i is Ellipsis else i.ndim if _is_mask(i) else 1 for i in hosts]
+        for at, i in enumerate(hosts):
+            if isinstance(i, np.ndarray) and i.dtype.kind in "iu":
+                after_ellipsis = any(j is Ellipsis for j in hosts[:at])
+                axis = self.ndim - sum(used[at:]) if after_ellipsis else sum(used[:at])
+                hosts[at] = i.astype(np.int64) % max(self.shape[axis], 1)
+        return tuple(hosts)
+
+
+def _is_mask(i: Any) -> bool:
+    return isinstance(i, np.ndarray) and i.dtype.kind == "b"
+
+
+def _new(host: np.ndarray) -> ndarray:
+    _allocate(host.nbytes)
+    return ndarray(host)
+
+
+def _operator(name: str, ufunc: np.ufunc) -> None:
+    def forward(self: ndarray, other: Any) -> Any:
+        return _call_ufunc(ufunc, (self, other), None)
+
+    def reflected(self: ndarray, other: Any) -> Any:
+        return _call_ufunc(ufunc, (other, self), None)
+
+    def in_place(self: ndarray, other: Any) -> Any:
+        return _call_ufunc(ufunc, (self, other), self)
+
+    setattr(ndarray, f"__{name}__", forward)
+    if name not in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(ndarray, f"__r{name}__", reflected)
+        setattr(ndarray, f"__i{name}__", in_place)
+
+
+for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
+                      "floordiv": np.floor_divide, "mod": np.remainder, "and": np.bitwise_and, "or": np.bitwise_or,
+                      "xor": np.bitwise_xor, "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
+                      "gt": np.greater, "ge": np.greater_equal}.items():
+    _operator(_name, _ufunc)
+ndarray.__neg__ = lambda self: _call_ufunc(np.negative, (self,), None)  # type: ignore[attr-defined]
+ndarray.__invert__ = lambda self: _call_ufunc(np.invert, (self,), None)  # type: ignore[attr-defined]
+ndarray.__abs__ = lambda self: _call_ufunc(np.abs, (self,), None)  # type: ignore[attr-defined]
+
+
+# --- functions
+
+
+def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
+    """By the first loop of CuPy's that takes the operands; Python numbers take the type beside them."""
+    for x in inputs:
+        if not isinstance(x, (ndarray, np.generic, int, float)):
+            raise TypeError(f"Unsupported type {type(x)}")
+    hosts = [x._host if isinstance(x, ndarray) else x for x in inputs]
+    if any(getattr(h, "dtype", np.dtype(bool)).name == "bfloat16" for h in hosts):
+        raise TypeError(f"{ufunc.__name__} of bfloat16")
+    typed = [h.dtype for h in hosts if hasattr(h, "dtype")]
+    dtypes = [h.dtype if hasattr(h, "dtype") else np.result_type(*typed, h) for h in hosts]
+    for loop in _surface["ufuncs"][ufunc.__name__]:
+        takes, gives = loop.split("->")
+        if "E" in loop:  # bfloat16, which some ufuncs have a loop for, and our Python does not count on
+            continue
+        if all(np.can_cast(d, t) for d, t in zip(dtypes, takes)):
+            break
+    else:
+        raise TypeError(f"Wrong type {[str(d) for d in dtypes]} of arguments for cupy_{ufunc.__name__}")
+    with np.errstate(all="ignore"):
+        result = np.asarray(ufunc(*[np.asarray(h).astype(t) for h, t in zip(hosts, takes)])).astype(gives)
+    if out is None:
+        return _new(result)
+    device.check()
+    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
+        raise TypeError(f"output of {result.dtype} in {out.dtype}")
+    out._host[...] = result
+    return out
+
+
+_ANY_DTYPE = {"concatenate", "zeros_like", "ones_like", "empty_like", "broadcast_to", "flip", "roll", "pad", "squeeze",
+              "expand_dims", "ascontiguousarray", "asarray", "empty", "moveaxis"}
+
+
+def _call_function(name: str, args: Any, options: Any) -> Any:
+    parameters = _surface["functions"][name]
+    if len(args) > len(parameters) or not options.keys() <= set(parameters) | ({"constant_values"} & set(options)):
+        raise TypeError(f"cupy.{name}({', '.join(parameters)}): got {len(args)} arguments and {sorted(options)}")
+    if name == "where":
+        if not hasattr(args[0], "astype"):
+            raise AttributeError("where: a condition without astype")
+        args = (args[0].astype(bool), *args[1:])
+    if name in ("bincount",) and args[0].dtype.kind not in "iu":
+        raise TypeError("x must be int array")
+    if name in ("argsort", "argwhere", "nonzero", "unique", "searchsorted") and not isinstance(args[0], ndarray):
+        raise TypeError(f"{name} of {type(args[0])}")
+    hosts, host_options = _to_host(name, args), {k: _to_host(name, v) for k, v in options.items()}
+    if name == "argsort" and host_options.get("kind") not in (None, "stable"):
+        raise ValueError(f"kind {host_options['kind']}")
+    with np.errstate(all="ignore"):
+        result = getattr(np, name)(*hosts, **host_options)
+    return _to_gpu(result)
+
+
+def _to_host(name: str, value: Any) -> Any:
+    if isinstance(value, ndarray):
+        if value.dtype.name == "bfloat16" and name not in _ANY_DTYPE:
+            raise TypeError(f"{name} of bfloat16")
+        return value._host
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"{name} of a NumPy array")
+    return type(value)(_to_host(name, v) for v in value) if type(value) in (list, tuple) else value
+
+
+def _to_gpu(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_to_gpu(r) for r in result)
+    if isinstance(result, np.ndarray) and result.base is not None:
+        return ndarray(result)
+    return _new(np.asarray(result)) if isinstance(result, (np.ndarray, np.generic)) else result
+
+
+def asarray(value: Any) -> ndarray:
+    """A copy of a host array, or the array itself."""
+    if isinstance(value, ndarray):
+        return value
+    if np.asarray(value).dtype.name not in ("bool", "bfloat16") and np.asarray(value).dtype.kind not in "biuf":
+        raise ValueError(f"Unsupported dtype {value.dtype}")
+    return _new(np.array(value))
+
+
+def ascontiguousarray(value: ndarray) -> ndarray:
+    """Itself, or a row-major copy."""
+    return value if value.flags.c_contiguous else value.copy()
+
+
+def empty(shape: Any, dtype: Any) -> ndarray:
+    """Memory full of 0xff bytes: NaN, -1."""
+    host = np.empty(shape, dtype)
+    _allocate(host.nbytes)
+    host.view(np.uint8 if host.ndim else host.dtype).fill(0xff if host.ndim else -1)
+    return ndarray(host)
+
+
+def from_dlpack(source: Any) -> ndarray:
+    """Memory shared with what exports it, which is said to be on the GPU and is on the host."""
+    exported = types.SimpleNamespace(__dlpack__=lambda **options: source.__dlpack__(), __dlpack_device__=lambda: (1, 0))
+    return ndarray(np.from_dlpack(exported), source.__dlpack_device__()[1])
+
+
+def surface() -> dict[str, Any]:
+    """What tests/cupy_surface.json holds, of the CuPy that is installed."""
+    import cupy
+
+    functions, ufuncs = {}, {}
+    for name in sorted(set(dir(cupy)) & set(dir(np))):
+        theirs = getattr(cupy, name)
+        if theirs is getattr(np, name) or name.startswith("_"):
+            continue
+        if type(theirs).__name__ == "ufunc":
+            ufuncs[getattr(np, name).__name__] = theirs.types
+        elif inspect.isfunction(theirs):
+            functions[name] = list(inspect.signature(theirs).parameters)
+    attributes = [a for a in dir(cupy.ndarray) if not a.startswith("_")]
+    return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs, "attributes": attributes}
+
+
+if __name__ == "__main__" and importlib.util.find_spec("cupy"):
+    lines = []
+    for key, value in surface().items():
+        if isinstance(value, dict):
+            rows = ",\n  ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+            lines.append(f' "{key}": {{\n  {rows}\n }}')
+        else:
+            lines.append(f' "{key}": {json.dumps(value)}')
+    SURFACE.write_text("{\n" + ",\n".join(lines) + "\n}\n")

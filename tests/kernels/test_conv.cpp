@@ -1,0 +1,129 @@
+// Every convolution kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for
+// the sanitizers.
+#include <set>
+
+#include "products.h"
+
+using namespace convgpu;
+
+namespace {
+
+struct Case {
+    const char* name;
+    int64_t batch, channels, filters, groups;
+    Shape size, kernel, stride, before, after, dilation;
+    bool large = false;          // tiles, as on a machine of one multiprocessor
+    int shift = 0;               // of all arrays, off their alignment
+    int64_t pixels_at_once = 0;  // where the batch is cut into parts
+};
+
+const Case kCases[] = {
+    {"large", 1, 32, 128, 1, {11, 12}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, true},
+    {"large_dgrad", 1, 128, 32, 1, {11, 22}, {2, 3}, {1, 2}, {1, 1}, {0, 1}, {1, 1}, true},
+    {"same", 1, 24, 40, 1, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {"same_unaligned", 1, 24, 40, 1, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, false, 1},
+    {"stem", 2, 3, 16, 1, {14, 13}, {7, 7}, {2, 2}, {3, 3}, {3, 2}, {1, 1}},
+    {"odd", 1, 5, 9, 1, {12, 11}, {3, 4}, {1, 1}, {0, 2}, {1, 0}, {1, 1}},
+    {"strided", 2, 8, 16, 1, {11, 12}, {3, 3}, {2, 3}, {1, 0}, {0, 1}, {1, 1}},
+    {"strided_1x1", 1, 16, 24, 1, {9, 9}, {1, 1}, {2, 2}, {0, 0}, {0, 0}, {1, 1}},
+    {"dilated_strided", 1, 6, 8, 1, {17, 19}, {3, 3}, {2, 4}, {2, 3}, {1, 4}, {4, 2}},
+    {"groups", 1, 24, 48, 3, {8, 9}, {3, 2}, {1, 2}, {1, 0}, {1, 1}, {1, 1}},
+    {"groups_odd", 2, 6, 9, 3, {7, 8}, {2, 3}, {2, 1}, {1, 1}, {0, 1}, {1, 2}},
+    {"one_axis", 3, 8, 8, 1, {70}, {5}, {3}, {2}, {2}, {2}},
+    {"three_axes", 1, 8, 16, 2, {4, 5, 6}, {2, 3, 3}, {1, 2, 1}, {1, 1, 0}, {0, 1, 2}, {1, 1, 2}},
+    {"more_phases_than_at_once", 1, 3, 8, 1, {21, 20}, {9, 11}, {9, 11}, {2, 0}, {0, 3}, {1, 1}},
+    {"padding_beyond_filter", 1, 2, 3, 1, {3, 4}, {2, 2}, {1, 1}, {4, 4}, {4, 4}, {1, 1}},
+    {"split_channels", 1, 528, 8, 1, {3, 3}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, {1, 1}},
+    {"split_filters", 1, 8, 136, 1, {4, 5}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {"split_phases", 1, 8, 136, 1, {5, 7}, {5, 4}, {2, 2}, {2, 1}, {2, 1}, {1, 1}},
+    {"split_pixels", 3, 4, 8, 1, {15, 16}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {"parts_of_a_batch", 5, 8, 16, 1, {6, 6}, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, false, 0, 40},
+};
+
+ConvGeometry geometry_of(const Case& c) {
+    ConvGeometry geo{c.batch,  c.channels, c.filters,  c.size,   c.kernel, c.stride,
+                     c.before, c.after,    c.dilation, c.groups, true,     {}};
+    geo.check();
+    return geo;
+}
+
+std::set<std::string>& plans() {
+    static std::set<std::string> seen;
+    return seen;
+}
+
+void run(const Case& c, DType dtype, Precision precision) {
+    emulator::config().multiprocessors = c.large ? 1 : 132;
+    const ConvGeometry geo = geometry_of(c);
+    conv::Options options{Activation::kRelu, precision};
+    if (c.pixels_at_once) options.pixels_at_once = c.pixels_at_once;
+    const std::string what = std::string(c.name) + " " + name_of(dtype);
+    Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
+    Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype);
+    const Owned y(geo.y_shape(), dtype, c.shift), gx(geo.x_shape(), dtype, c.shift), gw(geo.w_shape(), dtype, c.shift);
+    const Owned sums(geo.w_shape(), size_of(dtype) == 2 ? DType::kFloat32 : dtype);
+    unsigned seed = 0;
+    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
+
+    const auto with_workspace = [&](conv::Direction direction, auto launch) {
+        const conv::Choice choice = conv::plan_tiled(direction, geo, dtype, options, current_device(), kWorkspaceLimit);
+        plans().insert(choice.text);
+        const Owned workspace({static_cast<int64_t>(choice.workspace)}, DType::kUInt8);
+        launch(Workspace{workspace.array.data, choice.workspace});
+    };
+    with_workspace(conv::Direction::kFprop, [&](const Workspace& workspace) {
+        conv::fprop_tiled(x.array, w.array, &bias_y.array, y.array, geo, options, workspace, nullptr);
+    });
+    with_workspace(conv::Direction::kDgrad, [&](const Workspace& workspace) {
+        conv::dgrad_tiled(g.array, w.array, &bias_x.array, gx.array, geo, options, workspace, nullptr);
+    });
+    with_workspace(conv::Direction::kWgrad, [&](const Workspace& workspace) {
+        conv::wgrad_tiled(x.array, g.array, gw.array, geo, options, workspace, nullptr);
+        conv::wgrad_tiled(x.array, g.array, sums.array, geo, options, workspace, nullptr);
+    });
+
+    const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };
+    std::vector<double> of_y(size(y)), of_x(size(gx)), of_w(size(gw));
+    const std::vector<double> xs = values_of(x), ws = values_of(w), gs = values_of(g);
+    each_product(geo, [&](int64_t in, int64_t filter, int64_t out) {
+        of_y[out] += xs[in] * ws[filter];
+        of_x[in] += gs[out] * ws[filter];
+        of_w[filter] += xs[in] * gs[out];
+    });
+    for (size_t i = 0; i < of_y.size(); ++i) of_y[i] = std::max(of_y[i] + bias_y.get(i % geo.filters), 0.0);
+    for (size_t i = 0; i < of_x.size(); ++i) of_x[i] = std::max(of_x[i] + bias_x.get(i % geo.channels), 0.0);
+    compare(y, of_y, rounding_of(dtype), what + " fprop");
+    compare(gx, of_x, rounding_of(dtype), what + " dgrad");
+    compare(sums, of_w, rounding_of(DType::kFloat32), what + " wgrad, unrounded");
+    if (!c.pixels_at_once) compare(gw, of_w, rounding_of(dtype), what + " wgrad");  // else rounded part by part
+}
+
+bool reached(const std::string& part, const std::string& other) {
+    for (const std::string& plan : plans()) {
+        if (plan.find(part) != std::string::npos && plan.find(other) != std::string::npos) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+TEST(convolutions_over_a_table_of_geometries) {
+    constexpr Precision kFull = Precision::kFloat32;
+    const std::pair<DType, Precision> engines[] = {{DType::kFloat32, kFull},
+                                                   {DType::kFloat64, kFull},
+                                                   {DType::kFloat32, Precision::kTf32},
+                                                   {DType::kFloat16, kFull},
+                                                   {DType::kBFloat16, kFull}};
+    for (const auto& [dtype, precision] : engines) {
+        plans().clear();
+        for (const Case& c : kCases) in_turn([&, dtype = dtype, precision = precision] { run(c, dtype, precision); });
+        for (const std::string kernel : {"conv_fprop_tiled", "conv_dgrad_tiled", "conv_wgrad_tiled"}) {
+            for (const std::string tile : {"tile=128 vectors=both", "tile=64 vectors=both", "tile=64 vectors=b ",
+                                           "tile=64 vectors=none", "splits=2"}) {
+                if (dtype == DType::kFloat64 && tile.find("128") != std::string::npos) continue;
+                if (kernel == "conv_dgrad_tiled" && tile.find("=b ") != std::string::npos) continue;
+                testing::expect(reached(kernel, tile), "no problem of " + kernel + " with " + tile);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// Every GEMM kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for the
+// sanitizers.
+#include "../../csrc/gemm/gemm.h"
+#include "owned.h"
+
+using namespace convgpu;
+
+namespace {
+
+struct Case {
+    int64_t items, M, N, K;
+    bool large;  // tiles, as on a machine of one multiprocessor
+};
+
+int64_t index(bool trans, int64_t i, int64_t j, int64_t rows, int64_t columns) {
+    return trans ? j * rows + i : i * columns + j;
+}
+
+// y[i] = relu(a[i] @ b[i] + c) of whole numbers, exact but for the rounding to the dtype.
+std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Owned& a, const Owned& b, const Owned* c) {
+    std::vector<double> y;
+    for (int64_t item = 0; item < p.items; ++item) {
+        for (int64_t m = 0; m < p.M; ++m) {
+            for (int64_t n = 0; n < p.N; ++n) {
+                double sum = c ? c->get(n) : 0;
+                for (int64_t k = 0; k < p.K; ++k) {
+                    sum += a.get(item * p.M * p.K + index(o.trans_a, m, k, p.M, p.K)) *
+                           b.get(item * p.K * p.N + index(o.trans_b, k, n, p.K, p.N));
+                }
+                y.push_back(c ? std::max(sum, 0.0) : sum);
+            }
+        }
+    }
+    return y;
+}
+
+void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
+    emulator::config().multiprocessors = p.large ? 1 : 132;
+    const Shape stack = p.items > 1 ? Shape{p.items} : Shape{};
+    const auto matrices = [&](int64_t rows, int64_t columns, bool trans) {
+        Shape shape = stack;
+        shape.push_back(trans ? columns : rows);
+        shape.push_back(trans ? rows : columns);
+        return Owned(shape, dtype, shift);
+    };
+    Owned a = matrices(p.M, p.K, o.trans_a), b = matrices(p.K, p.N, o.trans_b), c({1, p.N}, dtype, shift);
+    const Owned y = matrices(p.M, p.N, false);
+    a.fill(1);
+    b.fill(2);
+    c.fill(3);
+    const size_t bytes = gemm::workspace_bytes(p.items, p.M, p.N, p.K, dtype, o, kWorkspaceLimit);
+    const Owned workspace({static_cast<int64_t>(bytes)}, DType::kUInt8);
+    const Workspace lent{workspace.array.data, bytes};
+    if (p.items > 1) {
+        gemm::matmul(a.array, b.array, y.array, o, lent, nullptr);
+    } else {
+        Array rows = c.array;  // one row for all
+        rows.shape = {p.M, p.N};
+        rows.strides = {0, c.array.strides[1]};
+        gemm::gemm(a.array, b.array, &rows, y.array, 1, 1, o, Activation::kRelu, lent, nullptr);
+    }
+    compare(y, expected_of(p, o, a, b, p.items > 1 ? nullptr : &c), rounding_of(dtype), "gemm");
+}
+
+void run_layouts(const Case& p, DType dtype, Precision precision, int shift) {
+    for (const bool trans_a : {false, true}) {
+        for (const bool trans_b : {false, true}) {
+            in_turn([&] { run(p, dtype, {trans_a, trans_b, precision}, shift); });
+        }
+    }
+}
+
+}  // namespace
+
+TEST(products_of_every_engine_layout_and_tile) {
+    constexpr Precision kFull = Precision::kFloat32;
+    const std::pair<DType, Precision> engines[] = {{DType::kFloat32, kFull},
+                                                   {DType::kFloat64, kFull},
+                                                   {DType::kFloat32, Precision::kTf32},
+                                                   {DType::kFloat16, kFull},
+                                                   {DType::kBFloat16, kFull}};
+    for (const auto& [dtype, precision] : engines) {
+        const auto depth = static_cast<int64_t>(64 / size_of(dtype));
+        const int64_t V = depth / 4, K = 5 * depth + V;  // five tiles and a piece
+        run_layouts({1, 136, 264, K, true}, dtype, precision, 0);
+        run_layouts({1, 72, 40, K, false}, dtype, precision, 0);
+        run_layouts({1, 67, 35, K + 1, false}, dtype, precision, 1);
+        run_layouts({3, 16, 24, 8 * V, false}, dtype, precision, 0);
+    }
+}
+
+TEST(products_whose_sums_are_split) {
+    for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
+        in_turn([&] { run({1, 9, 13, 1100, false}, dtype, {}, 0); });
+        in_turn([&] { run({2, 16, 8, 1024, false}, dtype, {}, 0); });
+    }
+}
