@@ -1,4 +1,4 @@
-"""Every family of kernels beside PyTorch on a GPU, in one process: python bench/kernels.py [--json FILE] [--dry-run]
+"""Every family of kernels beside PyTorch on a GPU, in one process: python bench/kernels.py [--record] [--dry-run]
 
 Each problem is checked against float64 first; then the two alternate, on operands that are not in the L2 cache, timed
 by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the better of channels_last and channels_first,
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import report
 
 from convgpu.backends import load
 from convgpu.benchmark.devices import GpuDevice
@@ -172,7 +173,7 @@ def _asked(bar: Bar) -> str:
     return ", ".join(parts) or "no bar"
 
 
-def run(json: str | None) -> int:
+def run(json: str | None, kept_in_results: bool) -> int:
     """Measure, print, keep. The exit status tells whether all problems ran; bars are reported, not enforced."""
     import torch
 
@@ -195,9 +196,11 @@ def run(json: str | None) -> int:
             kept.rows += results.rows
         if json:
             kept.save(json)
+        if kept_in_results:
+            report.save(kept, "kernels", gpu=True)
         if results.interrupted:
             return 130
-    return 0
+    return int(any(device.name in row.get("absent", {}) for row in kept.rows)) if kept else 1
 
 
 def _copy_bandwidth(torch: Any) -> float:
@@ -232,6 +235,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="keep the samples")
+    parser.add_argument("--record", action="store_true", help="keep them in bench/results, under the GPU's name")
     parser.add_argument("--dry-run", action="store_true", help="name the problems, kernels and roofline times")
     options = parser.parse_args()
     if options.json and not Path(options.json).absolute().parent.is_dir():
@@ -239,7 +243,7 @@ def main() -> int:
     if options.dry_run:
         dry_run()
         return 0
-    return run(options.json)
+    return run(options.json, options.record)
 
 
 if __name__ == "__main__":

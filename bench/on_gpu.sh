@@ -93,6 +93,6 @@ for tool in memcheck racecheck initcheck synccheck; do
     step "$tool" 45 bash -c "cases=(${cases[*]}); sanitizer $tool"
 done
 step sass 60 "$python" bench/sass.py
-step kernels 180 "$python" bench/kernels.py --json bench/results/kernels_gpu.json
+step kernels 180 "$python" bench/kernels.py --record
 cat "$out/summary.txt"
 exit $failed

@@ -25,27 +25,27 @@ def copy_of(value: Any, caller: str) -> Any:
     """A new array with the values of anything but a Tensor; Python floats become float32."""
     if is_gpu_array(value):
         return run_there(caller, value, checked_gpu_array(value, caller).copy)
-    if isinstance(value, (list, tuple)) and _contains(value, _is_tensor):
+    if isinstance(value, (list, tuple)) and contains(value, is_tensor_like):
         raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.numpy.stack, which keeps "
                          "their gradients")
     array = np.array(value)
     if array.dtype.kind in "OSUMmc" or (array.dtype.kind == "V" and not is_float(array.dtype)):
         got = f"an array of {array.dtype}" if _has_dtype(value) else f"{type(value).__name__} {value!r:.60}"
         raise NotAnArray(f"{caller}: expected a tensor, array or number, real or bool, got {got}")
-    if array.dtype == np.float64 and not _contains(value, _has_dtype):
+    if array.dtype == np.float64 and not contains(value, _has_dtype):
         array = array.astype(np.float32)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _contains(value: Any, predicate: Any) -> bool:
+def contains(value: Any, predicate: Any) -> bool:
     """Whether a value, or any leaf of nested lists, satisfies the predicate."""
     if isinstance(value, (list, tuple)):
-        return any(_contains(v, predicate) for v in value)
+        return any(contains(v, predicate) for v in value)
     return predicate(value)
 
 
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "requires_grad") and hasattr(value, "array")
+def is_tensor_like(value: Any) -> bool:
+    return hasattr(value, "__convgpu_tensor__") or (hasattr(value, "requires_grad") and hasattr(value, "array"))
 
 
 def _has_dtype(value: Any) -> bool:

@@ -9,6 +9,7 @@ from types import ModuleType
 PIP_NAME = {
     "sklearn": "convgpu[demo]", "matplotlib": "convgpu[demo]", "tqdm": "convgpu[demo]", "PIL": "convgpu[demo]",
     "safetensors": "convgpu[demo]", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda12]", "torch": "torch",
+    "keras": "convgpu[keras]",
 }
 
 

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from . import __version__, gpu
-from .backends import CPU_BACKENDS, current_backend, lacking
+from .backends import CPU_BACKENDS, current_backend
 from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
 
@@ -59,9 +59,15 @@ def driver() -> Driver | None:
     return Driver((version.value // 1000, version.value % 1000 // 10), tuple(names)) if names else None
 
 
+def gpu_name() -> str:
+    """The name of the GPU that is device "gpu"."""
+    found = driver()
+    return found.gpus[0] if found else "none"
+
+
 def has_kernels() -> bool:
-    """Whether this build of convgpu has the CUDA kernels, for all ops."""
-    return importlib.util.find_spec(MODULES["cuda"]) is not None and not lacking()
+    """Whether this build of convgpu has the CUDA kernels."""
+    return importlib.util.find_spec(MODULES["cuda"]) is not None
 
 
 def gpu_obstacle() -> str | None:
@@ -134,9 +140,8 @@ def report() -> str:
 
 def _kernels() -> str:
     """Which builds of the kernels there are."""
-    states = [f"{name} {'' if importlib.util.find_spec(module) else 'not '}built" for name, module in MODULES.items()]
-    without = lacking()
-    return "; ".join(states) + (f"; none yet for {', '.join(without)}" if without else "")
+    return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
+                      for name, module in MODULES.items()])
 
 
 def _package(name: str, for_pip: str) -> str:

@@ -21,6 +21,8 @@ from numpy import bool_, broadcast_shapes, e, finfo, floating, iinfo, inf, integ
 from numpy import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
 from . import creation as _creation
+from .convert import contains as _contains
+from .convert import is_tensor_like as _is_tensor_like
 from .dtypes import DTypeLike, as_dtype
 from .ops import linalg
 from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
@@ -35,9 +37,9 @@ from .ops.elementwise import (
     bitwise_and, bitwise_or, bitwise_xor, invert, left_shift, right_shift,
 )
 from .ops.gemm import matmul
-from .ops.indexing import diag, diagonal, take, take_along_axis, trace
+from .ops.indexing import diag, diagflat, diagonal, take, take_along_axis, trace
 from .ops.joining import (
-    append, array_split, column_stack, concatenate, dstack, hstack, pad, split, stack, vstack,
+    append, array_split, column_stack, concatenate, dsplit, dstack, hsplit, hstack, pad, split, stack, vsplit, vstack,
 )
 from .ops.products import cumprod, cumsum, diff, prod
 from .ops.reduce import (
@@ -48,7 +50,13 @@ from .ops.shape import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_to, expand_dims, flip, fliplr, flipud, meshgrid,
     moveaxis, ravel, repeat, reshape, roll, rot90, squeeze, swapaxes, tile, transpose, tril, triu,
 )
+from .ops.sequences import correlate, cross, select, trapezoid, vander
 from .ops.sorting import argsort, argwhere, bincount, flatnonzero, median, searchsorted, sort, unique
+from .ops.special import fmod, gcd, heaviside, i0, isneginf, isposinf, isreal, lcm, ldexp, nextafter, sinc
+from .ops.statistics import (
+    argpartition, corrcoef, digitize, histogram, isin, nanargmax, nanargmin, nancumprod, nancumsum, nanmedian,
+    nanpercentile, nanprod, nanquantile, nanstd, nanvar, percentile, quantile, unravel_index,
+)
 from .tensor import Tensor, as_tensor, tensor
 
 # Other names of the same functions.
@@ -64,28 +72,32 @@ concat, permute_dims, row_stack = concatenate, transpose, vstack
 ndarray, dtype = Tensor, _np.dtype
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "any", "append", "arange",
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort",
+    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "any", "append", "arange", "arccos",
+    "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort",
     "argwhere", "around", "array", "array_equal", "array_split", "asarray", "asin", "asinh", "astype", "atan",
-    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bincount", "bitwise_and",
+    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bartlett", "bincount", "bitwise_and",
     "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-    "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "cbrt", "ceil", "clip", "column_stack",
-    "concat", "concatenate", "copy", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "deg2rad", "degrees",
-    "diag", "diagonal", "diff", "divide", "dot", "dstack", "dtype", "e", "einsum", "equal", "exp", "exp2",
-    "expand_dims", "expm1", "eye", "fabs", "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16",
-    "float32", "float64", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "full", "full_like",
-    "greater", "greater_equal", "hstack", "hypot", "identity", "iinfo", "inf", "inner", "int16", "int32", "int64",
-    "int8", "integer", "intp", "invert", "isclose", "iscomplexobj", "isfinite", "isinf", "isnan", "kron",
-    "left_shift", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
-    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num", "nanmax", "nanmean",
-    "nanmin", "nansum", "ndarray", "ndim", "negative", "newaxis", "nonzero", "not_equal", "ones", "ones_like",
-    "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod", "ptp", "rad2deg", "radians", "ravel",
-    "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rot90", "round",
-    "row_stack", "searchsorted", "shape", "sign", "signbit", "sin", "sinh", "size", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "tile", "trace", "transpose", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64",
-    "uint8", "unique", "var", "vdot", "vstack", "where", "zeros", "zeros_like",
+    "blackman", "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "cbrt", "ceil", "clip",
+    "column_stack", "concat", "concatenate", "copy", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cross",
+    "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diagflat", "diagonal", "diff", "digitize", "divide", "dot",
+    "dsplit", "dstack", "dtype", "e", "einsum", "equal", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
+    "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power",
+    "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "full", "full_like", "gcd", "geomspace", "greater",
+    "greater_equal", "hamming", "hanning", "heaviside", "histogram", "hsplit", "hstack", "hypot", "i0", "identity",
+    "iinfo", "inf", "inner", "int16", "int32", "int64", "int8", "integer", "intp", "invert", "isclose",
+    "iscomplexobj", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kaiser", "kron", "lcm",
+    "ldexp", "left_shift", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "matmul", "max", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax",
+    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod",
+    "nanquantile", "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter", "nonzero",
+    "not_equal", "ones", "ones_like", "outer", "pad", "percentile", "permute_dims", "pi", "positive", "pow", "power",
+    "prod", "ptp", "quantile", "rad2deg", "radians", "ravel", "reciprocal", "remainder", "repeat", "reshape",
+    "result_type", "right_shift", "rint", "roll", "rot90", "round", "row_stack", "searchsorted", "select", "shape",
+    "sign", "signbit", "sin", "sinc", "sinh", "size", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace",
+    "transpose", "trapezoid", "tri", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "unique", "unravel_index", "vander", "var", "vdot", "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]
 
 # --- new tensors
@@ -99,7 +111,9 @@ def asarray(data: Any, dtype: DTypeLike = None) -> Tensor:
     """
     if isinstance(data, Tensor):
         return data if dtype is None else astype(data, dtype)
-    if isinstance(data, (list, tuple)) and _np.any([isinstance(x, (Tensor, list, tuple)) for x in data]):
+    if hasattr(data, "__convgpu_tensor__"):
+        return asarray(data.__convgpu_tensor__(), dtype)
+    if isinstance(data, (list, tuple)) and _contains(data, _is_tensor_like):
         data = [asarray(x) for x in data]
         return asarray(stack(data), dtype)
     return tensor(data, dtype=dtype)
@@ -166,6 +180,35 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike = "float32") 
 def identity(n: int, dtype: DTypeLike = "float32") -> Tensor:
     """The n x n identity matrix."""
     return eye(n, dtype=dtype)
+
+
+def tri(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike = "float32") -> Tensor:
+    """An (n, m) matrix of ones at and below its k-th diagonal, zeros above."""
+    return tensor(_np.tri(n, m, k), dtype=dtype)
+
+
+def logspace(start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0,
+             dtype: DTypeLike = "float32") -> Tensor:
+    """base to the power of evenly spaced numbers."""
+    return tensor(_np.logspace(start, stop, num, endpoint, base), dtype=dtype)
+
+
+def geomspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike = "float32") -> Tensor:
+    """`num` numbers from start to stop, each the same multiple of the one before."""
+    return tensor(_np.geomspace(start, stop, num, endpoint), dtype=dtype)
+
+
+def _window(function: Any) -> Any:
+    def window(n: int, *beta: float, dtype: DTypeLike = "float32") -> Tensor:
+        return tensor(function(int(n), *map(float, beta)), dtype=dtype)
+
+    window.__name__ = function.__name__
+    window.__doc__ = f"NumPy's window of n points, {function.__name__}."
+    return window
+
+
+bartlett, blackman, hamming, hanning, kaiser = map(
+    _window, (_np.bartlett, _np.blackman, _np.hamming, _np.hanning, _np.kaiser))
 
 
 def copy(x: Any) -> Tensor:

@@ -365,9 +365,11 @@ def wrap(array: Any) -> Tensor:
 
 
 def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
-    """`value` itself if it is a Tensor, else a Tensor with a copy of it."""
+    """`value` itself if it is a Tensor, the Tensor that it stands for (`__convgpu_tensor__`), else a copy of it."""
     if isinstance(value, Tensor):
         return value
+    if hasattr(value, "__convgpu_tensor__"):
+        return value.__convgpu_tensor__()
     return Tensor(read_only(copy_of(value, caller)))
 
 

@@ -23,9 +23,10 @@ import numpy as np
 
 from . import backends, benchmark, info
 from .cases.problems import FAMILIES, Problem, as_results
-from .cases.tolerance import C_KERNEL, C_NUMPY, worst
+from .cases.tolerance import C_KERNEL, C_NUMPY, C_TF32, worst
 from .dtypes import DTypeLike, as_dtype
 from .plans import plan_of, tiled_products
+from .precision import current_precision, set_precision
 from .tensor import tensor, wrap
 
 NATIVE = ("cuda", "emulated")
@@ -179,26 +180,28 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     known = {case.name for family in chosen for case in FAMILIES[family].cases}
     for unknown in (name for name in names or () if name not in known):
         raise LookupError(f"expected the name of a case of {', '.join(chosen)}, got {unknown!r}")
-    calls = list(_calls(chosen, quick, names))
+    calls = list(_calls(chosen, quick, names, name in NATIVE))
     for family, item, dtype, data_format in _with_bar(calls) if progress else calls:
-        for problem in FAMILIES[family].problems(item, dtype, data_format):
-            if not hasattr(run, problem.op):
-                report.absent += [family] if family not in report.absent else []
-                break
-            if quick and tiled_products(problem.call) > QUICK:
-                continue
-            _check(report, run, family, item.name, data_format, problem)
+        tf32 = dtype == "tf32"
+        with set_precision("tf32" if tf32 else "float32"):
+            for problem in FAMILIES[family].problems(item, "float32" if tf32 else dtype, data_format):
+                if not hasattr(run, problem.op):
+                    report.absent += [family] if family not in report.absent else []
+                    break
+                if not quick or tiled_products(problem.call) <= QUICK:
+                    _check(report, run, family, item.name, data_format, problem)
     report.seconds = time.perf_counter() - start
     return report
 
 
-def _calls(families: Iterable[str], quick: bool, only: list[str] | None) -> Iterator[tuple[str, Any, str, str]]:
+def _calls(families: Iterable[str], quick: bool, only: list[str] | None,
+           tf32: bool) -> Iterator[tuple[str, Any, str, str]]:
     """Of every case that is wanted: family, case, dtype, data format."""
     for name in families:
         for case in FAMILIES[name].cases:
             if only is not None and case.name not in only:
                 continue
-            variants = FAMILIES[name].variants(case)
+            variants = FAMILIES[name].variants(case, tf32)
             if quick:
                 variants = [variants[zlib.crc32(case.name.encode()) % len(variants)]]
             yield from ((name, case, *variant) for variant in variants)
@@ -219,16 +222,16 @@ def _with_bar(calls: list[Any]) -> Iterator[Any]:
 
 def _check(report: Report, run: Any, family: str, case: str, data_format: str, problem: Problem) -> None:
     """Make the calls of one problem, and note what they gave."""
-    native, dtype = report.backend in NATIVE, problem.dtype.name
-    kernel = problem.op
+    native, tf32 = report.backend in NATIVE, current_precision() == "tf32"
+    kernel, dtype = problem.op, "tf32" if tf32 else problem.dtype.name
 
     def failed(what: str) -> None:
         report.failures.append(Failure(family, case, problem.op, dtype, data_format, kernel, what))
 
     try:
         if native:
-            kernel = plan_of(run, problem.call).split()[0]
-        judge = Judge(problem, C_KERNEL if native else C_NUMPY)
+            kernel = plan_of(run, problem.call, precision=current_precision()).split()[0]
+        judge = Judge(problem, (C_KERNEL if native else C_NUMPY) + C_TF32 * tf32)
         first, intact = _call(run, problem, report.backend, 0)
         again, _ = _call(run, problem, report.backend, 0)
         shifted, shifted_intact = _call(run, problem, report.backend, 1) if native else (first, None)

@@ -144,6 +144,10 @@ class ndarray:  # noqa: N801 - CuPy's name
     device = property(lambda self: types.SimpleNamespace(id=self._index))
     data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data if self._host.size else 0))
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"data": (self.data.ptr, False), "shape": self.shape, "typestr": self.dtype.str, "version": 3}
+
     # to the host
 
     def get(self) -> np.ndarray:
@@ -221,6 +225,10 @@ class ndarray:  # noqa: N801 - CuPy's name
     def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
         """As the function."""
         return _call_function("any", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def all(self, axis: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+        """As the function."""
+        return _call_function("all", (self,), {"axis": axis, "keepdims": keepdims})
 
     # indices
 

@@ -53,15 +53,3 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(gpu_module, "_touched", False)
     monkeypatch.setattr(gpu_module, "_lost", None)
-    lacking = backends.lacking()
-    monkeypatch.setattr(info, "lacking", lambda: [])
-    for op in lacking:
-        monkeypatch.setattr(backends.load("cuda"), op, _on_the_host(getattr(backends.load("numpy"), op)), raising=False)
-
-
-def _on_the_host(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An op without kernels, computed by the CPU path."""
-    def run(*args: Any) -> Any:
-        return fake_cupy.asarray(function(*[a.get() if isinstance(a, fake_cupy.ndarray) else a for a in args]))
-
-    return run

@@ -448,9 +448,8 @@ def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the following arguments are required: COMMAND" in run(status=2).stderr
 
 
-def test_kernels_for_some_ops_do_not_draw_work_to_the_gpu(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr(info, "lacking", lambda: ["conv_fprop"])
-    assert not info.has_kernels() and "cuda built; none yet for conv_fprop" in info.report()
-    monkeypatch.setattr(info, "lacking", lambda: [])
-    assert info.has_kernels()
+def test_info_says_which_kernels_are_built(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "convgpu._cuda" else None)
+    assert info.has_kernels() and "emulated not built, cuda built" in info.report()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not info.has_kernels() and "emulated not built, cuda not built" in info.report()

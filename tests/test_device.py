@@ -26,9 +26,12 @@ import convgpu.numpy as cnp
 from convgpu import Tensor, backends, cli, device, info
 from convgpu import gpu as gpu_module
 from convgpu.cases.pool import CASES as POOL_CASES
+from convgpu.cases.problems import FAMILIES
 from convgpu.dtypes import accumulator, as_dtype, is_float
 from convgpu.examples import lenet5
 from convgpu.examples.data import Dataset, Scaling
+from convgpu.ops.repeated import last_of_each, sums_at
+from convgpu.verify import verify
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -252,6 +255,8 @@ def test_a_run_of_training(gpu):  # noqa: F811
 
 
 def test_the_command(gpu, tmp_path, capsys):  # noqa: F811
+    for module in ("tqdm", "safetensors", "matplotlib"):
+        pytest.importorskip(module)
     data = digits(24)
     np.savez(tmp_path / "data.npz", x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
     command = ["train", "--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "run"), "--device", "gpu"]
@@ -327,6 +332,19 @@ def test_of_several_values_for_one_element_the_last_stays(gpu):  # noqa: F811
     assert v.grad.tolist() == [[0, 0], [1, 1], [0, 0], [1, 1]] and x.grad.tolist() == [[0, 0], [1, 1], [0, 0]]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 40, 500])
+@pytest.mark.parametrize("dtype", ["float64", "int64", "bool"])
+def test_sums_of_many_equal_places(count, dtype):
+    rng = np.random.default_rng(count)
+    for size in (1, 3, 600):
+        places, values = rng.integers(0, size, count), rng.integers(-9, 9, count).astype(dtype)
+        expected = np.zeros(size, dtype)
+        np.add.at(expected, places, values)
+        np.testing.assert_array_equal(sums_at(places, values, size), expected)
+        last = last_of_each(places)
+        assert sorted(last) == sorted({place: i for i, place in enumerate(places.tolist())}.values())
+
+
 def test_integers_are_added_exactly(gpu):  # noqa: F811
     x = cg.zeros(2, dtype="int64", device="gpu").at[[0, 0, 1]].add(cg.tensor([2**62, 1, 5], device="gpu"))
     assert x.tolist() == [2**62 + 1, 5]
@@ -371,6 +389,14 @@ def test_the_tables_of_cases_reach_the_kernels_from_host_arrays(gpu):  # noqa: F
     for got, expected in zip(CudaFromHost().max_pool(x, geo, True), backends.load("reference").max_pool(x, geo, True)):
         np.testing.assert_array_equal(got, expected)
     np.testing.assert_allclose(CudaFromHost().avg_pool(x, geo), backends.load("reference").avg_pool(x, geo), 1e-5, 1e-6)
+
+
+def test_the_kernels_are_verified_there(gpu):  # noqa: F811
+    report = verify("cuda", quick=True, cases=["channels_17_33", "depthwise_3x3_strided", "odd_31_5_63",
+                                               "channels-24-disjoint", "2x67x5x15"])
+    assert not report.failures and not report.absent
+    rows = report.rows.values()
+    assert {row.family for row in rows} == set(FAMILIES) and all(row.guards and row.repeats for row in rows)
 
 
 def test_what_has_no_kernel_says_so(gpu):  # noqa: F811

@@ -12,6 +12,7 @@ import pytest
 
 import convgpu as cg
 from convgpu import Op, backends
+from convgpu.backends.native import Native
 
 ROOT = Path(__file__).parent.parent
 # The ops that backends run, and the family of each: the file that declares it.
@@ -21,12 +22,13 @@ FAMILIES = {name: path.stem for path in sorted((ROOT / "convgpu" / "ops").glob("
 PAGES = {"conv": "convolution.md", "pool": "pooling.md", "gemm": "gemm.md"}
 
 
-@pytest.mark.parametrize("backend", backends.CPU_BACKENDS)
+@pytest.mark.parametrize("backend", [*backends.CPU_BACKENDS, "native"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_backends_run_every_op_under_its_name_and_with_its_arguments(name: str, backend: str) -> None:
-    function = getattr(backends.load(backend), name)
+    function = getattr(Native if backend == "native" else backends.load(backend), name)
     assert function.__name__ == name and function.__doc__
-    assert tuple(inspect.signature(function).parameters) == Op.registry[name].arguments
+    parameters = tuple(inspect.signature(function).parameters)
+    assert parameters[backend == "native":] == Op.registry[name].arguments  # without self
 
 
 @pytest.mark.parametrize("backend", backends.CPU_BACKENDS)
@@ -92,5 +94,6 @@ def test_the_public_names_are_listed() -> None:
         imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom)
                     for alias in node.names}
         assert ours <= set(module.__all__) and len(set(module.__all__)) == len(module.__all__)
-        helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation"}
+        helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation",
+                   "_contains", "_is_tensor_like"}
         assert imported - set(module.__all__) <= helpers

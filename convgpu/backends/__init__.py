@@ -75,12 +75,6 @@ def load(name: str) -> Any:
     return _loaded[name]
 
 
-def lacking() -> list[str]:
-    """The ops that the native backends have no kernels for yet."""
-    native = importlib.import_module(f"{__name__}.native")
-    return [op for op in load("numpy").__all__ if not hasattr(native.Native, op)]
-
-
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
     """Run `op` on the backend of its arrays, which are on one device."""
     name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else _cpu_backend

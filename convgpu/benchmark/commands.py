@@ -22,7 +22,6 @@ from .problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_prob
 from .results import Results
 from .tables import render
 from .timing import quiet_blas
-from .verification import WrongResultError
 
 INTERRUPTED = 130
 
@@ -114,11 +113,7 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
         set_num_threads(threads)
     peer = Torch() if peers else None
     devices, remark = all_devices.choose(device)
-    try:
-        results = measure(devices, peer)
-    except WrongResultError as error:
-        print(f"convgpu benchmark: {error}", file=sys.stderr)
-        return 1
+    results = measure(devices, peer)
     print(render(results, markdown))
     if remark:
         print("\n" + wrapped(remark))
@@ -129,7 +124,9 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
     if results.interrupted:
         print("convgpu benchmark: interrupted; what was measured is kept", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    for why in results.wrong:
+        print(f"convgpu benchmark: {why}", file=sys.stderr)
+    return int(bool(results.wrong))
 
 
 def _require_matplotlib() -> None:

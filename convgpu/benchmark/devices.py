@@ -15,7 +15,7 @@ from .problems import Arrays, Problem
 from .roofs import Roof, cpu_roof, gpu_roof
 from .timing import Clock, Contender, HostClock
 
-SETTLE = 3.0  # seconds that a GPU's clock may take to rise
+SETTLE = 3.0  # seconds that a GPU's clock may take to rise, before the first of its problems
 
 
 class CpuDevice:

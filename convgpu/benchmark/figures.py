@@ -22,15 +22,13 @@ def device_of(name: str) -> str:
 
 
 def clock(row: Row, name: str) -> str:
-    """Of a GPU its own events. On one CPU thread its CPU time, which other programs disturb least; else the wall's.
+    """Of a GPU its own events; of whole steps of training the wall's, for which their user waits.
 
-    Of whole steps of training the wall's: what their user waits for.
+    On one CPU thread its CPU time, which other programs disturb least; else the wall's.
     """
     timing: Timing = row["timings"][name]
-    if row["kind"] == "train":
-        return "wall"
     if timing.gpu:
-        return "gpu"
+        return "wall" if row["kind"] == "train" else "gpu"
     return "cpu" if row.get("threads") == 1 else "wall"
 
 
@@ -67,8 +65,8 @@ def speedup(row: Row) -> float | None:
 
 
 def by_memory(row: Row) -> bool:
-    """Whether bytes are what counts: pooling."""
-    return row["kind"] == "pool"
+    """Whether bytes are what counts: of pooling, layouts and copies."""
+    return row["kind"] in ("pool", "layout", "copy")
 
 
 def rate(row: Row, name: str) -> float:

@@ -8,12 +8,13 @@ from typing import Any
 from ..backends.numpy.workers import get_num_threads
 from .devices import Device, GpuDevice
 from .kernels import kernel_of
-from .peers import Torch
+from .peers import PREFIX, Torch
 from .problems import Problem
 from .progress import Progress
 from .results import Results, environment, load_average
 from .roofs import Roof
 from .timing import Clock, Contender, alternate
+from .verification import WrongResultError
 
 Row = dict[str, Any]
 
@@ -22,6 +23,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
             sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
     """Time problems, one row for each; Ctrl-C ends it early and keeps what there is.
 
+    A contender that computes something else is not timed: its row says so under "absent" (see `Results.wrong`).
+
     Args:
         problems: what to time; their operands exist one problem at a time.
         devices: where convgpu runs.
@@ -29,9 +32,6 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         samples: of each contender.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
         watch: is given each row as it is done.
-
-    Raises:
-        WrongResultError: convgpu or the peer computes something else.
     """
     rows: list[Row] = []
     load = load_average()
@@ -43,7 +43,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         try:
             for problem in problems:
                 progress.begin(problem.name)
-                rows.append(_row(problem, devices, peer, samples, sample_seconds))
+                settle = 0.0 if rows else max((device.settle for device in devices), default=0.0)
+                rows.append(_row(problem, devices, peer, samples, sample_seconds, settle))
                 progress.done(_weight(problem))
                 if watch is not None:
                     watch(rows[-1])
@@ -72,22 +73,24 @@ def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[
             roofs[device.kind] = found
 
 
-def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float) -> Row:
-    arrays = problem.operands()
+def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, samples: int, sample_seconds: float,
+         settle: float) -> Row:
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     kernels: dict[str, str] = {}
     absent: dict[str, str] = {}
-    settle = 0.0
+    try:
+        arrays = problem.operands()
+    except MemoryError as error:
+        absent, devices = {device.name: f"MemoryError: {error}" for device in devices}, ()
     for device in devices:
         try:
             problem.verify(lambda a, device=device: device.result(problem, a), arrays, device.c)  # type: ignore[misc]
             contenders[device.name] = device.contender(problem, arrays)
-        except (NotImplementedError, MemoryError) as error:
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[device.name] = f"{type(error).__name__}: {error}"
             continue
         kernels[device.name], clocks[device.name] = kernel_of(device.backend, problem), device.clock
-        settle = max(settle, device.settle)
         if peer is not None:
             _add_peer(peer, problem, arrays, device, contenders, clocks, absent)
     timings = alternate(contenders, samples, sample_seconds, settle=settle, clocks=clocks) if contenders else {}
@@ -98,11 +101,15 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
 def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Device, contenders: dict[str, Contender],
               clocks: dict[str, Clock], absent: dict[str, str]) -> None:
     """The peer's contenders on this device, seen to compute the same thing."""
+    why = peer.can_use(device.kind)
+    if why is not None:
+        absent[f"{PREFIX} {device.kind}"] = why
+        return
     cache_bytes = device.gpu.cache_bytes if isinstance(device, GpuDevice) else 0
     ours = device.result(problem, arrays)
     try:
         for name, contender in peer.contenders(problem, arrays, device.kind, cache_bytes).items():
             peer.check(name, problem, contender, ours)
             contenders[name], clocks[name] = contender, device.clock
-    except (NotImplementedError, RuntimeError) as error:  # PyTorch's own: an op or a dtype that it lacks
-        absent[f"torch {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: an op or dtype that it lacks
+        absent[f"{PREFIX} {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -25,12 +25,18 @@ STYLE = {"font.size": 13, "axes.titlesize": 15, "axes.titleweight": "bold", "axe
 DIRECTION_NAMES = {"fprop": "forward", "dgrad": "input gradient", "wgrad": "weight gradient"}
 
 
-def draw(results: Results, path: str | Path) -> None:
-    """Write a picture of the results: of training where there is any, else of the ops."""
+def draw(results: Results, path: str | Path, title: str | None = None) -> None:
+    """Write a picture of the results: of training where there is any, else of the ops.
+
+    Args:
+        results: with at least one row.
+        path: of the picture, PNG or what else its ending says.
+        title: instead of the networks' names.
+    """
     plt = require("matplotlib.pyplot", "--plot")
     trained = [row for row in results.rows if row["kind"] == "train" and row["timings"]]
     with plt.rc_context(STYLE):
-        figure = _training(plt, trained, results) if trained else _ops(plt, results)
+        figure = _training(plt, trained, results) if trained else _ops(plt, results, title)
         figure.savefig(path, dpi=120)
         plt.close(figure)
 
@@ -46,21 +52,23 @@ def _title(results: Results, what: str) -> str:
 # --- single ops
 
 
-def _ops(plt: Any, results: Results) -> Any:
+def _ops(plt: Any, results: Results, title: str | None) -> Any:
     rows = [row for row in results.rows if row["timings"]]
     layers = list(dict.fromkeys(_layer(row) for row in rows))
     with_ratio = any(_ratios(row) for row in rows)
-    panels = 2 + with_ratio
+    with_roof = bool(results.roofs) and any(row.get("flops") for row in rows)
+    panels = 1 + with_ratio + with_roof
     figure, axes = plt.subplots(1, panels, figsize=(5.2 * panels + 2.5, min(max(7.0, 2.6 + 0.5 * len(layers)), 12)),
-                                layout="constrained", gridspec_kw={"width_ratios": [1.1] * (panels - 1) + [1.25]})
+                                layout="constrained", squeeze=False)
     networks = ", ".join(filter(None, dict.fromkeys(row["network"] for row in rows))) or "Single ops"
-    figure.suptitle(_title(results, networks), fontsize=17, fontweight="bold")
-    _times(axes[0], rows, layers)
+    figure.suptitle(_title(results, title or networks), fontsize=17, fontweight="bold")
+    _times(axes[0, 0], rows, layers)
     if with_ratio:
-        _ratio_bars(axes[1], rows, layers)
-        axes[1].tick_params(axis="y", length=0, labelleft=False)
-    _roofline(axes[-1], rows, results.roofs)
-    handles, labels = axes[0].get_legend_handles_labels()
+        _ratio_bars(axes[0, 1], rows, layers)
+        axes[0, 1].tick_params(axis="y", length=0, labelleft=False)
+    if with_roof:
+        _roofline(axes[0, -1], rows, results.roofs)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: list(DIRECTION_NAMES.values()).index(labels[i].split(",")[0]))
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=3)
     return figure
@@ -133,9 +141,6 @@ def _ratio_bars(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
 def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
     """Each layer a point: FLOP per byte against FLOP/s, under the roofs."""
     rows = [row for row in rows if row.get("flops") and row.get("bytes")]
-    if not rows:
-        axis.set_axis_off()
-        return
     intensity = [row["flops"] / row["bytes"] for row in rows]
     low, high = min(intensity) / 3, max(intensity) * 3
     xs = np.geomspace(low, high, 200)
@@ -180,20 +185,23 @@ def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
     steps = rows[0]["steps"]
     figure.suptitle(_title(results, f"Training {network}"), fontsize=17, fontweight="bold")
     axis = axes[0, 0]
-    labels = [f"batch {row['batch']}" for row in rows]
+    several = len({row["network"] for row in rows}) > 1
+    labels = [f"{row['network']}\n" * several + f"batch {row['batch']}" for row in rows]
     contenders = _trained(rows)
     width = 0.84 / len(contenders)
     for i, (label, colour, best) in enumerate(contenders):
         values = [steps * figures.seconds(row, name) if (name := best(row)) else 0.0 for row in rows]
         at = np.arange(len(rows)) + (i - (len(contenders) - 1) / 2) * width
         bars = axis.bar(at, values, width * 0.92, color=COLOURS[colour], label=label)
-        axis.bar_label(bars, [f"{number(v)} s" if v else "" for v in values], padding=3, fontsize=11)
+        axis.bar_label(bars, [number(v, 2) if v else "" for v in values], padding=3, fontsize=11)
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel(f"seconds for {steps} steps")
     axis.set_title("Time")
     axis.margins(y=0.12)
+    if several:  # of different sizes
+        axis.set_yscale("log")
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(loc="upper left", fontsize=11)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=4)
     if both:
         _training_speedup(axes[0, 1], rows, labels)
     return figure
@@ -216,7 +224,7 @@ def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> 
     ours = [s for row in rows if (s := figures.speedup(row)) is not None]
     bars = axis.bar(np.arange(len(rows)) - 0.2, ours, 0.36, color=COLOURS["gpu"], label="here")
     axis.bar_label(bars, [f"{number(s)}x" for s in ours], padding=3)
-    told = {batch: ratio for batch, _, _, ratio in training_table.LECTURE}
+    told = {batch: ratio for batch, (_, _, ratio) in training_table.LECTURE.items()}
     if rows[0]["network"] == "AlexNet" and any(row["batch"] in told for row in rows):
         lecture = [told.get(row["batch"], 0.0) for row in rows]
         bars = axis.bar(np.arange(len(rows)) + 0.2, lecture, 0.36, color="#BBBBBB", label="Tesla K40, 2015")
@@ -224,5 +232,5 @@ def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> 
     axis.set_xticks(range(len(rows)), labels)
     axis.set_title("Speed-up of the GPU")
     axis.set_ylabel("CPU time / GPU time")
-    axis.margins(y=0.12)
-    axis.legend(loc="upper left", fontsize=11)
+    axis.margins(y=0.25)
+    axis.legend(loc="upper left", fontsize=11, ncols=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -30,7 +31,7 @@ class Progress:
         except ImportError:
             print(HINT, file=sys.stderr)
         else:
-            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, mininterval=0.1,
+            self._bar = tqdm(total=total, leave=False, ncols=shutil.get_terminal_size().columns, mininterval=0.1,
                              bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}, {remaining} left{postfix}")
 
     def __enter__(self) -> Progress:
@@ -53,6 +54,10 @@ class Progress:
         self._done += weight
         if self._bar is not None:
             self._bar.update(weight)
+
+    def reach(self, weight: float) -> None:
+        """So much of the total is over."""
+        self.done(weight - self._done)
 
     def _left(self) -> str:
         if not self._done:

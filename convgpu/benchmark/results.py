@@ -34,6 +34,13 @@ class Results:
     roofs: dict[str, dict[str, Any]] = field(default_factory=dict)
     interrupted: bool = False
 
+    @property
+    def wrong(self) -> list[str]:
+        """What was not timed because it computes something else: the messages of WrongResultError."""
+        mark = "WrongResultError: "
+        return [why.removeprefix(mark) for row in self.rows for why in row.get("absent", {}).values()
+                if why.startswith(mark)]
+
     def save(self, path: str | Path) -> None:
         """Write JSON, one row per line."""
         lines = ",\n  ".join(json.dumps(row, default=_plain) for row in self.rows)
@@ -76,7 +83,8 @@ def environment(packages: Iterable[str] = ("numpy",), load_before: float | None 
     """
     found: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
+        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "clock": _cpu_clock(),
+                    "system": f"{platform.system()} {platform.machine()}",
                     "load": load_average()},
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
         "blas": _blas(),
@@ -114,6 +122,13 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _cpu_clock() -> str | None:
+    """The first core's clock at this moment; None where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((f"{float(line.split(':')[1]):.0f} MHz" for line in lines if line.startswith("cpu MHz")), None)
+
+
 def _blas() -> str:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
     return f"{blas['name']} {blas['version']}"
@@ -121,12 +136,16 @@ def _blas() -> str:
 
 def _commit() -> str | None:
     """The commit of the source tree, marked where files differ from it; None for an installed package."""
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
+                              cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
     try:
-        described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True,
-                                   text=True, cwd=Path(__file__).parent, check=True)
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment may lie in another project's tree
+        return git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
 
 
 def _nvidia_smi() -> dict[str, str] | None:

@@ -21,10 +21,12 @@ _UNITS = {"cpu": "GFLOP/s", "gpu": "TFLOP/s"}
 def render(results: Results, as_markdown: bool = False) -> str:
     """Everything that a file holds: where it was measured, the tables, what they mean."""
     parts = [heading(results)]
-    of_ops = [row for row in results.rows if row["kind"] != "train"]
-    of_training = [row for row in results.rows if row["kind"] == "train"]
-    for rows, columns, keys, notes in ((of_ops, layer_columns, 2, layer_notes),
-                                       (of_training, training_columns, 2, training_notes)):
+    kinds: dict[str, list[Row]] = {"ops": [], "train": [], "startup": []}
+    for row in results.rows:
+        kinds.get(row["kind"], kinds["ops"]).append(row)
+    for rows, columns, keys, notes in ((kinds["ops"], layer_columns, 2, layer_notes),
+                                       (kinds["train"], training_columns, 2, training_notes),
+                                       (kinds["startup"], startup_columns, 1, startup_notes)):
         if rows:
             parts += [_table(columns(rows, results.roofs), keys, as_markdown),
                       "\n".join(map(wrapped, notes(rows, results.roofs)))]
@@ -73,8 +75,9 @@ def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
     """Of single ops: ours per device, the speed-up, the peer's, the kernels."""
     several = len({row["network"] for row in rows}) > 1
     dtypes = len({row["dtype"] for row in rows}) > 1
-    names = [(f"{row['network']} " if several else "") + row["layer"] + (f" {row['dtype']}" if dtypes else "")
-             for row in rows]
+    threads = len({row["threads"] for row in rows}) > 1
+    names = [" ".join(filter(None, (row["network"] * several, row["layer"], row["dtype"] * dtypes,
+                                    f"on {row['threads']}" * threads))) for row in rows]
     columns = [Column("", "layer", names, left=True), Column("", "op", [_short_op(row) for row in rows], left=True)]
     there = [device for device in DEVICES if any(figures.has(row, device) for row in rows)]
     for device in there:
@@ -134,7 +137,33 @@ def _peers(rows: Sequence[Row], device: str) -> list[Column]:
     columns = [column("ms", lambda row, peer: number(1e3 * figures.seconds(row, peer)))]
     if any("flops" in row for row in rows):
         columns.append(column(_UNITS[device], _rate))
-    return [*columns, column("ratio", lambda row, peer: _times(figures.ratio(row, device)))]
+    if any(figures.has(row, device) for row in rows):
+        columns.append(column("ratio", lambda row, peer: _times(figures.ratio(row, device))))
+    return columns
+
+
+def startup_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
+    """What is waited for before and around the arithmetic, and its bar."""
+    name = next(iter(rows[0]["timings"]))
+    return [Column("", "what", [row["layer"] for row in rows], left=True),
+            Column("", name, [_time(figures.seconds(row, name)) for row in rows]),
+            Column("", "±", [percent(figures.spread(row, name) / 2) for row in rows]),
+            Column("", "bar", [_time(row["limit"]) if "limit" in row else "-" for row in rows]),
+            Column("", "met", ["-" if "limit" not in row else "no" if missed(row) else "yes" for row in rows])]
+
+
+def startup_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
+    """Nothing to add."""
+    return []
+
+
+def missed(row: Row) -> bool:
+    """Whether a row has a bar and is above it."""
+    return "limit" in row and figures.seconds(row, next(iter(row["timings"]))) > row["limit"]
+
+
+def _time(seconds: float) -> str:
+    return f"{1e6 * seconds:.1f} us" if seconds < 1e-3 else f"{number(1e3 * seconds)} ms"
 
 
 def _times(value: float | None) -> str:
@@ -152,7 +181,7 @@ def layer_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
         if len(ratios) > 1:
             notes.append(f"{PEER}'s time over ours on the {title}, geometric mean: {geometric_mean(ratios):.2f}x "
                          "(above 1, we are faster)")
-    notes.append("Medians; ±: half the distance of the quartiles. GB/s for pooling." + (
+    notes.append("Medians; ±: half the distance of the quartiles. GB/s for what moves memory." + (
         " peak: of np.matmul's measured rate." if "cpu" in roofs else "") + (
         " roof: of the roofline." if roofs else ""))
     absent = {f"{name}: {why}" for row in rows for name, why in row.get("absent", {}).items()}

@@ -82,7 +82,7 @@ class TorchStep:
     def __init__(self, peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
                  layout: str, amp: bool = False, compiled: bool = False):
         torch = self._torch = peer.torch
-        self._layout = layout
+        self._layout, self.amp = layout, amp
         self._params = {name: {part: self._parameter(peer, params, name, part, device) for part in layer}
                         for name, layer in params.items()}
         self._leaves = [p for layer in self._params.values() for p in layer.values()]
@@ -95,7 +95,7 @@ class TorchStep:
                 scores = TWINS[network.name](torch.nn.functional, params, x)
                 return torch.nn.functional.cross_entropy(scores, y, label_smoothing=network.label_smoothing)
 
-        self._loss = torch.compile(loss) if compiled else loss
+        self._loss = torch.compile(loss, dynamic=False) if compiled else loss
 
     def __call__(self) -> Any:
         """The loss before the step."""

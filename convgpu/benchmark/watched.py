@@ -49,6 +49,8 @@ class Watched:
 
         def run(*arguments: Any) -> Any:
             result = function(*arguments)
+            if op not in _CHECKS:
+                raise NotImplementedError(f"{op} is not checked while a network is watched")
             _CHECKS[op](op, arguments, result, self._c)
             if op == "gemm":
                 self.flops += 2 * result.size * arguments[0].shape[0 if arguments[5] else 1]
@@ -135,6 +137,15 @@ def _check_pool(op: str, arguments: tuple[Any, ...], result: Any, c: float) -> N
     _compare(op, operands, (part,), (part,), cut(result), int(np.prod(geo.window)), c)
 
 
+def _check_channel_sum(op: str, arguments: tuple[Any, ...], result: Any, c: float) -> None:
+    """Two channels, over all images."""
+    g, *statics = arguments
+    axis = -1 if statics[0] else 1
+    some = _ends(g.shape[axis])
+    part = to_numpy(g[..., some] if axis == -1 else g[:, some])
+    _compare(op, (part,), tuple(statics), tuple(statics), _part(result, some), g.size // g.shape[axis], c)
+
+
 def _compare(op: str, operands: tuple[Any, ...], statics: tuple[Any, ...], of_magnitude: tuple[Any, ...],
              got: np.ndarray | None, length: int, c: float) -> None:
     """`got` against the reference on these operands in float64."""
@@ -148,4 +159,4 @@ def _compare(op: str, operands: tuple[Any, ...], statics: tuple[Any, ...], of_ma
 
 _CHECKS = {"conv_fprop": _check_forward, "conv_dgrad": _check_forward, "conv_wgrad": _check_wgrad, "gemm": _check_gemm,
            "max_pool": _check_pool, "max_pool_dgrad": _check_pool, "avg_pool": _check_pool,
-           "avg_pool_dgrad": _check_pool}
+           "avg_pool_dgrad": _check_pool, "channel_sum": _check_channel_sum}

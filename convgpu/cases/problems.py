@@ -139,21 +139,30 @@ def layout_problems(case: layout.LayoutCase, dtype: str, data_format: str) -> It
 
 
 class Family(NamedTuple):
-    """A table of named cases, what calls a case comes to, and in which dtypes and data formats it is run."""
+    """A table of named cases, what calls a case comes to, and in which dtypes and data formats it is run.
+
+    tf32: whether there are kernels that multiply float32 as TF32, where that is asked for.
+    """
 
     cases: Sequence[Any]
     problems: Callable[[Any, str, str], Iterator[Problem]]
     dtypes: tuple[str, ...] = DTYPES
     formats: tuple[str, ...] = FORMATS
+    tf32: bool = False
 
-    def variants(self, case: Any) -> list[tuple[str, str]]:
-        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked."""
+    def variants(self, case: Any, tf32: bool = False) -> list[tuple[str, str]]:
+        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked.
+
+        Args:
+            tf32: with "tf32" among the dtypes, where there are kernels for it.
+        """
         long = "long" in getattr(case, "tags", ())
-        return [(d, f) for d in self.dtypes if not (long and d == "float64") for f in self.formats]
+        dtypes = (*self.dtypes, "tf32") if tf32 and self.tf32 else self.dtypes
+        return [(d, f) for d in dtypes if not (long and d == "float64") for f in self.formats]
 
 
-FAMILIES = {"conv": Family(conv.CASES, conv_problems), "pool": Family(pool.CASES, pool_problems),
-            "gemm": Family(gemm.CASES, gemm_problems, formats=FORMATS[:1]),
+FAMILIES = {"conv": Family(conv.CASES, conv_problems, tf32=True), "pool": Family(pool.CASES, pool_problems),
+            "gemm": Family(gemm.CASES, gemm_problems, formats=FORMATS[:1], tf32=True),
             "layout": Family(layout.CASES, layout_problems, layout.DTYPES, FORMATS[:1])}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..dtypes import DTypeLike, as_dtype
 
 C_NUMPY, C_KERNEL = 16.0, 8.0
+C_TF32 = 2.0**13  # on top: each factor is rounded to 10 bits, and 2^13 eps is 2^-10
 
 
 class _Format(NamedTuple):

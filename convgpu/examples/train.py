@@ -154,9 +154,8 @@ def _introduction(run: Training) -> str:
     data = run.data
     count = sum(p.size for p in cg.tree.leaves(run.params))
     height, width, channels = data.shape
-    found = info.driver()
     where = (f"the CPU ({info.processor()}), NumPy {np.__version__}, backend {cg.current_backend()}"
-             if run.device == "cpu" else f"the GPU ({found.gpus[0]}), its kernels and CuPy" if found else "the GPU")
+             if run.device == "cpu" else f"the GPU ({info.gpu_name()}), backend cuda and CuPy")
     return (f"LeNet-5, {count:,} parameters, on {data.name}: {len(data.x_train):,} images to learn from, "
             f"{len(data.x_test):,} to test with, {height}x{width}x{channels}, {len(data.class_names)} classes\n"
             f"Computing on {where}")

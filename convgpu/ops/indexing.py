@@ -257,6 +257,11 @@ def diag(x: Any, k: int = 0) -> Tensor:
     return _put(x, tuple([move(i, x.device) for i in _diagonal_places(n, n, k)]), (n, n))
 
 
+def diagflat(x: Any, k: int = 0) -> Tensor:
+    """The square matrix that has all elements of x on its k-th diagonal."""
+    return diag(ravel(x), k)
+
+
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The sum over a diagonal.
 

@@ -110,6 +110,22 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     return _pieces(x, np.cumsum([size + 1] * more + [size] * (sections - more))[:-1], axis)
 
 
+def hsplit(x: Any, sections: Any) -> list[Tensor]:
+    """x cut along axis 1; 1-D tensors along axis 0."""
+    x = as_tensor(x, "hsplit")
+    return split(x, sections, 0 if x.ndim == 1 else 1)
+
+
+def vsplit(x: Any, sections: Any) -> list[Tensor]:
+    """x cut along axis 0."""
+    return split(x, sections, 0)
+
+
+def dsplit(x: Any, sections: Any) -> list[Tensor]:
+    """x cut along axis 2."""
+    return split(x, sections, 2)
+
+
 def _pieces(x: Tensor, cuts: Any, axis: int) -> list[Tensor]:
     edges = [0, *[int(c) for c in cuts], x.shape[axis]]
     return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in zip(edges[:-1], edges[1:])]

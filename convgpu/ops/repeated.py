@@ -29,9 +29,9 @@ def last_of_each(places: Any) -> Any:
 def sums_at(places: Any, values: Any, size: int) -> Any:
     """For each of 0 .. size-1 the sum of the values whose place it is; both 1-D."""
     order, ordered, is_last = _grouped(places)
-    sums, reach = values[order], 1
+    sums, reach, zero = values[order], 1, values.dtype.type(0)
     while reach < len(ordered) and bool((equal := ordered[reach:] == ordered[:-reach]).any()):
-        sums[reach:] += np.where(equal, sums[:-reach], 0)  # now each is the sum of up to 2 * reach equals up to itself
+        sums[reach:] += np.where(equal, sums[:-reach], zero)  # each: of up to 2 * reach equals that end there
         reach *= 2
     out = np.zeros_like(values, shape=(size,))
     out[ordered[is_last]] = sums[is_last]

@@ -1,0 +1,71 @@
+"""The figures that are wanted, what gives each, and the bars that ratios are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GPU = "an NVIDIA GPU"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A figure. bench: what the names of its files begin with."""
+
+    figure: str
+    bench: str
+    needs: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The least geometric mean of PyTorch's time over ours, for rows of a kind and direction."""
+
+    title: str
+    least: float
+    kind: str
+    direction: str
+    depthwise: bool = False
+    device: str = "cpu"
+    bench: str = ""
+    network: str | None = None
+
+    def holds(self, bench: str, row: dict[str, Any]) -> bool:
+        """Whether the bar is meant for this row."""
+        return (bench.startswith(self.bench) and (row["kind"], row["direction"]) == (self.kind, self.direction)
+                and ("depthwise" in row["layer"]) == self.depthwise and self.network in (None, row["network"]))
+
+
+WANTED = (
+    Wanted("CPU layers beside PyTorch, one thread", "cpu_layers_1", "PyTorch",
+           "python bench/cpu_layers.py --threads 1"),
+    Wanted("CPU layers beside PyTorch, two threads", "cpu_layers_2", "PyTorch, two quiet cores",
+           "python bench/cpu_layers.py --threads 2"),
+    Wanted("training on the CPU beside PyTorch: step time, images/s, peak memory", "train_cpu", "PyTorch",
+           "python bench/train.py --device cpu"),
+    Wanted("start-up, first calls and overhead per op on the CPU", "startup_cpu", "nothing",
+           "python bench/startup.py --device cpu"),
+    Wanted("the denominators: cuDNN, cuBLAS, pooling, copies, training in PyTorch", "denominators",
+           f"PyTorch, {GPU}", "python bench/denominators.py"),
+    Wanted("every kernel beside cuDNN and cuBLAS", "kernels", f"PyTorch, CuPy, nvcc, {GPU}", "bench/on_gpu.sh"),
+    Wanted("training on a GPU beside PyTorch: step time, images/s, peak memory", "train_gpu",
+           f"PyTorch, CuPy, {GPU}", "python bench/train.py --device gpu"),
+    Wanted("start-up, first calls, overhead per op and a launch-bound LeNet-5 step on a GPU", "startup_gpu",
+           f"CuPy, {GPU}", "python bench/startup.py --device gpu"),
+    Wanted("tensor cores, TMA and wgmma against the emulator's reading of them", "hopper_probe",
+           "nvcc, a GPU of compute capability 9.0", "bench/hopper_probe.cu (docs/emulator.md)"),
+)
+
+BARS = (
+    Bar("Dense convolution, forward", 0.6, "conv", "fprop", bench="cpu_layers"),
+    Bar("Dense convolution, weight gradient", 0.67, "conv", "wgrad", bench="cpu_layers"),
+    Bar("Dense convolution, input gradient", 0.55, "conv", "dgrad", bench="cpu_layers"),
+    Bar("Depthwise convolution, forward", 0.1, "conv", "fprop", True, bench="cpu_layers"),
+    Bar("Depthwise convolution, weight gradient", 0.1, "conv", "wgrad", True, bench="cpu_layers"),
+    Bar("Depthwise convolution, input gradient", 0.1, "conv", "dgrad", True, bench="cpu_layers"),
+    Bar("Max pooling, forward", 0.4, "pool", "fprop", bench="cpu_layers"),
+    Bar("Max pooling, input gradient", 0.33, "pool", "dgrad", bench="cpu_layers"),
+    Bar("Training LeNet-5, a step", 0.5, "train", "step", bench="train_cpu", network="LeNet-5"),
+    Bar("Training LeNet-5, a whole epoch with Adam", 0.5, "epoch", "epoch", bench="train_lenet_epoch"),
+)

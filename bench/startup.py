@@ -1,0 +1,135 @@
+"""What has to be waited for before and around the arithmetic: python bench/startup.py [--device gpu]
+
+Import time beyond NumPy's, the first call on a new shape, the Python of a traced conv2d and of an op without gradient,
+a LeNet-5 step so small that launching is all there is. Adds to bench/results; exit status 1 where a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import report
+
+import convgpu as cg
+from convgpu.backends import GPU_BACKENDS, current_backend, load
+from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas, tables
+from convgpu.benchmark.devices import choose
+from convgpu.benchmark.networks import NETWORKS, Step
+from convgpu.benchmark.results import load_average
+from convgpu.device import move
+from convgpu.geometry import conv_geometry
+
+IMPORT, TRACED, UNTRACED = 0.25, 60e-6, 10e-6  # bars, in seconds
+SAMPLES = 25
+Row = dict[str, Any]
+
+
+def row(what: str, device: str, timing: Timing, limit: float | None = None) -> Row:
+    """A row of the results."""
+    found = {"kind": "startup", "network": "", "layer": what, "direction": "", "dtype": "float32",
+             "threads": cg.get_num_threads(), "timings": {f"convgpu {device}": timing}}
+    return found if limit is None else {**found, "limit": limit}
+
+
+def differences(whole: Callable[[], object], part: Callable[[], object], settle: float = 0.0) -> Timing:
+    """What the whole takes beyond the part, sample by sample."""
+    timings = alternate({"whole": whole, "part": part}, SAMPLES, 0.002, pause=0.002, settle=settle)
+    calls = timings["whole"].calls
+    wall, cpu = ([a - b for a, b in zip(getattr(timings["whole"], clock), getattr(timings["part"], clock))]
+                 for clock in ("wall", "cpu"))
+    return Timing(calls, wall, cpu)
+
+
+def imports() -> Timing:
+    """Seconds of `import convgpu` beyond those of `import numpy`, each in a process of its own."""
+    def seconds(statement: str) -> tuple[float, float]:
+        code = (f"import time; a, b = time.perf_counter(), time.process_time(); {statement}; "
+                "print(time.perf_counter() - a, time.process_time() - b)")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        wall, cpu = map(float, done.stdout.split())
+        return wall, cpu
+
+    timing = Timing(1)
+    for _ in range(9):
+        (wall, cpu), (wall_part, cpu_part) = seconds("import numpy, convgpu"), seconds("import numpy")
+        timing.wall.append(wall - wall_part)
+        timing.cpu.append(cpu - cpu_part)
+    return timing
+
+
+def overheads(device: str) -> Iterator[Row]:
+    """The Python around small calls."""
+    x, w = (np.ones(shape, np.float32) for shape in ((1, 8, 8, 1), (3, 3, 1, 1)))
+    geo = conv_geometry("conv2d", x.shape, w.shape, 1, "same", 1, 1, "channels_last")
+    backend = load(current_backend() if device == "cpu" else GPU_BACKENDS[0])
+    there, filters = move(x, device), move(w, device)
+    image, traced = cg.tensor(x, device=device), cg.tensor(w, device=device, requires_grad=True)
+    plain = cg.tensor(w, device=device)
+
+    def arithmetic() -> object:
+        return backend.conv_fprop(there, filters, None, geo, None)
+
+    yield row("conv2d of 1x8x8x1, traced, beyond the arithmetic", device,
+              differences(lambda: cg.conv2d(image, traced, padding="same"), arithmetic), TRACED)
+    yield row("conv2d of 1x8x8x1, no gradient, beyond the arithmetic", device,
+              differences(lambda: cg.conv2d(image, plain, padding="same"), arithmetic))
+    small = cg.tensor(np.ones(4, np.float32), device=device)
+    module, array = type(small.array).__module__.partition(".")[0], small.array
+    exp = sys.modules[module].exp
+    yield row("exp of 4 numbers, no gradient, beyond the array's own", device,
+              differences(lambda: cg.exp(small), lambda: exp(array)), UNTRACED)
+
+
+def first_calls(device: str) -> Timing:
+    """A conv2d on a shape that is new to the process, all of it."""
+    sizes = itertools.count(9)
+    w = cg.tensor(np.ones((3, 3, 4, 8), np.float32), device=device)
+    images = [cg.tensor(np.ones((1, n, n + 1, 4), np.float32), device=device)
+              for n in itertools.islice(sizes, SAMPLES)]
+    timing = Timing(1)
+    for image in images:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        cg.conv2d(image, w)
+        timing.cpu.append(time.thread_time() - cpu)
+        timing.wall.append(time.perf_counter() - wall)
+    return timing
+
+
+def small_steps(device: str, batch: int) -> Timing:
+    """A LeNet-5 training step."""
+    network = NETWORKS["lenet5"]
+    step = Step(network, network.initial(), *network.data(batch), device)
+    return alternate({"step": step}, SAMPLES, pause=0.002)["step"]
+
+
+def main() -> int:
+    """Measure, record, and render the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--no-record", action="store_true", help="print only")
+    options = parser.parse_args()
+    os.environ.setdefault("CONVGPU_NUM_THREADS", "1")  # overhead is one thread's: its CPU time is what counts
+    quiet_blas()
+    device = options.device
+    load = load_average()
+    choose([device])
+    rows = [row("import convgpu, beyond numpy", device, imports(), IMPORT),
+            row("first conv2d on a new shape", device, first_calls(device)), *overheads(device)]
+    rows += [row(f"LeNet-5 step, batch {batch}", device, small_steps(device, batch)) for batch in (1, 8)]
+    results = Results(environment(load_before=load), rows)
+    print(tables.render(results))
+    if not options.no_record:
+        report.save(results, f"startup_{device}", device == "gpu")
+    return int(any(tables.missed(r) for r in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,348 @@
+"""Variables, conversions, and Keras's control flow over Tensors.
+
+A Variable holds a Tensor, a leaf of the tape that wants a gradient where the variable is trainable. Whatever takes
+Tensors takes Variables too, and uses their value with its history.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as onp
+from keras.src import tree
+from keras.src.backend.common import KerasVariable, standardize_dtype
+from keras.src.backend.common.dtypes import result_type
+from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.symbolic_scope import SymbolicScope
+
+import convgpu as cg
+import convgpu.numpy as np
+from convgpu import Tensor
+from convgpu.device import parse_device
+from convgpu.dtypes import is_float
+from convgpu.info import choose_device, gpu_obstacle
+from convgpu.keras.borrow import borrowed
+from convgpu.tensor import wrap
+
+exec(borrowed("core"), globals())
+
+SUPPORTS_SPARSE_TENSORS = False
+SUPPORTS_RAGGED_TENSORS = False
+SUPPORTS_COMPLEX_DTYPES = False
+IS_THREAD_SAFE = True
+
+
+# --- devices
+
+
+class _Local(threading.local):
+    device: str | None = None  # that of the innermost device_scope
+    differentiating = False
+
+
+_local = _Local()
+
+
+@contextlib.contextmanager
+def device_scope(device_name: str) -> Iterator[None]:
+    """`keras.device`: new tensors and variables are made on "cpu:0" or "gpu:0"."""
+    before, _local.device = _local.device, choose_device(parse_device(device_name))[0]
+    try:
+        yield
+    finally:
+        _local.device = before
+
+
+def current_device() -> str:
+    """Where new tensors are made: the device of the scope, else the GPU where there is a usable one, else the CPU."""
+    return _local.device or _default_device()
+
+
+_default: list[str] = []
+
+
+def _default_device() -> str:
+    if not _default:
+        _default.append("cpu" if gpu_obstacle() else "gpu")
+    return _default[0]
+
+
+# --- variables
+
+
+@contextlib.contextmanager
+def differentiating() -> Iterator[None]:
+    """The forward pass of a training step, in which no trainable Variable may leave the tape."""
+    before, _local.differentiating = _local.differentiating, True
+    try:
+        yield
+    finally:
+        _local.differentiating = before
+
+
+class Variable(KerasVariable):
+    """A Keras variable over a Tensor."""
+
+    _value: Tensor | None
+
+    def _initialize(self, value: Any) -> None:
+        self._direct_assign(value)
+
+    def _direct_assign(self, value: Any) -> None:
+        tensor = convert_to_tensor(value, dtype=self._dtype)
+        if self._dtype == random_seed_dtype():
+            tensor = tensor.to("cpu")  # seeds are used on the host
+        elif (held := self._value_or_none()) is not None and held.device != tensor.device:
+            tensor = tensor.to(held.device)
+        leaf = tensor.detach()
+        self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
+
+    def _value_or_none(self) -> Tensor | None:
+        return getattr(self, "_value", None)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients are computed for it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        held = self._value_or_none()
+        if held is not None:
+            self._value = held.detach().requires_grad_(self._trainable and is_float(held.dtype))
+
+    def _convert_to_tensor(self, value: Any, dtype: Any = None) -> Tensor:
+        return convert_to_tensor(value, dtype=dtype)
+
+    def __convgpu_tensor__(self) -> Tensor:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> onp.ndarray:
+        if _local.differentiating and self._trainable and cg.is_grad_enabled():
+            raise TypeError(f"{self.path}: a trainable variable was converted to a NumPy array while its gradient is "
+                            "being recorded, and would lose it; compute with keras.ops or convgpu.numpy instead")
+        return onp.asarray(self.value.numpy(), dtype=dtype)
+
+
+# --- conversions
+
+_name = functools.lru_cache(maxsize=64)(standardize_dtype)  # of NumPy's dtypes, which spell it out each time
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is a Tensor."""
+    return isinstance(x, Tensor)
+
+
+def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Tensor:
+    """x as a Tensor, on the tape if it was; itself where nothing is to be changed."""
+    if sparse or ragged:
+        raise ValueError("convgpu has no sparse and no ragged tensors")
+    if isinstance(x, KerasVariable):
+        x = x.value
+    if isinstance(x, Tensor):
+        return x if dtype is None or _name(x.dtype) == dtype else np.astype(x, standardize_dtype(dtype))
+    if isinstance(x, KerasTensor):
+        raise ValueError("A KerasTensor is symbolic and has no value: it cannot be converted to a tensor")
+    if dtype is None:
+        dtype = result_type(*[getattr(item, "dtype", type(item)) for item in tree.flatten(x)])
+    name = standardize_dtype(dtype)
+    if isinstance(x, (list, tuple)) and any(isinstance(i, (Tensor, KerasVariable)) for i in tree.flatten(x)):
+        return np.asarray(x, name)
+    return cg.tensor(onp.asarray(x), dtype=name, device=current_device())
+
+
+def convert_to_numpy(x: Any) -> onp.ndarray:
+    """The values of x as a NumPy array of its own."""
+    if isinstance(x, KerasVariable):
+        x = x.value
+    return onp.array(x.numpy() if isinstance(x, Tensor) else x)
+
+
+def cast(x: Any, dtype: Any) -> Tensor:
+    """x converted to dtype."""
+    return convert_to_tensor(x, dtype=dtype)
+
+
+def shape(x: Any) -> tuple[int, ...]:
+    """The size along each axis."""
+    return x.shape
+
+
+def stop_gradient(variable: Any) -> Tensor:
+    """The value, with no history."""
+    return convert_to_tensor(variable).detach()
+
+
+def random_seed_dtype() -> str:
+    """The dtype of the state of seed generators."""
+    return "uint32"
+
+
+# --- shapes without values
+
+# Two runs with other sizes in place of None show which sizes of the output depend on them. The batch is small, because
+# layers are really run; other axes are large enough for the windows of a deep network.
+_UNKNOWN_SIZES = ((2, 83), (3, 89))
+
+
+def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The shapes and dtypes of fn's outputs, by running it on zeros."""
+    def run(batch: int, size: int) -> Any:
+        def concrete(x: Any) -> Any:
+            if not isinstance(x, KerasTensor):
+                return x
+            sizes = [(size if axis else batch) if n is None else n for axis, n in enumerate(x.shape)]
+            return cg.zeros(tuple(sizes), dtype=x.dtype)
+
+        positional, named = tree.map_structure(concrete, (args, kwargs))
+        return fn(*positional, **named)
+
+    def spec(x: Any, other: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        sizes = [n if n == m else None for n, m in zip(x.shape, other.shape)]
+        return KerasTensor(sizes, standardize_dtype(x.dtype))
+
+    with StatelessScope(), SymbolicScope(), cg.no_grad(), onp.errstate(all="ignore"):
+        first = run(*_UNKNOWN_SIZES[0])
+        unknown = any(isinstance(x, KerasTensor) and None in x.shape for x in tree.flatten((args, kwargs)))
+        second = run(*_UNKNOWN_SIZES[1]) if unknown else first
+    flat = [spec(x, other) for x, other in zip(tree.flatten(first), tree.flatten(second))]
+    return tree.pack_sequence_as(first, flat)
+
+
+# --- indices
+
+
+def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
+    """Zeros of `shape` with the values added at the indices, whose last axis goes over the axes of the result."""
+    values = convert_to_tensor(values)
+    zeros = wrap(onp.zeros_like(values.array, shape=tuple(shape)))
+    return zeros.at[_places(indices)].add(values)
+
+
+def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> Tensor:
+    """inputs with the updates set at the indices, or reduced with what stands there: "add", "max", "min", "mul"."""
+    inputs = convert_to_tensor(inputs)
+    updates = convert_to_tensor(updates, inputs.dtype)
+    places = _places(indices)
+    if reduction is None:
+        return inputs.at[places].set(updates)
+    if reduction == "add":
+        return inputs.at[places].add(updates)
+    if reduction not in _REDUCED:
+        raise ValueError(f"scatter_update: expected reduction None, 'add', 'max', 'min' or 'mul', got {reduction!r}")
+    return _reduced_at(inputs, updates, places, _REDUCED[reduction])
+
+
+_REDUCED = {"max": "maximum", "min": "minimum", "mul": "multiply"}
+
+
+def _reduce_at(x: Any, values: Any, places: Any, ufunc: str) -> Any:
+    y = x.copy()
+    getattr(onp, ufunc).at(y, places, values)
+    return y
+
+
+_reduced_at = cg.Op("keras_reduce_at", "x, values; places, ufunc -> y", _reduce_at)
+
+
+def _places(indices: Any) -> tuple[Any, ...]:
+    array = convert_to_tensor(indices).array
+    return tuple(onp.moveaxis(array, -1, 0))
+
+
+def slice(inputs: Any, start_indices: Any, shape: Any) -> Tensor:  # noqa: A001 - Keras's name
+    """The block of that shape that begins at start_indices."""
+    if len(start_indices) != len(shape):
+        raise ValueError(f"slice: expected one start index per size, got {start_indices} and {shape}")
+    return convert_to_tensor(inputs)[_block(start_indices, shape)]
+
+
+def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Tensor:
+    """inputs with the block that begins at start_indices replaced by the updates."""
+    inputs, updates = convert_to_tensor(inputs), convert_to_tensor(updates)
+    return inputs.at[_block(start_indices, updates.shape)].set(np.astype(updates, inputs.dtype))
+
+
+def _block(start: Any, sizes: Any) -> tuple[Any, ...]:
+    return tuple([builtins.slice(int(i), int(i) + int(n)) for i, n in zip(start, sizes)])
+
+
+# --- control flow
+
+
+def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
+    """function of each element along the first axis, the results stacked."""
+    flat = tree.flatten(elements)
+    count = flat[0].shape[0]
+    results = [function(tree.map_structure(lambda x: x[i], elements)) for i in range(count)]  # noqa: B023 - used at once
+    return tree.map_structure(lambda *xs: np.stack(xs), *results)
+
+
+def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
+    """true_fn() or false_fn()."""
+    return true_fn() if bool(convert_to_tensor(pred)) else false_fn()
+
+
+def associative_scan(f: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+    """The running combinations f(f(x0, x1), x2), ... along `axis` of an associative f, by halving the axis."""
+    flat = [np.moveaxis(convert_to_tensor(x), axis, 0) for x in tree.flatten(elems)]
+    if len({x.shape[0] for x in flat}) > 1:
+        raise ValueError("Array inputs to associative_scan must have the same first dimension. "
+                         f"(saw: {[x.shape for x in flat]})")
+
+    def combine(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
+        packed = [tree.pack_sequence_as(elems, [np.moveaxis(x, 0, axis) for x in xs]) for xs in (a, b)]
+        return [np.moveaxis(x, axis, 0) for x in tree.flatten(f(*packed))]
+
+    def scan(xs: list[Tensor]) -> list[Tensor]:
+        n = xs[0].shape[0]
+        if n < 2:
+            return xs
+        odd = scan(combine([x[:-1:2] for x in xs], [x[1::2] for x in xs]))
+        even = combine([y[:(n - 1) // 2] for y in odd], [x[2::2] for x in xs]) if n > 2 else [x[2::2] for x in xs]
+        even = [np.concatenate([x[:1], e]) for x, e in zip(xs, even)]
+        order = onp.argsort(onp.concatenate([onp.arange(0, n, 2), onp.arange(1, n, 2)]))
+        return [np.concatenate([e, o])[order] for e, o in zip(even, odd)]
+
+    flat = [np.flip(x, 0) for x in flat] if reverse else flat
+    results = [np.flip(x, 0) for x in scan(flat)] if reverse else scan(flat)
+    return tree.pack_sequence_as(elems, [np.moveaxis(x, 0, axis) for x in results])
+
+
+_with_custom_gradient = cg.Op("custom_gradient", "*xs; output, gradient -> y", lambda xs, output, gradient: output).vjp(
+    xs=lambda g, gradient: gradient(g))
+
+
+def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose gradient is the second of the two things that `function` returns."""
+    def differentiable(*args: Any, **kwargs: Any) -> Any:
+        tensors = [convert_to_tensor(x) for x in args]
+        with cg.no_grad():
+            output, gradient = function(*args, **kwargs)
+
+        def pulled_back(g: Tensor) -> list[Any]:
+            grads = gradient(g)
+            grads = list(grads) if isinstance(grads, (tuple, list)) else [grads]
+            return grads + [None] * (len(tensors) - len(grads))
+
+        return _with_custom_gradient(tensors, convert_to_tensor(output).array, pulled_back)
+
+    return differentiable
+
+
+def remat(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f itself, with a warning: the results are the same, the memory is not saved."""
+    warnings.warn("remat: convgpu does not recompute activations in the backward pass; the function runs as it is",
+                  stacklevel=2)
+    return f

@@ -1,0 +1,5 @@
+"""What layers inherit from the backend: nothing."""
+
+
+class ConvgpuLayer:
+    """The mixin of `keras.layers.Layer`."""

@@ -1,0 +1,66 @@
+"""keras.ops.linalg: convgpu.numpy.linalg, and what it lacks; factors have no gradient, and raise when asked for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as onp
+
+import convgpu as cg
+import convgpu.numpy as cnp
+from convgpu import Tensor
+from convgpu.keras.borrow import borrowed
+
+from .core import convert_to_tensor
+
+exec(borrowed("linalg"), globals())
+
+
+def cholesky_inverse(a: Any, upper: bool = False) -> Tensor:
+    """The inverse of L @ L.T (of U.T @ U with `upper`), from the factor."""
+    a = convert_to_tensor(a)
+    other = cnp.swapaxes(a, -1, -2)
+    return cnp.linalg.inv(cnp.matmul(other, a) if upper else cnp.matmul(a, other))
+
+
+def solve_triangular(a: Any, b: Any, lower: bool = False) -> Tensor:
+    """The x with t @ x = b, t being the lower or upper triangle of a."""
+    a, b = convert_to_tensor(a), convert_to_tensor(b)
+    triangle = cnp.tril(a) if lower else cnp.triu(a)
+    return cnp.linalg.solve(triangle, b[..., None])[..., 0] if b.ndim == a.ndim - 1 else cnp.linalg.solve(triangle, b)
+
+
+def lu_factor(a: Any) -> tuple[Tensor, Tensor]:
+    """L below the diagonal (its own is 1) and U, in one matrix, and the row exchanges of partial pivoting."""
+    a = convert_to_tensor(a)
+    if a.requires_grad and cg.is_grad_enabled():
+        raise NotImplementedError("lu_factor: no gradient is defined; detach its operand")
+    lu = a.numpy().copy()
+    m, n = lu.shape[-2:]
+    pivots = onp.empty((*lu.shape[:-2], min(m, n)), onp.int32)
+    for matrix, exchanged in zip(lu.reshape(-1, m, n), pivots.reshape(-1, min(m, n))):
+        for k in range(min(m, n)):
+            exchanged[k] = p = k + int(onp.argmax(onp.abs(matrix[k:, k])))
+            matrix[[k, p]] = matrix[[p, k]]
+            if matrix[k, k] != 0:
+                matrix[k + 1:, k] /= matrix[k, k]
+            matrix[k + 1:, k + 1:] -= onp.outer(matrix[k + 1:, k], matrix[k, k + 1:])
+    return cg.tensor(lu, device=a.device), cg.tensor(pivots, device=a.device)
+
+
+def lstsq(a: Any, b: Any, rcond: float | None = None) -> Tensor:
+    """The x for which |a @ x - b| is smallest."""
+    return cnp.linalg.lstsq(convert_to_tensor(a), convert_to_tensor(b), rcond)
+
+
+def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
+    """fun(*primals), and how it changes along the tangents: the gradient of a gradient that is linear in its seed."""
+    inputs = [convert_to_tensor(x).detach().requires_grad_() for x in primals]
+    along = [convert_to_tensor(t) for t in tangents]
+    y, aux = fun(*inputs) if has_aux else (fun(*inputs), None)
+    seed = cnp.zeros_like(y).requires_grad_()
+    grads = cg.grad(y, inputs, seed, create_graph=True)
+    total = sum((cnp.sum(g * t) for g, t in zip(grads, along)), start=cnp.sum(seed * 0))
+    change = cg.grad(total, seed)
+    return (y.detach(), change, aux) if has_aux else (y.detach(), change)

@@ -1,0 +1,330 @@
+"""keras.ops.nn on convgpu's kernels: convolutions, pooling, normalisation, activations, losses.
+
+What is not written here is borrowed from Keras's NumPy backend. Keras keeps the kernels of convolutions as (spatial...,
+C/groups, K), in both data formats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as onp
+from keras.src import backend
+from keras.src.backend.common.backend_utils import (
+    check_conv_input_channels,
+    check_conv_transpose_input_channels,
+    compute_conv_transpose_padding_args_for_jax,
+)
+from keras.src.backend.common.dtypes import result_type
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+import convgpu as cg
+import convgpu.numpy as cnp
+from convgpu import Tensor
+from convgpu.dtypes import is_float
+from convgpu.geometry import conv_geometry, conv_transpose_geometry, pool_geometry
+from convgpu.keras.borrow import borrowed
+
+from .core import cast, convert_to_tensor
+
+exec(borrowed("nn"), globals())
+
+from .attention import dot_product_attention  # noqa: E402, F401 - in the place of those borrowed
+from .ctc import ctc_decode, ctc_loss  # noqa: E402, F401
+
+
+def _floating(*xs: Any) -> list[Tensor]:
+    """The operands as tensors of one floating dtype."""
+    tensors = [convert_to_tensor(x) for x in xs]
+    first = tensors[0].dtype
+    if is_float(first) and all([t.dtype == first for t in tensors]):
+        return tensors
+    dtype = result_type(*[t.dtype for t in tensors], float)
+    return [cast(t, dtype) for t in tensors]
+
+
+# --- convolution
+
+
+def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def _laid_out(kernel: Tensor, data_format: str) -> Tensor:
+    """A kernel of Keras as convgpu takes it: channels_first (K, C/groups, spatial...)."""
+    if data_format == "channels_last":
+        return kernel
+    rank = kernel.ndim - 2
+    return cnp.transpose(kernel, (rank + 1, rank, *range(rank)))
+
+
+def _padding(padding: Any) -> Any:
+    return padding.lower() if isinstance(padding, str) else [tuple(p) for p in padding]
+
+
+def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
+         dilation_rate: Any = 1) -> Tensor:
+    """Convolution with a kernel (spatial..., C/groups, K)."""
+    data_format = backend.standardize_data_format(data_format)
+    x, w = _floating(inputs, kernel)
+    channels = x.shape[-1] if data_format == "channels_last" else x.shape[1]
+    if channels % w.shape[-2]:
+        raise ValueError("The number of input channels must be evenly divisible by kernel's in_channels. Received "
+                         f"input channels {channels} and kernel in_channels {w.shape[-2]}.")
+    groups, rank = channels // w.shape[-2], x.ndim - 2
+    options = {"stride": _per_axis(strides, rank), "padding": _padding(padding),
+               "dilation": _per_axis(dilation_rate, rank), "groups": groups, "data_format": data_format}
+    w = _laid_out(w, data_format)
+    try:
+        geo = conv_geometry("conv", x.shape, w.shape, **options)
+    except ValueError as error:
+        if "larger than the padded input" in str(error):
+            raise ValueError("The convolution operation resulted in an empty output. " + str(error)) from error
+        raise
+    return _zeros(geo.y_shape, x) if in_symbolic_scope() else cg.conv(x, w, **options)
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """What stands for a result while only shapes are computed."""
+    return cg.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
+                   dilation_rate: Any = 1) -> Tensor:
+    """Convolution of each channel with filters of its own: a kernel (spatial..., C, multiplier)."""
+    data_format = backend.standardize_data_format(data_format)
+    x, w = _floating(inputs, kernel)
+    check_conv_input_channels(x, w, data_format)
+    w = cnp.reshape(w, (*w.shape[:-2], 1, w.shape[-2] * w.shape[-1]))
+    return conv(x, w, strides, padding, data_format, dilation_rate)
+
+
+def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, strides: Any = 1, padding: Any = "valid",
+                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
+    """A depthwise convolution followed by one of a single tap."""
+    middle = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
+    return conv(middle, pointwise_kernel, 1, "valid", data_format, 1)
+
+
+def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", output_padding: Any = None,
+                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
+    """Transposed convolution with a kernel (spatial..., C_out, C_in).
+
+    Keras's output: "valid" (n-1)*s + max(extent, s), "same" n*s; with output_padding (n-1)*s + extent - (0 if "valid"
+    else extent - extent%2) + output_padding.
+    """
+    data_format = backend.standardize_data_format(data_format)
+    x, w = _floating(inputs, kernel)
+    check_conv_transpose_input_channels(x, w, data_format)
+    rank = x.ndim - 2
+    stride, dilation = _per_axis(strides, rank), _per_axis(dilation_rate, rank)
+    around = compute_conv_transpose_padding_args_for_jax(x.shape, w.shape, strides, padding, output_padding,
+                                                         dilation_rate)
+    spans = [(f - 1) * d + 1 for f, d in zip(w.shape, dilation)]
+    # What JAX pads around x is a crop of all pixels that taps reach, or where it is more, zeros after them.
+    crop = [(span - 1 - a, max(span - 1 - b, 0)) for span, (a, b) in zip(spans, around)]
+    after = [max(b - span + 1, 0) for span, (a, b) in zip(spans, around)]
+    extra = [e if e < max(s, d) else 0 for e, s, d in zip(after, stride, dilation)]
+    options: dict[str, Any] = {"stride": stride, "padding": crop, "output_padding": extra, "dilation": dilation,
+                               "groups": 1, "data_format": data_format}
+    w = _laid_out(w, data_format)
+    geo = conv_transpose_geometry("conv_transpose", x.shape, w.shape, **options)
+    y = _zeros(geo.x_shape, x) if in_symbolic_scope() else cg.conv_transpose(x, w, **options)
+    if extra == after:
+        return y
+    beyond = [(0, a - e) for a, e in zip(after, extra)]
+    return cnp.pad(y, [(0, 0), *beyond, (0, 0)] if data_format == "channels_last" else [(0, 0), (0, 0), *beyond])
+
+
+# --- pooling
+
+
+def _pooled(pool: Any, name: str, inputs: Any, size: Any, strides: Any, padding: str,
+            data_format: str | None) -> Tensor:
+    data_format = backend.standardize_data_format(data_format)
+    if padding not in ("same", "valid"):
+        raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")
+    x = convert_to_tensor(inputs)
+    rank = x.ndim - 2
+    window = _per_axis(size, rank)
+    stride = window if strides is None else _per_axis(strides, rank)
+    if in_symbolic_scope():
+        return _zeros(pool_geometry(name, x.shape, window, stride, padding, 1, False, False, data_format).y_shape, x)
+    return pool(x, window, stride=stride, padding=padding, data_format=data_format)
+
+
+def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid",
+             data_format: str | None = None) -> Tensor:
+    """The largest value of every window."""
+    return _pooled(cg.max_pool, "max_pool", inputs, pool_size, strides, padding, data_format)
+
+
+def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid",
+                 data_format: str | None = None) -> Tensor:
+    """The average of every window, without its padding."""
+    x, = _floating(inputs)
+    return _pooled(cg.avg_pool, "avg_pool", x, pool_size, strides, padding, data_format)
+
+
+def adaptive_average_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Tensor:
+    """Average pooling to an output size."""
+    x, = _floating(inputs)
+    return cg.adaptive_avg_pool(x, output_size, data_format=backend.standardize_data_format(data_format))
+
+
+def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Tensor:
+    """Max pooling to an output size."""
+    return cg.adaptive_max_pool(inputs, output_size, data_format=backend.standardize_data_format(data_format))
+
+
+# --- activations
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0)."""
+    return cg.relu(convert_to_tensor(x))
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return cg.sigmoid(convert_to_tensor(x))
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return cnp.tanh(convert_to_tensor(x))
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x))."""
+    return cg.softplus(convert_to_tensor(x))
+
+
+def silu(x: Any) -> Tensor:
+    """x * sigmoid(x)."""
+    return cg.silu(convert_to_tensor(x))
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    return cg.elu(convert_to_tensor(x), alpha)
+
+
+def selu(x: Any) -> Tensor:
+    """1.0507 * elu(x, 1.67326)."""
+    return cg.selu(convert_to_tensor(x))
+
+
+def gelu(x: Any, approximate: bool = True) -> Tensor:
+    """x * cdf(x), cdf being the normal distribution's."""
+    return cg.gelu(convert_to_tensor(x), approximate)
+
+
+def softmax(x: Any, axis: int | None = -1) -> Tensor:
+    """exp(x) / sum(exp(x)); over all elements where axis is None."""
+    return _along(cg.softmax, x, axis)
+
+
+def log_softmax(x: Any, axis: int | None = -1) -> Tensor:
+    """x - log(sum(exp(x))); over all elements where axis is None."""
+    return _along(cg.log_softmax, x, axis)
+
+
+def _along(function: Any, x: Any, axis: int | None) -> Tensor:
+    x = convert_to_tensor(x)
+    return cnp.reshape(function(cnp.ravel(x)), x.shape) if axis is None else function(x, axis=axis)
+
+
+# --- labels and losses
+
+
+def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
+    """1 at the place of the class, along a new axis, and 0 elsewhere; all 0 for a class that does not exist."""
+    if sparse:
+        raise ValueError("convgpu has no sparse tensors")
+    x = convert_to_tensor(x)
+    axis = axis if axis >= 0 else axis + x.ndim + 1
+    classes = cnp.arange(num_classes).reshape((-1,) + (1,) * (x.ndim - axis))
+    return cnp.equal(cnp.expand_dims(x, axis), classes).astype(dtype or "float32")
+
+
+def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
+    """-log of the probability of the class `target`."""
+    target, output = convert_to_tensor(target, "int32"), convert_to_tensor(output)
+    if target.ndim == output.ndim and target.shape[-1] == 1:
+        target = cnp.squeeze(target, -1)
+    if output.ndim < 1:
+        raise ValueError(f"Argument `output` must be at least rank 1. Received: output.shape={output.shape}")
+    axis = axis % output.ndim
+    if target.shape != output.shape[:axis] + output.shape[axis + 1:]:
+        raise ValueError("Arguments `target` and `output` must have the same shape up until the last dimension: "
+                         f"target.shape={target.shape}, output.shape={output.shape}")
+    if from_logits:
+        logarithms = log_softmax(output, axis)
+    else:
+        logarithms = cnp.log(_probabilities(output, axis))
+    return -cnp.squeeze(cnp.take_along_axis(logarithms, cnp.expand_dims(target, axis), axis), axis)
+
+
+def _probabilities(output: Tensor, axis: int) -> Tensor:
+    """output with the sum 1 along axis, away from 0 and 1."""
+    output = output / cnp.sum(output, axis, keepdims=True)
+    return cnp.clip(output, backend.epsilon(), 1.0 - backend.epsilon())
+
+
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
+    """-target * log(output) - (1 - target) * log(1 - output), element by element."""
+    target, output = convert_to_tensor(target), convert_to_tensor(output)
+    if target.shape != output.shape:
+        raise ValueError("Arguments `target` and `output` must have the same shape. Received: "
+                         f"target.shape={target.shape}, output.shape={output.shape}")
+    if from_logits:
+        return cg.softplus(output) - target * output
+    output = cnp.clip(output, backend.epsilon(), 1.0 - backend.epsilon())
+    return -(target * cnp.log(output) + (1.0 - target) * cnp.log(1.0 - output))
+
+
+# --- normalisation
+
+
+def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> tuple[Tensor, Tensor]:
+    """Mean and variance over axes, in two passes; half types are computed in float32."""
+    if synchronized:
+        raise NotImplementedError("moments: synchronized=True needs several devices; convgpu computes on one")
+    x = convert_to_tensor(x)
+    axes = tuple(axes) if isinstance(axes, list) else axes
+    if x.dtype.name != "float16":
+        return cnp.mean(x, axes, keepdims=keepdims), cnp.var(x, axes, keepdims=keepdims)
+    wide = moments(cast(x, "float32"), axes, keepdims)
+    largest = float(cnp.finfo("float16").max)
+    return tuple([cast(cnp.clip(m, -largest, largest), "float16") for m in wide])  # type: ignore[return-value]
+
+
+# --- patches
+
+
+def _patch_places(size: tuple[int, ...], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, Any]:
+    """Rows and columns of all taps of all patches of an image: (kh*kw, patches)."""
+    (kh, kw), (dh, dw), (sh, sw) = (_per_axis(v, 2) for v in (kernel, dilation, stride))
+    out = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(size, (kh, kw), (dh, dw), (sh, sw))]
+    r, c = onp.mgrid[:kh, :kw].reshape(2, -1, 1)
+    p, q = onp.mgrid[:out[0], :out[1]].reshape(2, 1, -1)
+    return p * sh + r * dh, q * sw + c * dw
+
+
+def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:  # noqa: A002
+    """The patches of images (N, C, H, W) as columns: (N, C * kh * kw, patches)."""
+    ph, pw = _per_axis(padding, 2)
+    x = cnp.pad(convert_to_tensor(input), [(0, 0), (0, 0), (ph, ph), (pw, pw)])
+    rows, columns = _patch_places(x.shape[2:], kernel_size, dilation, stride)
+    return cnp.reshape(x[:, :, rows, columns], (x.shape[0], -1, rows.shape[1]))
+
+
+def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """Images (N, C, *output_size) with the columns of `unfold` added up in their places."""
+    x = convert_to_tensor(x)
+    (ph, pw), (h, w) = _per_axis(padding, 2), _per_axis(output_size, 2)
+    rows, columns = _patch_places((h + 2 * ph, w + 2 * pw), kernel_size, dilation, stride)
+    x = cnp.reshape(x, (x.shape[0], -1, *rows.shape))
+    y = _zeros((*x.shape[:2], h + 2 * ph, w + 2 * pw), x).at[:, :, rows, columns].add(x)
+    return y[:, :, ph:ph + h, pw:pw + w]

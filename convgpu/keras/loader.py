@@ -1,0 +1,136 @@
+"""How Keras finds a backend that it does not know: eight of its modules are edited as they are imported.
+
+Keras chooses its backend by comparing `backend()` with the names that it knows, and has no plugins yet. `EDITS` is all
+that is changed: texts that must stand in a module exactly once, and what takes their place.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+NAME = "convgpu"
+VERSIONS = ((3, 14), (3, 16))  # from the first, below the second
+WORKING = 'convgpu runs on Keras 3.14 and 3.15: pip install "keras>=3.14,<3.16"'
+
+
+EDITS: dict[str, dict[str, str]] = {
+    "keras.src.backend": {
+        'elif backend() == "numpy":':
+            'elif backend() == "convgpu":\n'
+            "    from convgpu.keras.backend import *  # noqa: F403\n"
+            "    from convgpu.keras.backend.core import Variable as BackendVariable\n"
+            "\n"
+            "    distribution_lib = None\n"
+            'elif backend() == "numpy":',
+    },
+    "keras.src.layers.layer": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.layer import ConvgpuLayer as BackendLayer\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.models.model": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.trainer import ConvgpuTrainer as Trainer\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.optimizers.optimizer": {
+        'elif backend.backend() == "jax":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.optimizer import ConvgpuOptimizer as BackendOptimizer\n"
+            'elif backend.backend() == "jax":',
+    },
+    "keras.src.export.saved_model": {
+        'elif backend.backend() == "numpy":':
+            'elif backend.backend() == "convgpu":\n'
+            "    from convgpu.keras.backend.export import (\n"
+            "        ConvgpuExportArchive as BackendSavedModelExportArchive,\n"
+            "    )\n"
+            'elif backend.backend() == "numpy":',
+    },
+    "keras.src.utils.backend_utils": {
+        '        if self._backend == "numpy":\n':
+            '        if self._backend == "convgpu":\n'
+            "            return getattr(backend_module, name)\n"
+            '        if self._backend == "numpy":\n',
+    },
+    "keras.src.utils.traceback_utils": {
+        '        elif backend.backend() == "numpy":\n':
+            '        elif backend.backend() == "convgpu":\n'
+            '            tensor_cls = "convgpu.Tensor"\n'
+            '        elif backend.backend() == "numpy":\n',
+    },
+    # Keras's other backends but TensorFlow know no float64: here it stays, once floatx says so.
+    "keras.src.backend.common.dtypes": {
+        '    out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n':
+            '    if out_dtype != "float64" or config.floatx() != "float64":\n'
+            "        out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n",
+    },
+}
+
+
+def edited(module: str, source: str) -> str:
+    """The source of a module of Keras with its edits.
+
+    Raises:
+        ImportError: a text that is to be replaced does not stand there exactly once.
+    """
+    for before, after in EDITS[module].items():
+        if source.count(before) != 1:
+            raise ImportError(f"convgpu.keras: expected {before.strip()!r} once in {module}, where Keras chooses its "
+                              f"backend, found it {source.count(before)} times; {WORKING}")
+        source = source.replace(before, after)
+    return source
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles a module of Keras with its edit, never from the cached bytecode of the original."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        source = self.get_source(fullname)
+        return self.source_to_code(edited(fullname, source or "").encode(), path)
+
+
+class _Finder:
+    """The finder that `sys.meta_path` begins with: it knows the modules of EDITS and leaves all others alone."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        if name not in EDITS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is None or spec.origin is None:
+            raise ImportError(f"convgpu.keras: this Keras has no module {name}; {WORKING}")
+        spec.loader = _Loader(name, spec.origin)
+        return spec
+
+
+def install() -> None:
+    """Make "convgpu" the backend of the Keras that is imported next.
+
+    Raises:
+        ImportError: Keras is missing, was imported before with another backend, or is of a version that does not work.
+    """
+    if NAME == os.environ.get("KERAS_BACKEND") and _Finder in sys.meta_path:
+        return
+    try:
+        version = importlib.metadata.version("keras")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError('convgpu.keras needs the package keras: pip install "convgpu[keras]"') from error
+    number = tuple(map(int, version.split(".")[:2]))
+    if not VERSIONS[0] <= number < VERSIONS[1]:
+        raise ImportError(f"convgpu.keras: Keras {version} is installed, which it does not know; {WORKING}")
+    if "keras.src" in sys.modules:
+        raise ImportError("convgpu.keras: keras was imported before, with another backend; put `import convgpu.keras` "
+                          "before the first `import keras`")
+    os.environ["KERAS_BACKEND"] = NAME
+    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""Functions of vectors and of sequences along an axis: cross products, correlation, integrals, powers, choices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, as_tensor
+from .contraction import dot
+from .elementwise import where
+from .joining import concatenate, pad, stack
+from .products import cumprod, diff
+from .reduce import sum as sum_over
+from .shape import broadcast_to, expand_dims, flip, moveaxis
+
+
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
+    """The cross product of vectors of 3 (or 2, the third being 0) along an axis; of two of size 2 its third component.
+
+    >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    Tensor([0., 0., 1.], dtype=float32)
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = moveaxis(as_tensor(a, "cross"), axisa, -1), moveaxis(as_tensor(b, "cross"), axisb, -1)
+    if {a.shape[-1], b.shape[-1]} - {2, 3}:
+        raise ValueError(f"cross: expected vectors of 2 or 3 components, got {a.shape[-1]} and {b.shape[-1]}")
+    third = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    if a.shape[-1] == b.shape[-1] == 2:
+        return third
+    a, b = (pad(v, [(0, 0)] * (v.ndim - 1) + [(0, 3 - v.shape[-1])]) for v in (a, b))
+    first = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    second = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    return stack([first, second, third], axisc)
+
+
+def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
+    """c[k] = sum over n of a[n + k] * v[n] of two 1-D sequences, k as far as both overlap ("valid"), as a ("same"), or
+    as one of them reaches ("full").
+
+    >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
+    Tensor([2., 3.], dtype=float32)
+    """
+    a, v = as_tensor(a, "correlate"), as_tensor(v, "correlate")
+    if mode not in ("valid", "same", "full") or a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
+        raise ValueError(f"correlate: expected two 1-D sequences and mode 'valid', 'same' or 'full', got {a.shape}, "
+                         f"{v.shape} and {mode!r}")
+    if v.size > a.size:
+        return flip(correlate(v, a, mode))
+    around = {"valid": (0, 0), "same": (v.size // 2, (v.size - 1) // 2), "full": (v.size - 1,) * 2}[mode]
+    padded = pad(a, [around])
+    windows = np.arange(padded.size - v.size + 1)[:, None] + np.arange(v.size)
+    return dot(padded[windows], v)
+
+
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
+    """The integral of y along `axis` by the trapezoidal rule, over x or steps of dx.
+
+    >>> trapezoid([1.0, 2.0, 3.0]).item()
+    4.0
+    """
+    y = as_tensor(y, "trapezoid")
+    ys = moveaxis(y, axis, -1)
+    steps: Any = dx
+    if x is not None:
+        x = as_tensor(x, "trapezoid")
+        steps = diff(x if x.ndim == 1 else moveaxis(x, axis, -1), 1, -1)
+    return sum_over(steps * (ys[..., 1:] + ys[..., :-1]) / 2.0, -1)
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803 - NumPy's name
+    """Per element of a 1-D x a row of its powers, the highest first unless `increasing`.
+
+    >>> vander([2.0, 3.0], 3).tolist()
+    [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
+    """
+    x = as_tensor(x, "vander")
+    n = x.size if N is None else N
+    if x.ndim != 1:
+        raise ValueError(f"vander: expected a 1-D sequence, got shape {x.shape}")
+    one = as_tensor(np.ones((x.size, 1), x.dtype))
+    powers = concatenate([one, cumprod(broadcast_to(expand_dims(x, 1), (x.size, max(n - 1, 0))), 1)], 1)[:, :n]
+    return powers if increasing else flip(powers, 1)
+
+
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
+    """Of the choices, element by element, that of the first condition that holds; else `default`.
+
+    >>> select([np.array([True, False])], [np.array([1.0, 2.0])], 7).tolist()
+    [1.0, 7.0]
+    """
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(f"select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}")
+    y = default
+    for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist))):
+        y = where(condition, choice, y)
+    return y

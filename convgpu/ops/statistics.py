@@ -1,0 +1,224 @@
+"""Order statistics, histograms, and reductions that leave NaN out.
+
+Quantiles are made of sort, whose gradient follows the order; counts and places carry none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import is_float
+from ..op import Op
+from ..tensor import Tensor, as_tensor
+from .elementwise import astype, isnan, sqrt, where
+from .indexing import take_along_axis
+from .products import cumprod, cumsum, prod
+from .reduce import all, any, argmax, argmin, nanmean, prepare
+from .reduce import sum as sum_over
+from .shape import broadcast_to, expand_dims, moveaxis, reshape
+from .sorting import sort
+
+# --- quantiles
+
+METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+def quantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
+    """The value below which a fraction q of the elements along `axis` lies; NaN where there is one.
+
+    Args:
+        q: a number in [0, 1], or several, which then go along a new first axis of the result.
+        axis: an integer, a tuple or None.
+        method: between two elements: "linear", "lower", "higher", "nearest" or "midpoint".
+
+    >>> quantile([1.0, 2.0, 4.0], 0.75).item()
+    3.0
+    """
+    return _quantile("quantile", x, q, axis, method, keepdims, False)
+
+
+def percentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
+    """quantile(x, q / 100)."""
+    return quantile(x, _per_cent(q), axis, method=method, keepdims=keepdims)
+
+
+def nanquantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
+    """The quantile of what is not NaN; NaN where there is nothing else."""
+    return _quantile("nanquantile", x, q, axis, method, keepdims, True)
+
+
+def nanpercentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
+    """nanquantile(x, q / 100)."""
+    return nanquantile(x, _per_cent(q), axis, method=method, keepdims=keepdims)
+
+
+def nanmedian(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The median of what is not NaN."""
+    return nanquantile(x, 0.5, axis, keepdims=keepdims)
+
+
+def _host(q: Any) -> np.ndarray:
+    return np.asarray(q.numpy() if isinstance(q, Tensor) else q, np.float64)
+
+
+def _per_cent(q: Any) -> np.ndarray:
+    return _host(q) / 100
+
+
+def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool) -> Tensor:
+    x, axes = prepare(op, x, axis)
+    fractions = _host(q)
+    if method not in METHODS or np.any((fractions < 0) | (fractions > 1)):
+        raise ValueError(f"{op}: expected q in [0, 1] and a method of {METHODS}, got {q} and {method!r}")
+    dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
+    kept = tuple([n for i, n in enumerate(x.shape) if i not in axes])
+    rows = reshape(moveaxis(astype(x, dtype), axes, range(-len(axes), 0)), (*kept, -1))
+    if rows.shape[-1] == 0:
+        raise ValueError(f"{op}: expected at least one element along axis={axis}, got shape {x.shape}")
+    ordered, missing = sort(rows, -1), isnan(rows)
+    last = np.full((*kept, 1), rows.shape[-1] - 1, np.float64)
+    if skip_nan:
+        last = np.maximum(last - missing.numpy().sum(-1, keepdims=True), 0)
+    places = last * fractions.reshape(-1)
+    below, weight = _between(places, method)
+    low = take_along_axis(ordered, below, -1)
+    y = low + (take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1) - low) * as_tensor(
+        weight.astype(dtype)) if weight.any() else low
+    if not skip_nan:
+        y = where(any(missing, -1, keepdims=True), np.nan, y)
+    y = reshape(moveaxis(y, -1, 0), fractions.shape + kept)
+    return expand_dims(y, tuple([a + fractions.ndim for a in axes])) if keepdims and axes else y
+
+
+def _between(places: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Per place, the index of the element at or below it, and the weight of the next one."""
+    below = np.floor(places)
+    rest = places - below
+    if method == "nearest":
+        return np.rint(places).astype(np.intp), np.zeros_like(rest)
+    weight = {"linear": rest, "lower": 0 * rest, "higher": 1.0 * (rest > 0), "midpoint": 0.5 * (rest > 0)}[method]
+    return below.astype(np.intp), weight
+
+
+# --- without NaN
+
+
+def _replaced(op: str, x: Any, value: float) -> Tensor:
+    x = as_tensor(x, op)
+    return where(isnan(x), value, x) if is_float(x.dtype) else x
+
+
+def nanprod(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The product over `axis` of what is not NaN."""
+    return prod(_replaced("nanprod", x, 1), axis, keepdims=keepdims)
+
+
+def nancumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The running sum along `axis`, NaN counting as 0."""
+    return cumsum(_replaced("nancumsum", x, 0), axis)
+
+
+def nancumprod(x: Any, axis: int | None = None) -> Tensor:
+    """The running product along `axis`, NaN counting as 1."""
+    return cumprod(_replaced("nancumprod", x, 1), axis)
+
+
+def nanvar(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The variance over `axis` of what is not NaN.
+
+    >>> nanvar([1.0, float("nan"), 3.0]).item()
+    1.0
+    """
+    x, axes = prepare("nanvar", x, axis)
+    return nanmean((x - nanmean(x, axes, keepdims=True)) ** 2, axes, keepdims=keepdims)
+
+
+def nanstd(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The standard deviation over `axis` of what is not NaN."""
+    return sqrt(nanvar(x, axis, keepdims=keepdims))
+
+
+def nanargmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first largest value that is not NaN."""
+    return argmax(_with_numbers("nanargmax", x, axis, -np.inf), axis, keepdims=keepdims)
+
+
+def nanargmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first smallest value that is not NaN."""
+    return argmin(_with_numbers("nanargmin", x, axis, np.inf), axis, keepdims=keepdims)
+
+
+def _with_numbers(op: str, x: Any, axis: int | None, loser: float) -> Tensor:
+    x = as_tensor(x, op)
+    if not is_float(x.dtype):
+        return x
+    if bool(any(all(isnan(x), axis))):
+        raise ValueError(f"{op}: expected a number along each line of axis={axis}, got one of NaN alone")
+    return where(isnan(x), loser, x)
+
+
+# --- places and counts
+
+_argpartition = Op("argpartition", "x; kth, axis -> y", lambda x, kth, axis: np.argpartition(x, kth, axis))
+_digitize = Op("digitize", "x, bins -> y", np.digitize)
+_isin = Op("isin", "x, test; invert -> y", lambda x, test, invert: np.isin(x, test, invert=invert))
+_histogram = Op("histogram", "x; bins, range -> counts, edges", np.histogram)
+_unravel_index = Op("unravel_index", "x; shape -> y", lambda x, shape: np.unravel_index(x, shape))
+
+
+def argpartition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
+    """The indices in an order that has the kth smallest element in its place, smaller ones before it."""
+    return _argpartition(as_tensor(x, "argpartition"), kth, axis)
+
+
+def digitize(x: Any, bins: Any) -> Tensor:
+    """Of each element the index of its bin, bin i going from bins[i-1] to below bins[i].
+
+    >>> digitize([0.5, 2.5], [0.0, 1.0, 2.0]).tolist()
+    [1, 3]
+    """
+    return _digitize(as_tensor(x, "digitize"), as_tensor(bins, "digitize"))
+
+
+def isin(x: Any, test: Any, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element of x is among those of `test` (with `invert`, is not)."""
+    return _isin(as_tensor(x, "isin"), as_tensor(test, "isin"), invert)
+
+
+def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
+    """How many elements lie in each bin, and the edges of the bins.
+
+    Args:
+        bins: how many of equal width, or their edges.
+        range: from where to where; by default from the smallest element to the largest.
+
+    >>> histogram([1.0, 2.0, 4.0], 3)[0].tolist()
+    [1, 1, 1]
+    """
+    return _histogram(as_tensor(x, "histogram"), bins.numpy() if isinstance(bins, Tensor) else bins, range)
+
+
+def unravel_index(x: Any, shape: Any) -> tuple[Tensor, ...]:
+    """Row-major indices into an array of that shape, as one tensor of indices per axis."""
+    return _unravel_index(as_tensor(x, "unravel_index"), tuple(shape) if np.ndim(shape) else (shape,))
+
+
+# --- of several variables
+
+
+def corrcoef(x: Any) -> Tensor:
+    """The correlation coefficients of variables, one per row of x, observations along the columns.
+
+    >>> corrcoef([[1.0, 2.0], [2.0, 1.0]]).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
+    x = as_tensor(x, "corrcoef")
+    x = x if is_float(x.dtype) else astype(x, np.float64)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    if x.ndim == 1:
+        return sum_over(centred * centred) / sum_over(centred * centred)
+    covariance = centred @ centred.T
+    deviation = sqrt(sum_over(centred * centred, 1))
+    return covariance / broadcast_to(deviation, covariance.shape) / reshape(deviation, (-1, 1))

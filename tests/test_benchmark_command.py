@@ -1,0 +1,377 @@
+"""`convgpu benchmark` as its users meet it: tables, files, pictures, exit status, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+
+import numpy as np
+import pytest
+from gpu_device import gpu  # noqa: F401 - a fixture
+from native_backends import needs_emulated
+
+import convgpu as cg
+from convgpu import backends
+from convgpu.backends import numpy as numpy_backend
+from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, train
+from convgpu.benchmark.networks import NETWORKS
+from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, layer_problems
+from convgpu.benchmark.timing import Timing
+from convgpu.benchmark.verification import WrongResultError
+from convgpu.benchmark.watched import watched
+from convgpu.cases import networks
+from convgpu.cli import main
+from convgpu.examples import alexnet, lenet5, resnet50, vgg16
+from convgpu.geometry import conv_geometry, pool_geometry
+
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+CONV = ("conv", "--shape", "2", "9", "8", "3", "--filters", "5", "--kernel", "3", "--samples", "2")
+COLUMNS = 100
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small roofs; and no new start of this process for the sake of OpenBLAS."""
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
+    monkeypatch.setattr(roofs, "SIDE", 32)
+    monkeypatch.setattr(roofs, "COPIED", 2**12)
+
+
+def benchmark(*arguments: str) -> int:
+    return main(["benchmark", *arguments])
+
+
+class Wrong:
+    """The numpy backend, but for one op, whose last result is off by a tenth."""
+
+    def __init__(self, op: str):
+        self.op = op
+
+    def __getattr__(self, name: str):
+        function = getattr(numpy_backend, name)
+        if name != self.op:
+            return function
+
+        def run(*arguments):
+            result = function(*arguments)
+            first = np.array(result[0] if isinstance(result, tuple) else result)
+            first[..., -1] += 0.1 * np.abs(first).max()
+            return (first, *result[1:]) if isinstance(result, tuple) else first
+
+        return run
+
+
+# --- single ops
+
+
+@pytest.mark.parametrize("arguments", [
+    CONV,
+    ("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "3", "1", "--stride", "2", "1", "--padding",
+     "1", "--groups", "2", "--direction", "dgrad", "--samples", "2"),
+    ("pool", "--shape", "2", "9", "8", "3", "--window", "3", "--stride", "2", "--samples", "2"),
+    ("pool", "--shape", "2", "9", "8", "3", "--window", "2", "2", "--padding", "same", "--average", "--samples", "2"),
+    ("gemm", "--shape", "9", "8", "7", "--trans-b", "--samples", "2", "--dtype", "bfloat16"),
+    ("layers", "--network", "lenet5", "--batch", "1", "--direction", "fprop", "--samples", "2"),
+], ids=lambda arguments: arguments[0])
+def test_ops_are_timed(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark(*arguments, "--device", "cpu", "--threads", "1") == 0
+    out, err = capsys.readouterr()
+    assert "np.matmul peak" in out and " ms " in out and "roof" in out
+    assert max(map(len, out.splitlines())) <= COLUMNS
+    assert err  # what runs, and how long it may last
+
+
+def test_without_a_gpu_it_says_how_to_get_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+    if devices.info.gpu_obstacle() is None:
+        pytest.skip("there is a usable GPU")
+    assert benchmark(*CONV) == 0
+    assert "No GPU column: " in capsys.readouterr().out
+    assert benchmark(*CONV, "--device", "gpu") == 1
+    assert "device 'gpu': no usable GPU: " in capsys.readouterr().err
+
+
+def test_a_file_tells_the_same_without_running(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.json"
+    assert benchmark(*CONV, "--device", "cpu", "--json", str(file)) == 0
+    told = capsys.readouterr().out
+    rows = Results.load(file).rows
+    assert [row["direction"] for row in rows] == ["fprop", "dgrad", "wgrad"]
+    assert all(row["kernels"]["convgpu cpu"] and len(row["timings"]["convgpu cpu"].wall) == 2 for row in rows)
+    assert benchmark("show", str(file)) == 0
+    assert capsys.readouterr().out == told
+    assert benchmark("show", str(file), "--markdown") == 0
+    assert "| layer | op | CPU ms |" in capsys.readouterr().out
+
+
+def test_compare_ends_with_1_where_ours_is_slower(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    assert benchmark(*CONV, "--device", "cpu", "--json", str(a)) == 0
+    results = Results.load(a)
+    for row in results.rows:
+        row["timings"] = {"convgpu cpu": Timing(1, [9.0] * 3, [9.0] * 3)}
+    results.save(b)
+    assert benchmark("compare", str(a), str(a)) == 0
+    assert benchmark("compare", str(b), str(a)) == 0
+    assert benchmark("compare", str(a), str(b)) == 1
+    assert "3 of 3 slower" in capsys.readouterr().out
+    assert benchmark("compare", str(a), str(tmp_path / "none.json")) == 1
+
+
+def test_pictures_are_drawn(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "out.png"
+    assert benchmark(*CONV, "--device", "cpu", "--plot", str(picture)) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_said_before_anything_runs(tmp_path, monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(layers, "measure", None)  # it would fail if it were called
+    assert benchmark(*CONV, "--json", str(tmp_path / "no" / "r.json")) == 1
+    assert "expected a folder that exists" in capsys.readouterr().err
+    for module, option, words in (("matplotlib", ("--plot", str(tmp_path / "x.png")), '"convgpu[demo]"'),
+                                  ("torch", ("--peers", "torch"), '"torch"')):
+        monkeypatch.setitem(sys.modules, module, None)
+        assert benchmark(*CONV, "--device", "cpu", *option) == 1
+        assert f"needs the package {module}: pip install {words}" in capsys.readouterr().err
+
+
+def test_the_bar_and_its_absence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.Progress(2.0, watched=False) as plain:
+        plain.begin("one")
+        plain.done(1.0)
+        plain.begin("two")
+    assert capsys.readouterr().err == "one\ntwo  (about 0 s left)\n"
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with progress.Progress(2.0, watched=True) as plain:
+        plain.begin("one")
+    assert capsys.readouterr().err == f"{progress.HINT}\none\n"
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    alternate, calls = layers.alternate, []
+
+    def impatient(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return alternate(*arguments, **options)
+
+    monkeypatch.setattr(layers, "alternate", impatient)
+    file = tmp_path / "r.json"
+    assert benchmark(*CONV, "--device", "cpu", "--json", str(file)) == 130
+    out, err = capsys.readouterr()
+    assert "Interrupted" in out and "what was measured is kept" in err
+    assert [row["direction"] for row in Results.load(file).rows] == ["fprop"] and Results.load(file).interrupted
+
+
+def test_what_does_not_fit_leaves_a_gap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def too_large(problem):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(GemmProblem, "operands", too_large)
+    assert benchmark("gemm", "--shape", "9", "8", "7", "--device", "cpu") == 0
+    assert "Not timed: convgpu cpu: MemoryError: Unable to allocate 9 TiB" in capsys.readouterr().out
+
+
+# --- nothing wrong is timed
+
+CONV_GEO = conv_geometry("conv", (3, 9, 8, 4), (3, 3, 4, 5), 2, "same", 1, 1, "channels_last")
+POOL_GEO = pool_geometry("pool", (2, 9, 8, 3), 3, 2, 0, 1, False, True, "channels_last")
+PROBLEMS = [*[ConvProblem(CONV_GEO, d) for d in ("fprop", "dgrad", "wgrad")],
+            *[PoolProblem(POOL_GEO, d, average=a) for d in ("fprop", "dgrad") for a in (False, True)],
+            GemmProblem(9, 8, 7), GemmProblem(9, 8, 7, trans_a=True, trans_b=True, dtype="float64"),
+            GemmProblem(40, 8, 70, dtype="float16")]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_right_ones_pass_and_wrong_ones_do_not(problem) -> None:
+    arrays = problem.operands()
+    problem.verify(lambda a: problem.run(numpy_backend, a), arrays)
+    with pytest.raises(WrongResultError, match=f"{problem.op} .*; not timed"):
+        problem.verify(lambda a: problem.run(Wrong(problem.op), a), arrays)
+
+
+@pytest.mark.parametrize("arguments, op", [(CONV, "conv_wgrad"), (
+    ("train", "--network", "lenet5", "--batch", "2", "--steps", "2"), "avg_pool_dgrad")], ids=["conv", "train"])
+def test_the_command_refuses_a_wrong_kernel(arguments: tuple[str, ...], op: str, tmp_path,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    with backends.replaced("numpy", Wrong(op)):
+        assert benchmark(*arguments, "--device", "cpu", "--json", str(tmp_path / "r.json")) == 1
+    out, err = capsys.readouterr()
+    assert f"convgpu benchmark: {op} " in err and err.endswith("; not timed\n")
+    assert f"Not timed: convgpu cpu: WrongResultError: {op} " in " ".join(out.split())
+    rows = Results.load(tmp_path / "r.json").rows
+    assert [row["op"] for row in rows if "op" in row and not row["timings"]] == [op] * (arguments == CONV)
+    assert bool(rows[0]["timings"]) is (arguments == CONV)  # what is right is still timed
+
+
+@pytest.mark.parametrize("op", ["conv_fprop", "conv_dgrad", "conv_wgrad", "channel_sum", "max_pool", "max_pool_dgrad",
+                                "gemm"])
+def test_a_watched_network_shows_each_wrong_op(op: str) -> None:
+    def loss(w):
+        x = cg.max_pool(cg.conv(images, w["a"], padding="same", activation="relu"), 2)
+        x = cg.conv(x, w["b"], w["e"], padding="same", activation="relu").reshape(3, -1)
+        return (cg.linear(x, w["c"], w["d"]) ** 2).mean()
+
+    images = cg.randn((3, 6, 6, 2), generator=0)
+    params = {name: cg.randn(shape, generator=1) for name, shape in
+              {"a": (3, 3, 2, 4), "b": (3, 3, 4, 4), "c": (36, 5), "d": (5,), "e": (4,)}.items()}
+    with watched("numpy") as seen:
+        expected, _ = cg.value_and_grad(loss)(params)
+    assert expected.item() == loss(params).item()
+    a, b, c = 3 * 36 * 9 * 2 * 4, 3 * 9 * 9 * 4 * 4, 3 * 36 * 5  # multiply-adds; x of the first needs no gradient
+    assert seen.flops == 2 * (2 * a + 3 * b + 3 * c)
+    with backends.replaced("numpy", Wrong(op)), watched("numpy"), pytest.raises(WrongResultError, match=op):
+        cg.value_and_grad(loss)(params)
+
+
+# --- training
+
+
+def test_training_is_timed_and_told(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.json"
+    assert benchmark("train", "--network", "lenet5", "--batch", "2", "3", "--steps", "4", "--budget", "0", "--device",
+                     "cpu", "--json", str(file)) == 0
+    out = capsys.readouterr().out
+    assert "* fewer steps were timed, and the time was scaled." in out and max(map(len, out.splitlines())) <= COLUMNS
+    rows = Results.load(file).rows
+    assert [(row["batch"], row["steps"], len(row["timings"]["convgpu cpu"].wall)) for row in rows] == [
+        (2, 4, 3), (3, 4, 3)]
+    pytest.importorskip("matplotlib")
+    assert benchmark("show", str(file), "--plot", str(tmp_path / "t.png")) == 0
+    assert (tmp_path / "t.png").stat().st_size > 10_000
+
+
+def test_the_lectures_table_stands_beside_alexnet() -> None:
+    from convgpu.benchmark.tables import render
+
+    row = {"kind": "train", "network": "AlexNet", "layer": "b64", "direction": "step", "dtype": "float32", "batch": 64,
+           "steps": 20, "threads": 2, "flops": 10**9, "unit": "float32", "bytes": 0,
+           "timings": {"convgpu cpu": Timing(1, [2.0] * 20, [2.0] * 20),
+                       "convgpu gpu": Timing(1, [0.1] * 20, [0.1] * 20, [0.1] * 20)}}
+    told = render(Results(environment(), [row]))
+    line = next(line for line in told.splitlines() if line.startswith("AlexNet"))
+    assert [word for word in line.split() if word in ("40.0", "2.00", "20.0x")] == ["40.0", "2.00", "20.0x"]
+    assert "a talk of 2015" in told and re.search(r"64\.0 +7\.50 +8\.50x", told)
+
+
+@pytest.mark.parametrize("module, parameters, layers_in_table", [
+    (alexnet, 62_378_344, networks.ALEXNET), (vgg16, 138_357_544, networks.VGG16),
+    (resnet50, 25_557_032, networks.RESNET50), (lenet5, 61_706, networks.LENET5)], ids=lambda value: getattr(
+        value, "__name__", None))
+def test_networks_are_those_of_their_papers(module, parameters: int, layers_in_table, monkeypatch) -> None:
+    """Their parameters, and every convolution of a forward pass is in the table of layers that is timed alone."""
+    zeros = lambda shape, **_: cg.zeros(shape)  # noqa: E731 - drawing 138 million numbers takes seconds
+    for name in ("he_normal", "glorot_uniform"):
+        monkeypatch.setattr(cg, name, zeros)
+    params = module.initial((32, 32, 1), 10) if module is lenet5 else module.initial()
+    assert sum(p.size for p in cg.tree.leaves(params)) == parameters
+    seen = set()
+
+    class Sizes:
+        def __getattr__(self, op):
+            def run(*arguments):
+                if op == "conv_fprop":
+                    geo = arguments[3]
+                    seen.add((geo.size, geo.channels, geo.filters, geo.kernel, geo.stride, geo.padding))
+                    return np.zeros(geo.y_shape, np.float32)
+                return getattr(numpy_backend, op)(*arguments)
+            return run
+
+    shape = (32, 32, 1) if module is lenet5 else module.INPUT
+    with backends.replaced("numpy", Sizes()), cg.no_grad():
+        assert module.logits(params, np.zeros((1, *shape), np.float32)).shape == (1, 10 if module is lenet5 else 1000)
+    table = {(g.size, g.channels, g.filters, g.kernel, g.stride, g.padding)
+             for g in (layer.geometry() for layer in layers_in_table)}
+    assert seen == table
+
+
+# --- beside PyTorch
+
+
+@needs_torch
+def test_pytorch_stands_beside_us(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.json"
+    assert benchmark(*CONV, "--device", "cpu", "--peers", "torch", "--json", str(file)) == 0
+    out = capsys.readouterr().out
+    assert "PyTorch CPU" in out and "PyTorch's time over ours on the CPU, geometric mean" in out
+    assert set(Results.load(file).rows[0]["timings"]) == {"convgpu cpu", "torch cpu channels_last",
+                                                           "torch cpu channels_first"}
+
+
+@needs_torch
+def test_pytorch_computes_the_same_problems() -> None:
+    from convgpu.benchmark.peers import Torch
+
+    peer = Torch()
+    for problem in [*layer_problems([networks.MOBILENET_DEPTHWISE[-1]], ("fprop", "dgrad", "wgrad"), batch=1),
+                    PoolProblem(POOL_GEO, "fprop", average=True), PoolProblem(POOL_GEO, "dgrad", average=True),
+                    PoolProblem(POOL_GEO, "dgrad"), GemmProblem(5, 6, 7, True, True),
+                    GemmProblem(5, 6, 7, dtype="bfloat16")]:
+        arrays = problem.operands()
+        ours = problem.run(numpy_backend, arrays)
+        for name, contender in peer.contenders(problem, arrays, "cpu").items():
+            peer.check(name, problem, contender, ours)
+            with pytest.raises(WrongResultError, match="expected the result of"):
+                peer.check(name, problem, contender, ours * 1.1)
+    with pytest.raises(NotImplementedError, match="PyTorch pads both sides alike"):
+        asymmetric = ConvProblem(conv_geometry("conv", (1, 8, 8, 1), (3, 3, 1, 1), 2, "same", 1, 1, "channels_last"),
+                                 "fprop")
+        peer.contenders(asymmetric, asymmetric.operands(), "cpu")
+
+
+@needs_torch
+def test_twins_have_our_loss_and_gradients() -> None:
+    from convgpu.benchmark.peers import Torch
+
+    results = train.measure(NETWORKS["lenet5"], [3], [devices.CpuDevice()], Torch(), steps=2)
+    assert set(results.rows[0]["timings"]) == {"convgpu cpu", "torch cpu channels_last", "torch cpu channels_first"}
+    params = NETWORKS["lenet5"].initial()
+    x, y = NETWORKS["lenet5"].data(2)
+    step = train.Step(NETWORKS["lenet5"], params, x, y, "cpu")
+    loss, grads = step.gradients()
+    theirs = train.TorchStep(Torch(), NETWORKS["lenet5"], params, x, y, "cpu", "channels_last")
+    theirs.check("twin", loss, grads)
+    grads["conv1"]["w"] = -grads["conv1"]["w"]
+    with pytest.raises(WrongResultError, match="in conv1; not timed"):
+        theirs.check("twin", loss, grads)
+
+
+# --- the GPU's side, on what stands in for one
+
+
+class Events:
+    """A GPU's events told by the host's clock."""
+
+    name, cache_bytes = "NVIDIA H200", 10_000
+
+    def cover(self) -> None:
+        pass
+
+    def mark(self) -> float:
+        import time
+
+        return time.perf_counter()
+
+    def seconds(self, start: float, stop: float) -> float:
+        return stop - start
+
+    def wait(self) -> None:
+        pass
+
+
+@needs_emulated
+def test_both_devices_side_by_side(gpu, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:  # noqa: F811
+    if gpu == "stand-in":
+        monkeypatch.setattr(devices, "CupyGpu", Events)
+    file = tmp_path / "r.json"
+    assert benchmark("pool", "--shape", "1", "4", "4", "2", "--window", "2", "--samples", "2", "--json", str(file)) == 0
+    out = capsys.readouterr().out
+    assert "CPU/GPU" in out and "No GPU column" not in out
+    row = Results.load(file).rows[0]
+    assert len(row["timings"]["convgpu gpu"].gpu) == 2 and "max_pool" in row["kernels"]["convgpu gpu"]
+    pytest.importorskip("matplotlib")
+    assert benchmark("show", str(file), "--plot", str(tmp_path / "p.png")) == 0
