@@ -7,6 +7,9 @@ import pytest
 import convgpu as cg
 from convgpu import backends
 
+# Programs that tests start, each in a process of its own: to import them here would choose Keras's backend.
+collect_ignore = ["keras_networks.py", "keras_suite"]
+
 
 @pytest.fixture(params=backends.CPU_BACKENDS)
 def backend(request):
