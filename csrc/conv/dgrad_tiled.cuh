@@ -114,7 +114,7 @@ struct Dgrad {
 };
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int V>
-__global__ void __launch_bounds__(tile::kThreads, (tile::kResident<Engine, Dgrad<T>, kTile, V, V>))
+__global__ void __launch_bounds__(tile::kThreads, sizeof(T) > 2 ? 1 : (tile::kResident<Engine, Dgrad<T>, kTile, V, V>))
     conv_dgrad_tiled(const __grid_constant__ Dgrad<T> p, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
     tile::Work work = schedule.work();

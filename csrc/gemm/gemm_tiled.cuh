@@ -38,8 +38,7 @@ struct Problem {
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB, bool kTransA,
           bool kTransB>
-__global__ void __launch_bounds__(tile::kThreads,
-                                  (tile::kResident<Engine, Problem<T, kTransA, kTransB>, kTile, VA, VB>))
+__global__ void __launch_bounds__(tile::kThreads)
     gemm_tiled(const __grid_constant__ Problem<T, kTransA, kTransB> p, const __grid_constant__ tile::Schedule schedule,
                const __grid_constant__ tile::Partial<Accumulator<T>> partial) {
     tile::compute_tile<Engine, kTile, kTile, VA, VB>(p, partial, schedule, schedule.work());
