@@ -12,22 +12,19 @@ import re
 from pathlib import Path
 from types import CodeType
 
-_ABSENT = ((r"^(from|import) (jax|keras\.src\.backend\.jax)\b.*$", ""), (r"^import scipy\.linalg as sl$", ""))
-_OURS = ((r"^import numpy as np$", "from convgpu.keras.backend import namespace as np"),
-         (r"^(from|import) keras\.src\.backend\.numpy\b", r"\1 convgpu.keras.backend"))
-_NEITHER = ((r"^(from|import) keras\.src\.backend\.numpy\b.*$", ""),)
+_IMPORTS = (
+    (r"^(from|import) keras\.src\.backend\.numpy\b", r"\1 convgpu.keras.backend"),
+    (r"^(from|import) (jax|keras\.src\.backend\.jax)\b.*$", ""),
+    (r"^import scipy\.linalg as sl$", ""),
+)
 
 
-def borrowed(module: str, on_tensors: bool = True) -> CodeType:
-    """The code of the module of that name in Keras's NumPy backend; tracebacks show its lines.
-
-    With `on_tensors=False` it stays on NumPy, and takes and gives arrays: its namespace brings `convert_to_tensor` and
-    `cast`, since Keras's NumPy backend imports JAX.
-    """
+def borrowed(module: str, np: str = "convgpu.keras.backend.namespace") -> CodeType:
+    """The code of that module of Keras's NumPy backend, its `np` being another module; tracebacks show its lines."""
     package = importlib.util.find_spec("keras")
     assert package is not None and package.origin is not None
     path = Path(package.origin).parent / "src" / "backend" / "numpy" / f"{module}.py"
     source = path.read_text(encoding="utf-8")
-    for pattern, replacement in _ABSENT + (_OURS if on_tensors else _NEITHER):
+    for pattern, replacement in (*_IMPORTS, (r"^import numpy as np$", f"import {np} as np")):
         source = re.sub(pattern, replacement, source, flags=re.MULTILINE)
     return compile(source, str(path), "exec", dont_inherit=True)

@@ -126,11 +126,11 @@ def install() -> None:
         version = importlib.metadata.version("keras")
     except importlib.metadata.PackageNotFoundError as error:
         raise ImportError('convgpu.keras needs the package keras: pip install "convgpu[keras]"') from error
-    if "keras.src" in sys.modules:
-        raise ImportError("convgpu.keras: keras was imported before, with another backend; put `import convgpu.keras` "
-                          "before the first `import keras`")
     number = tuple(map(int, version.split(".")[:2]))
     if not VERSIONS[0] <= number < VERSIONS[1]:
         raise ImportError(f"convgpu.keras: Keras {version} is installed, which it does not know; {WORKING}")
+    if "keras.src" in sys.modules:
+        raise ImportError("convgpu.keras: keras was imported before, with another backend; put `import convgpu.keras` "
+                          "before the first `import keras`")
     os.environ["KERAS_BACKEND"] = NAME
     sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]

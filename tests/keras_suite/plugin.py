@@ -31,7 +31,7 @@ def skip_if_backend(given_backend: str, reason: str) -> pytest.MarkDecorator:
 
 
 class _Absent(ModuleType):
-    """A name of a package that is not installed: importing it works, and whoever calls it is skipped."""
+    """A name of a package that is not installed: importing it works, and whoever calls or subclasses it is skipped."""
 
     __path__: list[str] = []
 
@@ -42,6 +42,9 @@ class _Absent(ModuleType):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         pytest.skip(f"needs the package {self.__name__.split('.')[0]}", allow_module_level=True)
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        self()
 
     def __instancecheck__(self, instance: Any) -> bool:
         return False
@@ -105,7 +108,7 @@ EXCLUDED = exclusions()
 def _is_there(reason: str) -> bool:
     """Whether the package is installed that a test `needs`."""
     needed = re.match(r"needs the package (\w+)", reason)
-    return needed is not None and importlib.util.find_spec(needed[1]) is not None
+    return needed is not None and needed[1] not in ABSENT and importlib.util.find_spec(needed[1]) is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -51,8 +51,10 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     return -cg.logsumexp(cnp.concatenate([ends, before], 1), axis=1)
 
 
-_on_arrays: dict[str, Any] = {"__name__": __name__, "convert_to_tensor": onp.asarray, "cast": onp.ndarray.astype}
-exec(borrowed("nn", on_tensors=False), _on_arrays)
+_on_arrays: dict[str, Any] = {"__name__": __name__}
+exec(borrowed("nn", np="numpy"), _on_arrays)
+_on_arrays.update(convert_to_tensor=onp.asarray, cast=onp.asarray,
+                  log_softmax=lambda x, axis: cg.log_softmax(x, axis=axis).numpy())
 
 
 def ctc_decode(inputs: Any, sequence_lengths: Any, strategy: str = "greedy", beam_width: int = 100, top_paths: int = 1,

@@ -107,14 +107,10 @@ def _adam(alpha: float, beta1: float, beta2: float, epsilon: float) -> Callable[
 
 def _apply(update: Callable[..., None], g: Any, variables: tuple[Any, ...]) -> None:
     """Run an update on copies of the variables' arrays, which become their values."""
-    arrays = [v._value.array.copy() for v in variables]
-    if isinstance(g, np.ndarray) and g.size > PIECE:
-        g = np.ascontiguousarray(g).reshape(-1)
-        flat = [a.reshape(-1) for a in arrays]
-        for start in range(0, g.size, PIECE):
-            piece = slice(start, start + PIECE)
-            update(g[piece], *[a[piece] for a in flat])
-    else:
-        update(g, *arrays)
+    arrays = [v._value.array.copy(order="C") for v in variables]
+    flat = [a.reshape(-1) for a in (g, *arrays)]
+    step = PIECE if isinstance(g, np.ndarray) else max(g.size, 1)  # a GPU takes all at once
+    for start in range(0, g.size, step):
+        update(*[a[start:start + step] for a in flat])
     for variable, array in zip(variables, arrays):
         variable._direct_assign(wrap(array))

@@ -1,0 +1,134 @@
+"""Keras on convgpu beside Keras on PyTorch, two processes that take turns: python bench/keras_training.py
+
+An epoch of LeNet-5, and ResNet-50 on four images of 224 x 224: predict_on_batch and train_on_batch. Adds to
+bench/results; ratios are PyTorch's time over ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+BACKENDS = ("convgpu", "torch")
+EPOCH_IMAGES, EPOCH_BATCH = 6000, 64
+SAMPLES = {"LeNet-5 epoch": 7, "ResNet-50 predict": 7, "ResNet-50 train step": 7}
+
+
+# --- the script that both run
+
+
+def lenet5(keras: Any) -> Callable[[], object]:
+    """One epoch over random digits."""
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((28, 28, 1)), layers.Conv2D(6, 5, padding="same", activation="tanh"), layers.AveragePooling2D(2),
+        layers.Conv2D(16, 5, activation="tanh"), layers.AveragePooling2D(2), layers.Flatten(),
+        layers.Dense(120, activation="tanh"), layers.Dense(84, activation="tanh"),
+        layers.Dense(10, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    x, y = rng.random((EPOCH_IMAGES, 28, 28, 1), np.float32), rng.integers(0, 10, EPOCH_IMAGES)
+    return lambda: model.fit(x, y, batch_size=EPOCH_BATCH, verbose=0)
+
+
+def resnet50(keras: Any, train: bool) -> Callable[[], object]:
+    """One batch forward, or forward, backward and an update."""
+    model = keras.applications.ResNet50(weights=None)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x, y = rng.random((4, 224, 224, 3), np.float32), rng.integers(0, 1000, 4)
+    return (lambda: model.train_on_batch(x, y)) if train else (lambda: model.predict_on_batch(x))
+
+
+WORK: dict[str, Callable[[Any], Callable[[], object]]] = {
+    "LeNet-5 epoch": lenet5, "ResNet-50 predict": lambda keras: resnet50(keras, False),
+    "ResNet-50 train step": lambda keras: resnet50(keras, True)}
+
+
+def worker(backend: str, threads: int) -> None:
+    """Answer each name on standard input with the seconds, wall and CPU, that it took once more."""
+    if backend == "convgpu":
+        import convgpu.keras
+        convgpu.set_num_threads(threads)
+    import keras
+    if backend == "torch":
+        import torch
+        torch.set_num_threads(threads)
+    ready: dict[str, Callable[[], object]] = {}
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in ready:
+            ready.clear()  # the memory of one model at a time
+            ready[name] = WORK[name](keras)
+            ready[name]()
+        wall, cpu = time.perf_counter(), time.process_time()
+        ready[name]()
+        print(f"RESULT {time.perf_counter() - wall} {time.process_time() - cpu}", flush=True)
+
+
+# --- taking turns
+
+
+def start(backend: str, threads: int) -> subprocess.Popen[str]:
+    """A worker in a process of its own."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": str(threads),
+                   "OPENBLAS_NUM_THREADS": str(threads)}
+    return subprocess.Popen([sys.executable, __file__, "--worker", backend, "--threads", str(threads)], text=True,
+                            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def sample(process: subprocess.Popen[str], name: str) -> tuple[float, float]:
+    """One sample of a worker: seconds of wall and CPU time."""
+    assert process.stdin is not None and process.stdout is not None
+    print(name, file=process.stdin, flush=True)
+    for line in process.stdout:
+        if line.startswith("RESULT "):
+            wall, cpu = map(float, line.split()[1:])
+            return wall, cpu
+    raise RuntimeError(f"{name}: the process ended with {process.wait()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--worker", choices=BACKENDS, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.worker:
+        worker(chosen.worker, chosen.threads)
+        return
+    import report
+
+    from convgpu.benchmark import Results, Timing, environment, tables
+
+    rows = []
+    processes = {backend: start(backend, chosen.threads) for backend in BACKENDS}
+    for name, count in SAMPLES.items():
+        timings = {backend: Timing(1) for backend in BACKENDS}
+        for _ in range(count):
+            for backend, process in processes.items():
+                wall, cpu = sample(process, name)
+                timings[backend].wall.append(wall)
+                timings[backend].cpu.append(cpu)
+        network, _, what = name.partition(" ")
+        rows.append({"kind": "keras", "network": network, "layer": what, "direction": what, "dtype": "float32",
+                     "threads": chosen.threads, "timings": {f"{b} cpu": t for b, t in timings.items()}})
+        middle = {b: statistics.median(t.wall) for b, t in timings.items()}
+        print(f"{name}: convgpu {middle['convgpu']:.3f} s, torch {middle['torch']:.3f} s, "
+              f"ratio {middle['torch'] / middle['convgpu']:.2f}", flush=True)
+    for process in processes.values():
+        process.terminate()
+    results = Results(environment(), rows)
+    print(tables.render(results))
+    report.save(results, "keras_cpu")
+
+
+if __name__ == "__main__":
+    main()
