@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 SURFACE = Path(__file__).parent / "cupy_surface.json"
-_surface = json.loads(SURFACE.read_text()) if SURFACE.exists() else {"functions": {}, "ufuncs": {}, "attributes": []}
-__version__ = _surface.get("version", "0")
+_surface = json.loads(SURFACE.read_text(encoding="utf-8"))
+__version__ = _surface["version"]
 
 
 # --- the device: what tests may change
@@ -127,7 +127,12 @@ class ndarray:  # noqa: N801 - CuPy's name
         return _call_ufunc(ufunc, inputs, out)
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
-        if func.__module__ != "numpy" or func.__name__ not in _surface["functions"]:
+        name = func.__name__
+        if func.__module__ == "numpy.linalg" and name in _surface["linalg"]:
+            return _to_gpu(func(*_to_host(name, args), **options))
+        if func.__module__ == "numpy" and name in _surface["ufuncs"]:  # a function of NumPy's that CuPy has as a ufunc
+            return _call_ufunc(func, args, None)
+        if func.__module__ != "numpy" or name not in _surface["functions"]:
             return NotImplemented
         return _call_function(func.__name__, args, options)
 
@@ -416,8 +421,10 @@ def surface() -> dict[str, Any]:
             ufuncs[getattr(np, name).__name__] = theirs.types
         elif inspect.isfunction(theirs):
             functions[name] = list(inspect.signature(theirs).parameters)
+    linalg = [name for name in np.linalg.__all__ if inspect.isfunction(getattr(cupy.linalg, name, None))]
     attributes = [a for a in dir(cupy.ndarray) if not a.startswith("_")]
-    return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs, "attributes": attributes}
+    return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs, "linalg": linalg,
+            "attributes": attributes}
 
 
 if __name__ == "__main__" and importlib.util.find_spec("cupy"):

@@ -102,14 +102,21 @@ def test_the_namespace(gpu, name, call):  # noqa: F811
     assert_same(function(*map(on_gpu, call.args), **options), expected)
 
 
+def without_gradient_on_gpu(value: Any) -> Any:
+    """What `differentiated` leaves where it is: arrays of integers and booleans."""
+    if isinstance(value, list):
+        return [without_gradient_on_gpu(v) for v in value]
+    return on_gpu(value) if isinstance(value, np.ndarray) and value.dtype != np.float64 else value
+
+
 @pytest.mark.parametrize(("name", "call"), [p for p in NAMESPACE if p.values[1].grad and differentiated(*p.values)[1]])
 def test_gradients_of_the_namespace(gpu, name, call):  # noqa: F811
     f, arrays = differentiated(name, call)
     _, expected = with_gradients(f, arrays, "cpu")
 
     def g(*xs: Tensor) -> Any:
-        moved = namespace_calls.Call(*[on_gpu(a) if isinstance(a, np.ndarray) and a.dtype != np.float64 else a
-                                       for a in call.args], **{k: on_gpu(v) for k, v in call.options.items()})
+        moved = namespace_calls.Call(*map(without_gradient_on_gpu, call.args),
+                                     **{k: on_gpu(v) for k, v in call.options.items()})
         return differentiated(name, moved)[0](*xs)
 
     _, got = with_gradients(g, arrays, "gpu")
@@ -163,6 +170,8 @@ LAYERS: dict[str, tuple[Any, list[np.ndarray]]] = {
                 [VECTORS]),
     "triangles": (lambda x: [cnp.tril(x), cnp.triu(x, 1), cnp.round(x, 1), cnp.pad(x, 1), cnp.roll(x, 2, 1)],
                   [VECTORS]),
+    "linalg": (lambda x: [cnp.linalg.det(x @ x.T), cnp.linalg.inv(x @ x.T), cnp.linalg.cholesky(x @ x.T),
+                          cnp.linalg.solve(x @ x.T, x), cnp.linalg.slogdet(x @ x.T)[1]], [VECTORS + 2 * np.eye(4, 6)]),
     "indices": (lambda x: [x[[0, 0, 3]], x[1:, ::2], x[:, None, -1], x[..., [1, 1, 2]], x.at[[1, 1]].set(2.0 * x[:2]),
                            x.at[[1, 1, 0]].add(x[:3]), x.at[:2].set(0.0)], [VECTORS]),
 }

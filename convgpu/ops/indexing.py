@@ -216,7 +216,9 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
     Tensor([[2.],
             [3.]], dtype=float32)
     """
-    x, indices = as_tensor(x, "take_along_axis"), as_tensor(indices, "take_along_axis")
+    x, given = as_tensor(x, "take_along_axis"), indices
+    indices = as_tensor(indices, "take_along_axis")
+    indices = indices if isinstance(given, Tensor) else indices.to(x.device)
     if axis is None:
         return getitem(ravel(x), ravel(indices))
     if x.ndim != indices.ndim:

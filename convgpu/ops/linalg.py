@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import summation
 from ..autograd import is_grad_enabled
+from ..device import run_there
 from ..dtypes import accumulator
 from ..op import Op
 from ..tensor import Tensor, as_tensor
@@ -102,7 +103,7 @@ def _cholesky_rule(g: Tensor, y: Tensor) -> Tensor:
     """inv(L)^T phi(L^T g) inv(L), phi halving the diagonal of the lower triangle; symmetric (Murray, 2016)."""
     inverse = inv(y)
     inner = tril(matmul(_transposed(y), tril(g)))
-    inner = inner - 0.5 * (inner * np.eye(y.shape[-1], dtype=y.dtype))
+    inner = 0.5 * (inner + tril(inner, -1))
     gx = matmul(_transposed(inverse), matmul(inner, inverse))
     return 0.5 * (gx + _transposed(gx))
 
@@ -133,8 +134,9 @@ def det(x: Any) -> Tensor:
 
 def slogdet(x: Any) -> tuple[Tensor, Tensor]:
     """The sign of each determinant, and the logarithm of its absolute value."""
-    logarithm, sign = _slogdet(floating("slogdet", x))
-    return sign, logarithm
+    x = floating("slogdet", x)
+    logarithm, sign = _slogdet(astype(x, accumulator(x.dtype)))
+    return astype(sign, x.dtype), astype(logarithm, x.dtype)
 
 
 def inv(x: Any) -> Tensor:
@@ -168,7 +170,7 @@ def _unrecorded(name: str, run: Callable[..., Any], *operands: Any) -> Any:
     tensors = [floating(name, x) for x in operands]
     if is_grad_enabled() and any([t.requires_grad for t in tensors]):
         raise NotImplementedError(f"{name}: no gradient is defined; detach() its operand or use no_grad()")
-    results = run(*[t.array for t in tensors])
+    results = run_there(name, tensors[0].array, lambda: run(*[t.array for t in tensors]))
     return tuple([as_tensor(r) for r in results]) if isinstance(results, tuple) else as_tensor(results)
 
 
@@ -224,4 +226,5 @@ def pinv(x: Any, rcond: float | None = None) -> Tensor:
 
 def matrix_rank(x: Any, tol: float | None = None) -> Tensor:
     """How many singular values of each matrix are above tol."""
-    return as_tensor(np.linalg.matrix_rank(floating("matrix_rank", x).array, tol))
+    array = floating("matrix_rank", x).array
+    return as_tensor(run_there("matrix_rank", array, lambda: np.linalg.matrix_rank(array, tol)))

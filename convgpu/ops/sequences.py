@@ -79,7 +79,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  #
     n = x.size if N is None else N
     if x.ndim != 1:
         raise ValueError(f"vander: expected a 1-D sequence, got shape {x.shape}")
-    one = as_tensor(np.ones((x.size, 1), x.dtype))
+    one = as_tensor(np.ones((x.size, 1), x.dtype)).to(x.device)
     powers = concatenate([one, cumprod(broadcast_to(expand_dims(x, 1), (x.size, max(n - 1, 0))), 1)], 1)[:, :n]
     return powers if increasing else flip(powers, 1)
 

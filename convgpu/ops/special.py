@@ -62,4 +62,5 @@ def isneginf(x: Any) -> Tensor:
 
 def isreal(x: Any) -> Tensor:
     """True everywhere: Tensors hold no complex numbers."""
-    return as_tensor(np.ones(as_tensor(x, "isreal").shape, bool))
+    x = as_tensor(x, "isreal")
+    return as_tensor(np.ones(x.shape, bool)).to(x.device)

@@ -85,7 +85,7 @@ def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, s
     below, weight = _between(places, method)
     low = take_along_axis(ordered, below, -1)
     y = low + (take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1) - low) * as_tensor(
-        weight.astype(dtype)) if weight.any() else low
+        weight.astype(dtype)).to(x.device) if weight.any() else low
     if not skip_nan:
         y = where(any(missing, -1, keepdims=True), np.nan, y)
     y = reshape(moveaxis(y, -1, 0), fractions.shape + kept)
