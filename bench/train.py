@@ -8,9 +8,10 @@ process of its own. Adds to bench/results.
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import report
@@ -38,7 +39,7 @@ def measure_peak(name: str, network_name: str, batch: int) -> int:
     network, (package, device, *variant) = NETWORKS[network_name], name.split()
     params, (x, y) = network.initial(), NETWORKS[network_name].data(batch)
     peer = Torch() if package == "torch" else None
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = _peak_resident()
     if peer is None:
         step: Any = Step(network, params, x, y, device)
     else:
@@ -47,8 +48,14 @@ def measure_peak(name: str, network_name: str, batch: int) -> int:
     for _ in range(2):
         step()
     if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        return _peak_resident() - before
     return peer.torch.cuda.max_memory_allocated() if peer else cupy_with_gpu().get_default_memory_pool().total_bytes()
+
+
+def _peak_resident() -> int:
+    """The most memory that this process has held. Not ru_maxrss, which begins with that of the process it came from."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1])
 
 
 def main() -> None:

@@ -203,10 +203,15 @@ def test_compare_marks_what_lies_beyond_the_spread():
 
 
 def test_tables_fold_at_the_width():
-    columns = [grid.Column("", "key", ["a"], left=True)] + [grid.Column("g", f"column {i}", ["1"]) for i in range(20)]
+    columns = [grid.Column("", "key", ["a"], left=True)]
+    columns += [grid.Column(f"group {i // 2}", f"column {i}", ["1"]) for i in range(20)]
     lines = grid.text(columns, 1).splitlines()
     assert max(map(len, lines)) <= grid.WIDTH and sum(line.startswith("key") for line in lines) == 3
-    assert grid.markdown(columns[:2]).splitlines() == ["| key | g column 0 |", "| --- | ---: |", "| a | 1 |"]
+    assert [line.count("group") for line in lines if "group" in line] == [4, 4, 2]  # each with both its columns
+    narrow = [columns[0], grid.Column("a long name", "x", ["1"]), grid.Column("another", "y", ["2"])]
+    assert grid.text(narrow, 1).splitlines() == ["     a long name  another", "key            x        y",
+                                                 "a              1        2"]
+    assert grid.markdown(columns[:2]).splitlines() == ["| key | group 0 column 0 |", "| --- | ---: |", "| a | 1 |"]
 
 
 def test_the_program_starts_again_with_quiet_blas(tmp_path):

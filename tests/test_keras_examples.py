@@ -115,7 +115,8 @@ def test_parameter_counts(tmp_path: Path) -> None:
     for network, count in {"AlexNet, padded": 62_378_344, "AlexNet, two groups": 60_965_224,
                            "AlexNet, unpadded": 28_823_912, "ZFNet": 62_357_608, "GoogLeNet": 6_998_552,
                            "VGG-16": 138_357_544, "VGG-19": 143_667_240, "ResNet-50": 25_636_712,
-                           "InceptionV3": 23_851_784, "MobileNet": 4_253_864}.items():
+                           "InceptionV3": 23_851_784, "InceptionResNetV2": 55_873_736, "Xception": 22_910_480,
+                           "MobileNet": 4_253_864, "EfficientNet-B0": 5_330_571}.items():
         assert number(network, printed) == count
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WIDTH = 100
 
@@ -17,11 +18,12 @@ class Column:
     title: str
     cells: list[str]
     left: bool = False
+    least: int = 0  # its width, whatever is in it
 
     @property
     def width(self) -> int:
         """Of the widest cell or the title."""
-        return max(len(text) for text in (self.title, *self.cells))
+        return max(self.least, *(len(text) for text in (self.title, *self.cells)))
 
     def line(self, text: str) -> str:
         """The text, padded."""
@@ -53,15 +55,20 @@ def wrapped(line: str) -> str:
 
 
 def text(columns: Sequence[Column], keys: int) -> str:
-    """The table; where it is too wide, in parts that repeat the first `keys` columns."""
-    parts = []
-    rest = list(columns[keys:])
-    while rest:
-        part = list(columns[:keys])
-        while rest and _width(part) + 2 + rest[0].width <= WIDTH or len(part) == keys:
-            part.append(rest.pop(0))
-        parts.append("\n".join(_lines(part)))
-    return "\n\n".join(parts)
+    """The table; where it is too wide, in parts that repeat the first `keys` columns. Groups stay together."""
+    parts = [list(columns[:keys])]
+    for _, members in itertools.groupby(columns[keys:], key=lambda column: column.group or id(column)):
+        group = _widened(list(members))
+        if len(parts[-1]) > keys and _width(parts[-1]) + 2 + _width(group) > WIDTH:
+            parts.append(list(columns[:keys]))
+        parts[-1] += group
+    return "\n\n".join("\n".join(_lines(part)) for part in parts)
+
+
+def _widened(group: list[Column]) -> list[Column]:
+    """Columns that have room for the name of their group."""
+    missing = len(group[0].group) - _width(group)
+    return group if missing <= 0 else [*group[:-1], replace(group[-1], least=group[-1].width + missing)]
 
 
 def _width(columns: Sequence[Column]) -> int:

@@ -185,20 +185,23 @@ def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
     steps = rows[0]["steps"]
     figure.suptitle(_title(results, f"Training {network}"), fontsize=17, fontweight="bold")
     axis = axes[0, 0]
-    labels = [f"batch {row['batch']}" for row in rows]
+    several = len({row["network"] for row in rows}) > 1
+    labels = [f"{row['network']}\n" * several + f"batch {row['batch']}" for row in rows]
     contenders = _trained(rows)
     width = 0.84 / len(contenders)
     for i, (label, colour, best) in enumerate(contenders):
         values = [steps * figures.seconds(row, name) if (name := best(row)) else 0.0 for row in rows]
         at = np.arange(len(rows)) + (i - (len(contenders) - 1) / 2) * width
         bars = axis.bar(at, values, width * 0.92, color=COLOURS[colour], label=label)
-        axis.bar_label(bars, [f"{number(v)} s" if v else "" for v in values], padding=3, fontsize=11)
+        axis.bar_label(bars, [number(v, 2) if v else "" for v in values], padding=3, fontsize=11)
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel(f"seconds for {steps} steps")
     axis.set_title("Time")
     axis.margins(y=0.12)
+    if several:  # of different sizes
+        axis.set_yscale("log")
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(loc="upper left", fontsize=11)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=4)
     if both:
         _training_speedup(axes[0, 1], rows, labels)
     return figure
@@ -229,5 +232,5 @@ def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> 
     axis.set_xticks(range(len(rows)), labels)
     axis.set_title("Speed-up of the GPU")
     axis.set_ylabel("CPU time / GPU time")
-    axis.margins(y=0.12)
-    axis.legend(loc="upper left", fontsize=11)
+    axis.margins(y=0.25)
+    axis.legend(loc="upper left", fontsize=11, ncols=2)

@@ -63,37 +63,46 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
 
 def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], peer: Torch | None, steps: int,
          budget: float, variants: Sequence[str], watch: Callable[[str, float], None]) -> Row:
-    x, y = network.data(batch)
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     absent: dict[str, str] = {}
     flops = 0
     for device in devices:
         watch(f"checking on the {device.kind}", 0.0)
-        try:
-            step = Step(network, params, x, y, device.kind)
-            with watched(current_backend() if device.kind == CPU else GPU_BACKENDS[0], device.c) as seen:
-                loss, grads = step.gradients()
-        except (NotImplementedError, MemoryError, WrongResultError) as error:
-            absent[device.name] = f"{type(error).__name__}: {error}"
-            continue
-        flops = seen.flops
-        contenders[device.name], clocks[device.name] = step, device.clock
-        if peer is not None and not _lacks(peer, device.kind, absent):
-            for name, theirs in torch_steps(peer, network, params, x, y, device.kind, variants, absent).items():
-                try:
-                    if not theirs.amp:
-                        theirs.check(name, loss, grads)
-                except WrongResultError as error:
-                    absent[name] = f"WrongResultError: {error}"
-                    continue
-                contenders[name], clocks[name] = theirs, device.clock
+        found, counted = _checked(network, params, network.data(batch), device, peer, variants, absent)
+        contenders |= found
+        clocks |= dict.fromkeys(found, device.clock)
+        flops = max(flops, counted)
     timings = alternate(contenders, steps, 0.0, clocks=clocks, budget=budget,
                         watch=lambda i: watch(f"step {i + 1} of {steps}", i / steps)) if contenders else {}
     row = {"kind": "train", "network": network.title, "layer": f"b{batch}", "direction": "step", "dtype": "float32",
            "batch": batch, "steps": steps, "threads": get_num_threads(), "flops": flops, "unit": "float32", "bytes": 0,
            "timings": timings}
     return {**row, "absent": absent} if absent else row
+
+
+def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray], device: Device, peer: Torch | None,
+             variants: Sequence[str], absent: dict[str, str]) -> tuple[dict[str, Contender], int]:
+    """Steps on this device that have been seen to be right, and the FLOPs of one; what is not goes to `absent`."""
+    backend = current_backend() if device.kind == CPU else GPU_BACKENDS[0]
+    try:
+        step = Step(network, params, *data, device.kind)
+        with watched(backend, device.c) as seen:
+            loss, grads = step.gradients()
+    except (NotImplementedError, MemoryError, WrongResultError) as error:
+        absent[device.name] = f"{type(error).__name__}: {error}"
+        return {}, 0
+    found: dict[str, Contender] = {device.name: step}
+    if peer is None or _lacks(peer, device.kind, absent):
+        return found, seen.flops
+    for name, theirs in torch_steps(peer, network, params, *data, device.kind, variants, absent).items():
+        try:
+            if not theirs.amp:
+                theirs.check(name, loss, grads)
+            found[name] = theirs
+        except WrongResultError as error:
+            absent[name] = f"WrongResultError: {error}"
+    return found, seen.flops
 
 
 def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,

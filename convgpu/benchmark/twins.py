@@ -95,7 +95,7 @@ class TorchStep:
                 scores = TWINS[network.name](torch.nn.functional, params, x)
                 return torch.nn.functional.cross_entropy(scores, y, label_smoothing=network.label_smoothing)
 
-        self._loss = torch.compile(loss) if compiled else loss
+        self._loss = torch.compile(loss, dynamic=False) if compiled else loss
 
     def __call__(self) -> Any:
         """The loss before the step."""

@@ -49,13 +49,13 @@ void run(Direction direction, const Operands& operands, const ConvGeometry& geo,
          const Workspace& workspace, Stream stream) {
     const char* op = name_of(direction);
     const Array& result = result_of(direction, operands);
-    check_float(op, "the result", result);
-    check_array(op, direction == Direction::kDgrad ? "gx" : "x", operands.x, geo.x_shape(), result.dtype);
-    check_array(op, direction == Direction::kWgrad ? "gw" : "w", operands.w, geo.w_shape(), result.dtype);
-    check_array(op, direction == Direction::kFprop ? "y" : "gy", operands.y, geo.y_shape(), result.dtype);
+    const bool fprop = direction == Direction::kFprop, dgrad = direction == Direction::kDgrad;
+    check_float(op, fprop ? "y" : dgrad ? "gx" : "gw", result);
+    check_array(op, dgrad ? "gx" : "x", operands.x, geo.x_shape(), result.dtype);
+    check_array(op, fprop || dgrad ? "w" : "gw", operands.w, geo.w_shape(), result.dtype);
+    check_array(op, fprop ? "y" : "gy", operands.y, geo.y_shape(), result.dtype);
     if (operands.bias) {
-        const int64_t channels = direction == Direction::kDgrad ? geo.channels : geo.filters;
-        check_array(op, "bias", *operands.bias, {channels}, result.dtype);
+        check_array(op, "bias", *operands.bias, {dgrad ? geo.channels : geo.filters}, result.dtype);
     }
     if (result.size() == 0) return;
     if (has_no_terms(direction, geo)) return fill(direction, operands, geo, options, stream);

@@ -1,37 +1,36 @@
 // Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
 //
-// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down tiles of gy that are
-// kColumns wide. A block owns a part of the tiles and `lanes` vectors of channels; its threads have columns of their
-// own of each tile, and after it add their sums in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the
-// result or its parts [part][t][r][s][k].
-// Assumes V that divides the channels, and alignment to a vector of V elements (16 bytes at most). kStride > 0: one
-// filter per channel, no dilation along w, and that stride along w (any along d and h). kStride == 0: any of these, and
-// one tap; V == 1 with a multiplier over 1.
-// Order of summation: at most kTileTerms products of a thread's tile, row after row; the sums of a block's threads in
-// rising order, in groups of 16; the tiles in rising order, in blocks of 64; the parts by sum_parts. Padding is
-// skipped. Half types are summed in float32.
+// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down columns of gy that are
+// kColumns pixels wide. A block owns `lanes` vectors of channels and a part of the rows of all columns; its threads
+// have columns of their own, and from time to time add their sums in shared memory. Layouts: x[n][d][h][w][c],
+// gy[n][o][p][q][k], and the result or its parts [part][t][r][s][k]. Assumes V that divides the channels, and alignment
+// to a vector of V elements (16 bytes at most). kStride > 0: one filter per channel, no dilation along w, and that
+// stride along w (any along d and h). kStride == 0: any of these, and one tap; V == 1 with a multiplier over 1. Order
+// of summation: at most kTermsOfThread products of a thread, row after row; the sums of a block's threads in rising
+// order, in groups of 16; these as they come, in blocks of 64; the parts by sum_parts. Padding is skipped. Half types
+// are summed in float32.
 #pragma once
 #include "depthwise.h"
 #include "sum_parts.cuh"
 
 namespace convgpu::conv {
 
-constexpr int kTileTerms = 64;
+constexpr int kTermsOfThread = 64;
 template <int kStride>
 constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
 
 // Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
 // vectors, one thread for each; the other threads of a block have columns of gy.
 struct DepthwiseWork {
-    int parts, blocks_of_a_part, lanes, tile_rows;  // lanes: a power of two
-    int64_t columns, tiles;                         // columns: groups of kColumns, over all rows of all images
-    Divisor by_chunks[3], by_channel_blocks;        // chunks along s, r, t
-    Divisor by_row_tiles, by_groups, by_depth;      // row_tiles: tiles down an image; groups: columns of a row
+    int parts, blocks_of_a_part, lanes;       // lanes: a power of two
+    int64_t columns, rows;                    // columns of all images; rows of all columns, a block's side by side
+    Divisor by_chunks[3], by_channel_blocks;  // chunks along s, r, t
+    Divisor by_height, by_groups, by_depth;   // height: of gy; groups: columns of an image
 };
 
 template <class A, int V, int kTapsOwned>
 struct DepthwiseWgradMemory {
-    A sums[2][kDepthwiseThreads * V];                     // in turn: whoever writes one has seen all threads leave it
+    A sums[2][kDepthwiseThreads * V];                     // in turn: who writes one has seen all threads leave it
     BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
 };
 
@@ -50,26 +49,33 @@ public:
         t_ = static_cast<int>(work.by_chunks[2].split(rest));
         channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
         part_ = static_cast<int>(rest);
+        if (kRows > 1) s_ = r_ = 0;  // all rows and all of their taps: one chunk
         k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
     }
 
     __device__ __forceinline__ void run(const T* x, const T* gy, const PartOfResult<T>& gw, Memory& shared) {
         shared.totals[thread()] = {};
-        const int64_t begin = work_.tiles * part_ / work_.parts, end = work_.tiles * (part_ + 1) / work_.parts;
-        for (int64_t tile = begin; tile < end; ++tile) {
+        int64_t row = work_.rows * part_ / work_.parts;
+        for (int64_t left = work_.rows * (part_ + 1) / work_.parts - row; left > 0;) {
             A sums[kRows][kTaps][V] = {};
-            add_tile(x, gy, tile, sums);
+            for (int room = kTermsOfThread / kColumns; room > 0 && left > 0;) {
+                auto block = static_cast<uint64_t>(row);
+                const int top = static_cast<int>(work_.by_height.split(block)), below = p_.axis[1].result - top;
+                int count = below < room ? below : room;
+                if (left < count) count = static_cast<int>(left);
+                add_rows(x, gy, block, top, count, sums);
+                row += count, left -= count, room -= count;
+            }
             reduce(sums, shared);
         }
         store_totals(shared.totals[thread()], gw);
     }
 
 private:
-    // The products of this thread's columns of a tile.
-    __device__ __forceinline__ void add_tile(const T* x, const T* gy, int64_t tile, A (&sums)[kRows][kTaps][V]) const {
-        auto column = static_cast<uint64_t>(tile);
-        const int top = static_cast<int>(work_.by_row_tiles.split(column)) * work_.tile_rows;
-        column = column * blockDim.y + threadIdx.y;
+    // The products of `count` rows from `top` on of this thread's column, one of those that the block has side by side.
+    __device__ __forceinline__ void add_rows(const T* x, const T* gy, uint64_t block, int top, int count,
+                                             A (&sums)[kRows][kTaps][V]) const {
+        uint64_t column = block * blockDim.y + threadIdx.y;
         if (k_ >= p_.channels || static_cast<int64_t>(column) >= work_.columns) return;
         const int q = static_cast<int>(work_.by_groups.split(column)) * kColumns;
         const int o = static_cast<int>(work_.by_depth.split(column));
@@ -77,7 +83,6 @@ private:
         int d;
         if (!p_.axis[0].template source_of<Direction::kFprop>(o, t_, d)) return;
         const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
-        const int bottom = height.result - top < work_.tile_rows ? height.result : top + work_.tile_rows;
         const int first = q * width.stride - width.before + s_ * width.dilation;
         constexpr int kPixels = (kColumns - 1) * kStride + kTaps;
         const bool inside = kStride && first >= 0 && first + kPixels <= width.source && q + kColumns <= width.result;
@@ -85,15 +90,15 @@ private:
         int h = top * height.stride - height.before + r_ * height.dilation;
         int64_t of_gy = p_.result_at(n, o, top, q, k_), of_x = p_.source_at(n, d, h, first, c);
         const int64_t next_gy = int64_t(width.result) * p_.channels, next_x = height.stride * p_.pitch();
-        for (int row = top; row < bottom; ++row, h += height.stride, of_gy += next_gy, of_x += next_x) {
+        for (int row = 0; row < count; ++row, h += height.stride, of_gy += next_gy, of_x += next_x) {
             if (inside) {
                 add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
                 continue;
             }
             // At a border pixels are held until the branches: two columns at a time, for want of registers.
             for (int j = 0; j < kColumns; j += 2) {
-                const int ahead = kStride ? j * kStride : j * width.stride;
                 if (q + j >= width.result) break;
+                const int ahead = kStride ? j * kStride : j * width.stride;
                 add_row<false, 2>(x, of_x + int64_t(ahead) * p_.source_channels, gy, of_gy + j * p_.channels, h, q + j,
                                   first + ahead, sums);
             }
@@ -154,13 +159,14 @@ private:
         const int channels = work_.lanes * V, me = thread();
         A of_block[kTapsOwned];
 #pragma unroll
-        for (int tap = 0; tap < kTapsOwned; ++tap, turn_ ^= 1) {
-            A* const written = shared.sums[turn_];
+        for (int tap = 0; tap < kTapsOwned; ++tap) {
+            A* const written = shared.sums[tap % 2];
 #pragma unroll
             for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
             __syncthreads();
             of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
         }
+        __syncthreads();  // the next sums begin with the first buffer again
         shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
     }
 
@@ -184,7 +190,7 @@ private:
     const DepthwiseWork& work_;
     int t_, r_, s_;          // the first tap that this thread owns
     int channel_block_, k_;  // the first channel of the block, and of this thread
-    int part_, turn_ = 0;
+    int part_;
 };
 
 template <class T, int V, int kRows, int kTaps, int kStride>

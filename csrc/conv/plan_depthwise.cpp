@@ -70,7 +70,7 @@ DepthwisePlan plan_depthwise_window(const ConvGeometry& geo, DType dtype, bool a
 
 DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bool aligned, const Device& device,
                                         size_t workspace_limit) {
-    constexpr int64_t kWarp = 32, kMostParts = 4096;
+    constexpr int64_t kWarp = 32, kLeastRows = 4;  // rows: of a part
     DepthwiseWgradPlan plan;
     plan.vector = vector_of(geo, dtype, aligned);
     const int rank = geo.rank();
@@ -93,20 +93,20 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
     work.by_chunks[1] = Divisor(r_chunks);
     work.by_chunks[2] = Divisor(depth);
     work.by_channel_blocks = Divisor(channel_blocks);
-    work.tile_rows = static_cast<int>(std::min<int64_t>(P, kTileTerms / columns));
-    const int64_t row_tiles = ceil_div(P, work.tile_rows);
     work.columns = geo.batch * O * groups;
-    work.tiles = ceil_div(work.columns, kDepthwiseThreads / work.lanes) * row_tiles;
-    work.by_row_tiles = Divisor(row_tiles);
+    work.rows = ceil_div(work.columns, kDepthwiseThreads / work.lanes) * P;
+    work.by_height = Divisor(P);
     work.by_groups = Divisor(groups);
     work.by_depth = Divisor(O);
     work.blocks_of_a_part = static_cast<int>(s_chunks * r_chunks * depth * channel_blocks);
 
-    const int64_t blocks = int64_t(4) * kDepthwiseResident * device.multiprocessors;
+    // Twice as many blocks as the multiprocessors hold, by their registers.
+    const int64_t blocks = int64_t(2) * (size_of(dtype) == 2 ? 3 : 4) * device.multiprocessors;
     const int64_t bytes_of_a_part =
         geo.taps() * geo.filters * static_cast<int64_t>(dtype == DType::kFloat64 ? sizeof(double) : sizeof(float));
     const int64_t affordable = static_cast<int64_t>(workspace_limit) / bytes_of_a_part;
-    const int64_t parts = std::min({ceil_div(blocks, work.blocks_of_a_part), work.tiles, kMostParts, affordable});
+    const int64_t parts =
+        std::min({ceil_div(blocks, work.blocks_of_a_part), ceil_div(work.rows, kLeastRows), affordable});
     work.parts = static_cast<int>(std::max<int64_t>(parts, 1));
     if (work.parts > 1) plan.workspace = static_cast<size_t>(work.parts * bytes_of_a_part);
     return plan;

@@ -3,7 +3,7 @@
 // A block owns kSumElements neighbouring elements; its threads share the parts of each, every kSumLanes-th one.
 // Layouts: parts[part][i]. Assumes nothing.
 // Order of summation: a thread adds its parts in rising order, in blocks of 64; the threads' sums are then added in
-// rising order.
+// rising order, in groups of 16.
 #pragma once
 #include "../common/accumulate.h"
 #include "../device/launch.h"
@@ -26,7 +26,7 @@ struct PartOfResult {
     }
 };
 
-constexpr int kSumElements = 32, kSumLanes = 8;
+constexpr int kSumElements = 32, kSumLanes = 32;
 
 template <class A>
 struct SumPartsMemory {
@@ -48,10 +48,7 @@ __global__ void __launch_bounds__(kSumElements* kSumLanes)
     shared.sums[threadIdx.y][threadIdx.x] = sum[0];
     __syncthreads();
     if (i >= size || threadIdx.y > 0) return;
-    A total = 0;
-#pragma unroll
-    for (int lane = 0; lane < kSumLanes; ++lane) total += shared.sums[lane][threadIdx.x];
-    result[i] = static_cast<T>(total);
+    result[i] = static_cast<T>(sum_in_groups(&shared.sums[0][threadIdx.x], kSumLanes, kSumElements));
 }
 
 template <class A, class T>

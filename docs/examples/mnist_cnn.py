@@ -50,6 +50,6 @@ figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
 for axis, name in zip(axes, ("loss", "accuracy")):
     axis.plot(range(1, 13), history[name], label="training")
     axis.plot(range(1, 13), history[f"val_{name}"], label="test")
-    axis.set(xlabel="epoch", ylabel=name)
+    axis.set(xlabel="epoch", ylabel=name, xticks=range(2, 13, 2))
     axis.legend()
 figure.savefig("training-curves.png", dpi=80)

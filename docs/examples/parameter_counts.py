@@ -24,7 +24,10 @@ networks = [
     ("VGG-19", applications.VGG19, {}),
     ("ResNet-50", applications.ResNet50, {}),
     ("InceptionV3", applications.InceptionV3, {}),
+    ("InceptionResNetV2", applications.InceptionResNetV2, {}),
+    ("Xception", applications.Xception, {}),
     ("MobileNet", applications.MobileNet, {}),
+    ("EfficientNet-B0", applications.EfficientNetB0, {}),
 ]
 for name, network, options in networks:
     with keras.StatelessScope(initialize_variables=False):

@@ -37,16 +37,21 @@ def main() -> int:
         print(f"full_product: expected families of {', '.join(sanitized.FAMILIES)}, got {', '.join(sorted(unknown))}",
               file=sys.stderr)
         return 2
-    rows, found = _rows_there(), 0
+    rows, found, commit = _rows_there(), 0, _commit()  # asked before the page itself makes the tree differ from it
     for sanitizer in sanitized.BUILDS:
         program = sanitized.build(sanitizer)
         for family in sys.argv[1:] or sanitized.FAMILIES:
-            reports, row = _run(program, family, sanitizer)
+            reports, row = _run(program, family, sanitizer, commit)
             found += reports
             rows[family, sanitizer] = row
             PAGE.write_text(HEAD + "".join(rows[key] + "\n" for key in sorted(rows)))
             print(row, flush=True)
     return int(found > 0)
+
+
+def _commit() -> str:
+    return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
+                          cwd=sanitized.ROOT).stdout.strip()
 
 
 def _rows_there() -> dict[tuple[str, str], str]:
@@ -56,7 +61,7 @@ def _rows_there() -> dict[tuple[str, str], str]:
     return {(family, sanitizer): line for (family, sanitizer), line in rows.items() if family in sanitized.FAMILIES}
 
 
-def _run(program: Path, family: str, sanitizer: str) -> tuple[int, str]:
+def _run(program: Path, family: str, sanitizer: str, commit: str) -> tuple[int, str]:
     """The number of reports, and the row."""
     start = time.perf_counter()
     done = sanitized.run(program, family, CONVGPU_FULL_PRODUCT="1")
@@ -67,8 +72,6 @@ def _run(program: Path, family: str, sanitizer: str) -> tuple[int, str]:
     if done.returncode and not reports:
         reports = [f"exit status {done.returncode}"]
     print("\n".join(reports[:20]), end="\n" if reports else "")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
-                            cwd=sanitized.ROOT).stdout.strip()
     cells = (family, sanitizer, instances[1] if instances else "-", runs, len(reports), f"{seconds:.0f}", commit,
              f"{datetime.now(UTC):%Y-%m-%d}")
     return len(reports), f"| {' | '.join(map(str, cells))} |"
