@@ -111,6 +111,13 @@ def _is_there(reason: str) -> bool:
     return needed is not None and needed[1] not in ABSENT and importlib.util.find_spec(needed[1]) is not None
 
 
+def _marker(reason: str) -> pytest.MarkDecorator:
+    """Of a test that is left out; what is refused has to be, with an error."""
+    if reason.startswith("refused"):
+        return pytest.mark.xfail(raises=(TypeError, ValueError, NotImplementedError), strict=True, reason=reason)
+    return pytest.mark.skip(reason=reason)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for name in ("requires_trainable_backend", "multi_device"):
         config.addinivalue_line("markers", f"{name}: of Keras's tests")
@@ -129,4 +136,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="convgpu computes on one device"))
         for beginning in (name, name.split("[")[0], name.rsplit("::", 1)[0]):
             if beginning in EXCLUDED and not _is_there(EXCLUDED[beginning]):
-                item.add_marker(pytest.mark.skip(reason=EXCLUDED[beginning]))
+                item.add_marker(_marker(EXCLUDED[beginning]))
