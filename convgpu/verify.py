@@ -168,7 +168,7 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
         families: names of cases.problems.FAMILIES; None: all.
         quick: each case in one dtype and data format, which go around from case to case, and no large products.
         cases: only those of these names.
-        progress: show a bar on stderr, where that is a terminal.
+        progress: say what will run, and show a bar on stderr, where that is a terminal.
 
     Raises:
         LookupError: no case of that name. ImportError: a backend that is not built.
@@ -181,6 +181,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     for unknown in (name for name in names or () if name not in known):
         raise LookupError(f"expected the name of a case of {', '.join(chosen)}, got {unknown!r}")
     calls = list(_calls(chosen, quick, names, name in NATIVE))
+    if progress:
+        print(f"{len(calls)} cases on backend {name!r}", flush=True)
     for family, item, dtype, data_format in _with_bar(calls) if progress else calls:
         tf32 = dtype == "tf32"
         with set_precision("tf32" if tf32 else "float32"):

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -195,7 +194,7 @@ def test_a_backend_that_is_not_built(monkeypatch, capsys):
 def test_interrupted():
     process = subprocess.Popen([sys.executable, "-m", "convgpu", "verify", "--backend", "reference"], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(4)
+    assert "cases on backend 'reference'" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130 and error.strip().endswith("convgpu verify: interrupted") and not out

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 PART = (
     "layers/convolutional", "layers/pooling", "layers/normalization/batch_normalization_test.py", "layers/activations",
-    "activations", "ops/nn_test.py", "trainers/trainer_test.py", "optimizers/adam_test.py", "optimizers/sgd_test.py",
+    "activations", "trainers/trainer_test.py", "optimizers/adam_test.py", "optimizers/sgd_test.py",
     "optimizers/loss_scale_optimizer_test.py", "losses", "saving/saving_lib_test.py", "models/sequential_test.py",
     "callbacks/model_checkpoint_test.py", "backend/common/variables_test.py",
 )
