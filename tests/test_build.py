@@ -256,13 +256,14 @@ def test_no_kernel_spills_its_registers(compiled):
     assert not [(k.arch, k.name, k.registers) for k in compiled if k.spills or k.stack]
 
 
-# Kernels whose template arguments name a type and the elements of one access, and how they load 16 bytes.
+# Kernels whose template arguments name a type and the elements of one access, and how they load 16 bytes. (A gather
+# of winners loads one element at a time: they are not neighbours.)
 FLOAT = r"(?P<type>double|float|__half|__nv_bfloat16)"
 VECTORS = {
     rf"::\w+_tiled<[\w:]+, {FLOAT}, \d+, (?P<vector>\d+)": "LDGSTS/128",  # cp.async of products' factors
     rf"::depthwise_\w+<(?:[^,<]*Direction\)\d, )?{FLOAT}, (?P<vector>\d+),": "LDG/128",
     rf"::channel_sum_\w+<{FLOAT}, (?P<vector>\d+)>": "LDG/128",
-    rf"pool::\w+<{FLOAT}, (?:unsigned \w+, |int, )?(?P<vector>\d+)\b": "LDG/128",
+    rf"pool::(?!max_pool_gather)\w+<{FLOAT}, (?:unsigned \w+, |int, )?(?P<vector>\d+)\b": "LDG/128",
     r"layout::transpose_tiled<(?P<type>unsigned \w+), (?P<vector>\d+), \d+>": "LDG/128",
 }
 SIZES = {"double": 8, "float": 4, "__half": 2, "__nv_bfloat16": 2, "unsigned char": 1, "unsigned short": 2,
