@@ -65,9 +65,11 @@ class Explanation:
         if self.device == CPU:
             lines.append(f"method      {self.plan}")
         else:
-            rest = {key: value for key, value in self.settings.items() if key != "workspace"}
-            lines += [f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}",
-                      f"workspace   {_scaled(self.workspace, 'B')}"]
+            rest = {key: value for key, value in self.settings.items() if key not in ("workspace", "no_wgmma")}
+            lines.append(f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}")
+            if "no_wgmma" in self.settings:
+                lines.append(f"no wgmma    {self.settings['no_wgmma'].replace('_', ' ')}")
+            lines.append(f"workspace   {_scaled(self.workspace, 'B')}")
         on = f" on {self.work.unit}" if self.work.unit else ""
         lines += [f"arithmetic  {_scaled(self.work.flops, 'FLOP')}{on}", f"memory      {_scaled(self.work.bytes, 'B')}"]
         if self.gpu:

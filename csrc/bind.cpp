@@ -35,6 +35,7 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
         .def_readonly("multiprocessors", &convgpu::Device::multiprocessors)
         .def_readonly("shared_bytes", &convgpu::Device::shared_bytes);
     m.def("current_device", &convgpu::current_device);
+    m.def("emulate_arch", &convgpu::emulate_arch, "arch"_a);
     convgpu::bind_conv(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);

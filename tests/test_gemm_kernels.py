@@ -29,9 +29,12 @@ FEW = [case for case in gemm_cases() if case.m * case.n * case.k < 4_000_000 and
 
 
 @pytest.fixture(autouse=True)
-def emulated():
+def emulated(module):
+    """Without Hopper's kernels, which have a file of their own: test_gemm_wgmma.py."""
+    module.emulate_arch(80)
     with cg.use_backend("emulated"):
         yield
+    module.emulate_arch(90)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,8 @@ def test_a_smaller_workspace_means_fewer_splits_and_the_same_sums(module):
     ("float32", (64, 128, 128, 64), {}, "engine=simt tile=64 vectors=both splits=1"),
 ])
 def test_plans(module, dtype, sizes, options, plan):
-    assert module.plan_gemm(*sizes, dtype, **options).startswith(f"gemm_tiled {plan} ")
+    device = module.Device(arch=80, multiprocessors=132, shared_bytes=163 << 10)
+    assert module.plan_gemm(*sizes, dtype, **options, device=device).startswith(f"gemm_tiled {plan} ")
 
 
 def test_every_gpu_has_a_plan_within_its_limits(module):

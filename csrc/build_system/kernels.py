@@ -22,7 +22,7 @@ from .choice import CannotBuild, Choice
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
 FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
-SHARED = ("common", "device", "tile")  # what they share
+SHARED = ("common", "device", "tile", "hopper")  # what they share
 
 # Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
 # No unique symbols: those of both libraries may be loaded into one process.
@@ -133,7 +133,7 @@ def cuda_target(archs: Sequence[str]) -> Target:
                           "nvidia-cuda-nvcc, found none")
     codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
              for a in archs]
-    command = nvcc_command(nvcc)
+    command = _join(nvcc_command(nvcc), ["-DCONVGPU_SM_90A"] if "90a" in archs else [])
     compile_ = checked(_join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out"))
     link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
     return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())

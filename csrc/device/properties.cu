@@ -1,5 +1,7 @@
 #include "properties.h"
 
+#include <stdexcept>
+
 #include "launch.h"
 
 namespace convgpu {
@@ -22,14 +24,19 @@ Device current_device() {
     return device;
 }
 
+void emulate_arch(int) { throw std::runtime_error("emulate_arch: expected the emulator, got a GPU"); }
+
 #else
 
 Device current_device() {
     Device device;
+    device.arch = emulator::config().arch;
     device.multiprocessors = emulator::config().multiprocessors;
     device.shared_bytes = emulator::config().max_shared_bytes;
     return device;
 }
+
+void emulate_arch(int arch) { emulator::config().arch = arch; }
 
 #endif
 

@@ -44,6 +44,7 @@ Config from_environment() {
     c.seed = number("CONVGPU_EMULATOR_SEED", 0);
     const unsigned cores = std::thread::hardware_concurrency();
     c.workers = static_cast<int>(number("CONVGPU_EMULATOR_WORKERS", cores ? cores : 1));
+    c.arch = static_cast<int>(number("CONVGPU_EMULATOR_ARCH", 90));
     c.multiprocessors = static_cast<int>(number("CONVGPU_EMULATOR_MULTIPROCESSORS", 132));
     c.max_shared_bytes = number("CONVGPU_EMULATOR_SHARED_BYTES", 227 << 10);
     return c;

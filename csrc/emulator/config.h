@@ -14,11 +14,12 @@ enum class Order { kAscending, kDescending, kRandom };
 enum class Timing { kLazy, kEager, kRandom };
 
 struct Config {
-    Order order;    // CONVGPU_EMULATOR_ORDER: ascending, descending, random
-    Timing copy;    // CONVGPU_EMULATOR_COPY: lazy, eager, random (cp.async and TMA)
-    Timing mma;     // CONVGPU_EMULATOR_MMA: lazy, eager, random (wgmma)
-    uint64_t seed;  // CONVGPU_EMULATOR_SEED, of everything random above
-    int workers;    // CONVGPU_EMULATOR_WORKERS: OS threads, each running one block or cluster at a time
+    Order order;          // CONVGPU_EMULATOR_ORDER: ascending, descending, random
+    Timing copy;          // CONVGPU_EMULATOR_COPY: lazy, eager, random (cp.async and TMA)
+    Timing mma;           // CONVGPU_EMULATOR_MMA: lazy, eager, random (wgmma)
+    uint64_t seed;        // CONVGPU_EMULATOR_SEED, of everything random above
+    int workers;          // CONVGPU_EMULATOR_WORKERS: OS threads, each running one block or cluster at a time
+    int arch;             // CONVGPU_EMULATOR_ARCH: the compute capability that plans take the machine for; 90
     int multiprocessors;  // CONVGPU_EMULATOR_MULTIPROCESSORS: what plans take the machine for; 132 as on an H200
     // CONVGPU_EMULATOR_SHARED_BYTES: the limit per block; 227 KiB as on compute capability 9.0
     size_t max_shared_bytes;

@@ -1,10 +1,12 @@
 #include "gemm.h"
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
 #include "../common/check.h"
 #include "../common/dispatch.h"
+#include "../hopper/plan.h"
 #include "../tile/plan.h"
 #include "../tile/simt.h"
 #include "../tile/tensor_core.h"
@@ -16,6 +18,11 @@ namespace convgpu::gemm {
 template <template <class, class, int, int> class Engine, class T, bool kTransA, bool kTransB>
 void run(const Problem<T, kTransA, kTransB>& p, int items, const tile::Plan& plan, const Workspace& workspace,
          Stream stream);
+
+// In instances_wgmma.h.
+template <class T, bool kTransA, bool kTransB>
+void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, int multiprocessors,
+               const Workspace& workspace, Stream stream);
 
 namespace {
 
@@ -53,6 +60,12 @@ void require_rank(const char* op, const char* name, const Array& array, size_t r
 bool takes_vectors(const Stack& s) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(s.array->dtype));
     return is_aligned(s.array->data, kVectorBytes) && s.length % V == 0 && s.stride % V == 0 && s.item_stride % V == 0;
+}
+
+// Whether the tensor memory accelerator finds the lines of a factor.
+bool takes_tma(const Stack& s) {
+    const auto V = static_cast<int64_t>(kVectorBytes / size_of(s.array->dtype));
+    return is_aligned(s.array->data, kVectorBytes) && s.stride % V == 0 && s.item_stride % V == 0;
 }
 
 // The sizes of y = op(a) @ op(b), checked against each other.
@@ -104,9 +117,11 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
     const Sizes sizes = sizes_of(op, a, b, y, options);
     if (y.array->size() == 0) return;
     const DType dtype = y.array->dtype;
+    const Device device = current_device();
+    const bool wgmma = !hopper::refusal(sizes.K, dtype, takes_tma(a) && takes_tma(b), device);
     const auto vectors = takes_vectors(a) && takes_vectors(b) ? tile::Vectors::kBoth : tile::Vectors::kNone;
     const tile::Plan plan = tile::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, dtype, options.precision,
-                                               vectors, current_device(), workspace.bytes);
+                                               vectors, device, workspace.bytes);
     dispatch_float(dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         dispatch_layout(options, [&](auto trans_a, auto trans_b) {
@@ -121,7 +136,10 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
                 takes_vectors(y)};
             const auto items = static_cast<int>(sizes.items);
             if constexpr (sizeof(T) == 2) {
-                run<tile::TensorCore>(p, items, plan, workspace, stream);
+                if (!wgmma) return run<tile::TensorCore>(p, items, plan, workspace, stream);
+                const hopper::Plan on_hopper =
+                    hopper::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, device, workspace.bytes);
+                run_wgmma(p, items, on_hopper, device.multiprocessors, workspace, stream);
             } else if constexpr (sizeof(T) == 8) {
                 run<tile::Simt>(p, items, plan, workspace, stream);
             } else if (plan.tensor_core) {
@@ -165,17 +183,25 @@ void matmul(const Array& a, const Array& b, const Array& y, const Options& optio
 
 size_t workspace_bytes(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
                        size_t limit) {
-    return tile::plan_product(M, N, K, items, dtype, options.precision, tile::Vectors::kBoth, current_device(), limit)
-        .workspace;
+    const Device device = current_device();
+    const size_t bytes =
+        tile::plan_product(M, N, K, items, dtype, options.precision, tile::Vectors::kBoth, device, limit).workspace;
+    if (hopper::refusal(K, dtype, true, device)) return bytes;
+    return std::max(bytes, hopper::plan_product(M, N, K, items, device, limit).workspace);
 }
 
 std::string plan(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
                  const Device& device, size_t limit) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(dtype));
     const bool aligned = (options.trans_a ? M : K) % V == 0 && (options.trans_b ? K : N) % V == 0;
+    const char* refusal = hopper::refusal(K, dtype, aligned, device);
+    if (!refusal) {
+        const hopper::Plan plan = hopper::plan_product(M, N, K, items, device, limit);
+        return plan.text("gemm_wgmma") + " workspace=" + std::to_string(plan.workspace);
+    }
     const tile::Plan plan = tile::plan_product(M, N, K, items, dtype, options.precision,
                                                aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device, limit);
-    return plan.text("gemm_tiled") + " workspace=" + std::to_string(plan.workspace);
+    return plan.text("gemm_tiled") + " no_wgmma=" + refusal + " workspace=" + std::to_string(plan.workspace);
 }
 
 }  // namespace convgpu::gemm

@@ -1,5 +1,7 @@
 // Every GEMM kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for the
 // sanitizers.
+#include <set>
+
 #include "../../csrc/gemm/gemm.h"
 #include "owned.h"
 
@@ -9,8 +11,14 @@ namespace {
 
 struct Case {
     int64_t items, M, N, K;
-    bool large;  // tiles, as on a machine of one multiprocessor
+    int multiprocessors;  // the fewer, the larger the tiles
+    int arch = 80;        // without Hopper's kernels; 90: with them
 };
+
+std::set<std::string>& plans() {
+    static std::set<std::string> seen;
+    return seen;
+}
 
 int64_t index(bool trans, int64_t i, int64_t j, int64_t rows, int64_t columns) {
     return trans ? j * rows + i : i * columns + j;
@@ -35,7 +43,9 @@ std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Own
 }
 
 void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
-    emulator::config().multiprocessors = p.large ? 1 : 132;
+    emulator::config().multiprocessors = p.multiprocessors;
+    emulator::config().arch = p.arch;
+    plans().insert(gemm::plan(p.items, p.M, p.N, p.K, dtype, o, current_device(), kWorkspaceLimit));
     const Shape stack = p.items > 1 ? Shape{p.items} : Shape{};
     const auto matrices = [&](int64_t rows, int64_t columns, bool trans) {
         Shape shape = stack;
@@ -82,16 +92,34 @@ TEST(products_of_every_engine_layout_and_tile) {
     for (const auto& [dtype, precision] : engines) {
         const auto depth = static_cast<int64_t>(64 / size_of(dtype));
         const int64_t V = depth / 4, K = 5 * depth + V;  // five tiles and a piece
-        run_layouts({1, 136, 264, K, true}, dtype, precision, 0);
-        run_layouts({1, 72, 40, K, false}, dtype, precision, 0);
-        run_layouts({1, 67, 35, K + 1, false}, dtype, precision, 1);
-        run_layouts({3, 16, 24, 8 * V, false}, dtype, precision, 0);
+        run_layouts({1, 136, 264, K, 1}, dtype, precision, 0);
+        run_layouts({1, 72, 40, K, 132}, dtype, precision, 0);
+        run_layouts({1, 67, 35, K + 1, 132}, dtype, precision, 1);
+        run_layouts({3, 16, 24, 8 * V, 132}, dtype, precision, 0);
     }
 }
 
 TEST(products_whose_sums_are_split) {
     for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
-        in_turn([&] { run({1, 9, 13, 1100, false}, dtype, {}, 0); });
-        in_turn([&] { run({2, 16, 8, 1024, false}, dtype, {}, 0); });
+        in_turn([&] { run({1, 9, 13, 1100, 132}, dtype, {}, 0); });
+        in_turn([&] { run({2, 16, 8, 1024, 132}, dtype, {}, 0); });
+    }
+}
+
+TEST(products_on_hopper) {
+    plans().clear();
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+        run_layouts({1, 264, 264, 328, 2, 90}, dtype, {}, 0);  // two blocks, four tiles of each: the ring goes on
+        run_layouts({1, 120, 264, 584, 1, 90}, dtype, {}, 0);
+        run_layouts({1, 264, 120, 840, 2, 90}, dtype, {}, 0);
+        run_layouts({1, 136, 136, 392, 1, 90}, dtype, {}, 0);
+        run_layouts({3, 72, 56, 1112, 1, 90}, dtype, {}, 0);
+        in_turn([&, dtype = dtype] { run({2, 40, 56, 4120, 132, 90}, dtype, {}, 0); });
+    }
+    for (const std::string tile : {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1",
+                                   "128x128 stages=6 cluster=2", "128x128 stages=6 cluster=1",
+                                   "128x64 stages=8 cluster=1 splits=1 ", "128x64 stages=8 cluster=1 splits=13 "}) {
+        const auto has = [&](const std::string& plan) { return plan.find("gemm_wgmma tile=" + tile) == 0; };
+        testing::expect(std::any_of(plans().begin(), plans().end(), has), "no problem with " + tile);
     }
 }

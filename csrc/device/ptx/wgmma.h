@@ -13,6 +13,17 @@
 #include "wgmma_ptx.h"
 #endif
 
+namespace convgpu {
+
+// Whether these instructions exist in the code that is being compiled: nvcc compiles a kernel for each architecture.
+#if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kHasWgmma = true;
+#else
+constexpr bool kHasWgmma = false;
+#endif
+
+}  // namespace convgpu
+
 namespace convgpu::ptx {
 
 __device__ __forceinline__ void wgmma_fence() {

@@ -1,0 +1,138 @@
+// A product by specialised warpgroups: one thread loads (produce), two warpgroups multiply (multiply) and write.
+//
+// The grid is persistent: a cluster of blocks takes one tile after the other, and the loads of the next tile run while
+// the last one is written. The blocks of a cluster own tiles one below the other; they read the same columns of b, of
+// which each loads its share for all.
+#pragma once
+#include "../tile/output.h"
+#include "../tile/schedule.h"
+#include "ring.h"
+
+namespace convgpu::hopper {
+
+using tile::Schedule;
+using tile::Work;
+
+// Calls use(work) for each of the block's tiles, in order.
+template <int kCluster, class Use>
+__device__ __forceinline__ void for_each_tile(const Schedule& schedule, Use use) {
+    const int rank = kCluster > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
+    for (uint64_t i = blockIdx.x / kCluster; i < schedule.parts(); i += gridDim.x / kCluster) {
+        Work work = schedule.part(i);
+        work.m += rank * kTileM;
+        use(work);
+    }
+}
+
+// The producer: fills slot after slot as they come free.
+template <int kTileN, int kCluster, class T, class A, class B>
+__device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, const B& b, const Schedule& schedule) {
+    constexpr int kShare = kTileN / kPanel / kCluster;  // of b's panels
+    static_assert(kShare > 0, "every block of a cluster loads some of b");
+    const int first = kCluster > 1 ? static_cast<int>(ptx::cluster_rank()) * kShare : 0;
+    Turn<kStages<kTileN>> turn;
+    for_each_tile<kCluster>(schedule, [&](const Work& work) {
+#pragma unroll 1
+        for (int k = work.k_begin; k < work.k_end; k += kDepth, turn.next()) {
+            Slot<T, kTileN>& slot = memory.slot[turn.slot];
+            const uint32_t full = ptx::smem_addr(&memory.full[turn.slot]);
+            ptx::mbar_wait(ptx::smem_addr(&memory.empty[turn.slot]), turn.parity ^ 1);
+            ptx::mbar_arrive_expect_tx(full, sizeof slot);  // what arrives here, whoever has asked for it
+#pragma unroll
+            for (int i = 0; i < kTileM / kPanel; ++i) a.load(slot.a[i], full, work.m + i * kPanel, k, work.item);
+#pragma unroll
+            for (int i = first; i < first + kShare; ++i) {
+                b.template multicast<kCluster>(slot.b[i], full, work.n + i * kPanel, k, work.item);
+            }
+        }
+    });
+}
+
+// A consumer: the sums over `steps` slots, 64 rows x kTileN, in wgmma's order (device/ptx/wgmma.h). One group of
+// instructions is always in flight; when the next is issued, the slot of the one before is given back.
+template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
+__device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages<kTileN>>& turn, int steps,
+                                         float (&sums)[kTileN / 2]) {
+    const int group = threadIdx.x / kGroup - 1;
+    int before = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step, turn.next()) {
+        const Slot<T, kTileN>& slot = memory.slot[turn.slot];
+        ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
+        const uint64_t a = descriptor<T, kDeepA>(&slot.a[group]), b = descriptor<T, kDeepB>(slot.b);
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < kDepth / kStep; ++i) {
+            ptx::wgmma<T, kTileN, !kDeepA, !kDeepB>(sums, a + i * kDescriptorStep<T, kDeepA>,
+                                                    b + i * kDescriptorStep<T, kDeepB>, step + i > 0);
+        }
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<1>();
+        if (step > 0) release<kCluster>(memory.empty[before]);
+        before = turn.slot;
+    }
+    ptx::wgmma_wait<0>();
+    release<kCluster>(memory.empty[before]);
+}
+
+// Calls write(row, column, vector of 8 sums) for the 16 rows of a warp, which pass through shared memory so that they
+// leave in runs of 64 bytes. Registers cannot be indexed: each turn asks every chunk whether it is the one.
+template <int kTileN, class Write>
+__device__ __forceinline__ void write_rows(Chunk& chunk, const float (&sums)[kTileN / 2], Write write) {
+    constexpr int V = 8, kSums = kChunk / 2, kPerLine = kChunk / V;  // sums of a thread, vectors of a line
+    const int lane = threadIdx.x % 32;
+#pragma unroll 1
+    for (int turn = 0; turn < kTileN / kChunk; ++turn) {
+#pragma unroll
+        for (int i = 0; i < kTileN / kChunk; ++i) {
+            if (i != turn) continue;
+#pragma unroll
+            for (int j = 0; j < kSums; j += 2) {
+                const Vector<float, 2> pair{sums[i * kSums + j], sums[i * kSums + j + 1]};
+                store(&chunk.line[lane / 4 + j / 2 % 2 * 8][j / 4 * 8 + lane % 4 * 2], pair);
+            }
+        }
+        __syncwarp();
+#pragma unroll 1
+        for (int at = lane; at < 16 * kPerLine; at += 32) {
+            const int row = at / kPerLine, column = at % kPerLine * V;
+            write(row, turn * kChunk + column, load<V>(&chunk.line[row][column]));
+        }
+        __syncwarp();
+    }
+}
+
+// The block's tiles, from the factors to the results or to parts of their sums (where schedule.splits > 1).
+// result(item) is the result of one item.
+template <int kTileN, int kCluster, class A, class B, class ResultOf>
+__device__ __forceinline__ void compute_tiles(const A& a, const B& b, const ResultOf& result, const Schedule& schedule,
+                                              const tile::Partial<float>& partial) {
+    using T = typename A::Element;
+    auto& memory = dyn_smem<Memory<T, kTileN>>();
+    initialise<kCluster>(memory);
+    if (threadIdx.x < kGroup) {
+        ptx::setmaxnreg_dec<40>();
+        if (threadIdx.x == 0) produce<kTileN, kCluster>(memory, a, b, schedule);
+        __syncwarp();
+    } else {
+        ptx::setmaxnreg_inc<232>();
+        const int warp = threadIdx.x / 32 - kGroup / 32;
+        Turn<kStages<kTileN>> turn;
+        for_each_tile<kCluster>(schedule, [&](const Work& work) {
+            float sums[kTileN / 2];
+            multiply<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn,
+                                                           (work.k_end - work.k_begin + kDepth - 1) / kDepth, sums);
+            write_rows<kTileN>(memory.chunk[warp], sums, [&](int row, int column, const Vector<float, 8>& values) {
+                const int m = work.m + warp * 16 + row, n = work.n + column;
+                if (schedule.splits > 1) {
+                    partial.write(m, n, values, work.item, work.split);
+                } else {
+                    result(work.item).write(m, n, values);
+                }
+            });
+        });
+    }
+    if constexpr (kCluster > 1) ptx::cluster_sync();  // no block leaves while another still counts on its barriers
+}
+
+}  // namespace convgpu::hopper

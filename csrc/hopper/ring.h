@@ -1,0 +1,72 @@
+// The ring of slots between the threads that load and those that multiply, and the barriers that hand slots over.
+//
+// Two barriers go with a slot. `full`: the producer says how many bytes it has asked TMA for, and the phase ends when
+// they have arrived. `empty`: the phase ends when every warpgroup that reads the slot is through with it, in all blocks
+// whose loads write it. Either role walks the ring with a Turn of its own.
+#pragma once
+#include "operand.h"
+
+namespace convgpu::hopper {
+
+constexpr int kTileM = 128, kDepth = kPanel;  // rows of a block's tile; depth of a slot
+constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 rows each; threads of one
+constexpr int kThreads = kGroup * (1 + kConsumers);
+constexpr int kRingBytes = 192 << 10;
+constexpr int kChunk = 32;  // columns that a warp writes at once
+
+template <int kTileN>
+constexpr int kStages = kRingBytes / ((kTileM + kTileN) * kDepth * 2);
+
+// One tile of both factors.
+template <class T, int kTileN>
+struct Slot {
+    Panel<T> a[kTileM / kPanel], b[kTileN / kPanel];
+};
+
+// 16 rows on their way out. The padding keeps the 8-byte writes of half a warp in different banks.
+struct Chunk {
+    alignas(16) float line[16][kChunk + 8];
+};
+
+template <class T, int kTileN>
+struct Memory {
+    Slot<T, kTileN> slot[kStages<kTileN>];
+    Chunk chunk[kConsumers * kGroup / 32];  // one per warp that multiplies
+    uint64_t full[kStages<kTileN>], empty[kStages<kTileN>];
+};
+
+// The slot that comes next, and the parity of its phase.
+template <int kStages>
+struct Turn {
+    int slot = 0;
+    uint32_t parity = 0;
+
+    __device__ __forceinline__ void next() {
+        if (++slot < kStages) return;
+        slot = 0;
+        parity ^= 1;
+    }
+};
+
+template <int kCluster, class Memory>
+__device__ __forceinline__ void initialise(Memory& memory) {
+    if (threadIdx.x == 0) {
+        for (uint64_t& barrier : memory.full) ptx::mbar_init(ptx::smem_addr(&barrier), 1);
+        for (uint64_t& barrier : memory.empty) ptx::mbar_init(ptx::smem_addr(&barrier), kConsumers * kCluster);
+        ptx::fence_mbar_init();
+    }
+    kCluster > 1 ? ptx::cluster_sync() : __syncthreads();
+}
+
+// The warpgroup is through with a slot: tells every block whose loads fill it.
+template <int kCluster>
+__device__ __forceinline__ void release(uint64_t& empty) {
+    const uint32_t thread = threadIdx.x % kGroup, barrier = ptx::smem_addr(&empty);
+    if constexpr (kCluster == 1) {
+        if (thread == 0) ptx::mbar_arrive(barrier);
+    } else {
+        if (thread < kCluster) ptx::mbar_arrive_cluster(ptx::mapa(barrier, thread));
+    }
+}
+
+}  // namespace convgpu::hopper
