@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "dgrad_tiled.cuh"
+#include "plan_wgmma.h"
 
 namespace convgpu::conv {
 namespace {
@@ -58,16 +59,21 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
                   const Device& device, size_t workspace_limit) {
     const std::string kernel = std::string(name_of(direction)) + "_tiled";
     if (direction != Direction::kDgrad) {
+        const char* refusal = wgmma_refusal(direction, geo, nullptr, dtype, device);
+        if (!refusal) return plan_wgmma(direction, geo, nullptr, options, device, workspace_limit);
         const tile::Plan plan = plan_of(product_of(direction, geo, nullptr, options), dtype, options,
                                         vectors_of(direction, geo, dtype), device, workspace_limit);
-        return {plan.text(kernel), plan.workspace};
+        return {plan.text(kernel) + " no_wgmma=" + refusal, plan.workspace};
     }
     const Phases phases(geo);
     if (phases.empty()) return {"fill_channels", 0};
+    const char* refusal = wgmma_refusal(direction, geo, &phases, dtype, device);
+    if (!refusal) return plan_wgmma(direction, geo, &phases, options, device, workspace_limit);
     const tile::Plan plan = plan_of(product_of(direction, geo, &phases, options), dtype, options,
                                     vectors_of(direction, geo, dtype), device, workspace_limit);
     return {plan.text(kernel) + " phases=" + std::to_string(phases.count()) +
-                (phases.complete ? "" : " after=fill_channels"),
+                (phases.complete ? "" : " after=fill_channels") +
+                " no_wgmma=" + refusal,
             plan.workspace};
 }
 

@@ -9,6 +9,7 @@
 #include "fill_channels.cuh"
 #include "fprop_tiled.cuh"
 #include "plan_tiled.h"
+#include "plan_wgmma.h"
 #include "wgrad_tiled.cuh"
 
 namespace convgpu::conv {
@@ -20,6 +21,17 @@ template <template <class, class, int, int> class Engine, class T>
 void run(const Dgrad<T>& p, int items, const tile::Plan& plan, const Workspace& workspace, Stream stream);
 template <template <class, class, int, int> class Engine, class T>
 void run(const Wgrad<T>& p, int groups, const tile::Plan& plan, const Workspace& workspace, Stream stream);
+
+// In instances_wgmma.h.
+template <class T>
+void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int images, const Device& device, const Workspace& workspace,
+               Stream stream);
+template <class T>
+void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, const Device& device, const Workspace& workspace,
+               Stream stream);
+template <class T>
+void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const Device& device, const Workspace& workspace,
+               Stream stream);
 
 namespace {
 
@@ -39,6 +51,11 @@ void run_on_engine(const Problem<T>& p, int64_t items, const tile::Plan& plan, c
 }
 
 bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
+
+// Whether the kernels of Hopper run it.
+bool takes_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Array& a, const Array& b) {
+    return aligned(a) && aligned(b) && !wgmma_refusal(direction, geo, phases, b.dtype, current_device());
+}
 
 // What the geometry allows, of the factors at these addresses.
 tile::Vectors vectors_of(Direction direction, const ConvGeometry& geo, const Array& a, const Array& b) {
@@ -74,6 +91,7 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
     const Product product = product_of(Direction::kFprop, geo, nullptr, options);
     const tile::Plan plan =
         plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w), current_device(), workspace.bytes);
+    const bool wgmma = takes_wgmma(Direction::kFprop, geo, nullptr, x, w);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(y.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -90,6 +108,9 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
             p.x = x.as<const T>() + first * p.windows.images.image;
             p.y = y.as<T>() + first * pixels * geo.filters;
             p.M = images * pixels;
+            if constexpr (sizeof(T) == 2) {
+                if (wgmma) return run_wgmma(p, geo, images, current_device(), workspace, stream);
+            }
             run_on_engine(p, product.items, plan, workspace, stream);
         });
     });
@@ -100,6 +121,7 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
     const Product product = product_of(Direction::kWgrad, geo, nullptr, options);
     const tile::Plan plan = plan_of(product, x.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
                                     current_device(), workspace.bytes);
+    const bool wgmma = takes_wgmma(Direction::kWgrad, geo, nullptr, x, gy);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(x.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -117,6 +139,9 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
             p.gy = gy.as<const T>() + first * pixels * geo.filters;
             p.K = images * pixels;
             p.adds = first > 0;  // of half types, the sum so far has been rounded: once for 2^31 pixels
+            if constexpr (sizeof(T) == 2) {
+                if (wgmma) return run_wgmma(p, geo, images, current_device(), workspace, stream);
+            }
             run_on_engine(p, product.items, plan, workspace, stream);
         });
     });
@@ -133,15 +158,15 @@ void fill_unreached(const Array* bias, const Array& gx, int64_t channels, Activa
     });
 }
 
-// Calls use() with p.phase filled with at most kPhasesAtOnce phases of each axis from `axis` on, until all have been.
+// Calls use() with p.phase filled with at most `at_once` phases of each axis from `axis` on, until all have been.
 template <class T, class Use>
-void each_phases(Dgrad<T>& p, const Phases& phases, Use use, int axis = 0) {
+void each_phases(Dgrad<T>& p, const Phases& phases, size_t at_once, Use use, int axis = 0) {
     if (axis == kAxes) return use();
     const auto& all = phases.axis[axis];
-    for (size_t first = 0; first < all.size(); first += kPhasesAtOnce) {
-        p.phases[axis] = static_cast<int>(std::min<size_t>(all.size() - first, kPhasesAtOnce));
+    for (size_t first = 0; first < all.size(); first += at_once) {
+        p.phases[axis] = static_cast<int>(std::min<size_t>(all.size() - first, at_once));
         std::copy_n(all.begin() + static_cast<int64_t>(first), p.phases[axis], p.phase[axis]);
-        each_phases(p, phases, use, axis + 1);
+        each_phases(p, phases, at_once, use, axis + 1);
     }
 }
 
@@ -155,6 +180,7 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
     const Product product = product_of(Direction::kDgrad, geo, &phases, options);
     const tile::Plan plan = plan_of(product, gx.dtype, options, vectors_of(Direction::kDgrad, geo, gy, w),
                                     current_device(), workspace.bytes);
+    const bool wgmma = takes_wgmma(Direction::kDgrad, geo, &phases, gy, w);
     dispatch_float(gx.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         Dgrad<T> p;
@@ -173,7 +199,10 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
             p.gx = gx.as<T>() + first * p.of_gx.image;
             p.batch = images;
             p.M = static_cast<int>(images * phases.most_pixels());
-            each_phases(p, phases, [&] {
+            each_phases(p, phases, wgmma ? 1 : kPhasesAtOnce, [&] {
+                if constexpr (sizeof(T) == 2) {
+                    if (wgmma) return run_wgmma(p, geo, current_device(), workspace, stream);
+                }
                 const int64_t count = int64_t(p.phases[0]) * p.phases[1] * p.phases[2];
                 run_on_engine(p, geo.groups * count, plan, workspace, stream);
             });

@@ -34,6 +34,16 @@ __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
 template <class T, bool kDeep>
 constexpr uint64_t kDescriptorStep = kStep * sizeof(T) * (kDeep ? 1 : kPanel) / 16;
 
+// Starts to copy the box at `at` into a panel, of all blocks of the cluster.
+template <int kBlocks, class T>
+__device__ __forceinline__ void load_panel(Panel<T>& to, const TensorMap* map, uint32_t full, const int (&at)[3]) {
+    if constexpr (kBlocks == 1) {
+        ptx::tma_load(ptx::smem_addr(&to), map, full, at);
+    } else {
+        ptx::tma_load_multicast(ptx::smem_addr(&to), map, full, (1 << kBlocks) - 1, at);
+    }
+}
+
 // A matrix as a factor, or a batch of them: rows x depth, with lines along the depth if kDeep.
 template <class T, bool kDeep_>
 struct MatrixPanels {
@@ -45,16 +55,13 @@ struct MatrixPanels {
 
     // Starts to copy 64 rows x 64 of the depth, whose bytes count at the barrier `full`; zeros beyond the edges.
     __device__ __forceinline__ void load(Panel<T>& to, uint32_t full, int row, int k, int item) const {
-        const int at[3] = {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item};
-        ptx::tma_load(ptx::smem_addr(&to), map, full, at);
+        multicast<1>(to, full, row, k, item);
     }
 
-    // The same, to all `blocks` of the cluster at once.
+    // The same, to all blocks of the cluster at once.
     template <int kBlocks>
     __device__ __forceinline__ void multicast(Panel<T>& to, uint32_t full, int row, int k, int item) const {
-        if constexpr (kBlocks == 1) return load(to, full, row, k, item);
-        const int at[3] = {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item};
-        ptx::tma_load_multicast(ptx::smem_addr(&to), map, full, (1 << kBlocks) - 1, at);
+        load_panel<kBlocks>(to, map, full, {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item});
     }
 };
 

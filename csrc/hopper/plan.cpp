@@ -67,6 +67,10 @@ Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, const Device& 
     return best;
 }
 
+Plan plan_product(const Size& s, const Device& device, size_t workspace_limit) {
+    return plan_product(s.M, s.N, s.K, s.items, device, workspace_limit);
+}
+
 std::string Plan::text(const std::string& kernel) const {
     const int stages = tile_n == 256 ? kStages<256> : tile_n == 128 ? kStages<128> : kStages<64>;
     return kernel + " tile=" + std::to_string(kTileM) + "x" + std::to_string(tile_n) +

@@ -7,6 +7,11 @@
 
 namespace convgpu::hopper {
 
+// `items` products of M x N sums over K.
+struct Size {
+    int M, N, K, items;
+};
+
 struct Plan {
     int tile_n = 64;       // columns of a block's tile: 256, 128 or 64; it has 128 rows
     int cluster = 1;       // blocks that share loads: 2 or 1
@@ -21,6 +26,7 @@ struct Plan {
 const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device);
 
 // For `items` products of M x N sums over K of a half type: the fastest by an estimate.
+Plan plan_product(const Size& size, const Device& device, size_t workspace_limit);
 Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, const Device& device, size_t workspace_limit);
 
 }  // namespace convgpu::hopper
