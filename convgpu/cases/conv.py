@@ -234,6 +234,20 @@ def _transposed_cases() -> Iterator[ConvCase]:
     yield _transposed("transposed_width_0_same", (2, 4, 0, 3), (3, 3), 2, "empty", stride=2, padding="same")
 
 
+def _line_cases() -> Iterator[ConvCase]:
+    """Channels that fill lines of 64, whole and in part, for kernels that load them so."""
+    yield _case("lines_whole", (2, 9, 11, 64), (3, 3), 64, "lines", padding="same")
+    yield _case("lines_in_part", (2, 6, 7, 72), (3, 3), 136, "lines", padding=1)
+    yield _case("lines_many", (1, 9, 8, 320), (3, 3), 40, "lines", padding=1)
+    yield _case("lines_strided", (3, 15, 17, 64), (3, 3), 96, "lines", stride=2, padding="same")
+    yield _case("lines_dilated", (2, 15, 17, 40), (3, 3), 40, "lines", dilation=(2, 3), padding=((1, 2), (0, 3)))
+    yield _case("lines_dilated_strided", (2, 20, 21, 64), (4, 5), 64, "lines", dilation=2, stride=3, padding="same")
+    yield _case("lines_groups", (2, 9, 9, 256), (3, 3), 256, "lines", groups=4, padding=1)
+    yield _case("lines_1d", (2, 70, 64), (5,), 64, "lines", stride=2, padding=2, dilation=3)
+    yield _case("lines_3d", (2, 5, 6, 7, 64), (3, 3, 2), 64, "lines", stride=(1, 2, 1), padding=1)
+    yield _transposed("lines_transposed", (2, 7, 8, 64), (3, 3), 72, "lines", stride=2, padding=1, output_padding=1)
+
+
 def grid_cases(rank: int) -> Iterator[ConvCase]:
     """Kernels 1 to 4, strides 1 to 4, dilation 1 to 3, padding 0 to 4, groups 1 to 3: all of them in 1-D, there 720.
 
@@ -253,7 +267,7 @@ def grid_cases(rank: int) -> Iterator[ConvCase]:
 
 
 CASES: tuple[ConvCase, ...] = (*_edge_cases(), *_depthwise_cases(), *_transposed_cases(), *_channel_cases(),
-                               *_long_cases())
+                               *_long_cases(), *_line_cases())
 
 # What must be refused, and what the error must say (a regular expression).
 REFUSED: tuple[tuple[ConvCase, str], ...] = (

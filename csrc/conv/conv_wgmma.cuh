@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
                      const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
-        const WindowPanels<T, true> a{&x, p.windows.d, p.windows.h, p.windows.w, lines, p.channels};
+        const WindowPanels<T, true> a{&x, p.windows.d, p.windows.h, p.windows.w, lines, p.channels, p.windows.holes};
         const FilterPanels<T, false, AllTaps> b{&w, lines, {}, p.N};
         hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
     } else {
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
                      const __grid_constant__ Lines lines, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
-        const WindowPanels<T, true> a{&gy, forward.d, forward.h, forward.w, lines, p.filters};
+        const WindowPanels<T, true> a{&gy, forward.d, forward.h, forward.w, lines, p.filters, p.holes};
         const PhaseTaps taps{p.phase[0][0], p.phase[1][0], p.phase[2][0]};
         const FilterPanels<T, true, PhaseTaps> b{&w, lines, taps, p.filters};
         hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
@@ -64,13 +64,38 @@ struct WgradLines {
 
         template <int V>
         __device__ __forceinline__ void write(int m, int n, const Vector<float, V>& sums) const {
+            const int row = row_of(m);
+            if (row >= 0) gw.write(row, n, sums);
+        }
+        // Of gw; below 0 where a channel is missing.
+        __device__ __forceinline__ int row_of(int m) const {
             auto tap = static_cast<uint32_t>(m);
             const auto c = static_cast<int>(lines.by_length.short_split(tap));
-            if (c < channels) gw.write(static_cast<int>(tap) * channels + c, n, sums);
+            return c < channels ? static_cast<int>(tap) * channels + c : -1;
         }
     };
     __device__ __forceinline__ Result operator()(int group) const { return {p(group), lines, p.channels}; }
 };
+
+// Computes a NaN again from the products that exist (tile/product.h), where padding may have made it.
+template <class Problem>
+__device__ __forceinline__ void mend(const Problem& p, int item, int m, int n, int K) {
+    const auto result = p(item);
+    if (result.is_nan(m, n)) result.write(m, n, Vector<float, 1>{tile::sum_again<float>(p, item, m, n, 0, K)});
+}
+template <class T>
+__device__ __forceinline__ void mend(const Fprop<T>& p, int group, int m, int n) {
+    mend(p, group, m, n, p.K);
+}
+template <class T>
+__device__ __forceinline__ void mend(const Dgrad<T>& p, int number, int m, int n) {
+    mend(p, number, m, n, p.item(number).K);
+}
+template <class T>
+__device__ __forceinline__ void mend(const WgradLines<T>& gw, int group, int m, int n) {
+    const int row = gw(group).row_of(m);
+    if (row >= 0) mend(gw.p, group, row, n, gw.p.K);
+}
 
 // gw = x^T * gy: taps and channels times filters, the sums over windows.
 template <class T, int kTileN, int kCluster>
@@ -80,7 +105,8 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const Wgrad<T>& p = gw.p;
-        const WindowPanels<T, false> a{&x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels};
+        const WindowPanels<T, false> a{&x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels,
+                                       p.windows.holes};
         const OutputPanels<T> b{&gy, p.N};
         hopper::compute_tiles<kTileN, kCluster>(a, b, gw, schedule, partial);
     } else {

@@ -49,7 +49,7 @@ void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int images, const Dev
                             static_cast<int>(geo.groups)};
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile(plan, [&](auto n, auto cluster) {
-        hopper::launch_tiles<T, n.value, cluster.value>(
+        hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_fprop_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             map_of_windows(p.x, images, geo.channels, x.d, x.h, x.w), map_of_filters(p.w, geo), p, lines);
     });
@@ -68,7 +68,7 @@ void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, const Device& device,
                             static_cast<int>(geo.groups)};
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile(plan, [&](auto n, auto cluster) {
-        hopper::launch_tiles<T, n.value, cluster.value>(
+        hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_dgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             map_of_windows(p.gy, p.batch, geo.filters, axes.d, axes.h, axes.w), map_of_filters(p.w, geo), p, axes,
             lines);
@@ -84,7 +84,7 @@ void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const Dev
                             static_cast<int>(geo.groups)};
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile(plan, [&](auto n, auto cluster) {
-        hopper::launch_tiles<T, n.value, cluster.value>(
+        hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_wgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             map_of_windows(p.x, images, geo.channels, x.d, x.h, x.w),
             hopper::panels_of(p.gy, 1, p.K, p.filters, p.filters, 0), gw);

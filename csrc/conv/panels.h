@@ -25,12 +25,13 @@ struct Lines {
 template <class T, bool kDeep_>
 struct WindowPanels {
     using Element = T;
-    static constexpr bool kDeep = kDeep_;
+    static constexpr bool kDeep = kDeep_, kHoles = true;
 
     const TensorMap* map;
     const WindowAxis &d, &h, &w;
     const Lines& lines;
     int channels;  // of a group
+    bool holes;    // some tap of some window lies outside the images
 
     __device__ __forceinline__ void load(hopper::Panel<T>& to, uint32_t full, int row, int k, int group) const {
         auto n = static_cast<uint32_t>(kDeep ? row : k), tap = static_cast<uint32_t>(kDeep ? k : row);

@@ -59,7 +59,7 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
                   const Device& device, size_t workspace_limit) {
     const std::string kernel = std::string(name_of(direction)) + "_tiled";
     if (direction != Direction::kDgrad) {
-        const char* refusal = wgmma_refusal(direction, geo, nullptr, dtype, device);
+        const char* refusal = wgmma_refusal(direction, geo, nullptr, dtype, options, device);
         if (!refusal) return plan_wgmma(direction, geo, nullptr, options, device, workspace_limit);
         const tile::Plan plan = plan_of(product_of(direction, geo, nullptr, options), dtype, options,
                                         vectors_of(direction, geo, dtype), device, workspace_limit);
@@ -67,7 +67,7 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
     }
     const Phases phases(geo);
     if (phases.empty()) return {"fill_channels", 0};
-    const char* refusal = wgmma_refusal(direction, geo, &phases, dtype, device);
+    const char* refusal = wgmma_refusal(direction, geo, &phases, dtype, options, device);
     if (!refusal) return plan_wgmma(direction, geo, &phases, options, device, workspace_limit);
     const tile::Plan plan = plan_of(product_of(direction, geo, &phases, options), dtype, options,
                                     vectors_of(direction, geo, dtype), device, workspace_limit);

@@ -62,13 +62,16 @@ std::vector<Phases> single_phases(const Phases& phases) {
 }
 
 const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                          const Device& device) {
+                          const Options& options, const Device& device) {
     if (const char* refusal = hopper::refusal(1, dtype, true, device)) return refusal;
     const int64_t channels = channels_in_lines(direction, geo), length = Lines::length_of(channels);
     if (geo.channels % 8 != 0 || geo.filters % 8 != 0) return "pixels_not_at_multiples_of_16_bytes";
     if (length >= 2 * channels) return "channels_fill_half_a_line_or_less";
     if (geo.groups > 1 && length != channels && direction != Direction::kWgrad) return "groups_not_in_whole_lines";
     if (length * geo.taps() > std::numeric_limits<int32_t>::max() - 256) return "too_many_taps_and_channels";
+    // A part would add to gw what mend() cannot take back.
+    const bool parts = product_of(direction, geo, phases, options).images < geo.batch;
+    if (parts && direction == Direction::kWgrad) return "more_pixels_than_32_bits_count";
     if (!windows_fit_maps(geo, phases)) return "windows_that_no_tensor_map_holds";
     return nullptr;
 }

@@ -10,7 +10,7 @@ namespace convgpu::conv {
 // Why a convolution of aligned arrays runs on the portable kernels, in words joined by underscores; null if it need
 // not. `phases`: those of dgrad, else null.
 const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                          const Device& device);
+                          const Options& options, const Device& device);
 
 // The taps and channels along the depth of the sums (of wgrad: the rows of gw), in whole lines of 64 for each tap.
 int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t taps);

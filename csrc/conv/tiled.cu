@@ -53,8 +53,9 @@ void run_on_engine(const Problem<T>& p, int64_t items, const tile::Plan& plan, c
 bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
 
 // Whether the kernels of Hopper run it.
-bool takes_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Array& a, const Array& b) {
-    return aligned(a) && aligned(b) && !wgmma_refusal(direction, geo, phases, b.dtype, current_device());
+bool takes_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options,
+                 const Array& a, const Array& b) {
+    return aligned(a) && aligned(b) && !wgmma_refusal(direction, geo, phases, b.dtype, options, current_device());
 }
 
 // What the geometry allows, of the factors at these addresses.
@@ -91,7 +92,7 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
     const Product product = product_of(Direction::kFprop, geo, nullptr, options);
     const tile::Plan plan =
         plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w), current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kFprop, geo, nullptr, x, w);
+    const bool wgmma = takes_wgmma(Direction::kFprop, geo, nullptr, options, x, w);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(y.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -121,7 +122,7 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
     const Product product = product_of(Direction::kWgrad, geo, nullptr, options);
     const tile::Plan plan = plan_of(product, x.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
                                     current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kWgrad, geo, nullptr, x, gy);
+    const bool wgmma = takes_wgmma(Direction::kWgrad, geo, nullptr, options, x, gy);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(x.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -180,7 +181,7 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
     const Product product = product_of(Direction::kDgrad, geo, &phases, options);
     const tile::Plan plan = plan_of(product, gx.dtype, options, vectors_of(Direction::kDgrad, geo, gy, w),
                                     current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kDgrad, geo, &phases, gy, w);
+    const bool wgmma = takes_wgmma(Direction::kDgrad, geo, &phases, options, gy, w);
     dispatch_float(gx.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         Dgrad<T> p;

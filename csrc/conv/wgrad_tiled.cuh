@@ -25,19 +25,23 @@ struct WgradResult {
     template <int V>
     __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums) const {
         if (wide) {
-            write_as<Sum>(m, n, sums);
+            matrix<Sum>().write(m, n, sums);
         } else {
-            write_as<T>(m, n, sums);
+            matrix<T>().write(m, n, sums);
         }
     }
 
+    __device__ __forceinline__ bool is_nan(int m, int n) const {
+        return wide ? matrix<Sum>().is_nan(m, n) : matrix<T>().is_nan(m, n);
+    }
+
 private:
-    template <class R, int V>
-    __device__ __forceinline__ void write_as(int m, int n, const Vector<Sum, V>& sums) const {
+    template <class R>
+    __device__ __forceinline__ tile::Result<R, tile::EvenRows> matrix() const {
         R* to = static_cast<R*>(gw) + first;
         tile::Epilogue<R> epilogue;
         if (adds) epilogue.c = to, epilogue.c_row = stride, epilogue.c_column = 1;
-        tile::Result<R, tile::EvenRows>{to, {stride}, M, N, epilogue, vectors}.write(m, n, sums);
+        return {to, {stride}, M, N, epilogue, vectors};
     }
 };
 

@@ -22,8 +22,8 @@ void dispatch_tile(const Plan& plan, Use use) {
 }
 
 // Runs kernel(map of a, map of b, problem, arguments..., schedule, partial), and adds the parts if sums are split.
-// problem(item) is where the sums of an item go.
-template <class T, int kTileN, int kCluster, class Kernel, class Problem, class... Arguments>
+// problem(item) is where the sums of an item go; kMends: as in sum_splits.
+template <class T, int kTileN, int kCluster, bool kMends, class Kernel, class Problem, class... Arguments>
 void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Device& device, const Workspace& workspace,
                   Stream stream, const TensorMap& a, const TensorMap& b, const Problem& problem,
                   const Arguments&... arguments) {
@@ -37,7 +37,7 @@ void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Devic
     shape.cluster = dim3(kCluster);
     shape.shared_bytes = sizeof(Memory<T, kTileN>);
     launch(kernel, shape, stream, a, b, problem, arguments..., schedule, partial);
-    if (splits > 1) tile::launch_sum_splits<T>(partial, problem, size.items, stream);
+    if (splits > 1) tile::launch_sum_splits<T, kMends>(partial, problem, size.items, stream);
 }
 
 }  // namespace convgpu::hopper

@@ -48,7 +48,7 @@ __device__ __forceinline__ void load_panel(Panel<T>& to, const TensorMap* map, u
 template <class T, bool kDeep_>
 struct MatrixPanels {
     using Element = T;
-    static constexpr bool kDeep = kDeep_;
+    static constexpr bool kDeep = kDeep_, kHoles = false;  // kHoles: elements may be missing before an edge
 
     const TensorMap* map;
     bool repeated;  // one matrix for all items

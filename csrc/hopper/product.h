@@ -102,10 +102,18 @@ __device__ __forceinline__ void write_rows(Chunk& chunk, const float (&sums)[kTi
     }
 }
 
+// The warp's rows of a tile once more, for results that are not what the sums say (mend(problem, item, m, n)).
+template <int kTileN, class Problem>
+__device__ __forceinline__ void mend_rows(const Problem& problem, int item, int m, int n) {
+#pragma unroll 1
+    for (int at = threadIdx.x % 32; at < 16 * kTileN; at += 32) mend(problem, item, m + at / kTileN, n + at % kTileN);
+}
+
 // The block's tiles, from the factors to the results or to parts of their sums (where schedule.splits > 1).
-// result(item) is the result of one item.
-template <int kTileN, int kCluster, class A, class B, class ResultOf>
-__device__ __forceinline__ void compute_tiles(const A& a, const B& b, const ResultOf& result, const Schedule& schedule,
+// problem(item) is the result of one item. What is missing in a counts as zero, and zero times Inf is NaN: a tile with
+// a NaN is looked through again.
+template <int kTileN, int kCluster, class A, class B, class Problem>
+__device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const Schedule& schedule,
                                               const tile::Partial<float>& partial) {
     using T = typename A::Element;
     auto& memory = dyn_smem<Memory<T, kTileN>>();
@@ -122,14 +130,22 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Resu
             float sums[kTileN / 2];
             multiply<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn,
                                                            (work.k_end - work.k_begin + kDepth - 1) / kDepth, sums);
+            const int first_row = work.m + warp * 16;
+            bool nan = false;
             write_rows<kTileN>(memory.chunk[warp], sums, [&](int row, int column, const Vector<float, 8>& values) {
-                const int m = work.m + warp * 16 + row, n = work.n + column;
+                const int m = first_row + row, n = work.n + column;
                 if (schedule.splits > 1) {
                     partial.write(m, n, values, work.item, work.split);
                 } else {
-                    result(work.item).write(m, n, values);
+                    problem(work.item).write(m, n, values);
                 }
+                if constexpr (A::kHoles) nan = nan || tile::has_nan(values);
             });
+            if constexpr (A::kHoles) {
+                if (a.holes && schedule.splits == 1 && __any_sync(0xffffffffu, nan)) {
+                    mend_rows<kTileN>(problem, work.item, first_row, work.n);
+                }
+            }
         });
     }
     if constexpr (kCluster > 1) ptx::cluster_sync();  // no block leaves while another still counts on its barriers

@@ -28,6 +28,14 @@ struct Epilogue {
     }
 };
 
+template <class Sum, int V>
+__device__ __forceinline__ bool has_nan(const Vector<Sum, V>& sums) {
+    bool found = false;
+#pragma unroll
+    for (int v = 0; v < V; ++v) found = found || sums.at[v] != sums.at[v];
+    return found;
+}
+
 // Rows of y at equal distances.
 struct EvenRows {
     int64_t stride;
@@ -60,6 +68,12 @@ struct Result {
         for (int v = 0; v < V; ++v) {
             if (n + v < N) to[v] = values.at[v];
         }
+    }
+
+    __device__ __forceinline__ bool is_nan(int m, int n) const {
+        if (m >= M || n >= N) return false;
+        const auto value = static_cast<Sum>(y[rows(m) + n]);
+        return value != value;
     }
 };
 

@@ -60,10 +60,8 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
 
 // The sum of one element over the products that exist. A missing element counts as zero in the tiles, and zero times
 // Inf is NaN: a NaN may be of that making, and is computed again. It stays as soon as a product that exists gives it.
-// A call, and of the kernel's own argument: what is seldom needed takes no registers, and no copies, from what is.
 template <class Sum, class Problem>
-__device__ __attribute__((noinline)) Sum sum_of_existing(const Problem& p, int item, int m, int n, int k_begin,
-                                                         int k_end) {
+__device__ __forceinline__ Sum sum_again(const Problem& p, int item, int m, int n, int k_begin, int k_end) {
     constexpr int kBlock = 128;
     const auto a = p.a(item);
     const auto b = p.b(item);
@@ -81,6 +79,14 @@ __device__ __attribute__((noinline)) Sum sum_of_existing(const Problem& p, int i
         if (total != total) break;
     }
     return total;
+}
+
+// The same as a call, and of the kernel's own argument: what is seldom needed takes no registers, and no copies, from
+// what is.
+template <class Sum, class Problem>
+__device__ __attribute__((noinline)) Sum sum_of_existing(const Problem& p, int item, int m, int n, int k_begin,
+                                                         int k_end) {
+    return sum_again<Sum>(p, item, m, n, k_begin, k_end);
 }
 
 // Calls write(m, n, vector of sums) for the block's tile.

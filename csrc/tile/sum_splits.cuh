@@ -8,8 +8,9 @@
 
 namespace convgpu::tile {
 
-// ResultOf(item) is the result of one item of the batch.
-template <class T, class ResultOf>
+// ResultOf(item) is the result of one item of the batch; with kMends, a NaN is looked at again: mend(result_of, item, m,
+// n), as in hopper/product.h.
+template <class T, bool kMends, class ResultOf>
 __global__ void __launch_bounds__(kThreads, 2)
     sum_splits(const __grid_constant__ Partial<Accumulator<T>> partial, const __grid_constant__ ResultOf result_of,
                const __grid_constant__ Divisor by_columns, const __grid_constant__ Divisor by_rows, int items) {
@@ -25,16 +26,21 @@ __global__ void __launch_bounds__(kThreads, 2)
         for (int v = 0; v < V; ++v) sums.at[v] += part.at[v];
     }
     result_of(item).write(m, n, sums);
+    if constexpr (kMends) {
+        if (!has_nan(sums)) return;
+#pragma unroll 1
+        for (int v = 0; v < V; ++v) mend(result_of, item, m, n + v);
+    }
 }
 
-template <class T, class ResultOf>
+template <class T, bool kMends = false, class ResultOf>
 void launch_sum_splits(const Partial<Accumulator<T>>& partial, const ResultOf& result_of, int items, Stream stream) {
     constexpr int V = kVectorBytes / sizeof(Accumulator<T>);
     const int64_t columns = (partial.N + V - 1) / V, threads = columns * partial.M * items;
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
     shape.block = dim3(kThreads);
-    launch(sum_splits<T, ResultOf>, shape, stream, partial, result_of, Divisor(columns), Divisor(partial.M), items);
+    launch(sum_splits<T, kMends, ResultOf>, shape, stream, partial, result_of, Divisor(columns), Divisor(partial.M), items);
 }
 
 }  // namespace convgpu::tile
