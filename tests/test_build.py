@@ -279,6 +279,19 @@ def test_vectorised_kernels_load_16_bytes_at_a_time(compiled):
         assert not [(k.arch, k.name) for k, _ in wide if k.count(column) == 0]
 
 
+@needs_cuda
+def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
+    """Four instructions for a slot's depth, one load for each of its panels; nothing of it on other architectures."""
+    hopper = [(k, found) for k in compiled
+              if (found := re.search(r"::gemm_wgmma<\w+, (?P<columns>\d+), (?P<cluster>\d), ", k.name))]
+    assert len({k.name for k, _ in hopper}) == 40
+    for k, found in hopper:
+        there = k.arch == "sm_90a"
+        panels = 2 + int(found["columns"]) // 64 // int(found["cluster"])
+        assert (k.count("HGMMA"), k.count("UTMALDG")) == ((4, panels) if there else (0, 0)), (k.arch, k.name)
+        assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
+
+
 def test_a_library_built_elsewhere_is_taken(machine, tmp_path):
     """No nvcc is asked for, and none runs."""
     library = tmp_path / "libconvgpu_cuda.so"
