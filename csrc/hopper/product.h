@@ -119,11 +119,11 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
     auto& memory = dyn_smem<Memory<T, kTileN>>();
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {
-        ptx::setmaxnreg_dec<40>();
+        ptx::setmaxnreg_dec<56>();
         if (threadIdx.x == 0) produce<kTileN, kCluster>(memory, a, b, schedule);
         __syncwarp();
     } else {
-        ptx::setmaxnreg_inc<232>();
+        ptx::setmaxnreg_inc<224>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
         Turn<kStages<kTileN>> turn;
         for_each_tile<kCluster>(schedule, [&](const Work& work) {
