@@ -12,16 +12,17 @@ struct Case {
     const char* name;
     int64_t batch, channels, filters, groups;
     Shape size, kernel, stride, before, after, dilation;
-    bool large = false;          // tiles, as on a machine of one multiprocessor
+    int multiprocessors = 132;   // the fewer, the larger the tiles
     int shift = 0;               // of all arrays, off their alignment
     int64_t pixels_at_once = 0;  // where the batch is cut into parts
+    int arch = 80;               // without Hopper's kernels; 90: with them
 };
 
 const Case kCases[] = {
-    {"large", 2, 64, 128, 1, {11, 12}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, true},
-    {"large_dgrad", 1, 128, 64, 1, {11, 22}, {2, 3}, {1, 2}, {1, 1}, {0, 1}, {1, 1}, true},
+    {"large", 2, 64, 128, 1, {11, 12}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 1},
+    {"large_dgrad", 1, 128, 64, 1, {11, 22}, {2, 3}, {1, 2}, {1, 1}, {0, 1}, {1, 1}, 1},
     {"same", 1, 24, 40, 1, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
-    {"same_unaligned", 1, 24, 40, 1, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, false, 1},
+    {"same_unaligned", 1, 24, 40, 1, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 132, 1},
     {"stem", 2, 3, 16, 1, {14, 13}, {7, 7}, {2, 2}, {3, 3}, {3, 2}, {1, 1}},
     {"odd", 1, 5, 9, 1, {12, 11}, {3, 4}, {1, 1}, {0, 2}, {1, 0}, {1, 1}},
     {"strided", 2, 8, 16, 1, {11, 12}, {3, 3}, {2, 3}, {1, 0}, {0, 1}, {1, 1}},
@@ -37,7 +38,22 @@ const Case kCases[] = {
     {"split_filters", 1, 8, 136, 1, {4, 5}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
     {"split_phases", 1, 8, 136, 1, {5, 7}, {5, 4}, {2, 2}, {2, 1}, {2, 1}, {1, 1}},
     {"split_pixels", 3, 4, 8, 1, {15, 16}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
-    {"parts_of_a_batch", 5, 8, 16, 1, {6, 6}, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, false, 0, 40},
+    {"parts_of_a_batch", 5, 8, 16, 1, {6, 6}, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, 132, 0, 40},
+};
+
+// For Hopper. Sums longer than the ring, tiles that several blocks, or two of a cluster, have more than one of.
+const Case kOnHopper[] = {
+    {"wide", 1, 72, 264, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 2, 0, 0, 90},
+    {"wide_dgrad", 1, 264, 72, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 2, 0, 0, 90},
+    {"wide_alone", 1, 328, 328, 1, {5, 6}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, {1, 1}, 2, 0, 0, 90},
+    {"alone", 1, 72, 120, 1, {12, 12}, {2, 2}, {1, 1}, {1, 0}, {0, 1}, {1, 1}, 1, 0, 0, 90},
+    {"phases", 1, 40, 64, 1, {5, 6}, {4, 4}, {2, 2}, {2, 2}, {2, 2}, {1, 1}, 1, 0, 0, 90},
+    {"groups", 1, 128, 128, 2, {5, 6}, {2, 3}, {1, 1}, {1, 1}, {0, 1}, {1, 2}, 1, 0, 0, 90},
+    {"volumes", 1, 40, 48, 1, {3, 4, 5}, {2, 2, 2}, {1, 2, 1}, {1, 0, 1}, {0, 1, 0}, {1, 1, 2}, 1, 0, 0, 90},
+    {"parts_of_a_batch", 5, 40, 40, 1, {6, 6}, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, 1, 0, 80, 90},
+    {"split_filters", 1, 72, 264, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 132, 0, 0, 90},
+    {"split_channels", 1, 264, 72, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 132, 0, 0, 90},
+    {"split_pixels", 3, 40, 40, 1, {26, 25}, {1, 2}, {1, 1}, {0, 1}, {0, 0}, {1, 1}, 132, 0, 0, 90},
 };
 
 ConvGeometry geometry_of(const Case& c) {
@@ -53,7 +69,8 @@ std::set<std::string>& plans() {
 }
 
 void run(const Case& c, DType dtype, Precision precision) {
-    emulator::config().multiprocessors = c.large ? 1 : 132;
+    emulator::config().multiprocessors = c.multiprocessors;
+    emulator::config().arch = c.arch;
     const ConvGeometry geo = geometry_of(c);
     conv::Options options{Activation::kRelu, precision};
     if (c.pixels_at_once) options.pixels_at_once = c.pixels_at_once;
@@ -125,5 +142,24 @@ TEST(convolutions_over_a_table_of_geometries) {
                 testing::expect(reached(kernel, tile), "no problem of " + kernel + " with " + tile);
             }
         }
+    }
+}
+
+TEST(convolutions_on_hopper) {
+    plans().clear();
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+        for (const Case& c : kOnHopper) in_turn([&, dtype = dtype] { run(c, dtype, Precision::kFloat32); });
+    }
+    for (const std::string kernel : {"conv_fprop_wgmma", "conv_dgrad_wgmma", "conv_wgrad_wgmma"}) {
+        for (const std::string tile : {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1",
+                                       "128x128 stages=6 cluster=2", "128x128 stages=6 cluster=1",
+                                       "128x64 stages=8 cluster=1 splits=1"}) {
+            testing::expect(reached(kernel, "tile=" + tile), "no problem of " + kernel + " with " + tile);
+        }
+    }
+    for (const std::string split : {"conv_fprop_wgmma tile=128x64 stages=8 cluster=1 splits=5",
+                                    "conv_dgrad_wgmma tile=128x64 stages=8 cluster=1 splits=5",
+                                    "conv_wgrad_wgmma tile=128x64 stages=8 cluster=1 splits=7"}) {
+        testing::expect(reached(split, ""), "no problem with " + split);
     }
 }
