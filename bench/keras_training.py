@@ -119,8 +119,9 @@ def main() -> None:
                 timings[backend].wall.append(wall)
                 timings[backend].cpu.append(cpu)
         network, _, what = name.partition(" ")
-        rows.append({"kind": "keras", "network": network, "layer": what, "op": CALLS[name], "direction": what, "dtype": "float32",
-                     "threads": chosen.threads, "timings": {f"{b} cpu": t for b, t in timings.items()}})
+        rows.append({"kind": "keras", "network": network, "layer": what, "op": CALLS[name], "direction": what,
+                     "dtype": "float32", "threads": chosen.threads,
+                     "timings": {f"{b} cpu": t for b, t in timings.items()}})
         middle = {b: statistics.median(t.wall) for b, t in timings.items()}
         print(f"{name}: convgpu {middle['convgpu']:.3f} s, torch {middle['torch']:.3f} s, "
               f"ratio {middle['torch'] / middle['convgpu']:.2f}", flush=True)
