@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     'python3 -m venv .venv && .venv/bin/pip install ".[demo]" && .venv/bin/convgpu train',
-    'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest',
+    ('python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && '
+     ".venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder"),
 )
 
 
