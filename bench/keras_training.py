@@ -19,6 +19,7 @@ import numpy as np
 
 BACKENDS = ("convgpu", "torch")
 EPOCH_IMAGES, EPOCH_BATCH = 6000, 64
+CALLS = {"LeNet-5 epoch": "fit", "ResNet-50 predict": "predict_on_batch", "ResNet-50 train step": "train_on_batch"}
 SAMPLES = {"LeNet-5 epoch": 7, "ResNet-50 predict": 7, "ResNet-50 train step": 7}
 
 
@@ -118,8 +119,9 @@ def main() -> None:
                 timings[backend].wall.append(wall)
                 timings[backend].cpu.append(cpu)
         network, _, what = name.partition(" ")
-        rows.append({"kind": "keras", "network": network, "layer": what, "direction": what, "dtype": "float32",
-                     "threads": chosen.threads, "timings": {f"{b} cpu": t for b, t in timings.items()}})
+        rows.append({"kind": "keras", "network": network, "layer": what, "op": CALLS[name], "direction": what,
+                     "dtype": "float32", "threads": chosen.threads,
+                     "timings": {f"{b} cpu": t for b, t in timings.items()}})
         middle = {b: statistics.median(t.wall) for b, t in timings.items()}
         print(f"{name}: convgpu {middle['convgpu']:.3f} s, torch {middle['torch']:.3f} s, "
               f"ratio {middle['torch'] / middle['convgpu']:.2f}", flush=True)

@@ -44,6 +44,8 @@ WANTED = (
            "python bench/cpu_layers.py --threads 2"),
     Wanted("training on the CPU beside PyTorch: step time, images/s, peak memory", "train_cpu", "PyTorch",
            "python bench/train.py --device cpu"),
+    Wanted("Keras on convgpu beside Keras on PyTorch, on the CPU", "keras_cpu", "PyTorch",
+           "python bench/keras_training.py"),
     Wanted("start-up, first calls and overhead per op on the CPU", "startup_cpu", "nothing",
            "python bench/startup.py --device cpu"),
     Wanted("the denominators: cuDNN, cuBLAS, pooling, copies, training in PyTorch", "denominators",
@@ -68,4 +70,7 @@ BARS = (
     Bar("Max pooling, input gradient", 0.33, "pool", "dgrad", bench="cpu_layers"),
     Bar("Training LeNet-5, a step", 0.5, "train", "step", bench="train_cpu", network="LeNet-5"),
     Bar("Training LeNet-5, a whole epoch with Adam", 0.5, "epoch", "epoch", bench="train_lenet_epoch"),
+    Bar("Keras: LeNet-5, an epoch", 0.5, "keras", "epoch", bench="keras_cpu"),
+    Bar("Keras: ResNet-50 at 224x224, batch 4, predict", 0.5, "keras", "predict", bench="keras_cpu"),
+    Bar("Keras: ResNet-50 at 224x224, batch 4, a training step", 0.4, "keras", "train step", bench="keras_cpu"),
 )

@@ -11,6 +11,12 @@ from convgpu import backends
 collect_ignore = ["keras_networks.py", "keras_suite"]
 
 
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    """What a test declares is gone after it: other tests walk the registry."""
+    monkeypatch.setattr(cg.Op, "registry", dict(cg.Op.registry))
+
+
 @pytest.fixture(params=backends.CPU_BACKENDS)
 def backend(request):
     """The test runs once on every CPU backend."""

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import fake_cupy
+import numpy as np
 import pytest
 from native_backends import needs_emulated
 
-from convgpu import backends, info
+import convgpu as cg
+from convgpu import Tensor, backends, info
 from convgpu import gpu as gpu_module
+from convgpu.dtypes import accumulator, is_float
 
 OBSTACLE = info.gpu_obstacle()  # to computing on a GPU
 STAND_IN = pytest.param("stand-in", marks=needs_emulated)
@@ -53,3 +57,40 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(gpu_module, "_touched", False)
     monkeypatch.setattr(gpu_module, "_lost", None)
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Special values warn on the CPU."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def on_gpu(value: Any) -> Any:
+    """Arrays, Tensors and lists of them as Tensors on the GPU."""
+    if isinstance(value, list) and value and isinstance(value[0], (np.ndarray, Tensor)):
+        return [on_gpu(v) for v in value]
+    return cg.tensor(value, device="gpu") if isinstance(value, (np.ndarray, Tensor)) else value
+
+
+def assert_same(got: Any, expected: Any, units: float = 64) -> None:
+    """Equal up to `units` roundings of the largest element; on the GPU, in shape and dtype as on the CPU."""
+    if isinstance(expected, (list, tuple)):
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected):
+            assert_same(g, e, units)
+        return
+    if not isinstance(expected, Tensor):
+        assert got == expected
+        return
+    assert (got.device, got.shape, got.dtype) == ("gpu", expected.shape, expected.dtype)
+    if not is_float(expected.dtype):
+        np.testing.assert_array_equal(got.numpy(), expected)
+        return
+    eps = 2.0**-8 if expected.dtype.name == "bfloat16" else float(np.finfo(expected.dtype).eps)
+    units = 2 if accumulator(expected.dtype) != expected.dtype else units  # computed in float32, rounded once
+    wide, exact = got.numpy().astype(np.float64), expected.numpy().astype(np.float64)
+    finite = np.abs(exact)[np.isfinite(exact)]
+    scale = float(finite.max()) if finite.size else 0.0
+    np.testing.assert_allclose(wide, exact, rtol=units * eps, atol=units * eps * scale)

@@ -58,6 +58,9 @@ def small(name: str) -> keras.Model:
             layer.rate = 0
     rng = np.random.default_rng(0)
     model.set_weights([_random(rng, weight) for weight in model.weights])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights, which in PyTorch may be views of them
     return model
 
 

@@ -103,7 +103,8 @@ def test_the_build_itself_says_what_is_missing(machine):
 @pytest.mark.parametrize("forced", ["EMULATED", "CUDA"])
 def test_setup_stops_with_the_reason(tmp_path, forced):
     """As pip runs it, on a machine whose PATH holds no compiler."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("CXX", "CUDA_HOME", "CUDA_PATH")}
+    environment = {k: v for k, v in os.environ.items() if k not in (
+        "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS")}
     done = subprocess.run([sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path], cwd=ROOT, text=True,
                           env=environment | {"PATH": str(tmp_path), f"CONVGPU_{forced}": "1"}, capture_output=True)
     assert done.returncode != 0 and f"CONVGPU_{forced}=1: expected a C++ compiler" in done.stderr, done.stderr[-2000:]

@@ -24,7 +24,7 @@ PART = (
 ALL = (
     "layers/convolutional", "layers/pooling", "layers/normalization", "layers/activations", "layers/attention",
     "layers/core", "layers/merging", "layers/regularization", "layers/reshaping", "layers/rnn", "layers/preprocessing",
-    "layers/layer_test.py", "layers/input_spec_test.py", "metrics", "losses", "models", "trainers", "callbacks",
+    "layers/layer_test.py", "metrics", "losses", "models", "trainers", "callbacks",
     "backend/common", "backend/tests", "optimizers", "saving", "legacy", "quantizers", "distillation", "random",
     "activations", "ops/nn_test.py", "ops/core_test.py", "ops/math_test.py", "ops/linalg_test.py", "ops/image_test.py",
 )

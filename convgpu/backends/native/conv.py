@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...geometry import ConvGeometry
 from ...precision import current_precision
 from ...workspace import workspace_limit
-from .crossing import Crossing
+from .crossing import Array, Crossing
 
 
 class Conv(Crossing):
     """conv_fprop, conv_dgrad, conv_wgrad, channel_sum."""
 
-    def conv_fprop(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
-                   activation: str | None) -> np.ndarray:
+    def conv_fprop(self, x: Array, w: Array, bias: Array | None, geo: ConvGeometry,
+                   activation: str | None) -> Array:
         """activation(bias + the sum over every window and its channels of x * w)."""
         self.check_float("conv_fprop", x)
         y = self.empty(geo.y_shape, x.dtype)
@@ -22,8 +20,8 @@ class Conv(Crossing):
                  workspace=self._conv_workspace("conv_fprop", geo, x))
         return y
 
-    def conv_dgrad(self, gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
-                   activation: str | None) -> np.ndarray:
+    def conv_dgrad(self, gy: Array, w: Array, bias: Array | None, geo: ConvGeometry,
+                   activation: str | None) -> Array:
         """activation(bias + the sum over the windows that hold each pixel and their filters of gy * w)."""
         self.check_float("conv_dgrad", gy)
         gx = self.empty(geo.x_shape, gy.dtype)
@@ -31,7 +29,7 @@ class Conv(Crossing):
                  workspace=self._conv_workspace("conv_dgrad", geo, gy))
         return gx
 
-    def conv_wgrad(self, x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
+    def conv_wgrad(self, x: Array, gy: Array, geo: ConvGeometry) -> Array:
         """The sum over all windows of x * gy."""
         self.check_float("conv_wgrad", x)
         gw = self.empty(geo.w_shape, x.dtype)
@@ -39,7 +37,7 @@ class Conv(Crossing):
                  workspace=self._conv_workspace("conv_wgrad", geo, x))
         return gw
 
-    def channel_sum(self, gy: np.ndarray, channels_last: bool) -> np.ndarray:
+    def channel_sum(self, gy: Array, channels_last: bool) -> Array:
         """The sum of gy over everything but the channels, which are its last axis or its second."""
         self.check_float("channel_sum", gy)
         gb = self.empty((gy.shape[-1 if channels_last else 1],), gy.dtype)
@@ -47,5 +45,5 @@ class Conv(Crossing):
             gy.shape, channels_last, gy.dtype.name, workspace_limit()))
         return gb
 
-    def _conv_workspace(self, op: str, geo: ConvGeometry, x: np.ndarray) -> int:
+    def _conv_workspace(self, op: str, geo: ConvGeometry, x: Array) -> int:
         return self.module.conv_workspace(op, self.geometry(geo), x.dtype.name, current_precision(), workspace_limit())

@@ -10,11 +10,7 @@ from typing import Any
 
 import numpy as onp
 from keras.src import backend
-from keras.src.backend.common.backend_utils import (
-    check_conv_input_channels,
-    check_conv_transpose_input_channels,
-    compute_conv_transpose_padding_args_for_jax,
-)
+from keras.src.backend.common.backend_utils import compute_conv_transpose_padding_args_for_jax
 from keras.src.backend.common.dtypes import result_type
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
@@ -89,12 +85,20 @@ def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     return cg.zeros(shape, dtype=like.dtype, device=like.device)
 
 
+def _check_channels(x: Tensor, kernel_channels: int, data_format: str) -> None:
+    """Raise Keras's error for a kernel that is made for another number of channels."""
+    channels = x.shape[-1 if data_format == "channels_last" else 1]
+    if channels != kernel_channels:
+        raise ValueError("The number of input channels must match the kernel's input channels. Received: "
+                         f"input channels={channels}, kernel input channels={kernel_channels}, {data_format=}.")
+
+
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
                    dilation_rate: Any = 1) -> Tensor:
     """Convolution of each channel with filters of its own: a kernel (spatial..., C, multiplier)."""
     data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
-    check_conv_input_channels(x, w, data_format)
+    _check_channels(x, w.shape[-2], data_format)
     w = cnp.reshape(w, (*w.shape[:-2], 1, w.shape[-2] * w.shape[-1]))
     return conv(x, w, strides, padding, data_format, dilation_rate)
 
@@ -115,7 +119,7 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     """
     data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
-    check_conv_transpose_input_channels(x, w, data_format)
+    _check_channels(x, w.shape[-1], data_format)
     rank = x.ndim - 2
     stride, dilation = _per_axis(strides, rank), _per_axis(dilation_rate, rank)
     around = compute_conv_transpose_padding_args_for_jax(x.shape, w.shape, strides, padding, output_padding,

@@ -10,7 +10,6 @@ from convgpu.keras.borrow import borrowed
 _scope: dict[str, Any] = globals()
 exec(borrowed("rnn"), _scope)
 rnn, lstm, gru = _scope["rnn"], _scope["lstm"], _scope["gru"]
-bidirectional_lstm, bidirectional_gru = _scope["bidirectional_lstm"], _scope["bidirectional_gru"]
 cudnn_ok = _scope["cudnn_ok"]
 
 
@@ -18,3 +17,13 @@ def unstack(x: Tensor, axis: int = 0) -> list[Tensor]:
     """The entries of x along an axis."""
     lead = (slice(None),) * axis
     return [x[(*lead, i)] for i in range(x.shape[axis])]
+
+
+def bidirectional_lstm(*args: Any, **kwargs: Any) -> Tensor:
+    """Both directions in one fused call, which Keras 3.15 asks for first; without it, it runs one after the other."""
+    raise NotImplementedError("bidirectional_lstm is not implemented on convgpu")
+
+
+def bidirectional_gru(*args: Any, **kwargs: Any) -> Tensor:
+    """As bidirectional_lstm."""
+    raise NotImplementedError("bidirectional_gru is not implemented on convgpu")
