@@ -21,7 +21,7 @@ void run(const Problem<T, kTransA, kTransB>& p, int items, const tile::Plan& pla
 
 // In instances_wgmma.h.
 template <class T, bool kTransA, bool kTransB>
-void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, int multiprocessors,
+void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, const Device& device,
                const Workspace& workspace, Stream stream);
 
 namespace {
@@ -139,7 +139,7 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
                 if (!wgmma) return run<tile::TensorCore>(p, items, plan, workspace, stream);
                 const hopper::Plan on_hopper =
                     hopper::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, device, workspace.bytes);
-                run_wgmma(p, items, on_hopper, device.multiprocessors, workspace, stream);
+                run_wgmma(p, items, on_hopper, device, workspace, stream);
             } else if constexpr (sizeof(T) == 8) {
                 run<tile::Simt>(p, items, plan, workspace, stream);
             } else if (plan.tensor_core) {

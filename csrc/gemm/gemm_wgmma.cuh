@@ -6,9 +6,7 @@
 // that start at multiples of 16 bytes. Order of summation: k in ascending order, in the hardware's blocks of 16; parts
 // by sum_splits.
 #pragma once
-#include "../hopper/plan.h"
-#include "../hopper/product.h"
-#include "../tile/sum_splits.cuh"
+#include "../hopper/launch.h"
 #include "gemm_tiled.cuh"
 
 namespace convgpu::gemm {
@@ -25,26 +23,6 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
     } else {
         __trap();
     }
-}
-
-template <class T, int kTileN, int kCluster, bool kTransA, bool kTransB>
-void launch_gemm_wgmma(const Problem<T, kTransA, kTransB>& p, int items, int splits, int multiprocessors,
-                       const Workspace& workspace, Stream stream) {
-    const tile::Schedule schedule(p.M, p.N, p.K, items, hopper::kTileM * kCluster, kTileN, splits, hopper::kDepth);
-    const tile::Partial<float> partial{static_cast<float*>(workspace.data), p.M, p.N, splits};
-    const auto map = [items](const Matrices<const T>& m, int lines, int length) {
-        return hopper::panels_of(m.data, items, lines, length, m.stride, m.item_stride);
-    };
-    const auto clusters = std::min<uint64_t>(schedule.parts(), multiprocessors / kCluster);
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(clusters) * kCluster);
-    shape.block = dim3(hopper::kThreads);
-    shape.cluster = dim3(kCluster);
-    shape.shared_bytes = sizeof(hopper::Memory<T, kTileN>);
-    launch(gemm_wgmma<T, kTileN, kCluster, kTransA, kTransB>, shape, stream,
-           map(p.left, kTransA ? p.K : p.M, kTransA ? p.M : p.K),
-           map(p.right, kTransB ? p.N : p.K, kTransB ? p.K : p.N), p, schedule, partial);
-    if (splits > 1) tile::launch_sum_splits<T>(partial, p, items, stream);
 }
 
 }  // namespace convgpu::gemm

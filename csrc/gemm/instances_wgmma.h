@@ -5,26 +5,22 @@
 namespace convgpu::gemm {
 
 template <class T, bool kTransA, bool kTransB>
-void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, int multiprocessors,
+void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, const Device& device,
                const Workspace& workspace, Stream stream) {
-    const auto run = [&](auto tile_n, auto cluster) {
-        launch_gemm_wgmma<T, decltype(tile_n)::value, decltype(cluster)::value>(p, items, plan.splits, multiprocessors,
-                                                                                workspace, stream);
+    const auto map = [items](const Matrices<const T>& m, int lines, int length) {
+        return hopper::panels_of(m.data, items, lines, length, m.stride, m.item_stride);
     };
-    const std::integral_constant<int, 1> one;
-    const std::integral_constant<int, 2> two;
-    if (plan.tile_n == 64) return run(std::integral_constant<int, 64>(), one);
-    if (plan.tile_n == 128) {
-        const std::integral_constant<int, 128> n;
-        return plan.cluster == 2 ? run(n, two) : run(n, one);
-    }
-    const std::integral_constant<int, 256> n;
-    plan.cluster == 2 ? run(n, two) : run(n, one);
+    hopper::dispatch_tile(plan, [&](auto n, auto cluster) {
+        hopper::launch_tiles<T, n.value, cluster.value, false>(
+            gemm_wgmma<T, n.value, cluster.value, kTransA, kTransB>, {p.M, p.N, p.K, items}, plan, device, workspace,
+            stream, map(p.left, kTransA ? p.K : p.M, kTransA ? p.M : p.K),
+            map(p.right, kTransB ? p.N : p.K, kTransB ? p.K : p.N), p);
+    });
 }
 
 #define CONVGPU_GEMM_WGMMA(T, TRANS_A, TRANS_B)                                                                      \
-    template void run_wgmma<T>(const Problem<T, TRANS_A, TRANS_B>&, int, const hopper::Plan&, int, const Workspace&, \
-                               Stream);
+    template void run_wgmma<T>(const Problem<T, TRANS_A, TRANS_B>&, int, const hopper::Plan&, const Device&,         \
+                               const Workspace&, Stream);
 #define CONVGPU_GEMM_WGMMA_INSTANCES(T) \
     CONVGPU_GEMM_WGMMA(T, false, false) \
     CONVGPU_GEMM_WGMMA(T, false, true)  \
