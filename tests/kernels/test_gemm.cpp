@@ -109,11 +109,11 @@ TEST(products_whose_sums_are_split) {
 TEST(products_on_hopper) {
     plans().clear();
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
-        run_layouts({1, 264, 264, 328, 2, 90}, dtype, {}, 0);  // two blocks, four tiles of each: the ring goes on
-        run_layouts({1, 120, 264, 584, 1, 90}, dtype, {}, 0);
-        run_layouts({1, 264, 120, 840, 2, 90}, dtype, {}, 0);
-        run_layouts({1, 136, 136, 392, 1, 90}, dtype, {}, 0);
-        run_layouts({3, 72, 56, 1112, 1, 90}, dtype, {}, 0);
+        run_layouts({1, 136, 264, 328, 2, 90}, dtype, {}, 0);  // two blocks, two tiles of each: the ring goes on
+        run_layouts({1, 120, 264, 328, 1, 90}, dtype, {}, 0);
+        run_layouts({1, 136, 120, 456, 2, 90}, dtype, {}, 0);
+        run_layouts({1, 136, 136, 456, 1, 90}, dtype, {}, 0);
+        run_layouts({3, 72, 56, 584, 1, 90}, dtype, {}, 0);
         in_turn([&, dtype = dtype] { run({2, 40, 56, 4120, 132, 90}, dtype, {}, 0); });
     }
     for (const std::string tile : {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1",
