@@ -1,9 +1,10 @@
 // Convolution on Hopper's tensor cores, in three directions: the products of fprop_tiled.cuh, dgrad_tiled.cuh and
 // wgrad_tiled.cuh, by the main loop of hopper/product.h.
 //
-// What a block, a warpgroup and a thread own, and the order of summation, stand there; the factors in panels.h. Layouts:
-// x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. A pixel, a tap's channel and a filter start at multiples of 16
-// bytes.
+// A block owns tiles of 128 x kTileN elements of y, gx or gw, or of parts of their sums, one after the other; what a
+// warpgroup and a thread own of one, and the order of summation, stand there, where k counts taps and then channels in
+// whole lines, or pixels. The factors: panels.h. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes
+// that pixels and the channels of a filter start at multiples of 16 bytes.
 #pragma once
 #include "../hopper/launch.h"
 #include "dgrad_tiled.cuh"
