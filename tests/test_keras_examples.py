@@ -79,7 +79,7 @@ def test_first_networks(name: str, data: tuple[str, ...], tmp_path: Path) -> Non
         assert "the model read back from digits.keras predicts the same: True" in printed
         picture(tmp_path / "training-curves.png")
     assert number("Total params", printed) == parameters
-    assert number("test accuracy", printed) > 0.85  # of 397; machines round differently
+    assert number("test accuracy", printed) > (0.85 if data else 0.9)  # of 397 here, and machines round differently
 
 
 def test_strided_cnn(tmp_path: Path) -> None:

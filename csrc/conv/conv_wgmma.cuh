@@ -30,12 +30,12 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
     }
 }
 
-// gx of the pixels of one phase = activation(gy * w^T + bias): windows over gy times channels. The windows' axes, which
-// step backward in p, step forward in `forward`.
+// The windows of one phase of dgrad, which step backward in Dgrad, stepping forward.
 struct ForwardAxes {
     WindowAxis d, h, w;
 };
 
+// gx of the pixels of one phase = activation(gy * w^T + bias): windows over gy times channels.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_dgrad_wgmma(const __grid_constant__ TensorMap gy, const __grid_constant__ TensorMap w,

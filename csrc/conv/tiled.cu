@@ -1,4 +1,4 @@
-// From arrays to the tiled kernels: sizes, vectors, engine, and parts of large batches.
+// From arrays to the kernels of implicit products, portable and for Hopper: sizes, vectors, engine, parts of a batch.
 #include <algorithm>
 
 #include "../common/check.h"

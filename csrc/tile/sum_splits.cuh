@@ -8,8 +8,8 @@
 
 namespace convgpu::tile {
 
-// ResultOf(item) is the result of one item of the batch; with kMends, a NaN is looked at again: mend(result_of, item, m,
-// n), as in hopper/product.h.
+// ResultOf(item) is the result of one item of the batch. With kMends, a NaN is looked at again: mend(result_of, item,
+// m, n), as in hopper/product.h.
 template <class T, bool kMends, class ResultOf>
 __global__ void __launch_bounds__(kThreads, 2)
     sum_splits(const __grid_constant__ Partial<Accumulator<T>> partial, const __grid_constant__ ResultOf result_of,
@@ -40,7 +40,8 @@ void launch_sum_splits(const Partial<Accumulator<T>>& partial, const ResultOf& r
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
     shape.block = dim3(kThreads);
-    launch(sum_splits<T, kMends, ResultOf>, shape, stream, partial, result_of, Divisor(columns), Divisor(partial.M), items);
+    launch(sum_splits<T, kMends, ResultOf>, shape, stream, partial, result_of, Divisor(columns), Divisor(partial.M),
+           items);
 }
 
 }  // namespace convgpu::tile
