@@ -30,12 +30,13 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
         .def(py::init([](int arch, int multiprocessors, size_t shared_bytes) {
                  return convgpu::Device{arch, multiprocessors, shared_bytes};
              }),
-             "arch"_a, "multiprocessors"_a, "shared_bytes"_a)
+             "arch"_a = convgpu::Device{}.arch, "multiprocessors"_a = convgpu::Device{}.multiprocessors,
+             "shared_bytes"_a = convgpu::Device{}.shared_bytes)
         .def_readonly("arch", &convgpu::Device::arch)
         .def_readonly("multiprocessors", &convgpu::Device::multiprocessors)
         .def_readonly("shared_bytes", &convgpu::Device::shared_bytes);
     m.def("current_device", &convgpu::current_device);
-    m.def("emulate_arch", &convgpu::emulate_arch, "arch"_a);
+    m.def("emulate", &convgpu::emulate, "device"_a);
     convgpu::bind_conv(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);

@@ -1,5 +1,6 @@
 // Memory that the caller lends a launcher for as long as its kernels run.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -18,5 +19,25 @@ struct Workspace {
 };
 
 constexpr size_t kWorkspaceLimit = size_t(64) << 20;  // of a launcher, unless its caller sets another
+
+// Hands out the bytes of a workspace, one piece after the other, each aligned to kAlignment.
+class Carver {
+public:
+    static constexpr size_t kAlignment = 256;
+    static size_t rounded_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+    explicit Carver(const Workspace& workspace) : rest_(workspace) {}
+
+    Workspace take(size_t bytes) {
+        const Workspace piece{rest_.data, bytes};
+        rest_.data = static_cast<char*>(rest_.data) + rounded_up(bytes);
+        rest_.bytes -= std::min(rounded_up(bytes), rest_.bytes);
+        return piece;
+    }
+    const Workspace& rest() const { return rest_; }
+
+private:
+    Workspace rest_;
+};
 
 }  // namespace convgpu

@@ -34,21 +34,21 @@ void bind_plan(py::module_& m) {
     m.def(
         "conv_workspace",
         [](const std::string& op, const ConvGeometry& geo, const std::string& dtype, const std::string& precision,
-           size_t limit) {
+           std::optional<size_t> limit) {
             return conv::plan(conv::direction_of(op), geo, dtype_of(dtype), options_of("", precision), current_device(),
                               limit)
                 .workspace;
         },
-        "op"_a, "geo"_a, "dtype"_a, "precision"_a, "limit"_a);
+        "op"_a, "geo"_a, "dtype"_a, "precision"_a, "limit"_a.none(true));
     m.def(
         "plan_conv",
         [](const std::string& op, const ConvGeometry& geo, const std::string& dtype, const std::string& precision,
-           const Device& device, size_t limit) {
+           const Device& device, std::optional<size_t> limit) {
             const conv::Choice choice =
                 conv::plan(conv::direction_of(op), geo, dtype_of(dtype), options_of("", precision), device, limit);
             return choice.text + " workspace=" + std::to_string(choice.workspace);
         },
-        "op"_a, "geo"_a, "dtype"_a, "precision"_a = "float32", "device"_a = Device{}, "limit"_a = kWorkspaceLimit);
+        "op"_a, "geo"_a, "dtype"_a, "precision"_a = "float32", "device"_a = Device{}, "limit"_a = py::none());
 }
 
 void bind_channel_sum(py::module_& m) {
@@ -61,10 +61,12 @@ void bind_channel_sum(py::module_& m) {
         py::call_guard<py::gil_scoped_release>());
     m.def(
         "channel_sum_workspace",
-        [](const Shape& gy, bool channels_last, const std::string& dtype, size_t limit) {
-            return conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), current_device(), limit).workspace;
+        [](const Shape& gy, bool channels_last, const std::string& dtype, std::optional<size_t> limit) {
+            return conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), current_device(),
+                                          limit.value_or(kWorkspaceLimit))
+                .workspace;
         },
-        "gy"_a, "channels_last"_a, "dtype"_a, "limit"_a);
+        "gy"_a, "channels_last"_a, "dtype"_a, "limit"_a.none(true));
     m.def(
         "plan_channel_sum",
         [](const Shape& gy, bool channels_last, const std::string& dtype, const Device& device, size_t limit) {

@@ -9,10 +9,6 @@
 namespace convgpu::conv {
 namespace {
 
-constexpr size_t kAlignment = 256;  // of each array in the workspace
-
-size_t rounded_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 Array array_of(void* data, Shape shape, DType dtype) {
     Array array{data, std::move(shape), {}, dtype};
     auto step = static_cast<int64_t>(size_of(dtype));
@@ -22,26 +18,10 @@ Array array_of(void* data, Shape shape, DType dtype) {
 }
 
 size_t bytes_of(const Shape& shape, DType dtype) {
-    return rounded_up(static_cast<size_t>(Array{nullptr, shape, {}, dtype}.size()) * size_of(dtype));
+    return Carver::rounded_up(static_cast<size_t>(Array{nullptr, shape, {}, dtype}.size()) * size_of(dtype));
 }
 
 DType accumulator_of(DType dtype) { return size_of(dtype) == 2 ? DType::kFloat32 : dtype; }
-
-// Hands out the bytes of a workspace, one array after the other.
-class Carver {
-public:
-    explicit Carver(const Workspace& workspace) : next_(static_cast<char*>(workspace.data)) {}
-
-    Array array(const Shape& shape, DType dtype) { return array_of(bytes(bytes_of(shape, dtype)).data, shape, dtype); }
-    Workspace bytes(size_t count) {
-        char* const begin = next_;
-        next_ += count;
-        return {begin, count};
-    }
-
-private:
-    char* next_;
-};
 
 // What is copied because its order in memory differs, how many images at a time, and where.
 class Copies {
@@ -56,7 +36,7 @@ public:
         part_.channels_last = true;
         const auto plan_kernel = [&](size_t kernel_limit) {
             kernel_ = plan_channels_last(direction, part_, dtype, options, device, kernel_limit);
-            bytes_ = held() + rounded_up(kernel_.workspace);
+            bytes_ = held() + Carver::rounded_up(kernel_.workspace);
         };
         plan_kernel(limit);
         if (bytes_ <= limit) return;
@@ -127,13 +107,16 @@ void run_channels_first(Direction direction, const Operands& operands, const Con
     workspace.check(name_of(direction), copies.bytes());
     ConvGeometry part = copies.part();
     Carver carver(workspace);
-    const Array x_copy = copies.x() ? carver.array(part.x_shape(), dtype) : Array{};
-    const Array y_copy = copies.y() ? carver.array(part.y_shape(), dtype) : Array{};
-    const Array w = copies.w() ? carver.array(part.w_shape(), dtype) : array_of(operands.w.data, part.w_shape(), dtype);
+    const auto carve = [&carver](const Shape& shape, DType of) {
+        return array_of(carver.take(bytes_of(shape, of)).data, shape, of);
+    };
+    const Array x_copy = copies.x() ? carve(part.x_shape(), dtype) : Array{};
+    const Array y_copy = copies.y() ? carve(part.y_shape(), dtype) : Array{};
+    const Array w = copies.w() ? carve(part.w_shape(), dtype) : array_of(operands.w.data, part.w_shape(), dtype);
     const DType sum_dtype = accumulator_of(dtype);
-    const Array total = copies.adds_chunks() ? carver.array(part.w_shape(), sum_dtype) : Array{};
-    const Array chunk = copies.adds_chunks() ? carver.array(part.w_shape(), sum_dtype) : Array{};
-    const Workspace of_kernel = carver.bytes(copies.kernel().workspace);
+    const Array total = copies.adds_chunks() ? carve(part.w_shape(), sum_dtype) : Array{};
+    const Array chunk = copies.adds_chunks() ? carve(part.w_shape(), sum_dtype) : Array{};
+    const Workspace of_kernel = carver.take(copies.kernel().workspace);
 
     const bool reads_x = direction != Direction::kDgrad, reads_y = direction != Direction::kFprop;
     if (copies.w() && direction != Direction::kWgrad) layout::oihw_to_hwio(operands.w, w, stream);

@@ -88,11 +88,13 @@ Direction direction_of(const std::string& op) {
 }
 
 Choice plan(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options, const Device& device,
-            size_t limit) {
+            std::optional<size_t> limit) {
     const bool empty = geo.channels * geo.filters * geo.batch == 0;
     if (empty || has_no_terms(direction, geo)) return {"fill_channels"};
-    return geo.channels_last ? plan_channels_last(direction, geo, dtype, options, device, limit)
-                             : plan_channels_first(direction, geo, dtype, options, device, limit);
+    const bool tiled = !limit && !is_depthwise(geo);
+    const size_t most = tiled ? default_limit(direction, geo, dtype, options, device) : limit.value_or(kWorkspaceLimit);
+    return geo.channels_last ? plan_channels_last(direction, geo, dtype, options, device, most)
+                             : plan_channels_first(direction, geo, dtype, options, device, most);
 }
 
 }  // namespace convgpu::conv

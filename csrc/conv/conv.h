@@ -1,6 +1,8 @@
 // Convolution: the launchers, one per direction. x and gx have the shape geo.x_shape(), w and gw geo.w_shape(), y and
 // gy geo.y_shape(), in either data format and of one floating dtype; geo has been checked. Options stand in kernels.h.
 #pragma once
+#include <optional>
+
 #include "kernels.h"
 
 namespace convgpu::conv {
@@ -22,8 +24,8 @@ Choice plan_channel_sum(const Shape& gy, bool channels_last, DType dtype, const 
 Direction direction_of(const std::string& op);  // "conv_fprop", "conv_dgrad" or "conv_wgrad"
 
 // What would run on arrays aligned to 16 bytes, in words, and the workspace that it wants: at most `limit` bytes,
-// unless a single image of channels_first and its filters take more.
+// unless a single image of channels_first and its filters take more; without a limit, default_limit's.
 Choice plan(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options, const Device& device,
-            size_t limit);
+            std::optional<size_t> limit);
 
 }  // namespace convgpu::conv

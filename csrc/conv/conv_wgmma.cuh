@@ -1,4 +1,5 @@
-// Convolution on Hopper's tensor cores, in three directions: the products of fprop_tiled.cuh, dgrad_tiled.cuh and
+// Convolution on Hopper's tensor cores, in three directions, of half types or of float32 as pairs of float16
+// (hopper/pairs.h): the products of fprop_tiled.cuh, dgrad_tiled.cuh and
 // wgrad_tiled.cuh, by the main loop of hopper/product.h.
 //
 // A block owns tiles of 128 x kTileN elements of y, gx or gw, or of parts of their sums, one after the other; what a
@@ -14,16 +15,25 @@
 
 namespace convgpu::conv {
 
+// Rows that are pixels, `pixels` of each image; a range is an image.
+struct ImageRows {
+    int M;
+    Divisor by_pixels;
+    __device__ __forceinline__ hopper::PlaceOfRow operator()(int, int m) const {
+        return {m < M ? m : -1, by_pixels.short_quotient(static_cast<uint32_t>(m))};
+    }
+};
+
 // y = activation(x * w + bias): windows times filters.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
-    conv_fprop_wgmma(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
-                     const __grid_constant__ Fprop<T> p, const __grid_constant__ Lines lines,
-                     const __grid_constant__ tile::Schedule schedule,
+    conv_fprop_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> w,
+                     const __grid_constant__ hopper::OnHopper<T, Fprop<T>, ImageRows> p,
+                     const __grid_constant__ Lines lines, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
-        const WindowPanels<T, true> a{&x, p.windows.d, p.windows.h, p.windows.w, lines, p.channels, p.windows.holes};
-        const FilterPanels<T, false, AllTaps> b{&w, lines, {}, p.N};
+        const WindowPanels<T, true> a{x, p.windows.d, p.windows.h, p.windows.w, lines, p.channels, p.windows.holes};
+        const FilterPanels<T, false, AllTaps> b{w, lines, {}, p.N};
         hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
     } else {
         __trap();
@@ -38,14 +48,15 @@ struct ForwardAxes {
 // gx of the pixels of one phase = activation(gy * w^T + bias): windows over gy times channels.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
-    conv_dgrad_wgmma(const __grid_constant__ TensorMap gy, const __grid_constant__ TensorMap w,
-                     const __grid_constant__ Dgrad<T> p, const __grid_constant__ ForwardAxes forward,
-                     const __grid_constant__ Lines lines, const __grid_constant__ tile::Schedule schedule,
+    conv_dgrad_wgmma(const __grid_constant__ hopper::Maps<T> gy, const __grid_constant__ hopper::Maps<T> w,
+                     const __grid_constant__ hopper::OnHopper<T, Dgrad<T>, ImageRows> p,
+                     const __grid_constant__ ForwardAxes forward, const __grid_constant__ Lines lines,
+                     const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
-        const WindowPanels<T, true> a{&gy, forward.d, forward.h, forward.w, lines, p.filters, p.holes};
+        const WindowPanels<T, true> a{gy, forward.d, forward.h, forward.w, lines, p.filters, p.holes};
         const PhaseTaps taps{p.phase[0][0], p.phase[1][0], p.phase[2][0]};
-        const FilterPanels<T, true, PhaseTaps> b{&w, lines, taps, p.filters};
+        const FilterPanels<T, true, PhaseTaps> b{w, lines, taps, p.filters};
         hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
     } else {
         __trap();
@@ -78,6 +89,18 @@ struct WgradLines {
     __device__ __forceinline__ Result operator()(int group) const { return {p(group), lines, p.channels}; }
 };
 
+// Rows of gw in lines; a range is a channel.
+struct ChannelRows {
+    int M, channels;  // of a group
+    Divisor by_length;
+    __device__ __forceinline__ hopper::PlaceOfRow operator()(int group, int m) const {
+        auto tap = static_cast<uint32_t>(m);
+        const auto c = static_cast<int>(by_length.short_split(tap));
+        const int row = static_cast<int>(tap) * channels + c;
+        return {c < channels && row < M ? row : -1, int64_t(group) * channels + c};
+    }
+};
+
 // Computes a NaN again from the products that exist (tile/product.h), where padding may have made it.
 template <class Problem>
 __device__ __forceinline__ void mend(const Problem& p, int item, int m, int n, int K) {
@@ -101,14 +124,14 @@ __device__ __forceinline__ void mend(const WgradLines<T>& gw, int group, int m, 
 // gw = x^T * gy: taps and channels times filters, the sums over windows.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
-    conv_wgrad_wgmma(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap gy,
-                     const __grid_constant__ WgradLines<T> gw, const __grid_constant__ tile::Schedule schedule,
+    conv_wgrad_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> gy,
+                     const __grid_constant__ hopper::OnHopper<T, WgradLines<T>, ChannelRows> gw,
+                     const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const Wgrad<T>& p = gw.p;
-        const WindowPanels<T, false> a{&x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels,
-                                       p.windows.holes};
-        const OutputPanels<T> b{&gy, p.N};
+        const WindowPanels<T, false> a{x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels, p.windows.holes};
+        const OutputPanels<T> b{gy, p.N};
         hopper::compute_tiles<kTileN, kCluster>(a, b, gw, schedule, partial);
     } else {
         __trap();

@@ -86,6 +86,7 @@ struct Dgrad {
     tile::Epilogue<T> epilogue;
     bool holes;    // in gy: some tap meets no window
     bool vectors;  // of gx
+    tile::Marks wanted{};
 
     __device__ __forceinline__ Item item(int i) const {
         const int rest = i / phases[2], group_and_d = rest / phases[1];

@@ -24,6 +24,7 @@ struct Fprop {
     int64_t filters;        // of all groups
     tile::Epilogue<T> epilogue;
     bool vectors;  // of y
+    tile::Marks wanted{};
 
     __device__ __forceinline__ A a(int group) const {
         return {x + int64_t(group) * channels, windows.images, windows.d, windows.h, windows.w, M, K, windows.holes};

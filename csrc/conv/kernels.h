@@ -44,6 +44,9 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
                  const Workspace& workspace, Stream stream);
 Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
                   const Device& device, size_t workspace_limit);
+// kWorkspaceLimit, and what float32 as pairs takes besides, where it runs so.
+size_t default_limit(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
+                     const Device& device);
 
 // Depthwise convolution: one channel of x for each group, any number of filters for it.
 inline bool is_depthwise(const ConvGeometry& geo) { return geo.groups == geo.channels && geo.channels > 1; }

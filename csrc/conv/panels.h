@@ -27,13 +27,14 @@ struct WindowPanels {
     using Element = T;
     static constexpr bool kDeep = kDeep_, kHoles = true;
 
-    const TensorMap* map;
+    const hopper::Maps<T>& maps;
     const WindowAxis &d, &h, &w;
     const Lines& lines;
     int channels;  // of a group
     bool holes;    // some tap of some window lies outside the images
 
-    __device__ __forceinline__ void load(hopper::Panel<T>& to, uint32_t full, int row, int k, int group) const {
+    __device__ __forceinline__ void load(hopper::Panel<T>& to, uint32_t full, int part, int row, int k,
+                                         int group) const {
         auto n = static_cast<uint32_t>(kDeep ? row : k), tap = static_cast<uint32_t>(kDeep ? k : row);
         const int c = group * channels + static_cast<int>(lines.by_length.short_split(tap));
         const int x = w.first + static_cast<int>(w.by_windows.short_split(n)) * w.stride;
@@ -41,6 +42,7 @@ struct WindowPanels {
         const int s = static_cast<int>(w.by_taps.short_split(tap)) * w.step;
         const int r = static_cast<int>(h.by_taps.short_split(tap)) * h.step;
         const uint32_t shared = ptx::smem_addr(&to);
+        const TensorMap* map = &maps.part[part];
         if (lines.volumes) {
             const int z = d.first + static_cast<int>(d.by_windows.short_split(n)) * d.stride;
             const int at[5] = {c, x, y, z, static_cast<int>(n)}, offset[3] = {s, r, static_cast<int>(tap) * d.step};
@@ -59,17 +61,18 @@ struct FilterPanels {
     using Element = T;
     static constexpr bool kDeep = kDeep_;
 
-    const TensorMap* map;
+    const hopper::Maps<T>& maps;
     const Lines& lines;
     Taps taps;
     int filters;  // of a group
 
     template <int kBlocks>
-    __device__ __forceinline__ void multicast(hopper::Panel<T>& to, uint32_t full, int row, int k, int group) const {
+    __device__ __forceinline__ void multicast(hopper::Panel<T>& to, uint32_t full, int part, int row, int k,
+                                              int group) const {
         auto tap = static_cast<uint32_t>(k);
         const auto in_line = static_cast<int>(lines.by_length.short_split(tap));
         const int filter = group * filters + (kDeep ? in_line : row), channel = kDeep ? row : in_line;
-        hopper::load_panel<kBlocks>(to, map, full, {filter, channel, taps(static_cast<int>(tap))});
+        hopper::load_panel<kBlocks>(to, &maps.part[part], full, {filter, channel, taps(static_cast<int>(tap))});
     }
 };
 
@@ -99,12 +102,13 @@ struct OutputPanels {
     using Element = T;
     static constexpr bool kDeep = false;
 
-    const TensorMap* map;
+    const hopper::Maps<T>& maps;
     int filters;  // of a group
 
     template <int kBlocks>
-    __device__ __forceinline__ void multicast(hopper::Panel<T>& to, uint32_t full, int row, int k, int group) const {
-        hopper::load_panel<kBlocks>(to, map, full, {group * filters + row, k, 0});
+    __device__ __forceinline__ void multicast(hopper::Panel<T>& to, uint32_t full, int part, int row, int k,
+                                              int group) const {
+        hopper::load_panel<kBlocks>(to, &maps.part[part], full, {group * filters + row, k, 0});
     }
 };
 

@@ -1,6 +1,7 @@
 #include "plan_tiled.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "dgrad_tiled.cuh"
@@ -55,26 +56,32 @@ tile::Plan plan_of(const Product& product, DType dtype, const Options& options, 
                               workspace_limit);
 }
 
+size_t default_limit(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
+                     const Device& device) {
+    const Phases* phases = nullptr;
+    std::optional<Phases> of_dgrad;
+    if (direction == Direction::kDgrad) phases = &of_dgrad.emplace(geo);
+    if (dtype != DType::kFloat32 || (phases && phases->empty())) return kWorkspaceLimit;
+    const size_t with_pairs = kWorkspaceLimit + pairs_of(direction, geo, phases, options).bytes();
+    return wgmma_refusal(direction, geo, phases, dtype, options, device, with_pairs) ? kWorkspaceLimit : with_pairs;
+}
+
 Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
                   const Device& device, size_t workspace_limit) {
     const std::string kernel = std::string(name_of(direction)) + "_tiled";
-    if (direction != Direction::kDgrad) {
-        const char* refusal = wgmma_refusal(direction, geo, nullptr, dtype, options, device);
-        if (!refusal) return plan_wgmma(direction, geo, nullptr, options, device, workspace_limit);
-        const tile::Plan plan = plan_of(product_of(direction, geo, nullptr, options), dtype, options,
-                                        vectors_of(direction, geo, dtype), device, workspace_limit);
-        return {plan.text(kernel) + " no_wgmma=" + refusal, plan.workspace};
-    }
-    const Phases phases(geo);
-    if (phases.empty()) return {"fill_channels", 0};
-    const char* refusal = wgmma_refusal(direction, geo, &phases, dtype, options, device);
-    if (!refusal) return plan_wgmma(direction, geo, &phases, options, device, workspace_limit);
-    const tile::Plan plan = plan_of(product_of(direction, geo, &phases, options), dtype, options,
+    const Phases* phases = nullptr;
+    std::optional<Phases> of_dgrad;
+    if (direction == Direction::kDgrad) phases = &of_dgrad.emplace(geo);
+    if (phases && phases->empty()) return {"fill_channels", 0};
+    const char* refusal = wgmma_refusal(direction, geo, phases, dtype, options, device, workspace_limit);
+    if (!refusal) return plan_wgmma(direction, geo, phases, dtype, options, device, workspace_limit);
+    const tile::Plan plan = plan_of(product_of(direction, geo, phases, options), dtype, options,
                                     vectors_of(direction, geo, dtype), device, workspace_limit);
-    return {plan.text(kernel) + " phases=" + std::to_string(phases.count()) +
-                (phases.complete ? "" : " after=fill_channels") +
-                " no_wgmma=" + refusal,
-            plan.workspace};
+    std::string text = plan.text(kernel);
+    if (phases) {
+        text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
+    }
+    return {text + " no_wgmma=" + refusal, plan.workspace};
 }
 
 }  // namespace convgpu::conv

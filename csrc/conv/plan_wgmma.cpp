@@ -61,44 +61,80 @@ std::vector<Phases> single_phases(const Phases& phases) {
     return singles;
 }
 
+hopper::PairsOfProduct pairs_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
+                                const Options& options) {
+    const auto factor = [](int64_t lines, int64_t length, bool along, int64_t ranges) {
+        hopper::Factor f;
+        f.lines = lines;
+        f.length = f.stride = length;
+        f.along = along;
+        f.ranges = ranges;
+        return f;
+    };
+    const Product product = product_of(direction, geo, phases, options);
+    const int64_t pixels = geo.input_pixels(), outputs = geo.output_pixels(), channels = geo.channels / geo.groups;
+    const auto pairs = [&](const hopper::Factor& a, const hopper::Factor& b) {
+        return hopper::PairsOfProduct(a, b, geo.groups, product.M, product.N);
+    };
+    switch (direction) {
+        case Direction::kFprop:  // images, filters
+            return pairs(factor(geo.batch, pixels * geo.channels, true, geo.batch),
+                         factor(geo.taps() * channels, geo.filters, false, geo.filters));
+        case Direction::kDgrad:  // images; channels of each group, whose filters stand in turns
+            return pairs(factor(geo.batch, outputs * geo.filters, true, geo.batch),
+                         factor(geo.taps() * geo.channels, geo.filters / geo.groups, true, geo.channels));
+        default:  // channels, filters
+            return pairs(factor(geo.batch * pixels, geo.channels, false, geo.channels),
+                         factor(geo.batch * outputs, geo.filters, false, geo.filters));
+    }
+}
+
 const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                          const Options& options, const Device& device) {
-    if (const char* refusal = hopper::refusal(1, dtype, true, device)) return refusal;
+                          const Options& options, const Device& device, size_t workspace_limit) {
+    const bool float32 = dtype == DType::kFloat32;
+    if (const char* refusal = hopper::refusal(1, float32 ? DType::kFloat16 : dtype, true, device)) return refusal;
     const int64_t channels = channels_in_lines(direction, geo), length = Lines::length_of(channels);
     if (geo.channels % 8 != 0 || geo.filters % 8 != 0) return "pixels_not_at_multiples_of_16_bytes";
     if (length >= 2 * channels) return "channels_fill_half_a_line_or_less";
     if (geo.groups > 1 && length != channels && direction != Direction::kWgrad) return "groups_not_in_whole_lines";
     if (length * geo.taps() > std::numeric_limits<int32_t>::max() - 256) return "too_many_taps_and_channels";
+    const Product product = product_of(direction, geo, phases, options);
     // A part would add to gw what mend() cannot take back.
-    const bool parts = product_of(direction, geo, phases, options).images < geo.batch;
-    if (parts && direction == Direction::kWgrad) return "more_pixels_than_32_bits_count";
+    if (product.images < geo.batch && direction == Direction::kWgrad) return "more_pixels_than_32_bits_count";
     if (!windows_fit_maps(geo, phases)) return "windows_that_no_tensor_map_holds";
-    return nullptr;
+    if (!float32) return nullptr;
+    const int64_t items = geo.groups * (phases ? phases->count() : 1);
+    return hopper::refusal_of_pairs({product.M, product.N, product.K, items, 2},
+                                    pairs_of(direction, geo, phases, options), dtype, options.precision, device,
+                                    workspace_limit);
 }
 
 int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t taps) {
     return taps * Lines::length_of(channels_in_lines(direction, geo));
 }
 
-Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options,
-                  const Device& device, size_t workspace_limit) {
+Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
+                  const Options& options, const Device& device, size_t workspace_limit) {
     const std::string kernel = std::string(name_of(direction)) + "_wgmma";
+    const bool float32 = dtype == DType::kFloat32;
+    const size_t of_pairs = float32 ? pairs_of(direction, geo, phases, options).bytes() : 0;
     const auto planned = [&](const Phases* phase) {
         const Product product = product_of(direction, geo, phase, options);
         const int64_t length = length_in_lines(direction, geo, phase ? phase->most_taps() : geo.taps());
         const bool rows = direction == Direction::kWgrad;
-        return hopper::plan_product(rows ? length : product.M, product.N, rows ? product.K : length, geo.groups, device,
-                                    workspace_limit);
+        const hopper::Size size{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups,
+                                float32 ? 2 : 1};
+        return hopper::plan_product(size, device, workspace_limit - of_pairs);
     };
     if (!phases) {
         const hopper::Plan plan = planned(nullptr);
-        return {plan.text(kernel), plan.workspace};
+        return {plan.text(kernel), of_pairs + plan.workspace};
     }
     Choice choice;
     for (const Phases& phase : single_phases(*phases)) {
         const hopper::Plan plan = planned(&phase);
         if (choice.text.empty()) choice.text = plan.text(kernel);
-        choice.workspace = std::max(choice.workspace, plan.workspace);
+        choice.workspace = std::max(choice.workspace, of_pairs + plan.workspace);
     }
     choice.text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
     return choice;

@@ -10,14 +10,18 @@ namespace convgpu::conv {
 // Why a convolution of aligned arrays runs on the portable kernels, in words joined by underscores; null if it need
 // not. `phases`: those of dgrad, else null.
 const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                          const Options& options, const Device& device);
+                          const Options& options, const Device& device, size_t workspace_limit);
+
+// The pairs of float32 factors that are still to be found in memory.
+hopper::PairsOfProduct pairs_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
+                                const Options& options);
 
 // The taps and channels along the depth of the sums (of wgrad: the rows of gw), in whole lines of 64 for each tap.
 int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t taps);
 
 // The choice for aligned arrays that wgmma_refusal lets through.
-Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options,
-                  const Device& device, size_t workspace_limit);
+Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
+                  const Options& options, const Device& device, size_t workspace_limit);
 
 // Whether the images of windows over three axes are described to TMA with all three.
 bool has_volumes(const WindowAxis& d);

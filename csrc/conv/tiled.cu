@@ -24,14 +24,14 @@ void run(const Wgrad<T>& p, int groups, const tile::Plan& plan, const Workspace&
 
 // In instances_wgmma.h.
 template <class T>
-void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int images, const Device& device, const Workspace& workspace,
-               Stream stream);
+void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int64_t first, int images,
+               const hopper::PairsOfProduct* pairs, const Device& device, const Workspace& workspace, Stream stream);
 template <class T>
-void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, const Device& device, const Workspace& workspace,
-               Stream stream);
+void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, int64_t first, const hopper::PairsOfProduct* pairs,
+               const Device& device, const Workspace& workspace, Stream stream);
 template <class T>
-void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const Device& device, const Workspace& workspace,
-               Stream stream);
+void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const hopper::PairsOfProduct* pairs,
+               const Device& device, const Workspace& workspace, Stream stream);
 
 namespace {
 
@@ -52,18 +52,77 @@ void run_on_engine(const Problem<T>& p, int64_t items, const tile::Plan& plan, c
 
 bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
 
-// Whether the kernels of Hopper run it.
-bool takes_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options,
-                 const Array& a, const Array& b) {
-    return aligned(a) && aligned(b) && !wgmma_refusal(direction, geo, phases, b.dtype, options, current_device());
-}
-
 // What the geometry allows, of the factors at these addresses.
 tile::Vectors vectors_of(Direction direction, const ConvGeometry& geo, const Array& a, const Array& b) {
     const tile::Vectors vectors = vectors_of(direction, geo, b.dtype);
     if (!aligned(b)) return tile::Vectors::kNone;
     if (vectors != tile::Vectors::kBoth || aligned(a)) return vectors;
     return direction == Direction::kDgrad ? tile::Vectors::kNone : tile::Vectors::kOnlyB;
+}
+
+// How a convolution is computed: by which kernels, and with what.
+struct Way {
+    DType dtype;
+    Product product;
+    tile::Vectors vectors;
+    Device device;
+    bool wgmma;
+    hopper::PairsOfProduct pairs;  // of float32
+    Workspace workspace;
+    Stream stream;
+};
+
+Way way_of(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options, const Array& a,
+           const Array& b, const Workspace& workspace, Stream stream) {
+    const Device device = current_device();
+    hopper::PairsOfProduct pairs = pairs_of(direction, geo, phases, options);
+    pairs.a.from.x = a.as<const float>();
+    pairs.b.from.x = b.as<const float>();
+    const bool takes = b.dtype == DType::kFloat32 || (aligned(a) && aligned(b));
+    return {b.dtype,
+            product_of(direction, geo, phases, options),
+            vectors_of(direction, geo, a, b),
+            device,
+            takes && !wgmma_refusal(direction, geo, phases, b.dtype, options, device, workspace.bytes),
+            pairs,
+            workspace,
+            stream};
+}
+
+template <class Problem>
+int64_t items_of(const Problem&, const ConvGeometry& geo) {
+    return geo.groups;
+}
+template <class T>
+int64_t items_of(const Dgrad<T>& p, const ConvGeometry& geo) {
+    return geo.groups * p.phases[0] * p.phases[1] * p.phases[2];
+}
+
+// All parts of a convolution: each(use) calls use(first image, images) with one after the other set in p.
+// on_hopper(first image, images, pairs, workspace) runs one there. float32 as pairs is followed, in float32, by the
+// tiles that pairs could not hold.
+template <template <class> class Problem, class T, class Each, class OnHopper>
+void run_parts(Problem<T>& p, const ConvGeometry& geo, const Way& way, const Options& options, Each each,
+               OnHopper on_hopper) {
+    Workspace workspace = way.workspace;
+    Product product = way.product;
+    if constexpr (sizeof(T) == 2) {
+        if (way.wgmma) {
+            return each([&](int64_t first, int images) { on_hopper(first, images, nullptr, workspace); });
+        }
+    } else if constexpr (sizeof(T) == 4) {
+        if (way.wgmma) {
+            hopper::PairsOfProduct pairs = way.pairs;
+            const Workspace rest = pairs.fill(workspace, way.stream);
+            each([&](int64_t first, int images) { on_hopper(first, images, &pairs, rest); });
+            p.wanted = pairs.marks;
+            workspace = pairs.without_pairs(workspace);
+            workspace.bytes = std::min(workspace.bytes, kWorkspaceLimit);
+            product.items = geo.groups;
+        }
+    }
+    const tile::Plan plan = plan_of(product, way.dtype, options, way.vectors, way.device, workspace.bytes);
+    each([&](int64_t, int) { run_on_engine(p, items_of(p, geo), plan, workspace, way.stream); });
 }
 
 // Whether rows of a result, `columns` of each group, are written in vectors, which are those of the factors' dtype.
@@ -89,40 +148,37 @@ void each_part(const ConvGeometry& geo, int64_t images, Use use) {
 
 void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
                  const Options& options, const Workspace& workspace, Stream stream) {
-    const Product product = product_of(Direction::kFprop, geo, nullptr, options);
-    const tile::Plan plan =
-        plan_of(product, y.dtype, options, vectors_of(Direction::kFprop, geo, x, w), current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kFprop, geo, nullptr, options, x, w);
+    const Way way = way_of(Direction::kFprop, geo, nullptr, options, x, w, workspace, stream);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(y.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         Fprop<T> p;
         p.w = w.as<const T>();
         p.windows = windows_of(geo);
-        p.N = static_cast<int>(product.N);
-        p.K = static_cast<int>(product.K);
+        p.N = static_cast<int>(way.product.N);
+        p.K = static_cast<int>(way.product.K);
         p.channels = static_cast<int>(geo.channels / geo.groups);
         p.filters = geo.filters;
         p.epilogue = epilogue_of<T>(bias, options.activation);
-        p.vectors = takes_vectors(y, product.N, x.dtype);
-        each_part(geo, product.images, [&](int64_t first, int images) {
-            p.x = x.as<const T>() + first * p.windows.images.image;
-            p.y = y.as<T>() + first * pixels * geo.filters;
-            p.M = images * pixels;
-            if constexpr (sizeof(T) == 2) {
-                if (wgmma) return run_wgmma(p, geo, images, current_device(), workspace, stream);
-            }
-            run_on_engine(p, product.items, plan, workspace, stream);
-        });
+        p.vectors = takes_vectors(y, way.product.N, x.dtype);
+        const auto each = [&](auto use) {
+            each_part(geo, way.product.images, [&](int64_t first, int images) {
+                p.x = x.as<const T>() + first * p.windows.images.image;
+                p.y = y.as<T>() + first * pixels * geo.filters;
+                p.M = images * pixels;
+                use(first, images);
+            });
+        };
+        run_parts(p, geo, way, options, each,
+                  [&](auto first, int images, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
+                      run_wgmma(p, geo, first, images, pairs, way.device, rest, stream);
+                  });
     });
 }
 
 void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options& options,
                  const Workspace& workspace, Stream stream) {
-    const Product product = product_of(Direction::kWgrad, geo, nullptr, options);
-    const tile::Plan plan = plan_of(product, x.dtype, options, vectors_of(Direction::kWgrad, geo, x, gy),
-                                    current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kWgrad, geo, nullptr, options, x, gy);
+    const Way way = way_of(Direction::kWgrad, geo, nullptr, options, x, gy, workspace, stream);
     const auto pixels = static_cast<int>(geo.output_pixels());
     dispatch_float(x.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -130,21 +186,24 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
         p.gw = gw.data;
         p.wide = gw.dtype != x.dtype;
         p.windows = windows_of(geo);
-        p.M = static_cast<int>(product.M);
-        p.N = static_cast<int>(product.N);
+        p.M = static_cast<int>(way.product.M);
+        p.N = static_cast<int>(way.product.N);
         p.channels = static_cast<int>(geo.channels / geo.groups);
         p.filters = geo.filters;
-        p.vectors = takes_vectors(gw, product.N, x.dtype);
-        each_part(geo, product.images, [&](int64_t first, int images) {
-            p.x = x.as<const T>() + first * p.windows.images.image;
-            p.gy = gy.as<const T>() + first * pixels * geo.filters;
-            p.K = images * pixels;
-            p.adds = first > 0;  // of half types, the sum so far has been rounded: once for 2^31 pixels
-            if constexpr (sizeof(T) == 2) {
-                if (wgmma) return run_wgmma(p, geo, images, current_device(), workspace, stream);
-            }
-            run_on_engine(p, product.items, plan, workspace, stream);
-        });
+        p.vectors = takes_vectors(gw, way.product.N, x.dtype);
+        const auto each = [&](auto use) {
+            each_part(geo, way.product.images, [&](int64_t first, int images) {
+                p.x = x.as<const T>() + first * p.windows.images.image;
+                p.gy = gy.as<const T>() + first * pixels * geo.filters;
+                p.K = images * pixels;
+                p.adds = first > 0;  // of half types, the sum so far has been rounded: once for 2^31 pixels
+                use(first, images);
+            });
+        };
+        run_parts(p, geo, way, options, each,
+                  [&](auto, int images, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
+                      run_wgmma(p, geo, images, pairs, way.device, rest, stream);
+                  });
     });
 }
 
@@ -178,36 +237,33 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
     const Phases phases(geo);
     if (!phases.complete) fill_unreached(bias, gx, geo.channels, options.activation, stream);
     if (phases.empty()) return;
-    const Product product = product_of(Direction::kDgrad, geo, &phases, options);
-    const tile::Plan plan = plan_of(product, gx.dtype, options, vectors_of(Direction::kDgrad, geo, gy, w),
-                                    current_device(), workspace.bytes);
-    const bool wgmma = takes_wgmma(Direction::kDgrad, geo, &phases, options, gy, w);
+    const Way way = way_of(Direction::kDgrad, geo, &phases, options, gy, w, workspace, stream);
     dispatch_float(gx.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         Dgrad<T> p;
         p.w = w.as<const T>();
         p.of_gy = y_images(geo);
         p.of_gx = x_images(geo);
-        p.N = static_cast<int>(product.N);
-        p.K = static_cast<int>(product.K);
+        p.N = static_cast<int>(way.product.N);
+        p.K = static_cast<int>(way.product.K);
         p.filters = static_cast<int>(geo.filters / geo.groups);
         p.all_filters = geo.filters;
         p.epilogue = epilogue_of<T>(bias, options.activation);
         p.holes = phases.has_holes();
-        p.vectors = takes_vectors(gx, product.N, gy.dtype);
-        each_part(geo, product.images, [&](int64_t first, int images) {
-            p.gy = gy.as<const T>() + first * p.of_gy.image;
-            p.gx = gx.as<T>() + first * p.of_gx.image;
-            p.batch = images;
-            p.M = static_cast<int>(images * phases.most_pixels());
-            each_phases(p, phases, wgmma ? 1 : kPhasesAtOnce, [&] {
-                if constexpr (sizeof(T) == 2) {
-                    if (wgmma) return run_wgmma(p, geo, current_device(), workspace, stream);
-                }
-                const int64_t count = int64_t(p.phases[0]) * p.phases[1] * p.phases[2];
-                run_on_engine(p, geo.groups * count, plan, workspace, stream);
+        p.vectors = takes_vectors(gx, way.product.N, gy.dtype);
+        const auto each = [&](auto use) {
+            each_part(geo, way.product.images, [&](int64_t first, int images) {
+                p.gy = gy.as<const T>() + first * p.of_gy.image;
+                p.gx = gx.as<T>() + first * p.of_gx.image;
+                p.batch = images;
+                p.M = static_cast<int>(images * phases.most_pixels());
+                each_phases(p, phases, way.wgmma ? 1 : kPhasesAtOnce, [&] { use(first, images); });
             });
-        });
+        };
+        run_parts(p, geo, way, options, each,
+                  [&](auto first, int, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
+                      run_wgmma(p, geo, first, pairs, way.device, rest, stream);
+                  });
     });
 }
 

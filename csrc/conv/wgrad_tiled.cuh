@@ -59,6 +59,7 @@ struct Wgrad {
     bool wide;              // gw is of the sums' type
     bool adds;              // to what is in gw
     bool vectors;           // of gw
+    tile::Marks wanted{};
 
     __device__ __forceinline__ A a(int group) const {
         return {{x + int64_t(group) * channels, windows.images, windows.d, windows.h, windows.w, K, M, windows.holes}};

@@ -24,7 +24,7 @@ Device current_device() {
     return device;
 }
 
-void emulate_arch(int) { throw std::runtime_error("emulate_arch: expected the emulator, got a GPU"); }
+void emulate(const Device&) { throw std::runtime_error("emulate: expected the emulator, got a GPU"); }
 
 #else
 
@@ -36,7 +36,11 @@ Device current_device() {
     return device;
 }
 
-void emulate_arch(int arch) { emulator::config().arch = arch; }
+void emulate(const Device& device) {
+    emulator::config().arch = device.arch;
+    emulator::config().multiprocessors = device.multiprocessors;
+    emulator::config().max_shared_bytes = device.shared_bytes;
+}
 
 #endif
 

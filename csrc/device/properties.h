@@ -13,8 +13,8 @@ struct Device {
 // The GPU in use. The emulator stands in for an H200, with what its settings say (emulator/config.h).
 Device current_device();
 
-// From now on the emulator is of this compute capability. A GPU is what it is: throws.
-void emulate_arch(int arch);
+// From now on the emulator stands in for this one. A GPU is what it is: throws.
+void emulate(const Device& device);
 
 // Whether this library has code for sm_90a: a Hopper GPU also runs what was compiled for sm_80.
 #if !defined(__CUDACC__) || defined(CONVGPU_SM_90A)

@@ -29,21 +29,22 @@ void bind_gemm(py::module_& m) {
         Unlocked());
     m.def(
         "gemm_workspace",
-        [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, const std::string& precision,
-           size_t limit) {
-            return gemm::workspace_bytes(items, M, N, K, dtype_of(dtype), {false, false, precision_of(precision)},
-                                         limit);
+        [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, bool trans_a, bool trans_b,
+           bool one_a, bool one_b, const std::string& precision, std::optional<size_t> limit) {
+            return gemm::workspace_bytes({items, M, N, K, one_a, one_b}, dtype_of(dtype),
+                                         {trans_a, trans_b, precision_of(precision)}, limit);
         },
-        "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "precision"_a, "limit"_a);
+        "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "trans_a"_a, "trans_b"_a, "one_a"_a, "one_b"_a, "precision"_a,
+        "limit"_a.none(true));
     m.def(
         "plan_gemm",
         [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, bool trans_a, bool trans_b,
-           const std::string& precision, const Device& device, size_t limit) {
-            return gemm::plan(items, M, N, K, dtype_of(dtype), {trans_a, trans_b, precision_of(precision)}, device,
+           const std::string& precision, const Device& device, std::optional<size_t> limit) {
+            return gemm::plan({items, M, N, K}, dtype_of(dtype), {trans_a, trans_b, precision_of(precision)}, device,
                               limit);
         },
         "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "trans_a"_a = false, "trans_b"_a = false, "precision"_a = "float32",
-        "device"_a = Device{}, "limit"_a = kWorkspaceLimit);
+        "device"_a = Device{}, "limit"_a = py::none());
 }
 
 }  // namespace convgpu

@@ -21,8 +21,11 @@ void run(const Problem<T, kTransA, kTransB>& p, int items, const tile::Plan& pla
 
 // In instances_wgmma.h.
 template <class T, bool kTransA, bool kTransB>
-void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const hopper::Plan& plan, const Device& device,
-               const Workspace& workspace, Stream stream);
+void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const Device& device, const Workspace& workspace,
+               Stream stream);
+template <bool kTransA, bool kTransB>
+void run_pairs(const Problem<float, kTransA, kTransB>& p, int items, const hopper::PairsOfProduct& pairs,
+               const Device& device, const Workspace& workspace, Stream stream);
 
 namespace {
 
@@ -69,10 +72,6 @@ bool takes_tma(const Stack& s) {
 }
 
 // The sizes of y = op(a) @ op(b), checked against each other.
-struct Sizes {
-    int64_t items, M, N, K;
-};
-
 Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, const Options& options) {
     const int64_t M = options.trans_a ? a.length : a.lines, K = options.trans_a ? a.lines : a.length;
     const int64_t N = options.trans_b ? b.lines : b.length, K_of_b = options.trans_b ? b.length : b.lines;
@@ -86,7 +85,27 @@ Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, c
         throw std::invalid_argument(std::string(op) + ": expected M, N, K and items below 2^31 - 256, got " +
                                     text_of({M, N, K, y.items}));
     }
-    return {y.items, M, N, K};
+    return {y.items, M, N, K, a.item_stride == 0, b.item_stride == 0};
+}
+
+// The pairs of float32 factors that are still to be found in memory.
+hopper::PairsOfProduct pairs_of(const Sizes& s, const Options& options) {
+    const auto factor = [](int64_t items, int64_t rows, int64_t depth, bool deep) {
+        hopper::Factor f;
+        f.items = items;
+        f.lines = deep ? rows : depth;
+        f.length = deep ? depth : rows;
+        f.along = deep;
+        f.ranges = items * rows;
+        return f;
+    };
+    return {factor(s.one_a ? 1 : s.items, s.M, s.K, !options.trans_a),
+            factor(s.one_b ? 1 : s.items, s.N, s.K, options.trans_b), s.items, s.M, s.N};
+}
+
+const char* refusal_of_pairs(const Sizes& s, const hopper::PairsOfProduct& pairs, DType dtype, const Options& options,
+                             const Device& device, size_t limit) {
+    return hopper::refusal_of_pairs({s.M, s.N, s.K, s.items, 2}, pairs, dtype, options.precision, device, limit);
 }
 
 template <class T>
@@ -112,6 +131,26 @@ void dispatch_layout(const Options& options, Use use) {
     options.trans_b ? use(no, yes) : use(no, no);
 }
 
+// As pairs; then the tiles that pairs could not hold, in float32.
+template <bool kTransA, bool kTransB>
+void run_certain(Problem<float, kTransA, kTransB> p, int items, hopper::PairsOfProduct& pairs, tile::Vectors vectors,
+                 const Device& device, const Workspace& workspace, Stream stream) {
+    const auto place = [](hopper::Factor& f, const Matrices<const float>& m) {
+        f.x = m.data;
+        f.stride = m.stride;
+        f.item_stride = m.item_stride;
+    };
+    place(pairs.a.from, p.left);
+    place(pairs.b.from, p.right);
+    const Workspace rest = pairs.fill(workspace, stream);
+    run_pairs(p, items, pairs, device, rest, stream);
+    p.wanted = pairs.marks;
+    const Workspace again = pairs.without_pairs(workspace);
+    const tile::Plan plan = tile::plan_product(p.M, p.N, p.K, items, DType::kFloat32, Precision::kFloat32, vectors,
+                                               device, std::min(again.bytes, kWorkspaceLimit));
+    run<tile::Simt>(p, items, plan, again, stream);
+}
+
 void product(const char* op, const Stack& a, const Stack& b, const Array* c, const Stack& y, double alpha, double beta,
              const Options& options, Activation activation, const Workspace& workspace, Stream stream) {
     const Sizes sizes = sizes_of(op, a, b, y, options);
@@ -119,6 +158,8 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
     const DType dtype = y.array->dtype;
     const Device device = current_device();
     const bool wgmma = !hopper::refusal(sizes.K, dtype, takes_tma(a) && takes_tma(b), device);
+    hopper::PairsOfProduct pairs = pairs_of(sizes, options);
+    const bool as_pairs = !refusal_of_pairs(sizes, pairs, dtype, options, device, workspace.bytes);
     const auto vectors = takes_vectors(a) && takes_vectors(b) ? tile::Vectors::kBoth : tile::Vectors::kNone;
     const tile::Plan plan = tile::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, dtype, options.precision,
                                                vectors, device, workspace.bytes);
@@ -136,12 +177,12 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
                 takes_vectors(y)};
             const auto items = static_cast<int>(sizes.items);
             if constexpr (sizeof(T) == 2) {
-                if (!wgmma) return run<tile::TensorCore>(p, items, plan, workspace, stream);
-                const hopper::Plan on_hopper =
-                    hopper::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, device, workspace.bytes);
-                run_wgmma(p, items, on_hopper, device, workspace, stream);
+                if (wgmma) return run_wgmma(p, items, device, workspace, stream);
+                run<tile::TensorCore>(p, items, plan, workspace, stream);
             } else if constexpr (sizeof(T) == 8) {
                 run<tile::Simt>(p, items, plan, workspace, stream);
+            } else if (as_pairs) {
+                run_certain(p, items, pairs, vectors, device, workspace, stream);
             } else if (plan.tensor_core) {
                 run<tile::TensorCore>(p, items, plan, workspace, stream);
             } else {
@@ -181,26 +222,39 @@ void matmul(const Array& a, const Array& b, const Array& y, const Options& optio
             0, options, Activation::kNone, workspace, stream);
 }
 
-size_t workspace_bytes(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
-                       size_t limit) {
+size_t workspace_bytes(const Sizes& s, DType dtype, const Options& options, std::optional<size_t> limit) {
     const Device device = current_device();
+    const hopper::PairsOfProduct pairs = pairs_of(s, options);
+    const size_t with_pairs = limit.value_or(kWorkspaceLimit + pairs.bytes());
+    if (!refusal_of_pairs(s, pairs, dtype, options, device, with_pairs)) {
+        const size_t rest = std::min(with_pairs - pairs.bytes(), limit.value_or(kWorkspaceLimit));
+        return pairs.bytes() + hopper::plan_product({s.M, s.N, s.K, s.items, 2}, device, rest).workspace;
+    }
+    const size_t without = limit.value_or(kWorkspaceLimit);
     const size_t bytes =
-        tile::plan_product(M, N, K, items, dtype, options.precision, tile::Vectors::kBoth, device, limit).workspace;
-    if (hopper::refusal(K, dtype, true, device)) return bytes;
-    return std::max(bytes, hopper::plan_product(M, N, K, items, device, limit).workspace);
+        tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision, tile::Vectors::kBoth, device, without)
+            .workspace;
+    if (hopper::refusal(s.K, dtype, true, device)) return bytes;
+    return std::max(bytes, hopper::plan_product({s.M, s.N, s.K, s.items}, device, without).workspace);
 }
 
-std::string plan(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
-                 const Device& device, size_t limit) {
+std::string plan(const Sizes& s, DType dtype, const Options& options, const Device& device,
+                 std::optional<size_t> limit) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(dtype));
-    const bool aligned = (options.trans_a ? M : K) % V == 0 && (options.trans_b ? K : N) % V == 0;
-    const char* refusal = hopper::refusal(K, dtype, aligned, device);
+    const bool aligned = (options.trans_a ? s.M : s.K) % V == 0 && (options.trans_b ? s.K : s.N) % V == 0;
+    const bool float32 = dtype == DType::kFloat32;
+    const hopper::PairsOfProduct pairs = pairs_of(s, options);
+    const size_t of_pairs = float32 ? pairs.bytes() : 0, most = limit.value_or(kWorkspaceLimit + of_pairs);
+    const char* refusal = float32 ? refusal_of_pairs(s, pairs, dtype, options, device, most)
+                                  : hopper::refusal(s.K, dtype, aligned, device);
     if (!refusal) {
-        const hopper::Plan plan = hopper::plan_product(M, N, K, items, device, limit);
-        return plan.text("gemm_wgmma") + " workspace=" + std::to_string(plan.workspace);
+        const hopper::Size size{s.M, s.N, s.K, s.items, float32 ? 2 : 1};
+        const hopper::Plan plan = hopper::plan_product(size, device, most - of_pairs);
+        return plan.text("gemm_wgmma") + " workspace=" + std::to_string(of_pairs + plan.workspace);
     }
-    const tile::Plan plan = tile::plan_product(M, N, K, items, dtype, options.precision,
-                                               aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device, limit);
+    const tile::Plan plan = tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision,
+                                               aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device,
+                                               limit.value_or(kWorkspaceLimit));
     return plan.text("gemm_tiled") + " no_wgmma=" + refusal + " workspace=" + std::to_string(plan.workspace);
 }
 

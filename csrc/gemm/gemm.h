@@ -1,5 +1,6 @@
 // Matrix products: the launchers.
 #pragma once
+#include <optional>
 #include <string>
 
 #include "../common/activation.h"
@@ -24,12 +25,18 @@ void gemm(const Array& a, const Array& b, const Array* c, const Array& y, double
 void matmul(const Array& a, const Array& b, const Array& y, const Options& options, const Workspace& workspace,
             Stream stream);
 
-// The bytes of workspace that either wants for y = items x M x N, sums over K, on the GPU in use; at most `limit`.
-size_t workspace_bytes(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
-                       size_t limit);
+// y = items x M x N, sums over K; of a factor there may be one for all items.
+struct Sizes {
+    int64_t items, M, N, K;
+    bool one_a = false, one_b = false;
+};
+
+// The bytes of workspace that either wants on the GPU in use. No limit: partial sums take kWorkspaceLimit at most, and
+// float32 on Hopper as much as its factors besides.
+size_t workspace_bytes(const Sizes& sizes, DType dtype, const Options& options, std::optional<size_t> limit);
 
 // The kernel that would run on operands aligned to 16 bytes.
-std::string plan(int64_t items, int64_t M, int64_t N, int64_t K, DType dtype, const Options& options,
-                 const Device& device, size_t limit);
+std::string plan(const Sizes& sizes, DType dtype, const Options& options, const Device& device,
+                 std::optional<size_t> limit);
 
 }  // namespace convgpu::gemm

@@ -28,6 +28,7 @@ struct Problem {
     int M, N, K;
     tile::Epilogue<T> epilogue;
     bool vectors;  // of y
+    tile::Marks wanted{};
 
     __device__ __forceinline__ A a(int item) const { return {left.item(item), left.stride, M, K}; }
     __device__ __forceinline__ B b(int item) const { return {right.item(item), right.stride, N, K}; }

@@ -10,26 +10,28 @@
 
 namespace convgpu::hopper {
 
-// Calls use(columns of the tile, blocks of the cluster) with the plan's, as std::integral_constant.
-template <class Use>
+// Calls use(columns of the tile, blocks of the cluster) with the plan's for factors of T, as std::integral_constant.
+template <class T, class Use>
 void dispatch_tile(const Plan& plan, Use use) {
     const std::integral_constant<int, 1> one;
     const std::integral_constant<int, 2> two;
     const auto with_cluster = [&](auto tile_n) { plan.cluster == 2 ? use(tile_n, two) : use(tile_n, one); };
     if (plan.tile_n == 64) return use(std::integral_constant<int, 64>(), one);
     if (plan.tile_n == 128) return with_cluster(std::integral_constant<int, 128>());
-    with_cluster(std::integral_constant<int, 256>());
+    if constexpr (kParts<T> == 1) with_cluster(std::integral_constant<int, 256>());
 }
 
-// Runs kernel(map of a, map of b, problem, arguments..., schedule, partial), and adds the parts if sums are split.
+// Runs kernel(maps of a, maps of b, problem, arguments..., schedule, partial), and adds the parts if sums are split.
 // problem(item) is where the sums of an item go; kMends: as in sum_splits.
 template <class T, int kTileN, int kCluster, bool kMends, class Kernel, class Problem, class... Arguments>
 void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Device& device, const Workspace& workspace,
-                  Stream stream, const TensorMap& a, const TensorMap& b, const Problem& problem,
+                  Stream stream, const Maps<T>& a, const Maps<T>& b, const Problem& problem,
                   const Arguments&... arguments) {
     const int splits = plan.splits, clusters_at_once = device.multiprocessors / kCluster;
-    const Schedule schedule(size.M, size.N, size.K, size.items, kTileM * kCluster, kTileN, splits, kDepth);
-    const tile::Partial<float> partial{static_cast<float*>(workspace.data), size.M, size.N, splits};
+    const auto M = static_cast<int>(size.M), N = static_cast<int>(size.N), K = static_cast<int>(size.K);
+    const auto items = static_cast<int>(size.items);
+    const Schedule schedule(M, N, K, items, kTileM * kCluster, kTileN, splits, kDepth);
+    const tile::Partial<float> partial{static_cast<float*>(workspace.data), M, N, splits, {}};
     const auto clusters = std::min<uint64_t>(schedule.parts(), clusters_at_once);
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(clusters) * kCluster);
@@ -37,7 +39,7 @@ void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Devic
     shape.cluster = dim3(kCluster);
     shape.shared_bytes = sizeof(Memory<T, kTileN>);
     launch(kernel, shape, stream, a, b, problem, arguments..., schedule, partial);
-    if (splits > 1) tile::launch_sum_splits<T, kMends>(partial, problem, size.items, stream);
+    if (splits > 1) tile::launch_sum_splits<T, kMends && kParts<T> == 1>(partial, problem, items, stream);
 }
 
 }  // namespace convgpu::hopper

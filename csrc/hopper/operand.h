@@ -4,7 +4,8 @@
 // A panel is one box of TMA and one pattern of the 128-byte swizzle: 64 lines of 64 half-type elements, 8 KiB. Along
 // the depth of a sum (K-major, "deep") a line holds 64 neighbours in k of one row, else (MN-major) 64 neighbouring rows
 // at one k: whichever way a matrix lies in memory, its lines are copied as they are, and wgmma is told which it reads.
-// Panels lie one after the other, 64 rows each.
+// Panels lie one after the other, 64 rows each. A float32 factor has two of each, the halves of its pairs (pairs.h),
+// and two maps.
 #pragma once
 #include "../device/ptx.h"
 
@@ -13,14 +14,25 @@ namespace convgpu::hopper {
 constexpr int kPanel = 64;  // lines of a panel, elements of a line
 constexpr int kStep = 16;   // of k in one instruction
 
+// What panels hold of a factor of T, and how many parts of it.
+template <class T>
+using Half = std::conditional_t<std::is_same_v<T, float>, __half, T>;
+template <class T>
+constexpr int kParts = std::is_same_v<T, float> ? 2 : 1;
+
 template <class T>
 struct Panel {
-    static_assert(sizeof(T) == 2, "a line of 64 elements is 128 bytes");
-    alignas(1024) T line[kPanel][kPanel];
+    alignas(1024) Half<T> line[kPanel][kPanel];
+};
+
+// The maps of a factor's parts.
+template <class T>
+struct Maps {
+    TensorMap part[kParts<T>];
 };
 
 template <class T>
-constexpr ElementType kElementType = std::is_same_v<T, __half> ? ElementType::kFloat16 : ElementType::kBFloat16;
+constexpr ElementType kElementType = std::is_same_v<Half<T>, __half> ? ElementType::kFloat16 : ElementType::kBFloat16;
 
 // wgmma's view of panels that follow each other, from their first row and k on.
 template <class T, bool kDeep>
@@ -32,7 +44,7 @@ __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
 
 // What k * kStep adds to a descriptor, which counts in 16 bytes: 16 elements of every line, or 16 lines.
 template <class T, bool kDeep>
-constexpr uint64_t kDescriptorStep = kStep * sizeof(T) * (kDeep ? 1 : kPanel) / 16;
+constexpr uint64_t kDescriptorStep = kStep * sizeof(Half<T>) * (kDeep ? 1 : kPanel) / 16;
 
 // Starts to copy the box at `at` into a panel, of all blocks of the cluster.
 template <int kBlocks, class T>
@@ -50,18 +62,18 @@ struct MatrixPanels {
     using Element = T;
     static constexpr bool kDeep = kDeep_, kHoles = false;  // kHoles: elements may be missing before an edge
 
-    const TensorMap* map;
+    const Maps<T>& maps;
     bool repeated;  // one matrix for all items
 
     // Starts to copy 64 rows x 64 of the depth, whose bytes count at the barrier `full`; zeros beyond the edges.
-    __device__ __forceinline__ void load(Panel<T>& to, uint32_t full, int row, int k, int item) const {
-        multicast<1>(to, full, row, k, item);
+    __device__ __forceinline__ void load(Panel<T>& to, uint32_t full, int part, int row, int k, int item) const {
+        multicast<1>(to, full, part, row, k, item);
     }
 
     // The same, to all blocks of the cluster at once.
     template <int kBlocks>
-    __device__ __forceinline__ void multicast(Panel<T>& to, uint32_t full, int row, int k, int item) const {
-        load_panel<kBlocks>(to, map, full, {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item});
+    __device__ __forceinline__ void multicast(Panel<T>& to, uint32_t full, int part, int row, int k, int item) const {
+        load_panel<kBlocks>(to, &maps.part[part], full, {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item});
     }
 };
 

@@ -15,49 +15,87 @@ int64_t bytes_of_a_split(int64_t M, int64_t N, int64_t items) {
     return items * M * ceil_div(N, V) * V * static_cast<int64_t>(sizeof(float));
 }
 
-// The clocks of a plan, by the unit that is busiest: docs/performance.md gives the figures' sources. Per clock and
-// multiprocessor, the tensor cores do 2048 multiply-adds, and the L2 cache gives 32 bytes to each if all read, at most
-// 64 to one.
-double clocks(int64_t M, int64_t N, int64_t K, int64_t items, const Plan& plan, const Device& device) {
-    constexpr double kMultiplyAdds = 2048, kShare = 32, kPort = 64, kMemory = 2700;  // kMemory: bytes, for all
-    constexpr double kStart = 1000, kSecondPass = 5000;
+// Clocks by the unit that is busiest: docs/performance.md gives the figures' sources. Per clock, a multiprocessor's
+// tensor cores do 2048 multiply-adds; the L2 cache gives 32 bytes to each multiprocessor if all read, at most 64 to
+// one; the memory moves 2700 bytes for all.
+constexpr double kMultiplyAdds = 2048, kShare = 32, kPort = 64, kMemory = 2700;
+constexpr double kLaunch = 1000, kKernelAfterKernel = 5000;
+
+double clocks(const Size& s, const Plan& plan, const Device& device) {
+    const int products = plan.parts == 1 ? 1 : 3;
     const int64_t rows = int64_t(kTileM) * plan.cluster, units = device.multiprocessors / plan.cluster;
-    const int64_t parts = ceil_div(M, rows) * ceil_div(N, plan.tile_n) * items * plan.splits;
+    const int64_t parts = ceil_div(s.M, rows) * ceil_div(s.N, plan.tile_n) * s.items * plan.splits;
     const int64_t waves = ceil_div(parts, units), busy = std::min(parts, units) * plan.cluster;
-    const double loaded = 2.0 * kDepth * (kTileM + plan.tile_n / plan.cluster);
+    const double loaded = 2.0 * plan.parts * kDepth * (kTileM + plan.tile_n / plan.cluster);
     const double bandwidth = std::min(kPort, kShare * device.multiprocessors / static_cast<double>(busy));
-    const double step = std::max(kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth);
-    const auto steps = static_cast<double>(ceil_div(ceil_div(K, kDepth), plan.splits));
-    const double written = 300 + 4.0 * plan.tile_n;  // nothing is multiplied meanwhile
-    const double second = plan.splits == 1 ? 0 : kSecondPass + 2.0 * static_cast<double>(plan.workspace) / kMemory;
-    return kStart + static_cast<double>(waves) * (steps * step + written) + second;
+    const double step = std::max(products * kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth);
+    const auto steps = static_cast<double>(ceil_div(ceil_div(s.K, kDepth), plan.splits));
+    const double written = 300 + 4.0 * plan.tile_n * plan.parts;  // nothing is multiplied meanwhile
+    const double second =
+        plan.splits == 1 ? 0 : kKernelAfterKernel + 2.0 * static_cast<double>(plan.workspace) / kMemory;
+    return kLaunch + static_cast<double>(waves) * (steps * step + written) + second;
+}
+
+// Four more kernels: marks and ranges cleared, two passes over the factors, and the tiled one, which leaves at once.
+double clocks_of_pairs(const Size& s, const PairsOfProduct& pairs, const Plan& plan, const Device& device) {
+    constexpr double kBytesOfElement = 4 + 4 + 4;  // read twice, written once
+    return clocks(s, plan, device) + 4 * kKernelAfterKernel +
+           kBytesOfElement * static_cast<double>(pairs.elements()) / kMemory;
+}
+
+// Of the tiled kernel on float32: 85% of its fused multiply-adds, in waves of two blocks of 64 x 64 or one of 128 x
+// 128.
+double clocks_of_simt(const Size& s, const Device& device) {
+    constexpr double kMultiplyAddsOfSimt = 128 * 0.85;
+    const auto tiles = static_cast<double>(ceil_div(s.M, 64) * ceil_div(s.N, 64) * s.items);
+    const double filled = std::min(1.0, tiles * std::max(1.0, static_cast<double>(s.K) / 256) / device.multiprocessors);
+    return kLaunch +
+           tiles * 64 * 64 * static_cast<double>(s.K) / (kMultiplyAddsOfSimt * device.multiprocessors * filled);
+}
+
+const char* refusal_of_device(const Device& device) {
+    if (device.arch != 90) return "not_sm_90a";
+    if (!kCompiledForHopper) return "not_compiled_for_sm_90a";
+    return nullptr;
 }
 
 }  // namespace
 
 const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device) {
-    if (device.arch != 90) return "not_sm_90a";
-    if (!kCompiledForHopper) return "not_compiled_for_sm_90a";
+    if (const char* refusal = refusal_of_device(device)) return refusal;
     if (dtype != DType::kFloat16 && dtype != DType::kBFloat16) return "no_half_type";
     if (K == 0) return "no_sums";
     if (!aligned) return "lines_not_at_multiples_of_16_bytes";
     return nullptr;
 }
 
-Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, const Device& device, size_t workspace_limit) {
+const char* refusal_of_pairs(const Size& size, const PairsOfProduct& pairs, DType dtype, Precision precision,
+                             const Device& device, size_t workspace_limit) {
+    constexpr int64_t kLeastTerms = 128;  // with fewer, a chain of float32 can be more accurate than pairs
+    if (const char* refusal = refusal_of_device(device)) return refusal;
+    if (dtype != DType::kFloat32) return "no_float32";
+    if (precision != Precision::kFloat32) return "tf32_asked_for";
+    if (size.K < kLeastTerms) return "sums_of_fewer_than_128_terms";
+    if (pairs.bytes() > workspace_limit) return "pairs_beyond_the_workspace";
+    const Plan plan = plan_product(size, device, workspace_limit - pairs.bytes());
+    if (clocks_of_pairs(size, pairs, plan, device) >= clocks_of_simt(size, device)) return "too_little_to_multiply";
+    return nullptr;
+}
+
+Plan plan_product(const Size& size, const Device& device, size_t workspace_limit) {
     constexpr int64_t kLeastSteps = 4, kMostSplits = 64;  // fewer steps of a split do not fill the ring
-    const int64_t steps = ceil_div(K, kDepth), bytes = bytes_of_a_split(M, N, items);
+    const int64_t steps = ceil_div(size.K, kDepth), bytes = bytes_of_a_split(size.M, size.N, size.items);
     const int64_t affordable = static_cast<int64_t>(workspace_limit) / std::max<int64_t>(bytes, 1);
     const int64_t most = std::max<int64_t>(std::min({steps / kLeastSteps, kMostSplits, affordable}), 1);
     Plan best;
     double least = -1;
     for (const auto& [tile_n, cluster] : {std::pair(256, 2), {256, 1}, {128, 2}, {128, 1}, {64, 1}}) {
-        if (cluster > device.multiprocessors) continue;
+        if (cluster > device.multiprocessors || (tile_n == 256 && size.parts > 1)) continue;
         for (int64_t wanted = 1; wanted <= most; ++wanted) {
             const int64_t splits = ceil_div(steps, ceil_div(steps, wanted));  // none of them empty
-            const Plan plan{tile_n, cluster, static_cast<int>(splits),
+            const Plan plan{size.parts, tile_n, cluster, static_cast<int>(splits),
                             static_cast<size_t>(splits > 1 ? splits * bytes : 0)};
-            const double estimate = clocks(M, N, K, items, plan, device);
+            const double estimate = clocks(size, plan, device);
             if (least < 0 || estimate < least) {
                 least = estimate;
                 best = plan;
@@ -67,15 +105,11 @@ Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, const Device& 
     return best;
 }
 
-Plan plan_product(const Size& s, const Device& device, size_t workspace_limit) {
-    return plan_product(s.M, s.N, s.K, s.items, device, workspace_limit);
-}
-
 std::string Plan::text(const std::string& kernel) const {
-    const int stages = tile_n == 256 ? kStages<256> : tile_n == 128 ? kStages<128> : kStages<64>;
+    const int stages = kRingBytes / ((kTileM + tile_n) * kDepth * 2 * parts);
     return kernel + " tile=" + std::to_string(kTileM) + "x" + std::to_string(tile_n) +
            " stages=" + std::to_string(stages) + " cluster=" + std::to_string(cluster) +
-           " splits=" + std::to_string(splits);
+           " splits=" + std::to_string(splits) + (parts == 2 ? " products=3" : "");
 }
 
 }  // namespace convgpu::hopper

@@ -6,6 +6,7 @@
 #pragma once
 #include "../tile/output.h"
 #include "../tile/schedule.h"
+#include "pairs.h"
 #include "ring.h"
 
 namespace convgpu::hopper {
@@ -30,7 +31,7 @@ __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, c
     constexpr int kShare = kTileN / kPanel / kCluster;  // of b's panels
     static_assert(kShare > 0, "every block of a cluster loads some of b");
     const int first = kCluster > 1 ? static_cast<int>(ptx::cluster_rank()) * kShare : 0;
-    Turn<kStages<kTileN>> turn;
+    Turn<kStages<T, kTileN>> turn;
     for_each_tile<kCluster>(schedule, [&](const Work& work) {
 #pragma unroll 1
         for (int k = work.k_begin; k < work.k_end; k += kDepth, turn.next()) {
@@ -39,10 +40,15 @@ __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, c
             ptx::mbar_wait(ptx::smem_addr(&memory.empty[turn.slot]), turn.parity ^ 1);
             ptx::mbar_arrive_expect_tx(full, sizeof slot);  // what arrives here, whoever has asked for it
 #pragma unroll
-            for (int i = 0; i < kTileM / kPanel; ++i) a.load(slot.a[i], full, work.m + i * kPanel, k, work.item);
+            for (int part = 0; part < kParts<T>; ++part) {
 #pragma unroll
-            for (int i = first; i < first + kShare; ++i) {
-                b.template multicast<kCluster>(slot.b[i], full, work.n + i * kPanel, k, work.item);
+                for (int i = 0; i < kTileM / kPanel; ++i) {
+                    a.load(slot.part[part].a[i], full, part, work.m + i * kPanel, k, work.item);
+                }
+#pragma unroll
+                for (int i = first; i < first + kShare; ++i) {
+                    b.template multicast<kCluster>(slot.part[part].b[i], full, part, work.n + i * kPanel, k, work.item);
+                }
             }
         }
     });
@@ -51,13 +57,13 @@ __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, c
 // A consumer: the sums over `steps` slots, 64 rows x kTileN, in wgmma's order (device/ptx/wgmma.h). One group of
 // instructions is always in flight; when the next is issued, the slot of the one before is given back.
 template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
-__device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages<kTileN>>& turn, int steps,
+__device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
                                          float (&sums)[kTileN / 2]) {
     const int group = threadIdx.x / kGroup - 1;
     int before = 0;
 #pragma unroll 1
     for (int step = 0; step < steps; ++step, turn.next()) {
-        const Slot<T, kTileN>& slot = memory.slot[turn.slot];
+        const auto& slot = memory.slot[turn.slot].part[0];
         ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
         const uint64_t a = descriptor<T, kDeepA>(&slot.a[group]), b = descriptor<T, kDeepB>(slot.b);
         ptx::wgmma_fence();
@@ -73,6 +79,58 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
     }
     ptx::wgmma_wait<0>();
     release<kCluster>(memory.empty[before]);
+}
+
+// The same of float32 as pairs (pairs.h), in three products: high * high, which is added to the sums every kDepth
+// terms, since the tensor cores truncate and these additions round; and the two of high * low, which stay with the
+// tensor cores for kSmallTerms: at 2^-11 of the size, what they truncate is small. They run while the others are being
+// added.
+template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
+__device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
+                                               float (&sums)[kTileN / 2]) {
+    constexpr int kSmallTerms = 8192;
+    const int group = threadIdx.x / kGroup - 1;
+    float large[kTileN / 2], small[kTileN / 2];
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps;) {
+        const int first = step, end = steps - step < kSmallTerms / kDepth ? steps : step + kSmallTerms / kDepth;
+        int before = 0;
+#pragma unroll 1
+        for (; step < end; ++step, turn.next()) {
+            const auto& high = memory.slot[turn.slot].part[0];
+            const auto& low = memory.slot[turn.slot].part[1];
+            ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
+            const uint64_t a = descriptor<T, kDeepA>(&high.a[group]), b = descriptor<T, kDeepB>(high.b);
+            const uint64_t low_a = descriptor<T, kDeepA>(&low.a[group]), low_b = descriptor<T, kDeepB>(low.b);
+            ptx::wgmma_fence();
+#pragma unroll
+            for (int i = 0; i < kDepth / kStep; ++i) {
+                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(large, a + i * kDescriptorStep<T, kDeepA>,
+                                                              b + i * kDescriptorStep<T, kDeepB>, i > 0);
+            }
+            ptx::wgmma_commit();
+#pragma unroll
+            for (int i = 0; i < kDepth / kStep; ++i) {
+                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(small, a + i * kDescriptorStep<T, kDeepA>,
+                                                              low_b + i * kDescriptorStep<T, kDeepB>,
+                                                              step > first || i > 0);
+                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(small, low_a + i * kDescriptorStep<T, kDeepA>,
+                                                              b + i * kDescriptorStep<T, kDeepB>, true);
+            }
+            ptx::wgmma_commit();
+            ptx::wgmma_wait<1>();
+#pragma unroll
+            for (int j = 0; j < kTileN / 2; ++j) sums[j] += large[j];
+            if (step > first) release<kCluster>(memory.empty[before]);
+            before = turn.slot;
+        }
+        ptx::wgmma_wait<0>();
+        release<kCluster>(memory.empty[before]);
+#pragma unroll
+        for (int j = 0; j < kTileN / 2; ++j) sums[j] += small[j] * (1 / kLow);
+    }
 }
 
 // Calls write(row, column, vector of 8 sums) for the 16 rows of a warp, which pass through shared memory so that they
@@ -116,20 +174,25 @@ template <int kTileN, int kCluster, class A, class B, class Problem>
 __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const Schedule& schedule,
                                               const tile::Partial<float>& partial) {
     using T = typename A::Element;
+    constexpr bool kMends = A::kHoles && kParts<T> == 1;  // pairs with a NaN are computed again in any case
     auto& memory = dyn_smem<Memory<T, kTileN>>();
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {
-        ptx::setmaxnreg_dec<56>();
+        ptx::setmaxnreg_dec<kRegistersOfProducer<T>>();
         if (threadIdx.x == 0) produce<kTileN, kCluster>(memory, a, b, schedule);
         __syncwarp();
     } else {
-        ptx::setmaxnreg_inc<224>();
+        ptx::setmaxnreg_inc<kRegistersOfConsumer<T>>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
-        Turn<kStages<kTileN>> turn;
+        Turn<kStages<T, kTileN>> turn;
         for_each_tile<kCluster>(schedule, [&](const Work& work) {
+            const int steps = (work.k_end - work.k_begin + kDepth - 1) / kDepth;
             float sums[kTileN / 2];
-            multiply<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn,
-                                                           (work.k_end - work.k_begin + kDepth - 1) / kDepth, sums);
+            if constexpr (kParts<T> == 2) {
+                multiply_pairs<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn, steps, sums);
+            } else {
+                multiply<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn, steps, sums);
+            }
             const int first_row = work.m + warp * 16;
             bool nan = false;
             write_rows<kTileN>(memory.chunk[warp], sums, [&](int row, int column, const Vector<float, 8>& values) {
@@ -139,9 +202,9 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
                 } else {
                     problem(work.item).write(m, n, values);
                 }
-                if constexpr (A::kHoles) nan = nan || tile::has_nan(values);
+                if constexpr (kMends) nan = nan || tile::has_nan(values);
             });
-            if constexpr (A::kHoles) {
+            if constexpr (kMends) {
                 if (a.holes && schedule.splits == 1 && __any_sync(0xffffffffu, nan)) {
                     mend_rows<kTileN>(problem, work.item, first_row, work.n);
                 }

@@ -11,16 +11,23 @@ namespace convgpu::hopper {
 constexpr int kTileM = 128, kDepth = kPanel;  // rows of a block's tile; depth of a slot
 constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 rows each; threads of one
 constexpr int kThreads = kGroup * (1 + kConsumers);
+// Of a thread: together no more than three times the 168 that it is launched with, or the kernel waits for ever.
+template <class T>
+constexpr int kRegistersOfProducer = kParts<T> == 1 ? 56 : 40;
+template <class T>
+constexpr int kRegistersOfConsumer = kParts<T> == 1 ? 224 : 232;
 constexpr int kRingBytes = 192 << 10;
 constexpr int kChunk = 32;  // columns that a warp writes at once
 
-template <int kTileN>
-constexpr int kStages = kRingBytes / ((kTileM + kTileN) * kDepth * 2);
+template <class T, int kTileN>
+constexpr int kStages = kRingBytes / ((kTileM + kTileN) * kDepth * 2 * kParts<T>);
 
-// One tile of both factors.
+// One tile of both factors, in parts.
 template <class T, int kTileN>
 struct Slot {
-    Panel<T> a[kTileM / kPanel], b[kTileN / kPanel];
+    struct {
+        Panel<T> a[kTileM / kPanel], b[kTileN / kPanel];
+    } part[kParts<T>];
 };
 
 // 16 rows on their way out. The padding keeps the 8-byte writes of half a warp in different banks.
@@ -30,9 +37,9 @@ struct Chunk {
 
 template <class T, int kTileN>
 struct Memory {
-    Slot<T, kTileN> slot[kStages<kTileN>];
+    Slot<T, kTileN> slot[kStages<T, kTileN>];
     Chunk chunk[kConsumers * kGroup / 32];  // one per warp that multiplies
-    uint64_t full[kStages<kTileN>], empty[kStages<kTileN>];
+    uint64_t full[kStages<T, kTileN>], empty[kStages<T, kTileN>];
 };
 
 // The slot that comes next, and the parity of its phase.

@@ -12,7 +12,7 @@ void launch_tiles(void (*kernel)(Problem, Schedule, Partial<Sum>), const Problem
                   const Workspace& workspace, Stream stream) {
     using Engine = EngineOf<typename Problem::A, typename Problem::B, kTile, kTile>;
     const Schedule schedule(p.M, p.N, p.K, items, kTile, kTile, splits, Engine::kDepth);
-    const Partial<Sum> partial{static_cast<Sum*>(workspace.data), p.M, p.N, splits};
+    const Partial<Sum> partial{static_cast<Sum*>(workspace.data), p.M, p.N, splits, p.wanted};
     launch(kernel, schedule.shape(sizeof(Memory<Engine, kTile, kTile>)), stream, p, schedule, partial);
     if (splits > 1) launch_sum_splits<typename Problem::A::Element>(partial, p, items, stream);
 }

@@ -77,6 +77,32 @@ struct Result {
     }
 };
 
+// Tiles of a result that are to be computed again, after a kernel that was not certain of them.
+struct Marks {
+    static constexpr int kTile = 64;  // rows and columns of a mark
+
+    uint32_t* mark = nullptr;  // [item][row][column] of marks
+    int rows = 0, columns = 0;
+
+    __device__ __forceinline__ void set(int item, int m, int n) const { atomicExch(mark + at(item, m, n), 1u); }
+
+    // Whether a tile of `size` rows and columns has a mark; all have where there are none.
+    __device__ __forceinline__ bool any(int item, int m, int n, int size) const {
+        if (mark == nullptr) return true;
+        for (int i = m; i < m + size && i / kTile < rows; i += kTile) {
+            for (int j = n; j < n + size && j / kTile < columns; j += kTile) {
+                if (mark[at(item, i, j)]) return true;
+            }
+        }
+        return false;
+    }
+
+private:
+    __device__ __forceinline__ int64_t at(int item, int m, int n) const {
+        return (int64_t(item) * rows + m / kTile) * columns + n / kTile;
+    }
+};
+
 constexpr int kPartialVector = 8;  // elements, of the widest vector that is written to partial sums
 
 // One part of the sums: partial[split][m][n] of each item. Lines are whole vectors long.
@@ -84,6 +110,7 @@ template <class Sum>
 struct Partial {
     Sum* data;
     int M, N, splits;
+    Marks marks;  // of tiles that are wanted, else all are
 
     template <int V>
     __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums, int item, int split) const {

@@ -117,6 +117,8 @@ template <template <class, class, int, int> class EngineOf, int kTileM, int kTil
 __device__ __forceinline__ void compute_tile(const Problem& p, const Partial<Sum>& partial, const Schedule& schedule,
                                              const Work& work) {
     using Engine = EngineOf<typename Problem::A, typename Problem::B, kTileM, kTileN>;
+    static_assert(kTileM == kTileN, "marks are asked for squares");
+    if (!partial.marks.any(work.item, work.m, work.n, kTileM)) return;
     auto& memory = dyn_smem<Memory<Engine, kTileM, kTileN>>();
     const auto a = p.a(work.item);
     multiply_tiles<VA, VB>(memory, a, p.b(work.item), work);

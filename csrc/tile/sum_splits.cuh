@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     uint64_t rest = uint64_t(blockIdx.x) * kThreads + threadIdx.x;
     const int n = static_cast<int>(by_columns.split(rest)) * V, m = static_cast<int>(by_rows.split(rest));
     const auto item = static_cast<int>(rest);
-    if (item >= items) return;
+    if (item >= items || !partial.marks.any(item, m, n, 1)) return;
     Vector<Accumulator<T>, V> sums{};
     for (int split = 0; split < partial.splits; ++split) {
         const auto part = load<V>(partial.data + partial.at(m, n, item, split));

@@ -21,7 +21,7 @@ class Gemm(Crossing):
         y = self.empty((m, b.shape[0] if trans_b else b.shape[1]), a.dtype)
         addend = None if c is None or beta == 0 else self.array(np.broadcast_to(c, y.shape))
         self.run("gemm", a, b, addend, y, alpha, beta, trans_a, trans_b, activation or "", current_precision(),
-                 workspace=self._gemm_workspace(1, m, y.shape[1], k, a.dtype))
+                 workspace=self._workspace(1, m, y.shape[1], k, a.dtype, trans_a, trans_b))
         return y
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -34,7 +34,8 @@ class Gemm(Crossing):
         (left, trans_a), (right, trans_b) = self._matrices(a, stack, items), self._matrices(b, stack, items)
         out = y.reshape(items, *y.shape[-2:])
         self.run("matmul", self.array(left), self.array(right), out, trans_a, trans_b, current_precision(),
-                 workspace=self._gemm_workspace(items, y.shape[-2], y.shape[-1], a.shape[-1], a.dtype))
+                 workspace=self._workspace(items, y.shape[-2], y.shape[-1], a.shape[-1], a.dtype, trans_a, trans_b,
+                                           left.strides[0] == 0, right.strides[0] == 0))
         return y
 
     def _matrices(self, x: np.ndarray, stack: tuple[int, ...], items: int) -> tuple[np.ndarray, bool]:
@@ -49,5 +50,7 @@ class Gemm(Crossing):
             return np.broadcast_to(self.xp.ascontiguousarray(x).reshape(1, *shape), (items, *shape)), trans
         return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *shape))).reshape(items, *shape), trans
 
-    def _gemm_workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype) -> int:
-        return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit())
+    def _workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype, trans_a: bool, trans_b: bool,
+                   one_a: bool = True, one_b: bool = True) -> int:
+        return self.module.gemm_workspace(items, m, n, k, dtype.name, trans_a, trans_b, one_a, one_b,
+                                          current_precision(), workspace_limit())
