@@ -132,12 +132,12 @@ def test_infinities_of_one_group_stay_there(of_a_group):
 
 
 def test_the_portable_kernels_take_the_same_cases(native):
-    native.module.emulate_arch(80)
+    native.module.emulate(native.module.Device(arch=80))
     try:
         for case in conv_cases("lines"):
             check(case, "bfloat16", "channels_last", C_KERNEL)
     finally:
-        native.module.emulate_arch(90)
+        native.module.emulate(native.module.Device())
 
 
 @pytest.mark.parametrize(("why", "dtype", "case"), [

@@ -31,10 +31,10 @@ FEW = [case for case in gemm_cases() if case.m * case.n * case.k < 4_000_000 and
 @pytest.fixture(autouse=True)
 def emulated(module):
     """Without Hopper's kernels, which have a file of their own: test_gemm_wgmma.py."""
-    module.emulate_arch(80)
+    module.emulate(module.Device(arch=80))
     with cg.use_backend("emulated"):
         yield
-    module.emulate_arch(90)
+    module.emulate(module.Device())
 
 
 @pytest.fixture(scope="module")

@@ -129,13 +129,13 @@ def test_a_product_of_zeros_is_zero_where_rows_end_in_infinity():
 @pytest.mark.parametrize("arch", [90, 80])
 def test_cases_on_both_tiers(module, arch):
     """The table of cases with half types, on Hopper's kernels where they apply and on the portable ones."""
-    module.emulate_arch(arch)
+    module.emulate(module.Device(arch=arch))
     try:
         for case in gemm_cases():
             if case.m * case.n * case.k < 500_000 and max(case.m, case.n) < 4097:
                 check(case, HALF[len(case.name) % 2])
     finally:
-        module.emulate_arch(90)
+        module.emulate(module.Device())
 
 
 @pytest.mark.parametrize("dtype, sizes, options, why", [

@@ -1,5 +1,5 @@
-// Convolution on Hopper's tensor cores, in three directions, of half types or of float32 as pairs of float16
-// (hopper/pairs.h): the products of fprop_tiled.cuh, dgrad_tiled.cuh and
+// Convolution on Hopper's tensor cores, in three directions, of half types or of float32 as scaled float16
+// (hopper/scaled.h): the products of fprop_tiled.cuh, dgrad_tiled.cuh and
 // wgrad_tiled.cuh, by the main loop of hopper/product.h.
 //
 // A block owns tiles of 128 x kTileN elements of y, gx or gw, or of parts of their sums, one after the other; what a
@@ -28,7 +28,7 @@ struct ImageRows {
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_fprop_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> w,
-                     const __grid_constant__ hopper::OnHopper<T, Fprop<T>, ImageRows> p,
+                     const __grid_constant__ hopper::OnHopper<T, Fprop<hopper::Value<T>>, ImageRows> p,
                      const __grid_constant__ Lines lines, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
@@ -49,7 +49,7 @@ struct ForwardAxes {
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_dgrad_wgmma(const __grid_constant__ hopper::Maps<T> gy, const __grid_constant__ hopper::Maps<T> w,
-                     const __grid_constant__ hopper::OnHopper<T, Dgrad<T>, ImageRows> p,
+                     const __grid_constant__ hopper::OnHopper<T, Dgrad<hopper::Value<T>>, ImageRows> p,
                      const __grid_constant__ ForwardAxes forward, const __grid_constant__ Lines lines,
                      const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
@@ -125,11 +125,11 @@ __device__ __forceinline__ void mend(const WgradLines<T>& gw, int group, int m, 
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_wgrad_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> gy,
-                     const __grid_constant__ hopper::OnHopper<T, WgradLines<T>, ChannelRows> gw,
+                     const __grid_constant__ hopper::OnHopper<T, WgradLines<hopper::Value<T>>, ChannelRows> gw,
                      const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
-        const Wgrad<T>& p = gw.p;
+        const auto& p = gw.p;
         const WindowPanels<T, false> a{x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels, p.windows.holes};
         const OutputPanels<T> b{gy, p.N};
         hopper::compute_tiles<kTileN, kCluster>(a, b, gw, schedule, partial);

@@ -40,51 +40,53 @@ TensorMap map_of_filters(const T* data, const ConvGeometry& geo) {
     return hopper::panels_of(data, geo.taps(), channels, geo.filters, geo.filters, channels * geo.filters);
 }
 
-// The maps of a factor of half types, which map(data) makes; or of the pairs of float32, from element `first` on.
+// The maps of a factor of T, which map(data) makes: of half types as they lie, of float32 as it was scaled, from
+// element `first` on.
 template <class T, class Map>
-hopper::Maps<T> maps_of(const T* data, const hopper::Pairs*, int64_t, Map map) {
-    return {{map(data)}};
-}
-template <class Map>
-hopper::Maps<float> maps_of(const float*, const hopper::Pairs* pairs, int64_t first, Map map) {
-    return {{map(pairs->high + first), map(pairs->low + first)}};
-}
-
-// What takes the scales of pairs back, where the sums are those of pairs.
-template <class T, class P, class Rows>
-hopper::OnHopper<T, P, Rows> on_hopper(const P& p, const Rows& rows, const hopper::Columns& columns,
-                                       const hopper::PairsOfProduct* pairs, int64_t first_range = 0) {
-    if constexpr (hopper::kParts<T> == 1) {
-        return p;
+hopper::Maps<T> maps_of(const hopper::Value<T>* data, const hopper::ScaledFactor* scaled, int64_t first, Map map) {
+    if constexpr (!hopper::kScaled<T>) {
+        return {{map(data)}};
+    } else if constexpr (hopper::kParts<T> == 1) {
+        return {{map(scaled->high + first)}};
     } else {
-        return {p, rows, columns, *pairs, first_range};
+        return {{map(scaled->high + first), map(scaled->low + first)}};
     }
 }
 
-// Images from `first` on. pairs: of all of them, if T is float32.
+template <class T, class P, class Rows>
+hopper::OnHopper<T, P, Rows> on_hopper(const P& p, const Rows& rows, const hopper::Columns& columns,
+                                       const hopper::ScaledFactors* scaled, int64_t first_range = 0) {
+    if constexpr (hopper::kScaled<T>) {
+        return {p, rows, columns, *scaled, first_range};
+    } else {
+        return p;
+    }
+}
+
+// Images from `first` on. scaled: the factors with all of them; null for half types.
 template <class T>
-void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int64_t first, int images,
-               const hopper::PairsOfProduct* pairs, const Device& device, const Workspace& workspace, Stream stream) {
+void run_wgmma(const Fprop<hopper::Value<T>>& p, const ConvGeometry& geo, int64_t first, int images,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream) {
     const Windows& x = p.windows;
     const Lines lines(p.channels, has_volumes(x.d));
     const hopper::Size size{p.M, p.N, length_in_lines(Direction::kFprop, geo, geo.taps()), geo.groups,
                             hopper::kParts<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
-    const auto on = on_hopper<T>(p, ImageRows{p.M, Divisor(geo.output_pixels())}, {p.N, p.N, 1}, pairs, first);
+    const auto on = on_hopper<T>(p, ImageRows{p.M, Divisor(geo.output_pixels())}, {p.N, p.N, 1}, scaled, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_fprop_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
-            maps_of(p.x, pairs ? &pairs->a : nullptr, first * x.images.image, map_x),
-            maps_of(p.w, pairs ? &pairs->b : nullptr, 0, map_w), on, lines);
+            maps_of<T>(p.x, scaled ? &scaled->a : nullptr, first * x.images.image, map_x),
+            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), on, lines);
     });
 }
 
 // Of p, the first phase of each axis.
 template <class T>
-void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, int64_t first, const hopper::PairsOfProduct* pairs,
-               const Device& device, const Workspace& workspace, Stream stream) {
+void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_t first,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream) {
     const ForwardAxes axes{forward(p.phase[0][0].windows), forward(p.phase[1][0].windows),
                            forward(p.phase[2][0].windows)};
     const Lines lines(p.filters, has_volumes(axes.d));
@@ -94,42 +96,42 @@ void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, int64_t first, const 
                             hopper::kParts<T>};
     const auto map_gy = [&](auto* data) { return map_of_windows(data, p.batch, geo.filters, axes.d, axes.h, axes.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
-    const auto on = on_hopper<T>(p, ImageRows{p.batch * pixels, Divisor(pixels)}, {p.N, 1, groups}, pairs, first);
+    const auto on = on_hopper<T>(p, ImageRows{p.batch * pixels, Divisor(pixels)}, {p.N, 1, groups}, scaled, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_dgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
-            maps_of(p.gy, pairs ? &pairs->a : nullptr, first * p.of_gy.image, map_gy),
-            maps_of(p.w, pairs ? &pairs->b : nullptr, 0, map_w), on, axes, lines);
+            maps_of<T>(p.gy, scaled ? &scaled->a : nullptr, first * p.of_gy.image, map_gy),
+            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), on, axes, lines);
     });
 }
 
 template <class T>
-void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const hopper::PairsOfProduct* pairs,
-               const Device& device, const Workspace& workspace, Stream stream) {
+void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int images,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream) {
     const Windows& x = p.windows;
     const Lines lines(p.channels, has_volumes(x.d));
     const hopper::Size size{length_in_lines(Direction::kWgrad, geo, geo.taps()), p.N, p.K, geo.groups,
                             hopper::kParts<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_gy = [&](auto* data) { return hopper::panels_of(data, 1, p.K, p.filters, p.filters, 0); };
-    const auto gw =
-        on_hopper<T>(WgradLines<T>{p, lines}, ChannelRows{p.M, p.channels, lines.by_length}, {p.N, p.N, 1}, pairs);
+    const auto gw = on_hopper<T>(WgradLines<hopper::Value<T>>{p, lines}, ChannelRows{p.M, p.channels, lines.by_length},
+                                 {p.N, p.N, 1}, scaled);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_wgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
-            maps_of(p.x, pairs ? &pairs->a : nullptr, 0, map_x), maps_of(p.gy, pairs ? &pairs->b : nullptr, 0, map_gy),
-            gw);
+            maps_of<T>(p.x, scaled ? &scaled->a : nullptr, 0, map_x),
+            maps_of<T>(p.gy, scaled ? &scaled->b : nullptr, 0, map_gy), gw);
     });
 }
 
-#define CONVGPU_CONV_WGMMA_INSTANCES(T)                                                                           \
-    template void run_wgmma<T>(const Fprop<T>&, const ConvGeometry&, int64_t, int, const hopper::PairsOfProduct*, \
-                               const Device&, const Workspace&, Stream);                                          \
-    template void run_wgmma<T>(const Dgrad<T>&, const ConvGeometry&, int64_t, const hopper::PairsOfProduct*,      \
-                               const Device&, const Workspace&, Stream);                                          \
-    template void run_wgmma<T>(const Wgrad<T>&, const ConvGeometry&, int, const hopper::PairsOfProduct*,          \
+#define CONVGPU_CONV_WGMMA_INSTANCES(T)                                                                                \
+    template void run_wgmma<T>(const Fprop<hopper::Value<T>>&, const ConvGeometry&, int64_t, int,                      \
+                               const hopper::ScaledFactors*, const Device&, const Workspace&, Stream);                 \
+    template void run_wgmma<T>(const Dgrad<hopper::Value<T>>&, const ConvGeometry&, int64_t,                           \
+                               const hopper::ScaledFactors*, const Device&, const Workspace&, Stream);                 \
+    template void run_wgmma<T>(const Wgrad<hopper::Value<T>>&, const ConvGeometry&, int, const hopper::ScaledFactors*, \
                                const Device&, const Workspace&, Stream);
 
 }  // namespace convgpu::conv

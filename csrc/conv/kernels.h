@@ -44,7 +44,7 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
                  const Workspace& workspace, Stream stream);
 Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
                   const Device& device, size_t workspace_limit);
-// kWorkspaceLimit, and what float32 as pairs takes besides, where it runs so.
+// kWorkspaceLimit, and what scaled factors of float32 take besides, where it runs so.
 size_t default_limit(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
                      const Device& device);
 

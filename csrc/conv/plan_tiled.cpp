@@ -62,8 +62,8 @@ size_t default_limit(Direction direction, const ConvGeometry& geo, DType dtype, 
     std::optional<Phases> of_dgrad;
     if (direction == Direction::kDgrad) phases = &of_dgrad.emplace(geo);
     if (dtype != DType::kFloat32 || (phases && phases->empty())) return kWorkspaceLimit;
-    const size_t with_pairs = kWorkspaceLimit + pairs_of(direction, geo, phases, options).bytes();
-    return wgmma_refusal(direction, geo, phases, dtype, options, device, with_pairs) ? kWorkspaceLimit : with_pairs;
+    const size_t with_scaled = kWorkspaceLimit + scaled_of(direction, geo, phases, options).bytes();
+    return wgmma_refusal(direction, geo, phases, dtype, options, device, with_scaled) ? kWorkspaceLimit : with_scaled;
 }
 
 Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,

@@ -61,7 +61,7 @@ std::vector<Phases> single_phases(const Phases& phases) {
     return singles;
 }
 
-hopper::PairsOfProduct pairs_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
+hopper::ScaledFactors scaled_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
                                 const Options& options) {
     const auto factor = [](int64_t lines, int64_t length, bool along, int64_t ranges) {
         hopper::Factor f;
@@ -73,19 +73,20 @@ hopper::PairsOfProduct pairs_of(Direction direction, const ConvGeometry& geo, co
     };
     const Product product = product_of(direction, geo, phases, options);
     const int64_t pixels = geo.input_pixels(), outputs = geo.output_pixels(), channels = geo.channels / geo.groups;
-    const auto pairs = [&](const hopper::Factor& a, const hopper::Factor& b) {
-        return hopper::PairsOfProduct(a, b, geo.groups, product.M, product.N);
+    const auto scaled = [&](const hopper::Factor& a, const hopper::Factor& b) {
+        return hopper::ScaledFactors(a, b, hopper::parts_of(DType::kFloat32, options.precision), geo.groups, product.M,
+                                     product.N);
     };
     switch (direction) {
         case Direction::kFprop:  // images, filters
-            return pairs(factor(geo.batch, pixels * geo.channels, true, geo.batch),
-                         factor(geo.taps() * channels, geo.filters, false, geo.filters));
+            return scaled(factor(geo.batch, pixels * geo.channels, true, geo.batch),
+                          factor(geo.taps() * channels, geo.filters, false, geo.filters));
         case Direction::kDgrad:  // images; channels of each group, whose filters stand in turns
-            return pairs(factor(geo.batch, outputs * geo.filters, true, geo.batch),
-                         factor(geo.taps() * geo.channels, geo.filters / geo.groups, true, geo.channels));
+            return scaled(factor(geo.batch, outputs * geo.filters, true, geo.batch),
+                          factor(geo.taps() * geo.channels, geo.filters / geo.groups, true, geo.channels));
         default:  // channels, filters
-            return pairs(factor(geo.batch * pixels, geo.channels, false, geo.channels),
-                         factor(geo.batch * outputs, geo.filters, false, geo.filters));
+            return scaled(factor(geo.batch * pixels, geo.channels, false, geo.channels),
+                          factor(geo.batch * outputs, geo.filters, false, geo.filters));
     }
 }
 
@@ -104,9 +105,9 @@ const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Ph
     if (!windows_fit_maps(geo, phases)) return "windows_that_no_tensor_map_holds";
     if (!float32) return nullptr;
     const int64_t items = geo.groups * (phases ? phases->count() : 1);
-    return hopper::refusal_of_pairs({product.M, product.N, product.K, items, 2},
-                                    pairs_of(direction, geo, phases, options), dtype, options.precision, device,
-                                    workspace_limit);
+    const hopper::ScaledFactors scaled = scaled_of(direction, geo, phases, options);
+    return hopper::refusal_of_scaled({product.M, product.N, product.K, items, scaled.parts()}, scaled, dtype, device,
+                                     workspace_limit);
 }
 
 int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t taps) {
@@ -116,25 +117,25 @@ int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t ta
 Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
                   const Options& options, const Device& device, size_t workspace_limit) {
     const std::string kernel = std::string(name_of(direction)) + "_wgmma";
-    const bool float32 = dtype == DType::kFloat32;
-    const size_t of_pairs = float32 ? pairs_of(direction, geo, phases, options).bytes() : 0;
+    const std::string factors = hopper::factors_of(dtype, options.precision);
+    const size_t of_scaled = dtype == DType::kFloat32 ? scaled_of(direction, geo, phases, options).bytes() : 0;
     const auto planned = [&](const Phases* phase) {
         const Product product = product_of(direction, geo, phase, options);
         const int64_t length = length_in_lines(direction, geo, phase ? phase->most_taps() : geo.taps());
         const bool rows = direction == Direction::kWgrad;
         const hopper::Size size{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups,
-                                float32 ? 2 : 1};
-        return hopper::plan_product(size, device, workspace_limit - of_pairs);
+                                hopper::parts_of(dtype, options.precision)};
+        return hopper::plan_product(size, device, workspace_limit - of_scaled);
     };
     if (!phases) {
         const hopper::Plan plan = planned(nullptr);
-        return {plan.text(kernel), of_pairs + plan.workspace};
+        return {plan.text(kernel) + factors, of_scaled + plan.workspace};
     }
     Choice choice;
     for (const Phases& phase : single_phases(*phases)) {
         const hopper::Plan plan = planned(&phase);
-        if (choice.text.empty()) choice.text = plan.text(kernel);
-        choice.workspace = std::max(choice.workspace, of_pairs + plan.workspace);
+        if (choice.text.empty()) choice.text = plan.text(kernel) + factors;
+        choice.workspace = std::max(choice.workspace, of_scaled + plan.workspace);
     }
     choice.text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
     return choice;

@@ -12,8 +12,8 @@ namespace convgpu::conv {
 const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
                           const Options& options, const Device& device, size_t workspace_limit);
 
-// The pairs of float32 factors that are still to be found in memory.
-hopper::PairsOfProduct pairs_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
+// Float32 factors that are still to be found in memory.
+hopper::ScaledFactors scaled_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
                                 const Options& options);
 
 // The taps and channels along the depth of the sums (of wgrad: the rows of gw), in whole lines of 64 for each tap.

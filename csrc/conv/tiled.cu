@@ -24,14 +24,14 @@ void run(const Wgrad<T>& p, int groups, const tile::Plan& plan, const Workspace&
 
 // In instances_wgmma.h.
 template <class T>
-void run_wgmma(const Fprop<T>& p, const ConvGeometry& geo, int64_t first, int images,
-               const hopper::PairsOfProduct* pairs, const Device& device, const Workspace& workspace, Stream stream);
+void run_wgmma(const Fprop<hopper::Value<T>>& p, const ConvGeometry& geo, int64_t first, int images,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream);
 template <class T>
-void run_wgmma(const Dgrad<T>& p, const ConvGeometry& geo, int64_t first, const hopper::PairsOfProduct* pairs,
-               const Device& device, const Workspace& workspace, Stream stream);
+void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_t first,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream);
 template <class T>
-void run_wgmma(const Wgrad<T>& p, const ConvGeometry& geo, int images, const hopper::PairsOfProduct* pairs,
-               const Device& device, const Workspace& workspace, Stream stream);
+void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int images,
+               const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream);
 
 namespace {
 
@@ -67,7 +67,7 @@ struct Way {
     tile::Vectors vectors;
     Device device;
     bool wgmma;
-    hopper::PairsOfProduct pairs;  // of float32
+    hopper::ScaledFactors scaled;  // of float32
     Workspace workspace;
     Stream stream;
 };
@@ -75,16 +75,16 @@ struct Way {
 Way way_of(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options, const Array& a,
            const Array& b, const Workspace& workspace, Stream stream) {
     const Device device = current_device();
-    hopper::PairsOfProduct pairs = pairs_of(direction, geo, phases, options);
-    pairs.a.from.x = a.as<const float>();
-    pairs.b.from.x = b.as<const float>();
+    hopper::ScaledFactors scaled = scaled_of(direction, geo, phases, options);
+    scaled.a.from.x = a.as<const float>();
+    scaled.b.from.x = b.as<const float>();
     const bool takes = b.dtype == DType::kFloat32 || (aligned(a) && aligned(b));
     return {b.dtype,
             product_of(direction, geo, phases, options),
             vectors_of(direction, geo, a, b),
             device,
             takes && !wgmma_refusal(direction, geo, phases, b.dtype, options, device, workspace.bytes),
-            pairs,
+            scaled,
             workspace,
             stream};
 }
@@ -99,8 +99,8 @@ int64_t items_of(const Dgrad<T>& p, const ConvGeometry& geo) {
 }
 
 // All parts of a convolution: each(use) calls use(first image, images) with one after the other set in p.
-// on_hopper(first image, images, pairs, workspace) runs one there. float32 as pairs is followed, in float32, by the
-// tiles that pairs could not hold.
+// on_hopper(Type of factors, first image, images, scaled factors, workspace) runs one there. float32 is followed by the
+// tiles that scaled factors could not hold.
 template <template <class> class Problem, class T, class Each, class OnHopper>
 void run_parts(Problem<T>& p, const ConvGeometry& geo, const Way& way, const Options& options, Each each,
                OnHopper on_hopper) {
@@ -108,15 +108,18 @@ void run_parts(Problem<T>& p, const ConvGeometry& geo, const Way& way, const Opt
     Product product = way.product;
     if constexpr (sizeof(T) == 2) {
         if (way.wgmma) {
-            return each([&](int64_t first, int images) { on_hopper(first, images, nullptr, workspace); });
+            return each([&](int64_t first, int images) { on_hopper(Type<T>(), first, images, nullptr, workspace); });
         }
     } else if constexpr (sizeof(T) == 4) {
         if (way.wgmma) {
-            hopper::PairsOfProduct pairs = way.pairs;
-            const Workspace rest = pairs.fill(workspace, way.stream);
-            each([&](int64_t first, int images) { on_hopper(first, images, &pairs, rest); });
-            p.wanted = pairs.marks;
-            workspace = pairs.without_pairs(workspace);
+            hopper::ScaledFactors scaled = way.scaled;
+            const Workspace rest = scaled.fill(workspace, way.stream);
+            each([&](int64_t first, int images) {
+                options.precision == Precision::kTf32 ? on_hopper(Type<hopper::Tf32>(), first, images, &scaled, rest)
+                                                      : on_hopper(Type<float>(), first, images, &scaled, rest);
+            });
+            p.wanted = scaled.marks;
+            workspace = scaled.without_factors(workspace);
             workspace.bytes = std::min(workspace.bytes, kWorkspaceLimit);
             product.items = geo.groups;
         }
@@ -169,10 +172,11 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
                 use(first, images);
             });
         };
-        run_parts(p, geo, way, options, each,
-                  [&](auto first, int images, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
-                      run_wgmma(p, geo, first, images, pairs, way.device, rest, stream);
-                  });
+        run_parts(
+            p, geo, way, options, each,
+            [&](auto factors, int64_t first, int images, const hopper::ScaledFactors* scaled, const Workspace& rest) {
+                run_wgmma<TypeOf<decltype(factors)>>(p, geo, first, images, scaled, way.device, rest, stream);
+            });
     });
 }
 
@@ -201,8 +205,8 @@ void wgrad_tiled(const Array& x, const Array& gy, const Array& gw, const ConvGeo
             });
         };
         run_parts(p, geo, way, options, each,
-                  [&](auto, int images, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
-                      run_wgmma(p, geo, images, pairs, way.device, rest, stream);
+                  [&](auto factors, int64_t, int images, const hopper::ScaledFactors* scaled, const Workspace& rest) {
+                      run_wgmma<TypeOf<decltype(factors)>>(p, geo, images, scaled, way.device, rest, stream);
                   });
     });
 }
@@ -261,8 +265,8 @@ void dgrad_tiled(const Array& gy, const Array& w, const Array* bias, const Array
             });
         };
         run_parts(p, geo, way, options, each,
-                  [&](auto first, int, const hopper::PairsOfProduct* pairs, const Workspace& rest) {
-                      run_wgmma(p, geo, first, pairs, way.device, rest, stream);
+                  [&](auto factors, int64_t first, int, const hopper::ScaledFactors* scaled, const Workspace& rest) {
+                      run_wgmma<TypeOf<decltype(factors)>>(p, geo, first, scaled, way.device, rest, stream);
                   });
     });
 }

@@ -23,9 +23,9 @@ void run(const Problem<T, kTransA, kTransB>& p, int items, const tile::Plan& pla
 template <class T, bool kTransA, bool kTransB>
 void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const Device& device, const Workspace& workspace,
                Stream stream);
-template <bool kTransA, bool kTransB>
-void run_pairs(const Problem<float, kTransA, kTransB>& p, int items, const hopper::PairsOfProduct& pairs,
-               const Device& device, const Workspace& workspace, Stream stream);
+template <class T, bool kTransA, bool kTransB>
+void run_scaled(const Problem<float, kTransA, kTransB>& p, int items, const hopper::ScaledFactors& scaled,
+                const Device& device, const Workspace& workspace, Stream stream);
 
 namespace {
 
@@ -88,8 +88,8 @@ Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, c
     return {y.items, M, N, K, a.item_stride == 0, b.item_stride == 0};
 }
 
-// The pairs of float32 factors that are still to be found in memory.
-hopper::PairsOfProduct pairs_of(const Sizes& s, const Options& options) {
+// Float32 factors that are still to be found in memory.
+hopper::ScaledFactors scaled_of(const Sizes& s, const Options& options) {
     const auto factor = [](int64_t items, int64_t rows, int64_t depth, bool deep) {
         hopper::Factor f;
         f.items = items;
@@ -100,12 +100,16 @@ hopper::PairsOfProduct pairs_of(const Sizes& s, const Options& options) {
         return f;
     };
     return {factor(s.one_a ? 1 : s.items, s.M, s.K, !options.trans_a),
-            factor(s.one_b ? 1 : s.items, s.N, s.K, options.trans_b), s.items, s.M, s.N};
+            factor(s.one_b ? 1 : s.items, s.N, s.K, options.trans_b),
+            hopper::parts_of(DType::kFloat32, options.precision),
+            s.items,
+            s.M,
+            s.N};
 }
 
-const char* refusal_of_pairs(const Sizes& s, const hopper::PairsOfProduct& pairs, DType dtype, const Options& options,
-                             const Device& device, size_t limit) {
-    return hopper::refusal_of_pairs({s.M, s.N, s.K, s.items, 2}, pairs, dtype, options.precision, device, limit);
+const char* refusal_of_scaled(const Sizes& s, const hopper::ScaledFactors& scaled, DType dtype, const Device& device,
+                              size_t limit) {
+    return hopper::refusal_of_scaled({s.M, s.N, s.K, s.items, scaled.parts()}, scaled, dtype, device, limit);
 }
 
 template <class T>
@@ -131,24 +135,33 @@ void dispatch_layout(const Options& options, Use use) {
     options.trans_b ? use(no, yes) : use(no, no);
 }
 
-// As pairs; then the tiles that pairs could not hold, in float32.
+// float32, or TF32, by the tiled kernels.
 template <bool kTransA, bool kTransB>
-void run_certain(Problem<float, kTransA, kTransB> p, int items, hopper::PairsOfProduct& pairs, tile::Vectors vectors,
-                 const Device& device, const Workspace& workspace, Stream stream) {
+void run_tiled(const Problem<float, kTransA, kTransB>& p, int items, const tile::Plan& plan, const Workspace& workspace,
+               Stream stream) {
+    plan.tensor_core ? run<tile::TensorCore>(p, items, plan, workspace, stream)
+                     : run<tile::Simt>(p, items, plan, workspace, stream);
+}
+
+// By scaled factors; then the tiles that these could not hold.
+template <bool kTransA, bool kTransB>
+void run_certain(Problem<float, kTransA, kTransB> p, int items, hopper::ScaledFactors& scaled, Precision precision,
+                 tile::Vectors vectors, const Device& device, const Workspace& workspace, Stream stream) {
     const auto place = [](hopper::Factor& f, const Matrices<const float>& m) {
         f.x = m.data;
         f.stride = m.stride;
         f.item_stride = m.item_stride;
     };
-    place(pairs.a.from, p.left);
-    place(pairs.b.from, p.right);
-    const Workspace rest = pairs.fill(workspace, stream);
-    run_pairs(p, items, pairs, device, rest, stream);
-    p.wanted = pairs.marks;
-    const Workspace again = pairs.without_pairs(workspace);
-    const tile::Plan plan = tile::plan_product(p.M, p.N, p.K, items, DType::kFloat32, Precision::kFloat32, vectors,
-                                               device, std::min(again.bytes, kWorkspaceLimit));
-    run<tile::Simt>(p, items, plan, again, stream);
+    place(scaled.a.from, p.left);
+    place(scaled.b.from, p.right);
+    const Workspace rest = scaled.fill(workspace, stream);
+    precision == Precision::kTf32 ? run_scaled<ptx::Tf32>(p, items, scaled, device, rest, stream)
+                                  : run_scaled<float>(p, items, scaled, device, rest, stream);
+    p.wanted = scaled.marks;
+    const Workspace again = scaled.without_factors(workspace);
+    const tile::Plan plan = tile::plan_product(p.M, p.N, p.K, items, DType::kFloat32, precision, vectors, device,
+                                               std::min(again.bytes, kWorkspaceLimit));
+    run_tiled(p, items, plan, again, stream);
 }
 
 void product(const char* op, const Stack& a, const Stack& b, const Array* c, const Stack& y, double alpha, double beta,
@@ -158,8 +171,8 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
     const DType dtype = y.array->dtype;
     const Device device = current_device();
     const bool wgmma = !hopper::refusal(sizes.K, dtype, takes_tma(a) && takes_tma(b), device);
-    hopper::PairsOfProduct pairs = pairs_of(sizes, options);
-    const bool as_pairs = !refusal_of_pairs(sizes, pairs, dtype, options, device, workspace.bytes);
+    hopper::ScaledFactors scaled = scaled_of(sizes, options);
+    const bool as_scaled = !refusal_of_scaled(sizes, scaled, dtype, device, workspace.bytes);
     const auto vectors = takes_vectors(a) && takes_vectors(b) ? tile::Vectors::kBoth : tile::Vectors::kNone;
     const tile::Plan plan = tile::plan_product(sizes.M, sizes.N, sizes.K, sizes.items, dtype, options.precision,
                                                vectors, device, workspace.bytes);
@@ -181,12 +194,10 @@ void product(const char* op, const Stack& a, const Stack& b, const Array* c, con
                 run<tile::TensorCore>(p, items, plan, workspace, stream);
             } else if constexpr (sizeof(T) == 8) {
                 run<tile::Simt>(p, items, plan, workspace, stream);
-            } else if (as_pairs) {
-                run_certain(p, items, pairs, vectors, device, workspace, stream);
-            } else if (plan.tensor_core) {
-                run<tile::TensorCore>(p, items, plan, workspace, stream);
+            } else if (as_scaled) {
+                run_certain(p, items, scaled, options.precision, vectors, device, workspace, stream);
             } else {
-                run<tile::Simt>(p, items, plan, workspace, stream);
+                run_tiled(p, items, plan, workspace, stream);
             }
         });
     });
@@ -224,18 +235,17 @@ void matmul(const Array& a, const Array& b, const Array& y, const Options& optio
 
 size_t workspace_bytes(const Sizes& s, DType dtype, const Options& options, std::optional<size_t> limit) {
     const Device device = current_device();
-    const hopper::PairsOfProduct pairs = pairs_of(s, options);
-    const size_t with_pairs = limit.value_or(kWorkspaceLimit + pairs.bytes());
-    if (!refusal_of_pairs(s, pairs, dtype, options, device, with_pairs)) {
-        const size_t rest = std::min(with_pairs - pairs.bytes(), limit.value_or(kWorkspaceLimit));
-        return pairs.bytes() + hopper::plan_product({s.M, s.N, s.K, s.items, 2}, device, rest).workspace;
+    const hopper::ScaledFactors scaled = scaled_of(s, options);
+    const size_t all = limit.value_or(kWorkspaceLimit + scaled.bytes()), of_sums = limit.value_or(kWorkspaceLimit);
+    if (!refusal_of_scaled(s, scaled, dtype, device, all)) {
+        const hopper::Size size{s.M, s.N, s.K, s.items, scaled.parts()};
+        return scaled.bytes() + hopper::plan_product(size, device, all - scaled.bytes()).workspace;
     }
-    const size_t without = limit.value_or(kWorkspaceLimit);
     const size_t bytes =
-        tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision, tile::Vectors::kBoth, device, without)
+        tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision, tile::Vectors::kBoth, device, of_sums)
             .workspace;
     if (hopper::refusal(s.K, dtype, true, device)) return bytes;
-    return std::max(bytes, hopper::plan_product({s.M, s.N, s.K, s.items}, device, without).workspace);
+    return std::max(bytes, hopper::plan_product({s.M, s.N, s.K, s.items}, device, of_sums).workspace);
 }
 
 std::string plan(const Sizes& s, DType dtype, const Options& options, const Device& device,
@@ -243,14 +253,15 @@ std::string plan(const Sizes& s, DType dtype, const Options& options, const Devi
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(dtype));
     const bool aligned = (options.trans_a ? s.M : s.K) % V == 0 && (options.trans_b ? s.K : s.N) % V == 0;
     const bool float32 = dtype == DType::kFloat32;
-    const hopper::PairsOfProduct pairs = pairs_of(s, options);
-    const size_t of_pairs = float32 ? pairs.bytes() : 0, most = limit.value_or(kWorkspaceLimit + of_pairs);
-    const char* refusal = float32 ? refusal_of_pairs(s, pairs, dtype, options, device, most)
-                                  : hopper::refusal(s.K, dtype, aligned, device);
+    const hopper::ScaledFactors scaled = scaled_of(s, options);
+    const size_t of_factors = float32 ? scaled.bytes() : 0, all = limit.value_or(kWorkspaceLimit + of_factors);
+    const char* refusal =
+        float32 ? refusal_of_scaled(s, scaled, dtype, device, all) : hopper::refusal(s.K, dtype, aligned, device);
     if (!refusal) {
-        const hopper::Size size{s.M, s.N, s.K, s.items, float32 ? 2 : 1};
-        const hopper::Plan plan = hopper::plan_product(size, device, most - of_pairs);
-        return plan.text("gemm_wgmma") + " workspace=" + std::to_string(of_pairs + plan.workspace);
+        const hopper::Size size{s.M, s.N, s.K, s.items, hopper::parts_of(dtype, options.precision)};
+        const hopper::Plan plan = hopper::plan_product(size, device, all - of_factors);
+        return plan.text("gemm_wgmma") + hopper::factors_of(dtype, options.precision) +
+               " workspace=" + std::to_string(of_factors + plan.workspace);
     }
     const tile::Plan plan = tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision,
                                                aligned ? tile::Vectors::kBoth : tile::Vectors::kNone, device,

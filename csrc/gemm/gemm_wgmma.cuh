@@ -1,11 +1,11 @@
 // Matrix product on Hopper's tensor cores: y[i] = activation(alpha * a[i] * b[i] + beta * c), i over a batch; of half
-// types, or of float32 as pairs of float16 (hopper/pairs.h).
+// types, or of float32 as scaled float16 (hopper/scaled.h).
 //
 // A block owns tiles of 128 x kTileN of the y[i], or of parts of their sums, one after the other. Its first warpgroup
 // loads; the other two own 64 rows each, a warp of theirs 16, a thread the sums that wgmma leaves it. With a cluster of
-// 2, blocks share what they load of b. Layouts: those of gemm_tiled.cuh, all without a copy; pairs as pairs.cuh lays
-// them. Assumes lines and items that start at multiples of 16 bytes. Order of summation: k in ascending order, in the
-// hardware's blocks of 16; of pairs as multiply_pairs says; parts by sum_splits.
+// 2, blocks share what they load of b. Layouts: those of gemm_tiled.cuh, all without a copy; of scaled factors the same
+// without gaps. Assumes lines and items that start at multiples of 16 bytes. Order of summation: k in ascending order,
+// in the hardware's blocks of 16; pairs as multiply_pairs says; parts by sum_splits.
 #pragma once
 #include "../hopper/launch.h"
 #include "gemm_tiled.cuh"
@@ -21,7 +21,7 @@ struct MatrixRows {
 };
 
 template <class T, bool kTransA, bool kTransB>
-using OnHopper = hopper::OnHopper<T, Problem<T, kTransA, kTransB>, MatrixRows>;
+using OnHopper = hopper::OnHopper<T, Problem<hopper::Value<T>, kTransA, kTransB>, MatrixRows>;
 
 template <class T, int kTileN, int kCluster, bool kTransA, bool kTransB>
 __global__ void __launch_bounds__(hopper::kThreads, 1)

@@ -2,6 +2,6 @@
 
 namespace convgpu::gemm {
 
-CONVGPU_GEMM_WGMMA_INSTANCES(__nv_bfloat16)
+CONVGPU_GEMM_LAYOUTS(CONVGPU_GEMM_WGMMA, __nv_bfloat16)
 
 }  // namespace convgpu::gemm

@@ -2,6 +2,6 @@
 
 namespace convgpu::gemm {
 
-CONVGPU_GEMM_WGMMA_INSTANCES(__half)
+CONVGPU_GEMM_LAYOUTS(CONVGPU_GEMM_WGMMA, __half)
 
 }  // namespace convgpu::gemm

@@ -2,9 +2,6 @@
 
 namespace convgpu::gemm {
 
-CONVGPU_GEMM_PAIRS(false, false)
-CONVGPU_GEMM_PAIRS(false, true)
-CONVGPU_GEMM_PAIRS(true, false)
-CONVGPU_GEMM_PAIRS(true, true)
+CONVGPU_GEMM_LAYOUTS(CONVGPU_GEMM_SCALED, float)
 
 }  // namespace convgpu::gemm

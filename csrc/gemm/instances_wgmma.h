@@ -25,32 +25,37 @@ void run_wgmma(const Problem<T, kTransA, kTransB>& p, int items, const Device& d
                                       stream);
 }
 
-template <bool kTransA, bool kTransB>
-void run_pairs(const Problem<float, kTransA, kTransB>& p, int items, const hopper::PairsOfProduct& pairs,
-               const Device& device, const Workspace& workspace, Stream stream) {
-    const auto maps = [](const hopper::Pairs& of) -> hopper::Maps<float> {
-        const hopper::Factor& f = of.from;
+// T: float or Tf32.
+template <class T, bool kTransA, bool kTransB>
+void run_scaled(const Problem<float, kTransA, kTransB>& p, int items, const hopper::ScaledFactors& scaled,
+                const Device& device, const Workspace& workspace, Stream stream) {
+    const auto maps = [](const hopper::ScaledFactor& scaled) {
+        const hopper::Factor& f = scaled.from;
         const auto map = [&f](const __half* half) {
             return hopper::panels_of(half, f.items, f.lines, f.length, f.pitch(), f.lines * f.pitch());
         };
-        return {{map(of.high), map(of.low)}};
+        hopper::Maps<T> maps{{map(scaled.high)}};
+        if constexpr (hopper::kParts<T> == 2) maps.part[1] = map(scaled.low);
+        return maps;
     };
-    const auto of_item = [items](const hopper::Pairs& of, int rows) { return of.from.items == items ? rows : 0; };
-    const OnHopper<float, kTransA, kTransB> of_pairs(p, MatrixRows{p.M, of_item(pairs.a, p.M)},
-                                                     {p.N, of_item(pairs.b, p.N), 1}, pairs);
-    launch_wgmma<float, kTransA, kTransB>(of_pairs, {p.M, p.N, p.K, items, 2}, maps(pairs.a), maps(pairs.b), device,
-                                          workspace, stream);
+    const auto of_item = [items](const hopper::ScaledFactor& scaled, int rows) {
+        return scaled.from.items == items ? rows : 0;
+    };
+    const OnHopper<T, kTransA, kTransB> on(p, MatrixRows{p.M, of_item(scaled.a, p.M)}, {p.N, of_item(scaled.b, p.N), 1},
+                                           scaled);
+    launch_wgmma<T, kTransA, kTransB>(on, {p.M, p.N, p.K, items, hopper::kParts<T>}, maps(scaled.a), maps(scaled.b),
+                                      device, workspace, stream);
 }
 
 #define CONVGPU_GEMM_WGMMA(T, TRANS_A, TRANS_B) \
     template void run_wgmma<T>(const Problem<T, TRANS_A, TRANS_B>&, int, const Device&, const Workspace&, Stream);
-#define CONVGPU_GEMM_PAIRS(TRANS_A, TRANS_B)                                                             \
-    template void run_pairs(const Problem<float, TRANS_A, TRANS_B>&, int, const hopper::PairsOfProduct&, \
-                            const Device&, const Workspace&, Stream);
-#define CONVGPU_GEMM_WGMMA_INSTANCES(T) \
-    CONVGPU_GEMM_WGMMA(T, false, false) \
-    CONVGPU_GEMM_WGMMA(T, false, true)  \
-    CONVGPU_GEMM_WGMMA(T, true, false)  \
-    CONVGPU_GEMM_WGMMA(T, true, true)
+#define CONVGPU_GEMM_SCALED(T, TRANS_A, TRANS_B)                                                            \
+    template void run_scaled<T>(const Problem<float, TRANS_A, TRANS_B>&, int, const hopper::ScaledFactors&, \
+                                const Device&, const Workspace&, Stream);
+#define CONVGPU_GEMM_LAYOUTS(INSTANCE, T) \
+    INSTANCE(T, false, false)             \
+    INSTANCE(T, false, true)              \
+    INSTANCE(T, true, false)              \
+    INSTANCE(T, true, true)
 
 }  // namespace convgpu::gemm

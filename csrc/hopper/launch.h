@@ -39,7 +39,7 @@ void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Devic
     shape.cluster = dim3(kCluster);
     shape.shared_bytes = sizeof(Memory<T, kTileN>);
     launch(kernel, shape, stream, a, b, problem, arguments..., schedule, partial);
-    if (splits > 1) tile::launch_sum_splits<T, kMends && kParts<T> == 1>(partial, problem, items, stream);
+    if (splits > 1) tile::launch_sum_splits<Value<T>, kMends && !kScaled<T>>(partial, problem, items, stream);
 }
 
 }  // namespace convgpu::hopper

@@ -4,21 +4,16 @@
 // A panel is one box of TMA and one pattern of the 128-byte swizzle: 64 lines of 64 half-type elements, 8 KiB. Along
 // the depth of a sum (K-major, "deep") a line holds 64 neighbours in k of one row, else (MN-major) 64 neighbouring rows
 // at one k: whichever way a matrix lies in memory, its lines are copied as they are, and wgmma is told which it reads.
-// Panels lie one after the other, 64 rows each. A float32 factor has two of each, the halves of its pairs (pairs.h),
-// and two maps.
+// Panels lie one after the other, 64 rows each. A float32 factor has two of each, for the halves of its pairs
+// (scaled.h), and two maps.
 #pragma once
 #include "../device/ptx.h"
+#include "scaled.h"
 
 namespace convgpu::hopper {
 
 constexpr int kPanel = 64;  // lines of a panel, elements of a line
 constexpr int kStep = 16;   // of k in one instruction
-
-// What panels hold of a factor of T, and how many parts of it.
-template <class T>
-using Half = std::conditional_t<std::is_same_v<T, float>, __half, T>;
-template <class T>
-constexpr int kParts = std::is_same_v<T, float> ? 2 : 1;
 
 template <class T>
 struct Panel {

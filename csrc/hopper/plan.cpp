@@ -37,20 +37,18 @@ double clocks(const Size& s, const Plan& plan, const Device& device) {
 }
 
 // Four more kernels: marks and ranges cleared, two passes over the factors, and the tiled one, which leaves at once.
-double clocks_of_pairs(const Size& s, const PairsOfProduct& pairs, const Plan& plan, const Device& device) {
-    constexpr double kBytesOfElement = 4 + 4 + 4;  // read twice, written once
+double clocks_of_scaled(const Size& s, const ScaledFactors& scaled, const Plan& plan, const Device& device) {
+    const double bytes_of_element = 4 + 4 + 2 * scaled.parts();  // read twice, written once
     return clocks(s, plan, device) + 4 * kKernelAfterKernel +
-           kBytesOfElement * static_cast<double>(pairs.elements()) / kMemory;
+           bytes_of_element * static_cast<double>(scaled.elements()) / kMemory;
 }
 
-// Of the tiled kernel on float32: 85% of its fused multiply-adds, in waves of two blocks of 64 x 64 or one of 128 x
-// 128.
-double clocks_of_simt(const Size& s, const Device& device) {
-    constexpr double kMultiplyAddsOfSimt = 128 * 0.85;
+// Of the tiled kernel: 85% of the fused multiply-adds; of TF32, by mma.sync, 40% of what the tensor cores could do.
+double clocks_of_tiled(const Size& s, const Device& device) {
+    const double rate = s.parts == 2 ? 128 * 0.85 : 1024 * 0.4;
     const auto tiles = static_cast<double>(ceil_div(s.M, 64) * ceil_div(s.N, 64) * s.items);
     const double filled = std::min(1.0, tiles * std::max(1.0, static_cast<double>(s.K) / 256) / device.multiprocessors);
-    return kLaunch +
-           tiles * 64 * 64 * static_cast<double>(s.K) / (kMultiplyAddsOfSimt * device.multiprocessors * filled);
+    return kLaunch + tiles * 64 * 64 * static_cast<double>(s.K) / (rate * device.multiprocessors * filled);
 }
 
 const char* refusal_of_device(const Device& device) {
@@ -69,17 +67,21 @@ const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device) 
     return nullptr;
 }
 
-const char* refusal_of_pairs(const Size& size, const PairsOfProduct& pairs, DType dtype, Precision precision,
-                             const Device& device, size_t workspace_limit) {
+const char* refusal_of_scaled(const Size& size, const ScaledFactors& scaled, DType dtype, const Device& device,
+                              size_t workspace_limit) {
     constexpr int64_t kLeastTerms = 64;  // with fewer, a chain of float32 can be more than twice as accurate
     if (const char* refusal = refusal_of_device(device)) return refusal;
     if (dtype != DType::kFloat32) return "no_float32";
-    if (precision != Precision::kFloat32) return "tf32_asked_for";
-    if (size.K < kLeastTerms) return "sums_of_fewer_than_128_terms";
-    if (pairs.bytes() > workspace_limit) return "pairs_beyond_the_workspace";
-    const Plan plan = plan_product(size, device, workspace_limit - pairs.bytes());
-    if (clocks_of_pairs(size, pairs, plan, device) >= clocks_of_simt(size, device)) return "too_little_to_multiply";
+    if (size.K < kLeastTerms) return "sums_of_fewer_than_64_terms";
+    if (scaled.bytes() > workspace_limit) return "scaled_factors_beyond_the_workspace";
+    const Plan plan = plan_product(size, device, workspace_limit - scaled.bytes());
+    if (clocks_of_scaled(size, scaled, plan, device) >= clocks_of_tiled(size, device)) return "too_little_to_multiply";
     return nullptr;
+}
+
+std::string factors_of(DType dtype, Precision precision) {
+    if (dtype != DType::kFloat32) return "";
+    return std::string(" factors=scaled_float16") + (precision == Precision::kFloat32 ? "_pairs" : "");
 }
 
 Plan plan_product(const Size& size, const Device& device, size_t workspace_limit) {
@@ -109,7 +111,7 @@ std::string Plan::text(const std::string& kernel) const {
     const int stages = kRingBytes / ((kTileM + tile_n) * kDepth * 2 * parts);
     return kernel + " tile=" + std::to_string(kTileM) + "x" + std::to_string(tile_n) +
            " stages=" + std::to_string(stages) + " cluster=" + std::to_string(cluster) +
-           " splits=" + std::to_string(splits) + (parts == 2 ? " products=3" : "");
+           " splits=" + std::to_string(splits);
 }
 
 }  // namespace convgpu::hopper

@@ -5,7 +5,7 @@
 #include "../common/array.h"
 #include "../common/precision.h"
 #include "../device/properties.h"
-#include "pairs.h"
+#include "scaled.h"
 
 namespace convgpu::hopper {
 
@@ -29,9 +29,15 @@ struct Plan {
 // takes both factors.
 const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device);
 
-// The same of float32, as pairs.
-const char* refusal_of_pairs(const Size& size, const PairsOfProduct& pairs, DType dtype, Precision precision,
-                             const Device& device, size_t workspace_limit);
+// The same of float32, as scaled float16.
+const char* refusal_of_scaled(const Size& size, const ScaledFactors& scaled, DType dtype, const Device& device,
+                              size_t workspace_limit);
+
+inline int parts_of(DType dtype, Precision precision) {
+    return dtype == DType::kFloat32 && precision == Precision::kFloat32 ? 2 : 1;
+}
+// What stands in explain for factors of a dtype: "" for half types.
+std::string factors_of(DType dtype, Precision precision);
 
 // The fastest by an estimate.
 Plan plan_product(const Size& size, const Device& device, size_t workspace_limit);

@@ -6,7 +6,6 @@
 #pragma once
 #include "../tile/output.h"
 #include "../tile/schedule.h"
-#include "pairs.h"
 #include "ring.h"
 
 namespace convgpu::hopper {
@@ -69,8 +68,8 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
         ptx::wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepth / kStep; ++i) {
-            ptx::wgmma<T, kTileN, !kDeepA, !kDeepB>(sums, a + i * kDescriptorStep<T, kDeepA>,
-                                                    b + i * kDescriptorStep<T, kDeepB>, step + i > 0);
+            ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(sums, a + i * kDescriptorStep<T, kDeepA>,
+                                                          b + i * kDescriptorStep<T, kDeepB>, step + i > 0);
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
@@ -81,7 +80,7 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
     release<kCluster>(memory.empty[before]);
 }
 
-// The same of float32 as pairs (pairs.h), in three products: high * high, which is added to the sums every kDepth
+// The same of pairs (scaled.h), in three products: high * high, which is added to the sums every kDepth
 // terms, since the tensor cores truncate and these additions round; and the two of high * low, which stay with the
 // tensor cores for kSmallTerms: at 2^-11 of the size, what they truncate is small. They run while the others are being
 // added.
@@ -174,7 +173,7 @@ template <int kTileN, int kCluster, class A, class B, class Problem>
 __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const Schedule& schedule,
                                               const tile::Partial<float>& partial) {
     using T = typename A::Element;
-    constexpr bool kMends = A::kHoles && kParts<T> == 1;  // pairs with a NaN are computed again in any case
+    constexpr bool kMends = A::kHoles && !kScaled<T>;  // a NaN of scaled factors is marked
     auto& memory = dyn_smem<Memory<T, kTileN>>();
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {

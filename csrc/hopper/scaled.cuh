@@ -1,5 +1,5 @@
-// float32 into pairs of float16 (pairs.h), in two passes over a factor: the largest element of each range, then the
-// pairs, and how many elements each range loses.
+// float32 into scaled float16 (scaled.h), in two passes over a factor: the largest element of each range, then the
+// halves, and how many elements each range loses.
 //
 // A warp owns a task, some lines x some vectors of 8 columns; its lanes stand side by side in a line, and where lines
 // are short in several; a thread owns every so many vectors, or lines, of the task. Layouts: x[item][line][column] with
@@ -7,12 +7,12 @@
 // zeros. Assumes nothing of x, whose vectors are loaded where its lines are aligned. Order of summation: none, the
 // largest and a count come out the same in any.
 #pragma once
-#include "pairs.h"
+#include "scaled.h"
 
 namespace convgpu::hopper {
 
-constexpr int kPairThreads = 256, kPairVector = 8;
-using PairVector = Vector<float, kPairVector>;
+constexpr int kScaleThreads = 256, kScaleVector = 8;
+using ScaleVector = Vector<float, kScaleVector>;
 
 // How a factor is dealt to warps.
 struct Tasks {
@@ -33,10 +33,10 @@ struct Place {
 
 // The largest |x| that is finite.
 struct FindLargest {
-    static __device__ __forceinline__ void visit(const Pairs&, const Place&, const PairVector& x,
-                                                 uint32_t (&found)[kPairVector]) {
+    static __device__ __forceinline__ void visit(const ScaledFactor&, const Place&, const ScaleVector& x,
+                                                 uint32_t (&found)[kScaleVector]) {
 #pragma unroll
-        for (int v = 0; v < kPairVector; ++v) {
+        for (int v = 0; v < kScaleVector; ++v) {
             const uint32_t bits = __float_as_uint(x.at[v]) & 0x7fffffffu;
             if (bits < 0x7f800000u && bits > found[v]) found[v] = bits;
         }
@@ -47,23 +47,23 @@ struct FindLargest {
     }
 };
 
-// Writes the pairs, and counts what they lose.
-struct WritePairs {
-    static __device__ __forceinline__ void visit(const Pairs& pairs, const Place& place, const PairVector& x,
-                                                 uint32_t (&found)[kPairVector]) {
-        Vector<__half, kPairVector> high, low;
+// Writes the halves, and counts what they lose.
+struct WriteHalves {
+    static __device__ __forceinline__ void visit(const ScaledFactor& scaled, const Place& place, const ScaleVector& x,
+                                                 uint32_t (&found)[kScaleVector]) {
+        Vector<__half, kScaleVector> high, low;
         int scale = scale_of(*place.range);
 #pragma unroll
-        for (int v = 0; v < kPairVector; ++v) {
-            if (v > 0 && place.step > 0 && place.column + v < pairs.from.length) scale = scale_of(place.range[v]);
+        for (int v = 0; v < kScaleVector; ++v) {
+            if (v > 0 && place.step > 0 && place.column + v < scaled.from.length) scale = scale_of(place.range[v]);
             const float scaled = times_power_of_two(x.at[v], scale);
             high.at[v] = static_cast<__half>(scaled);
             low.at[v] = static_cast<__half>((scaled - static_cast<float>(high.at[v])) * kLow);
             if (x.at[v] != 0 && fabsf(scaled) < kLeastHeld) ++found[v];
         }
-        const int64_t at = place.line * pairs.from.pitch() + place.column;
-        store(pairs.high + at, high);
-        store(pairs.low + at, low);
+        const int64_t at = place.line * scaled.from.pitch() + place.column;
+        store(scaled.high + at, high);
+        if (scaled.low) store(scaled.low + at, low);
     }
     static __device__ __forceinline__ uint32_t both(uint32_t a, uint32_t b) { return a + b; }
     static __device__ __forceinline__ void keep(Range& range, uint32_t found) {
@@ -71,70 +71,70 @@ struct WritePairs {
     }
 };
 
-__device__ __forceinline__ PairVector load_columns(const Factor& f, bool aligned, const float* line, int64_t column) {
-    if (aligned && column + kPairVector <= f.length) return load<kPairVector>(line + column);
-    PairVector x{};
+__device__ __forceinline__ ScaleVector load_columns(const Factor& f, bool aligned, const float* line, int64_t column) {
+    if (aligned && column + kScaleVector <= f.length) return load<kScaleVector>(line + column);
+    ScaleVector x{};
 #pragma unroll
-    for (int v = 0; v < kPairVector; ++v) {
+    for (int v = 0; v < kScaleVector; ++v) {
         if (column + v < f.length) x.at[v] = line[column + v];
     }
     return x;
 }
 
 template <class Pass>
-__device__ __forceinline__ void run_task(const Pairs& pairs, const Tasks& tasks) {
-    const Factor& f = pairs.from;
-    uint64_t item = uint64_t(blockIdx.x) * (kPairThreads / 32) + threadIdx.x / 32;
+__device__ __forceinline__ void run_task(const ScaledFactor& scaled, const Tasks& tasks) {
+    const Factor& f = scaled.from;
+    uint64_t item = uint64_t(blockIdx.x) * (kScaleThreads / 32) + threadIdx.x / 32;
     if (item >= tasks.count) return;
     const int lane = threadIdx.x % 32, in_line = lane % tasks.lanes;
-    const auto first_column = static_cast<int64_t>(tasks.along.split(item)) * tasks.vectors * kPairVector;
+    const auto first_column = static_cast<int64_t>(tasks.along.split(item)) * tasks.vectors * kScaleVector;
     const auto first_line = static_cast<int64_t>(tasks.down.split(item)) * tasks.lines;
     const auto all_before = static_cast<int64_t>(item) * f.lines;
     Range* range = nullptr;
-    uint32_t found[kPairVector] = {};
+    uint32_t found[kScaleVector] = {};
     for (int i = lane / tasks.lanes; i < tasks.lines && first_line + i < f.lines; i += 32 / tasks.lanes) {
         const int64_t line = first_line + i;
         const float* from = f.x + static_cast<int64_t>(item) * f.item_stride + line * f.stride;
         uint64_t number = static_cast<uint64_t>(all_before + line);
-        if (f.along) range = pairs.range + tasks.by_ranges.split(number);
+        if (f.along) range = scaled.range + tasks.by_ranges.split(number);
         for (int j = in_line; j < tasks.vectors; j += tasks.lanes) {
-            const int64_t column = first_column + int64_t(j) * kPairVector;
+            const int64_t column = first_column + int64_t(j) * kScaleVector;
             if (column >= f.length) break;
-            if (!f.along) range = pairs.range + static_cast<int64_t>(item) * f.length + column;
-            Pass::visit(pairs, {all_before + line, column, range, f.along ? 0 : 1},
+            if (!f.along) range = scaled.range + static_cast<int64_t>(item) * f.length + column;
+            Pass::visit(scaled, {all_before + line, column, range, f.along ? 0 : 1},
                         load_columns(f, tasks.aligned, from, column), found);
         }
     }
     // Lanes in the same line have found something for one range, or those with the same columns for eight.
     if (f.along) {
 #pragma unroll
-        for (int v = 1; v < kPairVector; ++v) found[0] = Pass::both(found[0], found[v]);
+        for (int v = 1; v < kScaleVector; ++v) found[0] = Pass::both(found[0], found[v]);
     }
     for (int bit = f.along ? 1 : tasks.lanes; bit < (f.along ? tasks.lanes : 32); bit *= 2) {
 #pragma unroll
-        for (int v = 0; v < kPairVector; ++v) {
+        for (int v = 0; v < kScaleVector; ++v) {
             if (v > 0 && f.along) break;
             found[v] = Pass::both(found[v], __shfl_xor_sync(0xffffffffu, found[v], bit));
         }
     }
     if (range == nullptr || (f.along ? in_line : lane / tasks.lanes) > 0) return;
 #pragma unroll
-    for (int v = 0; v < kPairVector; ++v) {
-        const int64_t column = first_column + int64_t(in_line) * kPairVector + v;
+    for (int v = 0; v < kScaleVector; ++v) {
+        const int64_t column = first_column + int64_t(in_line) * kScaleVector + v;
         if (f.along ? v == 0 : column < f.length) Pass::keep(range[v], found[v]);
     }
 }
 
 // Both factors of a product, one in each row of the grid.
 template <class Pass>
-__global__ void __launch_bounds__(kPairThreads)
-    over_ranges(const __grid_constant__ Pairs a, const __grid_constant__ Tasks of_a, const __grid_constant__ Pairs b,
-                const __grid_constant__ Tasks of_b) {
+__global__ void __launch_bounds__(kScaleThreads)
+    over_ranges(const __grid_constant__ ScaledFactor a, const __grid_constant__ Tasks of_a,
+                const __grid_constant__ ScaledFactor b, const __grid_constant__ Tasks of_b) {
     blockIdx.y == 0 ? run_task<Pass>(a, of_a) : run_task<Pass>(b, of_b);
 }
 
-__global__ void __launch_bounds__(kPairThreads) clear_words(uint32_t* words, uint64_t count) {
-    const uint64_t i = uint64_t(blockIdx.x) * kPairThreads + threadIdx.x;
+__global__ void __launch_bounds__(kScaleThreads) clear_words(uint32_t* words, uint64_t count) {
+    const uint64_t i = uint64_t(blockIdx.x) * kScaleThreads + threadIdx.x;
     if (i < count) words[i] = 0;
 }
 

@@ -1,4 +1,4 @@
-#include "pairs.cuh"
+#include "scaled.cuh"
 
 #include "../common/check.h"
 
@@ -11,7 +11,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 Tasks tasks_of(const Factor& f) {
     constexpr int64_t kWarps = 4096, kVectorsAlong = 8;  // kVectorsAlong: of a lane, along a line
-    const int64_t vectors = ceil_div(f.length, kPairVector);
+    const int64_t vectors = ceil_div(f.length, kScaleVector);
     Tasks tasks;
     tasks.lanes = 1;
     while (tasks.lanes < 32 && tasks.lanes < vectors) tasks.lanes *= 2;
@@ -34,48 +34,49 @@ Tasks tasks_of(const Factor& f) {
 }
 
 template <class Pass>
-void launch_over_ranges(const Pairs& a, const Pairs& b, Stream stream) {
+void launch_over_ranges(const ScaledFactor& a, const ScaledFactor& b, Stream stream) {
     const Tasks of_a = tasks_of(a.from), of_b = tasks_of(b.from);
-    constexpr uint64_t kWarps = kPairThreads / 32;
+    constexpr uint64_t kWarps = kScaleThreads / 32;
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((std::max(of_a.count, of_b.count) + kWarps - 1) / kWarps), 2);
-    shape.block = dim3(kPairThreads);
+    shape.block = dim3(kScaleThreads);
     launch(over_ranges<Pass>, shape, stream, a, of_a, b, of_b);
 }
 
 }  // namespace
 
-PairsOfProduct::PairsOfProduct(const Factor& of_a, const Factor& of_b, int64_t items, int64_t M, int64_t N) {
+ScaledFactors::ScaledFactors(const Factor& of_a, const Factor& of_b, int parts, int64_t items, int64_t M, int64_t N)
+    : parts_(parts) {
     a.from = of_a;
     b.from = of_b;
     marks.rows = static_cast<int>(ceil_div(M, tile::Marks::kTile));
     marks.columns = static_cast<int>(ceil_div(N, tile::Marks::kTile));
     words_ = static_cast<uint64_t>(2 * (of_a.ranges + of_b.ranges) + items * marks.rows * marks.columns);
     header_ = Carver::rounded_up(words_ * sizeof(uint32_t));
-    const auto both_halves = [](const Factor& f) {
-        return 2 * Carver::rounded_up(static_cast<size_t>(f.half()) * sizeof(__half));
+    const auto halves = [parts](const Factor& f) {
+        return static_cast<size_t>(parts) * Carver::rounded_up(static_cast<size_t>(f.half()) * sizeof(__half));
     };
-    bytes_ = header_ + both_halves(of_a) + both_halves(of_b);
+    bytes_ = header_ + halves(of_a) + halves(of_b);
 }
 
-Workspace PairsOfProduct::fill(const Workspace& workspace, Stream stream) {
-    workspace.check("pairs", bytes_);
+Workspace ScaledFactors::fill(const Workspace& workspace, Stream stream) {
+    workspace.check("scaled factors", bytes_);
     Carver carver(workspace);
     auto* const words = static_cast<uint32_t*>(carver.take(header_).data);
     a.range = reinterpret_cast<Range*>(words);
     b.range = a.range + a.from.ranges;
     marks.mark = reinterpret_cast<uint32_t*>(b.range + b.from.ranges);
-    for (Pairs* pairs : {&a, &b}) {
-        for (__half** half : {&pairs->high, &pairs->low}) {
-            *half = static_cast<__half*>(carver.take(static_cast<size_t>(pairs->from.half()) * sizeof(__half)).data);
-        }
+    for (ScaledFactor* scaled : {&a, &b}) {
+        const size_t bytes = static_cast<size_t>(scaled->from.half()) * sizeof(__half);
+        scaled->high = static_cast<__half*>(carver.take(bytes).data);
+        if (parts_ == 2) scaled->low = static_cast<__half*>(carver.take(bytes).data);
     }
     LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>((words_ + kPairThreads - 1) / kPairThreads));
-    shape.block = dim3(kPairThreads);
+    shape.grid = dim3(static_cast<unsigned>((words_ + kScaleThreads - 1) / kScaleThreads));
+    shape.block = dim3(kScaleThreads);
     launch(clear_words, shape, stream, words, words_);
     launch_over_ranges<FindLargest>(a, b, stream);
-    launch_over_ranges<WritePairs>(a, b, stream);
+    launch_over_ranges<WriteHalves>(a, b, stream);
     return carver.rest();
 }
 

@@ -1,28 +1,48 @@
-// float32 on the tensor cores: pairs of float16, and what becomes of elements that pairs cannot hold.
+// float32 on Hopper's tensor cores: as scaled float16, and what becomes of elements that this cannot hold.
 //
-// x * 2^s = high + low / kLow, where high and low are float16. A range is all elements that one sum may take from a
-// factor (a row, an image, a channel); its s puts the largest into [2^14, 2^15). Elements down to 2^-28 of the largest
-// keep 23 bits, and what a product of two loses, low * low, is below 2^-22 of it. Smaller ones are counted as lost:
-// they err by at most 2^-36, and low * low by 2^-25 * 2^4, so that a sum of scaled products is off by at most
-// 2^-20 for each of them. Where that could be more than 2^-24 of the sum, or where the sum is NaN (pairs have no
-// infinities), its tile is marked, and the tiled kernel computes it again in float32. So every result is certain,
-// whatever the data, and the host need not know.
+// x * 2^s = high + low / kLow, both float16: a pair, of which float32 takes both and TF32, whose 11 bits float16 has,
+// the high one. A range is all elements that one sum may take from a factor (a row, an image, a channel); its s puts
+// the largest into [2^14, 2^15). Elements down to 2^-28 of the largest keep 23 bits as a pair, and low * low, which is
+// left out, is below 2^-22 of a product. Smaller ones are lost: what they may do to a sum of scaled products is
+//
+//     of pairs   2^-36 * 2^15, and low * low 2^-25 * 2^4: together 2^-20
+//     of TF32    2^-25 * 2^15
+//
+// for each of them. A range counts them. Where they might do more than 2^-24 of a sum (TF32: 2^-13), or where it is NaN
+// (scaled float16 has no infinities), its tile is marked, and the tiled kernel computes it again from the float32
+// factors. So every result is certain, whatever the data, and the host need not know.
 //
 // After Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
-// peak performance, 2022 (arXiv 2203.03341): the pairs, low's own scale, and sums outside the tensor cores.
+// peak performance, 2022 (arXiv 2203.03341): the pairs, a scale for the low half, and sums outside the tensor cores.
 #pragma once
 #include <type_traits>
 
 #include "../common/divisor.h"
 #include "../common/workspace.h"
+#include "../device/ptx.h"
 #include "../tile/output.h"
 
 namespace convgpu::hopper {
 
+using ptx::Tf32;
+
 constexpr float kLow = 2048;
 constexpr int kTop = 14;
 constexpr float kLeastHeld = 1.0f / 16384;  // of scaled elements: high has all its bits
-constexpr float kLossPerElement = 16;       // 2^-20 / 2^-24
+
+// T of a factor: a half type as it is; float as pairs; Tf32 as their high halves.
+template <class T>
+constexpr bool kScaled = std::is_same_v<T, float> || std::is_same_v<T, Tf32>;
+template <class T>
+constexpr int kParts = std::is_same_v<T, float> ? 2 : 1;
+template <class T>
+using Half = std::conditional_t<kScaled<T>, __half, T>;  // on the tensor cores
+template <class T>
+using Value = std::conditional_t<kScaled<T>, float, T>;  // of results, and of factors before
+
+// A sum is certain from this on, for each element that its ranges have lost: 2^-20 / 2^-24, and 2^-10 / 2^-13.
+template <class T>
+constexpr float kLeastSum = kParts<T> == 2 ? 16 : 8;
 
 struct Range {
     uint32_t largest, lost;  // bits of the largest finite |x|; elements below kLeastHeld that are not zero
@@ -32,8 +52,8 @@ __device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(st
 
 // x * 2^e, rounded once: e may be more than a float32 can hold, and is halved. Below -252 nothing would be left.
 __device__ __forceinline__ float times_power_of_two(float x, int e) {
-    const int some = (e < -252 ? -252 : e) >> 1, rest = (e < -252 ? -252 : e) - some;
-    return x * power_of_two(some) * power_of_two(rest);
+    const int within = e < -252 ? -252 : e, some = within >> 1;
+    return x * power_of_two(some) * power_of_two(within - some);
 }
 
 __device__ __forceinline__ int scale_of(const Range& range) {
@@ -50,35 +70,38 @@ struct Factor {
     bool along = true;
     int64_t ranges = 0;
 
-    __device__ __host__ __forceinline__ int64_t pitch() const { return (length + 7) / 8 * 8; }  // of the halves' lines
+    // Of halves, whose lines follow each other at multiples of 16 bytes.
+    __device__ __host__ __forceinline__ int64_t pitch() const { return (length + 7) / 8 * 8; }
     int64_t half() const { return items * lines * pitch(); }
 };
 
-// Its pairs.
-struct Pairs {
+// The same as scaled float16.
+struct ScaledFactor {
     Factor from;
-    __half *high = nullptr, *low = nullptr;
+    __half *high = nullptr, *low = nullptr;  // low: of pairs
     Range* range = nullptr;
 };
 
-// The pairs of two factors and the marks of a result of `items` x M x N, in a workspace.
-class PairsOfProduct {
+// Both factors of a product whose result is `items` x M x N, and its marks, in a workspace.
+class ScaledFactors {
 public:
-    PairsOfProduct(const Factor& a, const Factor& b, int64_t items, int64_t M, int64_t N);
+    ScaledFactors(const Factor& a, const Factor& b, int parts, int64_t items, int64_t M, int64_t N);
 
     size_t bytes() const { return bytes_; }
+    int parts() const { return parts_; }
     int64_t elements() const { return a.from.half() + b.from.half(); }
-    // Lays them out, fills the pairs and clears the marks. Returns what the workspace has beyond.
+    // Lays them out, scales the factors and clears the marks. Returns what the workspace has beyond.
     Workspace fill(const Workspace& workspace, Stream stream);
-    // All of it but ranges and marks, for whoever comes when the pairs are needed no more.
-    Workspace without_pairs(const Workspace& workspace) const {
+    // All of it but ranges and marks, for whoever comes when the factors are needed no more.
+    Workspace without_factors(const Workspace& workspace) const {
         return {static_cast<char*>(workspace.data) + header_, workspace.bytes - header_};
     }
 
-    Pairs a, b;
+    ScaledFactor a, b;
     tile::Marks marks;
 
 private:
+    int parts_;
     uint64_t words_;  // of ranges and marks
     size_t header_, bytes_;
 };
@@ -97,21 +120,21 @@ struct PlaceOfRow {
     int64_t range;
 };
 
-// P, whose sums are those of pairs. Rows(item, m) is the place of row m of the tiles.
-template <class P, class Rows>
-struct OfPairs : P {
+// P, whose sums are those of scaled factors. Rows(item, m) is the place of row m of the tiles.
+template <class T, class P, class Rows>
+struct Unscaled : P {
     Rows rows;
     Columns columns;
     const Range *a, *b;
     tile::Marks marks;
 
-    OfPairs(const P& p, const Rows& rows, const Columns& columns, const PairsOfProduct& pairs, int64_t first_of_a = 0)
-        : P(p), rows(rows), columns(columns), a(pairs.a.range + first_of_a), b(pairs.b.range), marks(pairs.marks) {}
+    Unscaled(const P& p, const Rows& rows, const Columns& columns, const ScaledFactors& scaled, int64_t first_of_a = 0)
+        : P(p), rows(rows), columns(columns), a(scaled.a.range + first_of_a), b(scaled.b.range), marks(scaled.marks) {}
 
     template <class Result>
-    struct Unscaled {
+    struct ResultOf {
         Result result;
-        const OfPairs& of;
+        const Unscaled& of;
         int item;
 
         template <int V>
@@ -126,7 +149,7 @@ struct OfPairs : P {
             for (int v = 0; v < V; ++v) {
                 if (n + v >= of.columns.N) break;
                 const Range b = of.b[of.columns.range(item, n + v)];
-                const float least = kLossPerElement * (static_cast<float>(a.lost) + static_cast<float>(b.lost));
+                const float least = kLeastSum<T> * (static_cast<float>(a.lost) + static_cast<float>(b.lost));
                 uncertain = uncertain || !(fabsf(sums.at[v]) >= least);
                 values.at[v] = times_power_of_two(sums.at[v], -scale - scale_of(b));
             }
@@ -136,12 +159,12 @@ struct OfPairs : P {
     };
     __device__ __forceinline__ auto operator()(int item) const {
         const P& p = *this;
-        return Unscaled<std::decay_t<decltype(p(item))>>{p(item), *this, item};
+        return ResultOf<std::decay_t<decltype(p(item))>>{p(item), *this, item};
     }
 };
 
-// P for half types; for float32, whose sums are those of pairs, with what takes their scales back.
+// P as the kernels of factors of T take it.
 template <class T, class P, class Rows>
-using OnHopper = std::conditional_t<std::is_same_v<T, float>, OfPairs<P, Rows>, P>;
+using OnHopper = std::conditional_t<kScaled<T>, Unscaled<T, P, Rows>, P>;
 
 }  // namespace convgpu::hopper
