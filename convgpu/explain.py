@@ -65,8 +65,13 @@ class Explanation:
         if self.device == CPU:
             lines.append(f"method      {self.plan}")
         else:
-            rest = {key: value for key, value in self.settings.items() if key not in ("workspace", "no_wgmma")}
+            apart = ("workspace", "no_wgmma", "factors")
+            rest = {key: value for key, value in self.settings.items() if key not in apart}
             lines.append(f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}")
+            if "factors" in self.settings:
+                tiled = self.kernel.replace("wgmma", "tiled")
+                factors = self.settings["factors"].replace("_", " ")
+                lines.append(f"factors     {factors}; tiles that they cannot hold by {tiled}")
             if "no_wgmma" in self.settings:
                 lines.append(f"no wgmma    {self.settings['no_wgmma'].replace('_', ' ')}")
             lines.append(f"workspace   {_scaled(self.workspace, 'B')}")
@@ -116,7 +121,7 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
     >>> print(explain("conv_fprop", x=(256, 56, 56, 64), w=(3, 3, 64, 64), padding="same", device="cpu"))
     conv_fprop of (256, 56, 56, 64), (3, 3, 64, 64) in float32 on cpu
     method      im2col and matrix products, tile by tile
-    arithmetic  59.19 GFLOP on float32
+    arithmetic  59.19 GFLOP on float32 products
     memory      411.2 MB
     """
     call = call_of(op, *operands, dtype=dtype, **options)

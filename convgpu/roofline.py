@@ -24,7 +24,8 @@ class Gpu:
 
     arch: the compute capability, 90 for 9.0. shared_bytes: at most for one block. bandwidth: bytes per second.
     peak: FLOP/s by unit: multiply-adds of "float32" and "float64", tensor cores (dense, float32 accumulators) on
-    "tf32" and "half", which is float16 and bfloat16.
+    "tf32" and "half", which is float16 and bfloat16. Where scaled float16 is faster (docs/kernels.md), "float32
+    products" and "tf32 products": a third of "half", and all of it.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Gpu:
 def _gpu(name: str, arch: int, multiprocessors: int, shared_kb: int, gigabytes: float, float64: float, float32: float,
          tf32: float, half: float, source: str) -> Gpu:
     peak = {"float64": float64 * 1e12, "float32": float32 * 1e12, "tf32": tf32 * 1e12, "half": half * 1e12}
+    if arch == 90:
+        peak |= {"float32 products": half * 1e12 / 3, "tf32 products": half * 1e12}
     return Gpu(name, arch, multiprocessors, shared_kb * 1024, gigabytes * 1e9, peak, source)
 
 
@@ -70,6 +73,14 @@ def find_gpu(name: str) -> Gpu:
     raise ValueError(f"roofline: expected one of {', '.join(gpu.name for gpu in GPUS)}, got {name!r}")
 
 
+def rate(unit: str, peak: dict[str, float]) -> float:
+    """FLOP/s of a unit at best: "float32 products" are multiply-adds of matrices, and at least at the rate of
+    "float32"; "float32 additions" go alone, at half of it.
+    """
+    name, _, what = unit.partition(" ")
+    return peak.get(unit, peak[name] / (2 if what == "additions" else 1))
+
+
 @dataclass(frozen=True)
 class Work:
     """What one call has to do: FLOPs, the unit that does them ("" where there are none), the least bytes to move."""
@@ -79,11 +90,8 @@ class Work:
     bytes: int
 
     def arithmetic_seconds(self, gpu: Gpu) -> float:
-        """FLOPs over the unit's peak rate; additions and comparisons alone go at half of it."""
-        if not self.unit:
-            return 0.0
-        unit, _, alone = self.unit.partition(" ")
-        return self.flops / (gpu.peak[unit] / (2 if alone else 1))
+        """FLOPs over the unit's rate; additions and comparisons alone go at half of it."""
+        return self.flops / rate(self.unit, gpu.peak) if self.unit else 0.0
 
     def memory_seconds(self, gpu: Gpu) -> float:
         """Bytes over the bandwidth."""
@@ -94,7 +102,7 @@ class Work:
 
         >>> work = gemm_work(4096, 4096, 4096, "float32")
         >>> f"{1e3 * work.seconds(find_gpu('H200')):.2f} ms, bound by {work.bound(find_gpu('H200'))}"
-        '2.05 ms, bound by arithmetic'
+        '0.42 ms, bound by arithmetic'
         """
         return max(self.arithmetic_seconds(gpu), self.memory_seconds(gpu))
 
@@ -107,7 +115,9 @@ def _products_on(dtype: DTypeLike, precision: str) -> str:
     """The unit that multiplies matrices of a dtype."""
     if is_half(as_dtype(dtype)):
         return "half"
-    return "tf32" if as_dtype(dtype) == "float32" and precision == "tf32" else as_dtype(dtype).name
+    if as_dtype(dtype) == "float32":
+        return "tf32 products" if precision == "tf32" else "float32 products"
+    return as_dtype(dtype).name
 
 
 def _additions_on(dtype: DTypeLike) -> str:
@@ -118,7 +128,7 @@ def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "fl
     """Of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise ones multiply and add in float32, off the tensor cores.
 
     Args:
-        precision: what float32 products run as on tensor cores: "float32" (not on them) or "tf32".
+        precision: what float32 products run as: "float32" or "tf32".
     """
     touched = geo.batch * geo.channels * math.prod(map(_pixels_met, geo.size, geo.kernel, geo.stride, geo.dilation,
                                                        (before for before, _ in geo.padding), geo.output))

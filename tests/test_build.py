@@ -282,15 +282,18 @@ def test_vectorised_kernels_load_16_bytes_at_a_time(compiled):
 
 @needs_cuda
 def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
-    """Four instructions for a slot's depth, one load for each of its panels; nothing of it on other architectures."""
+    """Four instructions for a slot's depth, one load for each of its panels; of pairs three products and two panels.
+    Nothing of it on other architectures."""
     hopper = [(k, found) for k in compiled
-              if (found := re.search(r"::(?P<op>\w+)_wgmma<\w+, (?P<columns>\d+), (?P<cluster>\d)[,>]", k.name))]
-    assert len({k.name for k, _ in hopper}) == 40 + 30
+              if (found := re.search(r"::(?P<op>\w+)_wgmma<(?P<type>[\w:]+), (?P<columns>\d+), (?P<cluster>\d)[,>]", k.name))]
+    assert len({k.name for k, _ in hopper}) == (4 + 3) * (3 * 5 + 3)
     for k, found in hopper:
         there = k.arch == "sm_90a"
         pixels = 2 if found["op"] == "gemm" else 4  # there: one for images of two axes, one for three
         panels = pixels + int(found["columns"]) // 64 // int(found["cluster"])
-        assert (k.count("HGMMA"), k.count("UTMALDG")) == ((4, panels) if there else (0, 0)), (k.arch, k.name)
+        products, parts = (3, 2) if found["type"] == "float" else (1, 1)
+        expected = (4 * products, panels * parts) if there else (0, 0)
+        assert (k.count("HGMMA"), k.count("UTMALDG")) == expected, (k.arch, k.name)
         assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
 
 

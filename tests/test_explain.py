@@ -101,9 +101,9 @@ def test_what_is_returned():
     found = cg.explain("gemm", (8, 4096), (4096, 512), device="RTX 4090")
     assert found.kernel == "gemm_tiled" and found.workspace == 4 * 8 * 512 * int(found.settings["splits"])
     assert found.seconds == found.work.seconds(found.gpu) and found.gpu.name == "RTX 4090"
-    assert cg.explain("gemm", (8, 8), (8, 8), precision="tf32", device="A100").work.unit == "tf32"
+    assert cg.explain("gemm", (8, 8), (8, 8), precision="tf32", device="A100").work.unit == "tf32 products"
     with cg.set_precision("tf32"):
-        assert cg.explain("gemm", (8, 8), (8, 8), device="A100").work.unit == "tf32"
+        assert cg.explain("gemm", (8, 8), (8, 8), device="A100").work.unit == "tf32 products"
 
 
 @pytest.mark.parametrize("op, arguments, method", [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..extras import require
+from ..roofline import rate
 from . import figures, training_table
 from .figures import Row
 from .grid import number
@@ -146,11 +147,11 @@ def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
     xs = np.geomspace(low, high, 200)
     for device, saved in roofs.items():
         roof = Roof(**saved)
-        unit = next(row["unit"].partition(" ")[0] for row in rows if row["unit"])
-        axis.plot(xs, np.minimum(roof.peak[unit], xs * roof.bandwidth), color=COLOURS["grey"], linewidth=2)
-        axis.annotate(f"{roof.name}: {number(roof.peak[unit] / 1e9)} GFLOP/s", (high, roof.peak[unit]), (0, 5),
+        peak = rate(next(row["unit"].removesuffix(" additions") for row in rows if row["unit"]), roof.peak)
+        axis.plot(xs, np.minimum(peak, xs * roof.bandwidth), color=COLOURS["grey"], linewidth=2)
+        axis.annotate(f"{roof.name}: {number(peak / 1e9)} GFLOP/s", (high, peak), (0, 5),
                       textcoords="offset points", ha="right", fontsize=11, color=COLOURS["grey"])
-        ridge = roof.peak[unit] / roof.bandwidth
+        ridge = peak / roof.bandwidth
         if low < ridge:
             at = (low * min(ridge, high))**0.5
             axis.annotate(f"{number(roof.bandwidth / 1e9)} GB/s", (at, at * roof.bandwidth), (-6, 6),

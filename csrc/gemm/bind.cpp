@@ -29,13 +29,13 @@ void bind_gemm(py::module_& m) {
         Unlocked());
     m.def(
         "gemm_workspace",
-        [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, bool trans_a, bool trans_b,
-           bool one_a, bool one_b, const std::string& precision, std::optional<size_t> limit) {
+        [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, const std::string& precision,
+           std::optional<size_t> limit, bool trans_a, bool trans_b, bool one_a, bool one_b) {
             return gemm::workspace_bytes({items, M, N, K, one_a, one_b}, dtype_of(dtype),
                                          {trans_a, trans_b, precision_of(precision)}, limit);
         },
-        "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "trans_a"_a, "trans_b"_a, "one_a"_a, "one_b"_a, "precision"_a,
-        "limit"_a.none(true));
+        "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "precision"_a, "limit"_a.none(true), "trans_a"_a = false,
+        "trans_b"_a = false, "one_a"_a = true, "one_b"_a = true);
     m.def(
         "plan_gemm",
         [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, bool trans_a, bool trans_b,

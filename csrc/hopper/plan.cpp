@@ -18,7 +18,7 @@ int64_t bytes_of_a_split(int64_t M, int64_t N, int64_t items) {
 // Clocks by the unit that is busiest: docs/performance.md gives the figures' sources. Per clock, a multiprocessor's
 // tensor cores do 2048 multiply-adds; the L2 cache gives 32 bytes to each multiprocessor if all read, at most 64 to
 // one; the memory moves 2700 bytes for all.
-constexpr double kMultiplyAdds = 2048, kShare = 32, kPort = 64, kMemory = 2700;
+constexpr double kMultiplyAdds = 2048, kShared = 128, kShare = 32, kPort = 64, kMemory = 2700;
 constexpr double kLaunch = 1000, kKernelAfterKernel = 5000;
 
 double clocks(const Size& s, const Plan& plan, const Device& device) {
@@ -28,7 +28,11 @@ double clocks(const Size& s, const Plan& plan, const Device& device) {
     const int64_t waves = ceil_div(parts, units), busy = std::min(parts, units) * plan.cluster;
     const double loaded = 2.0 * plan.parts * kDepth * (kTileM + plan.tile_n / plan.cluster);
     const double bandwidth = std::min(kPort, kShare * device.multiprocessors / static_cast<double>(busy));
-    const double step = std::max(products * kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth);
+    // Each warpgroup reads its rows and all columns of the tile, for each product; TMA writes them once.
+    const double read = 2.0 * products * kDepth * (kTileM + kConsumers * plan.tile_n);
+    const double written_there = 2.0 * plan.parts * kDepth * (kTileM + plan.tile_n);
+    const double step = std::max({products * kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth,
+                                  (read + written_there) / kShared});
     const auto steps = static_cast<double>(ceil_div(ceil_div(s.K, kDepth), plan.splits));
     const double written = 300 + 4.0 * plan.tile_n * plan.parts;  // nothing is multiplied meanwhile
     const double second =

@@ -151,9 +151,9 @@ TEST(convolutions_on_hopper) {
         for (const Case& c : kOnHopper) in_turn([&, dtype = dtype] { run(c, dtype, Precision::kFloat32); });
     }
     for (const std::string kernel : {"conv_fprop_wgmma", "conv_dgrad_wgmma", "conv_wgrad_wgmma"}) {
-        for (const std::string tile : {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1",
-                                       "128x128 stages=6 cluster=2", "128x128 stages=6 cluster=1",
-                                       "128x64 stages=8 cluster=1 splits=1"}) {
+        for (const std::string tile :
+             {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1", "128x128 stages=6 cluster=2",
+              "128x128 stages=6 cluster=1", "128x64 stages=8 cluster=1 splits=1"}) {
             testing::expect(reached(kernel, "tile=" + tile), "no problem of " + kernel + " with " + tile);
         }
     }

@@ -1,5 +1,6 @@
 // Every GEMM kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for the
 // sanitizers.
+#include <cmath>
 #include <set>
 
 #include "../../csrc/gemm/gemm.h"
@@ -42,10 +43,24 @@ std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Own
     return y;
 }
 
+// Column 0 of y is of the elements a[m][7] alone, which are 2^-40 of the others: scaled factors lose them.
+void leave_the_smallest(const Case& p, const gemm::Options& o, Owned& a, Owned& b) {
+    for (int64_t item = 0; item < p.items; ++item) {
+        for (int64_t m = 0; m < p.M; ++m) {
+            const int64_t at = item * p.M * p.K + index(o.trans_a, m, 7, p.M, p.K);
+            a.set(at, std::ldexp(a.get(at), -40));
+        }
+        for (int64_t k = 0; k < p.K; ++k) {
+            if (k != 7) b.set(item * p.K * p.N + index(o.trans_b, k, 0, p.K, p.N), 0);
+        }
+    }
+}
+
 void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
     emulator::config().multiprocessors = p.multiprocessors;
     emulator::config().arch = p.arch;
-    plans().insert(gemm::plan(p.items, p.M, p.N, p.K, dtype, o, current_device(), kWorkspaceLimit));
+    const gemm::Sizes sizes{p.items, p.M, p.N, p.K, p.items == 1, p.items == 1};
+    plans().insert(gemm::plan(sizes, dtype, o, current_device(), kWorkspaceLimit));
     const Shape stack = p.items > 1 ? Shape{p.items} : Shape{};
     const auto matrices = [&](int64_t rows, int64_t columns, bool trans) {
         Shape shape = stack;
@@ -58,7 +73,8 @@ void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
     a.fill(1);
     b.fill(2);
     c.fill(3);
-    const size_t bytes = gemm::workspace_bytes(p.items, p.M, p.N, p.K, dtype, o, kWorkspaceLimit);
+    if (p.arch == 90 && dtype == DType::kFloat32) leave_the_smallest(p, o, a, b);
+    const size_t bytes = gemm::workspace_bytes(sizes, dtype, o, kWorkspaceLimit);
     const Owned workspace({static_cast<int64_t>(bytes)}, DType::kUInt8);
     const Workspace lent{workspace.array.data, bytes};
     if (p.items > 1) {
@@ -106,6 +122,19 @@ TEST(products_whose_sums_are_split) {
     }
 }
 
+namespace {
+
+void expect_plans(const std::vector<std::string>& tiles, const std::string& end = "") {
+    for (const std::string& tile : tiles) {
+        const auto has = [&](const std::string& plan) {
+            return plan.find("gemm_wgmma tile=" + tile) == 0 && plan.find(end) != std::string::npos;
+        };
+        testing::expect(std::any_of(plans().begin(), plans().end(), has), "no problem with " + tile + end);
+    }
+}
+
+}  // namespace
+
 TEST(products_on_hopper) {
     plans().clear();
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
@@ -116,10 +145,23 @@ TEST(products_on_hopper) {
         run_layouts({3, 72, 56, 584, 1, 90}, dtype, {}, 0);
         in_turn([&, dtype = dtype] { run({2, 40, 56, 4120, 132, 90}, dtype, {}, 0); });
     }
-    for (const std::string tile : {"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1",
-                                   "128x128 stages=6 cluster=2", "128x128 stages=6 cluster=1",
-                                   "128x64 stages=8 cluster=1 splits=1 ", "128x64 stages=8 cluster=1 splits=13 "}) {
-        const auto has = [&](const std::string& plan) { return plan.find("gemm_wgmma tile=" + tile) == 0; };
-        testing::expect(std::any_of(plans().begin(), plans().end(), has), "no problem with " + tile);
+    expect_plans({"128x256 stages=4 cluster=2", "128x256 stages=4 cluster=1", "128x128 stages=6 cluster=2",
+                  "128x128 stages=6 cluster=1", "128x64 stages=8 cluster=1 splits=1 ",
+                  "128x64 stages=8 cluster=1 splits=13 "});
+}
+
+// float32 as pairs, TF32 as halves of these; some of a factor is too small for either, so that tiles are marked.
+TEST(products_of_scaled_factors) {
+    for (const Precision precision : {Precision::kFloat32, Precision::kTf32}) {
+        plans().clear();
+        run_layouts({1, 131, 263, 329, 2, 90}, DType::kFloat32, precision, 1);
+        run_layouts({1, 120, 264, 456, 1, 90}, DType::kFloat32, precision, 0);
+        run_layouts({3, 72, 56, 584, 1, 90}, DType::kFloat32, precision, 0);
+        in_turn([&] { run({2, 72, 120, 4120, 8, 90}, DType::kFloat32, {false, false, precision}, 0); });
+        const bool pairs = precision == Precision::kFloat32;
+        const std::string stages = pairs ? " stages=3" : " stages=4", columns = pairs ? "128x128" : "128x256";
+        expect_plans({columns + stages + " cluster=2", columns + stages + " cluster=1"}, "scaled_float16");
+        expect_plans({"128x64"}, "scaled_float16");
     }
+    for (const std::string& plan : plans()) std::printf("%s\n", plan.c_str());
 }

@@ -52,5 +52,5 @@ class Gemm(Crossing):
 
     def _workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype, trans_a: bool, trans_b: bool,
                    one_a: bool = True, one_b: bool = True) -> int:
-        return self.module.gemm_workspace(items, m, n, k, dtype.name, trans_a, trans_b, one_a, one_b,
-                                          current_precision(), workspace_limit())
+        return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit(), trans_a,
+                                          trans_b, one_a, one_b)
