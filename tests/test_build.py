@@ -285,7 +285,8 @@ def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
     """Four instructions for a slot's depth, one load for each of its panels; of pairs three products and two panels.
     Nothing of it on other architectures."""
     hopper = [(k, found) for k in compiled
-              if (found := re.search(r"::(?P<op>\w+)_wgmma<(?P<type>[\w:]+), (?P<columns>\d+), (?P<cluster>\d)[,>]", k.name))]
+              if (found := re.search(r"::(?P<op>\w+)_wgmma<(?P<type>[\w:]+), (?P<columns>\d+), (?P<cluster>\d)[,>]",
+                                  k.name))]
     assert len({k.name for k, _ in hopper}) == (4 + 3) * (3 * 5 + 3)
     for k, found in hopper:
         there = k.arch == "sm_90a"

@@ -1,5 +1,6 @@
 """float32 on Hopper's tensor cores, emulated with their arithmetic bit for bit: the gate that it must pass beside a
-chain of fused multiply-adds, data that scaled float16 cannot hold, special values, workspace; and TF32 by the same kernels.
+chain of fused multiply-adds, data that scaled float16 cannot hold, special values, workspace; and TF32 by the same
+kernels.
 
 The emulated GPU has one multiprocessor here, on which small products are worth it.
 """

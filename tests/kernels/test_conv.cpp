@@ -157,6 +157,15 @@ TEST(convolutions_on_hopper) {
             testing::expect(reached(kernel, "tile=" + tile), "no problem of " + kernel + " with " + tile);
         }
     }
+    // float32 as pairs, and TF32, where there is enough to multiply.
+    for (const Precision precision : {Precision::kFloat32, Precision::kTf32}) {
+        for (const Case& c : kOnHopper) {
+            if (c.multiprocessors <= 2) in_turn([&] { run(c, DType::kFloat32, precision); });
+        }
+    }
+    for (const std::string kernel : {"conv_fprop_wgmma", "conv_dgrad_wgmma", "conv_wgrad_wgmma"}) {
+        testing::expect(reached(kernel, "float16_pairs"), "no pairs in " + kernel);
+    }
     for (const std::string split : {"conv_fprop_wgmma tile=128x64 stages=8 cluster=1 splits=5",
                                     "conv_dgrad_wgmma tile=128x64 stages=8 cluster=1 splits=5",
                                     "conv_wgrad_wgmma tile=128x64 stages=8 cluster=1 splits=7"}) {

@@ -154,14 +154,21 @@ TEST(products_on_hopper) {
 TEST(products_of_scaled_factors) {
     for (const Precision precision : {Precision::kFloat32, Precision::kTf32}) {
         plans().clear();
-        run_layouts({1, 131, 263, 329, 2, 90}, DType::kFloat32, precision, 1);
-        run_layouts({1, 120, 264, 456, 1, 90}, DType::kFloat32, precision, 0);
-        run_layouts({3, 72, 56, 584, 1, 90}, DType::kFloat32, precision, 0);
-        in_turn([&] { run({2, 72, 120, 4120, 8, 90}, DType::kFloat32, {false, false, precision}, 0); });
         const bool pairs = precision == Precision::kFloat32;
-        const std::string stages = pairs ? " stages=3" : " stages=4", columns = pairs ? "128x128" : "128x256";
-        expect_plans({columns + stages + " cluster=2", columns + stages + " cluster=1"}, "scaled_float16");
-        expect_plans({"128x64"}, "scaled_float16");
+        const auto in_one_layout = [&](const Case& p, bool trans_a, bool trans_b) {
+            in_turn([&] { run(p, DType::kFloat32, {trans_a, trans_b, precision}, 0); });
+        };
+        run_layouts({1, 131, 135, pairs ? 329 : 905, 2, 90}, DType::kFloat32, precision, 1);
+        in_one_layout({1, 136, 264, 648, 2, 90}, false, true);
+        in_one_layout({1, 120, 264, 648, 1, 90}, true, false);
+        in_one_layout({3, 72, 56, 1160, 1, 90}, false, false);
+        in_one_layout({2, 72, 120, 4120, 8, 90}, true, true);
+        if (pairs) {
+            expect_plans({"128x128 stages=3 cluster=2", "128x128 stages=3 cluster=1", "128x64 stages=4"},
+                         "float16_pairs");
+        } else {
+            expect_plans({"128x256 stages=4 cluster=2", "128x128 stages=6 cluster=1", "128x64 stages=8"},
+                         "factors=scaled_float16");
+        }
     }
-    for (const std::string& plan : plans()) std::printf("%s\n", plan.c_str());
 }
