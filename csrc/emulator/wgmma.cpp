@@ -42,10 +42,7 @@ void load_operand(const MatrixDescriptor& descriptor, Operand type, int mn_size,
             const uint8_t* p = shared_pointer((address & kOffsetMask) | rank << kRankShift, 16, 16, "wgmma operand");
             note_read(p, 16);
             uint32_t words[4];
-            {
-                Quiet quiet;
-                std::memcpy(words, p, 16);
-            }
+            std::memcpy(words, p, sizeof words);  // two moves, and no call that the race detector would see
             for (int e = 0; e < chunk; ++e) {
                 const int m = mn + (mn_step > 1 ? e : 0), kk = k + (k_step > 1 ? e : 0);
                 f.row(k_rows ? kk : m)[k_rows ? m : kk] =
