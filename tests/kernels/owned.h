@@ -69,6 +69,16 @@ struct Owned {
     }
 };
 
+// Of what computes the expected results: the sanitizers watch kernels, and would spend most of their time here. What it
+// calls is watched, so loops take plain pointers.
+#define NOT_WATCHED __attribute__((no_sanitize("address", "thread", "undefined")))
+
+inline std::vector<double> values_of(const Owned& owned) {
+    std::vector<double> values;
+    for (int64_t i = 0; i < owned.array.size(); ++i) values.push_back(owned.get(i));
+    return values;
+}
+
 // Half of the distance between neighbours, relative: what one rounding to the dtype may change.
 inline double rounding_of(convgpu::DType dtype) {
     switch (dtype) {

@@ -5,7 +5,7 @@
 
 // Calls use(element of x, of w, of y) for every product that exists.
 template <class Use>
-void each_product(const convgpu::ConvGeometry& geo, Use use) {
+NOT_WATCHED void each_product(const convgpu::ConvGeometry& geo, Use use) {
     const int64_t channels = geo.channels / geo.groups, filters = geo.filters / geo.groups;
     const int64_t outputs = geo.output_pixels(), pixels = geo.input_pixels();
     for (int64_t out = 0; out < geo.batch * outputs; ++out) {
@@ -31,10 +31,4 @@ void each_product(const convgpu::ConvGeometry& geo, Use use) {
             }
         }
     }
-}
-
-inline std::vector<double> values_of(const Owned& owned) {
-    std::vector<double> values;
-    for (int64_t i = 0; i < owned.array.size(); ++i) values.push_back(owned.get(i));
-    return values;
 }

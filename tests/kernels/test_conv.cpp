@@ -102,10 +102,11 @@ void run(const Case& c, DType dtype, Precision precision) {
     const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };
     std::vector<double> of_y(size(y)), of_x(size(gx)), of_w(size(gw));
     const std::vector<double> xs = values_of(x), ws = values_of(w), gs = values_of(g);
-    each_product(geo, [&](int64_t in, int64_t filter, int64_t out) {
-        of_y[out] += xs[in] * ws[filter];
-        of_x[in] += gs[out] * ws[filter];
-        of_w[filter] += xs[in] * gs[out];
+    each_product(geo, [x = xs.data(), w = ws.data(), g = gs.data(), y = of_y.data(), gx = of_x.data(),
+                       gw = of_w.data()](int64_t in, int64_t filter, int64_t out) NOT_WATCHED {
+        y[out] += x[in] * w[filter];
+        gx[in] += g[out] * w[filter];
+        gw[filter] += x[in] * g[out];
     });
     for (size_t i = 0; i < of_y.size(); ++i) of_y[i] = std::max(of_y[i] + bias_y.get(i % geo.filters), 0.0);
     for (size_t i = 0; i < of_x.size(); ++i) of_x[i] = std::max(of_x[i] + bias_x.get(i % geo.channels), 0.0);

@@ -21,25 +21,28 @@ std::set<std::string>& plans() {
     return seen;
 }
 
-int64_t index(bool trans, int64_t i, int64_t j, int64_t rows, int64_t columns) {
+NOT_WATCHED int64_t index(bool trans, int64_t i, int64_t j, int64_t rows, int64_t columns) {
     return trans ? j * rows + i : i * columns + j;
+}
+
+NOT_WATCHED void add_products(const Case& p, bool trans_a, bool trans_b, const double* a, const double* b, double* y) {
+    for (int64_t m = 0; m < p.M; ++m) {
+        for (int64_t n = 0; n < p.N; ++n) {
+            for (int64_t k = 0; k < p.K; ++k) {
+                y[m * p.N + n] += a[index(trans_a, m, k, p.M, p.K)] * b[index(trans_b, k, n, p.K, p.N)];
+            }
+        }
+    }
 }
 
 // y[i] = relu(a[i] @ b[i] + c) of whole numbers, exact but for the rounding to the dtype.
 std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Owned& a, const Owned& b, const Owned* c) {
-    std::vector<double> y;
-    for (int64_t item = 0; item < p.items; ++item) {
-        for (int64_t m = 0; m < p.M; ++m) {
-            for (int64_t n = 0; n < p.N; ++n) {
-                double sum = c ? c->get(n) : 0;
-                for (int64_t k = 0; k < p.K; ++k) {
-                    sum += a.get(item * p.M * p.K + index(o.trans_a, m, k, p.M, p.K)) *
-                           b.get(item * p.K * p.N + index(o.trans_b, k, n, p.K, p.N));
-                }
-                y.push_back(c ? std::max(sum, 0.0) : sum);
-            }
-        }
+    const std::vector<double> as = values_of(a), bs = values_of(b);
+    std::vector<double> y(static_cast<size_t>(p.items * p.M * p.N));
+    for (int64_t i = 0; i < p.items; ++i) {
+        add_products(p, o.trans_a, o.trans_b, &as[i * p.M * p.K], &bs[i * p.K * p.N], &y[i * p.M * p.N]);
     }
+    for (size_t i = 0; c && i < y.size(); ++i) y[i] = std::max(y[i] + c->get(static_cast<int64_t>(i) % p.N), 0.0);
     return y;
 }
 
