@@ -125,7 +125,7 @@ def gemm_problems(case: gemm.GemmCase, dtype: str, data_format: str) -> Iterator
     yield _gemm(a, b, c, alpha, case.beta, ta, tb, case.activation, case.k)
     yield _gemm(*((b, g, None, alpha, 1.0, tb, True) if ta else (g, b, None, alpha, 1.0, False, not tb)), None, case.n)
     yield _gemm(*((g, a, None, alpha, 1.0, True, ta) if tb else (a, g, None, alpha, 1.0, not ta, False)), None, case.m)
-    if a is not None and b is not None and not (ta or tb or "long" in case.tags):
+    if a is not None and b is not None and not (ta or tb or {"long", "float32"} & case.tags):
         yield Problem("matmul", (np.stack([a, -a, a]), b), (), case.k)
         yield Problem("matmul", (np.stack([a, -a]), np.stack([b, b])), (), case.k)
 
@@ -151,18 +151,20 @@ class Family(NamedTuple):
     tf32: bool = False
 
     def variants(self, case: Any, tf32: bool = False) -> list[tuple[str, str]]:
-        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked.
+        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked; cases
+        tagged "float32" are for kernels of that dtype.
 
         Args:
             tf32: with "tf32" among the dtypes, where there are kernels for it.
         """
-        long = "long" in getattr(case, "tags", ())
-        dtypes = (*self.dtypes, "tf32") if tf32 and self.tf32 else self.dtypes
+        tags = getattr(case, "tags", ())
+        long, dtypes = "long" in tags, ("float32",) if "float32" in tags else self.dtypes
+        dtypes = (*dtypes, "tf32") if tf32 and self.tf32 else dtypes
         return [(d, f) for d in dtypes if not (long and d == "float64") for f in self.formats]
 
 
-FAMILIES = {"conv": Family(conv.CASES, conv_problems, tf32=True), "pool": Family(pool.CASES, pool_problems),
-            "gemm": Family(gemm.CASES, gemm_problems, formats=FORMATS[:1], tf32=True),
+FAMILIES = {"conv": Family((*conv.CASES, *conv.LARGE), conv_problems, tf32=True), "pool": Family(pool.CASES, pool_problems),
+            "gemm": Family((*gemm.CASES, *gemm.LARGE), gemm_problems, formats=FORMATS[:1], tf32=True),
             "layout": Family(layout.CASES, layout_problems, layout.DTYPES, FORMATS[:1])}
 
 

@@ -37,9 +37,15 @@ __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
     return ptx::matrix_descriptor(ptx::smem_addr(panels), to_next_panel, kGroup, Swizzle::k128B);
 }
 
-// What k * kStep adds to a descriptor, which counts in 16 bytes: 16 elements of every line, or 16 lines.
+// The descriptor of what lies `bytes` further on. The address stands in the lower half: no carry, and one register
+// less.
+__device__ __forceinline__ uint64_t advanced(uint64_t descriptor, uint32_t bytes) {
+    return (descriptor & 0xffffffff00000000u) | (static_cast<uint32_t>(descriptor) + bytes / 16);
+}
+
+// The bytes of kStep in k: 16 elements of every line, or 16 lines.
 template <class T, bool kDeep>
-constexpr uint64_t kDescriptorStep = kStep * sizeof(Half<T>) * (kDeep ? 1 : kPanel) / 16;
+constexpr uint32_t kStepBytes = kStep * sizeof(Half<T>) * (kDeep ? 1 : kPanel);
 
 // Starts to copy the box at `at` into a panel, of all blocks of the cluster.
 template <int kBlocks, class T>

@@ -68,8 +68,8 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
         ptx::wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepth / kStep; ++i) {
-            ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(sums, a + i * kDescriptorStep<T, kDeepA>,
-                                                          b + i * kDescriptorStep<T, kDeepB>, step + i > 0);
+            ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(sums, advanced(a, i * kStepBytes<T, kDeepA>),
+                                                          advanced(b, i * kStepBytes<T, kDeepB>), step + i > 0);
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
@@ -80,55 +80,53 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
     release<kCluster>(memory.empty[before]);
 }
 
-// The same of pairs (scaled.h), in three products: high * high, which is added to the sums every kDepth
-// terms, since the tensor cores truncate and these additions round; and the two of high * low, which stay with the
-// tensor cores for kSmallTerms: at 2^-11 of the size, what they truncate is small. They run while the others are being
-// added.
+// A descriptor that the compiler knows to be one for the warp: what is derived from it takes no registers of threads.
+__device__ __forceinline__ uint64_t uniform(uint64_t descriptor) {
+    const uint32_t low = __shfl_sync(0xffffffffu, static_cast<uint32_t>(descriptor), 0);
+    return (descriptor & 0xffffffff00000000u) | low;
+}
+
+// The same of pairs (scaled.h), in three products of a slot: the two of high * low, scaled down, and high * high on
+// top. The tensor cores truncate where the additions of a thread round. So a slot is summed up by itself and then
+// added; what that rounds off is where the next slot begins. One warpgroup adds while the other multiplies.
 template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
 __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
                                                float (&sums)[kTileN / 2]) {
-    constexpr int kSmallTerms = 8192;
     const int group = threadIdx.x / kGroup - 1;
-    float large[kTileN / 2], small[kTileN / 2];
+    float part[kTileN / 2];
 #pragma unroll
-    for (float& sum : sums) sum = 0;
+    for (int j = 0; j < kTileN / 2; ++j) sums[j] = part[j] = 0;
 #pragma unroll 1
-    for (int step = 0; step < steps;) {
-        const int first = step, end = steps - step < kSmallTerms / kDepth ? steps : step + kSmallTerms / kDepth;
-        int before = 0;
-#pragma unroll 1
-        for (; step < end; ++step, turn.next()) {
-            const auto& high = memory.slot[turn.slot].part[0];
-            const auto& low = memory.slot[turn.slot].part[1];
-            ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
-            const uint64_t a = descriptor<T, kDeepA>(&high.a[group]), b = descriptor<T, kDeepB>(high.b);
-            const uint64_t low_a = descriptor<T, kDeepA>(&low.a[group]), low_b = descriptor<T, kDeepB>(low.b);
-            ptx::wgmma_fence();
+    for (int step = 0; step < steps; ++step, turn.next()) {
+        const auto& high = memory.slot[turn.slot].part[0];
+        constexpr uint32_t kToLow = sizeof high;
+        ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
+        const uint64_t a = uniform(descriptor<T, kDeepA>(&high.a[group])), b = uniform(descriptor<T, kDeepB>(high.b));
+        const auto multiply_slot = [&](uint32_t of_a, uint32_t of_b) {
 #pragma unroll
             for (int i = 0; i < kDepth / kStep; ++i) {
-                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(large, a + i * kDescriptorStep<T, kDeepA>,
-                                                              b + i * kDescriptorStep<T, kDeepB>, i > 0);
+                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(part, advanced(a, of_a + i * kStepBytes<T, kDeepA>),
+                                                              advanced(b, of_b + i * kStepBytes<T, kDeepB>), true);
             }
-            ptx::wgmma_commit();
-#pragma unroll
-            for (int i = 0; i < kDepth / kStep; ++i) {
-                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(small, a + i * kDescriptorStep<T, kDeepA>,
-                                                              low_b + i * kDescriptorStep<T, kDeepB>,
-                                                              step > first || i > 0);
-                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(small, low_a + i * kDescriptorStep<T, kDeepA>,
-                                                              b + i * kDescriptorStep<T, kDeepB>, true);
-            }
-            ptx::wgmma_commit();
-            ptx::wgmma_wait<1>();
-#pragma unroll
-            for (int j = 0; j < kTileN / 2; ++j) sums[j] += large[j];
-            if (step > first) release<kCluster>(memory.empty[before]);
-            before = turn.slot;
-        }
+        };
+        ptx::wgmma_fence();
+        multiply_slot(0, kToLow);
+        multiply_slot(kToLow, 0);
+        ptx::wgmma_commit();
         ptx::wgmma_wait<0>();
-        release<kCluster>(memory.empty[before]);
 #pragma unroll
-        for (int j = 0; j < kTileN / 2; ++j) sums[j] += small[j] * (1 / kLow);
+        for (float& p : part) p *= 1 / kLow;
+        ptx::wgmma_fence();
+        multiply_slot(0, 0);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<0>();
+        release<kCluster>(memory.empty[turn.slot]);
+#pragma unroll
+        for (int j = 0; j < kTileN / 2; ++j) {
+            const float sum = sums[j] + part[j];
+            part[j] = kLow * (part[j] - (sum - sums[j]));
+            sums[j] = sum;
+        }
     }
 }
 
@@ -177,11 +175,11 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
     auto& memory = dyn_smem<Memory<T, kTileN>>();
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {
-        ptx::setmaxnreg_dec<kRegistersOfProducer<T>>();
+        ptx::setmaxnreg_dec<56>();
         if (threadIdx.x == 0) produce<kTileN, kCluster>(memory, a, b, schedule);
         __syncwarp();
     } else {
-        ptx::setmaxnreg_inc<kRegistersOfConsumer<T>>();
+        ptx::setmaxnreg_inc<224>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
         Turn<kStages<T, kTileN>> turn;
         for_each_tile<kCluster>(schedule, [&](const Work& work) {

@@ -11,11 +11,6 @@ namespace convgpu::hopper {
 constexpr int kTileM = 128, kDepth = kPanel;  // rows of a block's tile; depth of a slot
 constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 rows each; threads of one
 constexpr int kThreads = kGroup * (1 + kConsumers);
-// Of a thread: together no more than three times the 168 that it is launched with, or the kernel waits for ever.
-template <class T>
-constexpr int kRegistersOfProducer = kParts<T> == 1 ? 56 : 40;
-template <class T>
-constexpr int kRegistersOfConsumer = kParts<T> == 1 ? 224 : 232;
 constexpr int kRingBytes = 192 << 10;
 constexpr int kChunk = 32;  // columns that a warp writes at once
 
