@@ -1,6 +1,6 @@
-"""How accurate float32 products are: python bench/float32_accuracy.py [--backend cuda] [--json FILE] prints, for data of
-seven kinds (convgpu/cases/float32.py) and sums of several lengths, the largest and the root-mean-square error of the
-kernel that the plan names, beside a chain of fused multiply-adds on the CPU, in units of eps * (|a| @ |b|).
+"""How accurate float32 products are: python bench/float32_accuracy.py [--backend cuda] [--json FILE] prints, for the
+data of convgpu/cases/float32.py and sums of several lengths, the largest and the root-mean-square error of the kernel
+that the plan names, beside a chain of fused multiply-adds on the CPU, in units of eps * (|a| @ |b|).
 
 On the emulator, whose GPU has one multiprocessor here so that small products take Hopper's kernels, or on a GPU.
 """

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .geometry import ConvGeometry, PoolGeometry
 from .roofline import Gpu, Work, conv_work, gemm_work, layout_work, pool_work, sum_work
+from .workspace import workspace_limit
 
 LAYOUTS = ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")
 
@@ -31,12 +34,16 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
     device = module.current_device() if gpu is None else module.Device(
         arch=gpu.arch, multiprocessors=gpu.multiprocessors, shared_bytes=gpu.shared_bytes)
     if isinstance(geo, ConvGeometry):
-        return module.plan_conv(op, native.geometry(geo), dtype, precision=precision, device=device)
+        return module.plan_conv(op, native.geometry(geo), dtype, precision=precision, device=device,
+                                limit=workspace_limit())
     if op == "channel_sum":
-        return module.plan_channel_sum(list(shapes[0] or ()), statics[0], dtype, device=device)
+        return module.plan_channel_sum(list(shapes[0] or ()), statics[0], dtype, device=device,
+                                       limit=workspace_limit())
     items, m, n, k = product_sizes(call)
     trans_a, trans_b = statics[2:4] if op == "gemm" else (False, False)
-    return module.plan_gemm(items, m, n, k, dtype, trans_a=trans_a, trans_b=trans_b, precision=precision, device=device)
+    one_a, one_b = (math.prod(shape[:-2]) == 1 for shape in shapes[:2] if shape is not None)
+    return module.plan_gemm(items, m, n, k, dtype, trans_a=trans_a, trans_b=trans_b, precision=precision, device=device,
+                            limit=workspace_limit(), one_a=one_a, one_b=one_b)
 
 
 def work_of(call: Call, precision: str = "float32") -> Work:
@@ -62,9 +69,9 @@ def product_sizes(call: Call) -> tuple[int, int, int, int]:
     trans_a, trans_b = call.statics[2:4] if call.op == "gemm" else (False, False)
     m, k = a[:-3:-1] if trans_a else a[-2:]
     n = b[-2] if trans_b else b[-1]
-    if call.op == "matmul" and len(b) == 2:  # the same matrix for every item: one product
+    if call.op == "matmul" and math.prod(b[:-2]) == 1:  # the same matrix for every item: one product
         return 1, math.prod(a[:-1]), n, k
-    return math.prod(a[:-2]), m, n, k
+    return math.prod(np.broadcast_shapes(a[:-2], b[:-2])), m, n, k
 
 
 def tiled_products(call: Call, tile: int = 64) -> int:

@@ -214,7 +214,7 @@ def test_tf32_rounds_factors_once(native, data):
 
 
 @pytest.mark.parametrize(("sizes", "settings", "why"), [
-    ((1, 256, 256, 256), {}, "too_little_to_multiply"), ((1, 4096, 4096, 63), {}, "sums_of_fewer_than_64_terms"),
+    ((1, 256, 256, 256), {}, "too_little_to_multiply"), ((1, 4096, 4096, 31), {}, "sums_of_fewer_than_32_terms"),
     ((1, 4096, 4096, 4096), {"limit": 64 << 20}, "scaled_factors_beyond_the_workspace"),
     ((1, 4096, 4096, 4096), {"device": 80}, "not_sm_90a")])
 def test_what_it_does_not_take(native, sizes, settings, why):
@@ -247,3 +247,31 @@ def test_explain_says_what_becomes_of_float32():
     text = str(cg.explain("gemm", (8192, 8192), (8192, 8192), device="H200"))
     assert "kernel      gemm_wgmma, tile 128x128, stages 3, cluster 2, splits 1\n" in text
     assert "factors     scaled float16 pairs; tiles that they cannot hold by gemm_tiled\n" in text
+
+
+def test_the_plan_of_a_plans_own_bytes_is_the_same_plan(native):
+    """A launcher knows no more than the bytes that it was lent."""
+    random = np.random.default_rng(0)
+    device = native.module.Device()
+    for _ in range(300):
+        c, k = (int(n) for n in random.choice((48, 64, 96, 256, 768, 2048), 2))
+        size, kernel, stride = (tuple(int(n) for n in random.integers(1, most, 2)) for most in (60, 6, 4))
+        size = [max(n, f) for n, f in zip(size, kernel)]
+        geo = native.geometry(conv_geometry("plan", (int(random.choice((1, 3, 64))), *size, c), (*kernel, c, k), stride,
+                                            "same", 1, 1, "channels_last"))
+        for op in OPS:
+            for precision in ("float32", "tf32"):
+                plan = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device))
+                again = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device,
+                                                            limit=int(plan[1].get("workspace", 0))))
+                for _, settings in (plan, again):
+                    settings.pop("no_wgmma", None)
+                assert plan == again
+
+
+def test_plans_of_products_that_share_an_operand():
+    """explain and the launcher agree: one product of all rows."""
+    for a, b in (((16, 64, 1024), (1024, 1024)), ((16, 64, 1024), (1, 1024, 1024))):
+        assert cg.explain("matmul", a, b, device="H200").kernel == "gemm_wgmma"
+    with cg.set_workspace_limit(0):
+        assert cg.explain("matmul", (4096, 1024), (1024, 1024), device="H200").kernel == "gemm_tiled"

@@ -1,4 +1,4 @@
-"""What float32 products are held to: data of seven kinds, and a chain of fused multiply-adds as the measure.
+"""What float32 products are held to: data of many kinds, and a chain of fused multiply-adds as the measure.
 
 A kernel that computes float32 by other means than float32 must be no worse than the chain on sums of 256 terms and more,
 no worse than twice the chain below, in the largest error and the root mean square, and within the bound of
@@ -21,6 +21,25 @@ Draw = Callable[[np.random.Generator, int, int, int], Matrices]
 def uniform(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
     """Of one sign, in [0, 1)."""
     return random.random((m, k)), random.random((k, n))
+
+
+def log_normal(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
+    """Of one sign and of very different sizes."""
+    return np.exp(2 * random.standard_normal((m, k))), np.exp(2 * random.standard_normal((k, n)))
+
+
+def large_channel(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
+    """As after relu, with one channel in which all is a thousand times as large."""
+    a = np.maximum(random.standard_normal((m, k)), 0)
+    a[:, k // 3] = 1000 * random.random(m)
+    return a, random.random((k, n))
+
+
+def large_first(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
+    """A first term beside which each of the others is small, but not all of them together."""
+    a, b = random.random((m, k)) * 2.0**-11, random.random((k, n))
+    a[:, 0] = b[0] = 1
+    return a, b
 
 
 def normal(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
@@ -58,7 +77,8 @@ def denormal(random: np.random.Generator, m: int, k: int, n: int) -> Matrices:
     return a * 1e-40, b * 10.0**random.uniform(-3, 3, (1, n))
 
 
-DATA: tuple[Draw, ...] = (uniform, normal, wide_rows, wide_elements, wider_elements, cancelling, denormal)
+DATA: tuple[Draw, ...] = (uniform, log_normal, large_channel, large_first, normal, wide_rows, wide_elements,
+                          wider_elements, cancelling, denormal)
 
 
 def draw(data: Draw, m: int, k: int, n: int, seed: int = 0) -> Matrices:

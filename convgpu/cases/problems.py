@@ -151,8 +151,8 @@ class Family(NamedTuple):
     tf32: bool = False
 
     def variants(self, case: Any, tf32: bool = False) -> list[tuple[str, str]]:
-        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked; cases
-        tagged "float32" are for kernels of that dtype.
+        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked, and
+        cases tagged "float32" are for kernels of that dtype.
 
         Args:
             tf32: with "tf32" among the dtypes, where there are kernels for it.
@@ -163,7 +163,8 @@ class Family(NamedTuple):
         return [(d, f) for d in dtypes if not (long and d == "float64") for f in self.formats]
 
 
-FAMILIES = {"conv": Family((*conv.CASES, *conv.LARGE), conv_problems, tf32=True), "pool": Family(pool.CASES, pool_problems),
+FAMILIES = {"conv": Family((*conv.CASES, *conv.LARGE), conv_problems, tf32=True),
+            "pool": Family(pool.CASES, pool_problems),
             "gemm": Family((*gemm.CASES, *gemm.LARGE), gemm_problems, formats=FORMATS[:1], tf32=True),
             "layout": Family(layout.CASES, layout_problems, layout.DTYPES, FORMATS[:1])}
 

@@ -69,11 +69,13 @@ void bind_channel_sum(py::module_& m) {
         "gy"_a, "channels_last"_a, "dtype"_a, "limit"_a.none(true));
     m.def(
         "plan_channel_sum",
-        [](const Shape& gy, bool channels_last, const std::string& dtype, const Device& device, size_t limit) {
-            const conv::Choice choice = conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), device, limit);
+        [](const Shape& gy, bool channels_last, const std::string& dtype, const Device& device,
+           std::optional<size_t> limit) {
+            const conv::Choice choice =
+                conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), device, limit.value_or(kWorkspaceLimit));
             return choice.text + " workspace=" + std::to_string(choice.workspace);
         },
-        "gy"_a, "channels_last"_a, "dtype"_a, "device"_a = Device{}, "limit"_a = kWorkspaceLimit);
+        "gy"_a, "channels_last"_a, "dtype"_a, "device"_a = Device{}, "limit"_a = py::none());
 }
 
 }  // namespace

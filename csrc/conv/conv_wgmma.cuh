@@ -1,6 +1,6 @@
 // Convolution on Hopper's tensor cores, in three directions, of half types or of float32 as scaled float16
-// (hopper/scaled.h): the products of fprop_tiled.cuh, dgrad_tiled.cuh and
-// wgrad_tiled.cuh, by the main loop of hopper/product.h.
+// (hopper/scaled.h): the products of fprop_tiled.cuh, dgrad_tiled.cuh and wgrad_tiled.cuh, by the main loop of
+// hopper/product.h.
 //
 // A block owns tiles of 128 x kTileN elements of y, gx or gw, or of parts of their sums, one after the other; what a
 // warpgroup and a thread own of one, and the order of summation, stand there, where k counts taps and then channels in

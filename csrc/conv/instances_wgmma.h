@@ -55,9 +55,9 @@ hopper::Maps<T> maps_of(const hopper::Value<T>* data, const hopper::ScaledFactor
 
 template <class T, class P, class Rows>
 hopper::OnHopper<T, P, Rows> on_hopper(const P& p, const Rows& rows, const hopper::Columns& columns,
-                                       const hopper::ScaledFactors* scaled, int64_t first_range = 0) {
+                                       const hopper::ScaledFactors* scaled, int terms, int64_t first_range = 0) {
     if constexpr (hopper::kScaled<T>) {
-        return {p, rows, columns, *scaled, first_range};
+        return {p, rows, columns, *scaled, terms, first_range};
     } else {
         return p;
     }
@@ -73,7 +73,7 @@ void run_wgmma(const Fprop<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
                             hopper::kParts<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
-    const auto on = on_hopper<T>(p, ImageRows{p.M, Divisor(geo.output_pixels())}, {p.N, p.N, 1}, scaled, first);
+    const auto on = on_hopper<T>(p, ImageRows{p.M, Divisor(geo.output_pixels())}, {p.N, p.N, 1}, scaled, p.K, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
@@ -96,7 +96,7 @@ void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
                             hopper::kParts<T>};
     const auto map_gy = [&](auto* data) { return map_of_windows(data, p.batch, geo.filters, axes.d, axes.h, axes.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
-    const auto on = on_hopper<T>(p, ImageRows{p.batch * pixels, Divisor(pixels)}, {p.N, 1, groups}, scaled, first);
+    const auto on = on_hopper<T>(p, ImageRows{p.batch * pixels, Divisor(pixels)}, {p.N, 1, groups}, scaled, p.K, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
@@ -116,7 +116,7 @@ void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int im
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_gy = [&](auto* data) { return hopper::panels_of(data, 1, p.K, p.filters, p.filters, 0); };
     const auto gw = on_hopper<T>(WgradLines<hopper::Value<T>>{p, lines}, ChannelRows{p.M, p.channels, lines.by_length},
-                                 {p.N, p.N, 1}, scaled);
+                                 {p.N, p.N, 1}, scaled, p.K);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(

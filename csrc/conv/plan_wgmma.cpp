@@ -38,6 +38,23 @@ bool windows_fit_maps(const ConvGeometry& geo, const Phases* phases) {
     });
 }
 
+// The products, one for each phase of dgrad, as they are launched on images that 32 bits count.
+std::vector<hopper::Launch> launches_of(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
+                                        const Options& options) {
+    const int parts = hopper::parts_of(dtype, options.precision);
+    std::vector<hopper::Launch> launches;
+    const auto add = [&](const Phases* phase) {
+        const Product product = product_of(direction, geo, phase, options);
+        const int64_t length = length_in_lines(direction, geo, phase ? phase->most_taps() : geo.taps());
+        const bool rows = direction == Direction::kWgrad;
+        launches.push_back({{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups, parts},
+                            {product.M, product.N, product.K, geo.groups, parts}});
+    };
+    if (!phases) add(nullptr);
+    for (const Phases& phase : phases ? single_phases(*phases) : std::vector<Phases>()) add(&phase);
+    return launches;
+}
+
 }  // namespace
 
 bool has_volumes(const WindowAxis& d) { return d.pixels > 1 || d.windows > 1 || d.taps > 1 || d.first != 0; }
@@ -104,9 +121,8 @@ const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Ph
     if (product.images < geo.batch && direction == Direction::kWgrad) return "more_pixels_than_32_bits_count";
     if (!windows_fit_maps(geo, phases)) return "windows_that_no_tensor_map_holds";
     if (!float32) return nullptr;
-    const int64_t items = geo.groups * (phases ? phases->count() : 1);
-    const hopper::ScaledFactors scaled = scaled_of(direction, geo, phases, options);
-    return hopper::refusal_of_scaled({product.M, product.N, product.K, items, scaled.parts()}, scaled, dtype, device,
+    const auto launches = launches_of(direction, geo, phases, dtype, options);
+    return hopper::refusal_of_scaled(launches, scaled_of(direction, geo, phases, options), dtype, device,
                                      workspace_limit);
 }
 
@@ -116,28 +132,19 @@ int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t ta
 
 Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
                   const Options& options, const Device& device, size_t workspace_limit) {
-    const std::string kernel = std::string(name_of(direction)) + "_wgmma";
-    const std::string factors = hopper::factors_of(dtype, options.precision);
     const size_t of_scaled = dtype == DType::kFloat32 ? scaled_of(direction, geo, phases, options).bytes() : 0;
-    const auto planned = [&](const Phases* phase) {
-        const Product product = product_of(direction, geo, phase, options);
-        const int64_t length = length_in_lines(direction, geo, phase ? phase->most_taps() : geo.taps());
-        const bool rows = direction == Direction::kWgrad;
-        const hopper::Size size{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups,
-                                hopper::parts_of(dtype, options.precision)};
-        return hopper::plan_product(size, device, workspace_limit - of_scaled);
-    };
-    if (!phases) {
-        const hopper::Plan plan = planned(nullptr);
-        return {plan.text(kernel) + factors, of_scaled + plan.workspace};
-    }
     Choice choice;
-    for (const Phases& phase : single_phases(*phases)) {
-        const hopper::Plan plan = planned(&phase);
-        if (choice.text.empty()) choice.text = plan.text(kernel) + factors;
+    for (const hopper::Launch& launch : launches_of(direction, geo, phases, dtype, options)) {
+        const hopper::Plan plan = hopper::plan_product(launch.size, device, workspace_limit - of_scaled);
+        if (choice.text.empty()) {
+            choice.text =
+                plan.text(std::string(name_of(direction)) + "_wgmma") + hopper::factors_of(dtype, options.precision);
+        }
         choice.workspace = std::max(choice.workspace, of_scaled + plan.workspace);
     }
-    choice.text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
+    if (phases) {
+        choice.text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
+    }
     return choice;
 }
 

@@ -39,12 +39,12 @@ void bind_gemm(py::module_& m) {
     m.def(
         "plan_gemm",
         [](int64_t items, int64_t M, int64_t N, int64_t K, const std::string& dtype, bool trans_a, bool trans_b,
-           const std::string& precision, const Device& device, std::optional<size_t> limit) {
-            return gemm::plan({items, M, N, K}, dtype_of(dtype), {trans_a, trans_b, precision_of(precision)}, device,
-                              limit);
+           const std::string& precision, const Device& device, std::optional<size_t> limit, bool one_a, bool one_b) {
+            return gemm::plan({items, M, N, K, one_a, one_b}, dtype_of(dtype),
+                              {trans_a, trans_b, precision_of(precision)}, device, limit);
         },
         "items"_a, "M"_a, "N"_a, "K"_a, "dtype"_a, "trans_a"_a = false, "trans_b"_a = false, "precision"_a = "float32",
-        "device"_a = Device{}, "limit"_a = py::none());
+        "device"_a = Device{}, "limit"_a = py::none(), "one_a"_a = false, "one_b"_a = false);
 }
 
 }  // namespace convgpu

@@ -109,7 +109,8 @@ hopper::ScaledFactors scaled_of(const Sizes& s, const Options& options) {
 
 const char* refusal_of_scaled(const Sizes& s, const hopper::ScaledFactors& scaled, DType dtype, const Device& device,
                               size_t limit) {
-    return hopper::refusal_of_scaled({s.M, s.N, s.K, s.items, scaled.parts()}, scaled, dtype, device, limit);
+    const hopper::Size size{s.M, s.N, s.K, s.items, scaled.parts()};
+    return hopper::refusal_of_scaled({{size, size}}, scaled, dtype, device, limit);
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "../tile/output.h"
 #include "ring.h"
@@ -40,11 +41,10 @@ double clocks(const Size& s, const Plan& plan, const Device& device) {
     return kLaunch + static_cast<double>(waves) * (steps * step + written) + second;
 }
 
-// Four more kernels: marks and ranges cleared, two passes over the factors, and the tiled one, which leaves at once.
-double clocks_of_scaled(const Size& s, const ScaledFactors& scaled, const Plan& plan, const Device& device) {
+// Beside the products: ranges and marks are cleared, and two passes over the factors.
+double clocks_of_scaling(const ScaledFactors& scaled) {
     const double bytes_of_element = 4 + 4 + 2 * scaled.parts();  // read twice, written once
-    return clocks(s, plan, device) + 4 * kKernelAfterKernel +
-           bytes_of_element * static_cast<double>(scaled.elements()) / kMemory;
+    return 3 * kKernelAfterKernel + bytes_of_element * static_cast<double>(scaled.elements()) / kMemory;
 }
 
 // Of the tiled kernel: 85% of the fused multiply-adds; of TF32, by mma.sync, 40% of what the tensor cores could do.
@@ -71,16 +71,22 @@ const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device) 
     return nullptr;
 }
 
-const char* refusal_of_scaled(const Size& size, const ScaledFactors& scaled, DType dtype, const Device& device,
-                              size_t workspace_limit) {
-    constexpr int64_t kLeastTerms = 64;  // with fewer, a chain of float32 can be more than twice as accurate
+const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledFactors& scaled, DType dtype,
+                              const Device& device, size_t workspace_limit) {
+    constexpr int64_t kLeastTerms = 32;  // with fewer, a chain of float32 can be more than twice as accurate
+    constexpr uint64_t kMostElements = std::numeric_limits<uint32_t>::max();  // of a range, which counts them
     if (const char* refusal = refusal_of_device(device)) return refusal;
     if (dtype != DType::kFloat32) return "no_float32";
-    if (size.K < kLeastTerms) return "sums_of_fewer_than_64_terms";
+    if (scaled.elements_of_range() > kMostElements) return "ranges_that_32_bits_do_not_count";
     if (scaled.bytes() > workspace_limit) return "scaled_factors_beyond_the_workspace";
-    const Plan plan = plan_product(size, device, workspace_limit - scaled.bytes());
-    if (clocks_of_scaled(size, scaled, plan, device) >= clocks_of_tiled(size, device)) return "too_little_to_multiply";
-    return nullptr;
+    double clocks = clocks_of_scaling(scaled), tiled = 0;
+    for (const Launch& launch : launches) {
+        if (launch.tiled.K < kLeastTerms) return "sums_of_fewer_than_32_terms";
+        // The tiled kernel follows, whose blocks leave at once.
+        clocks += plan_product(launch.size, device, workspace_limit - scaled.bytes()).clocks + kKernelAfterKernel;
+        tiled += clocks_of_tiled(launch.tiled, device);
+    }
+    return clocks < tiled ? nullptr : "too_little_to_multiply";
 }
 
 std::string factors_of(DType dtype, Precision precision) {
@@ -94,18 +100,14 @@ Plan plan_product(const Size& size, const Device& device, size_t workspace_limit
     const int64_t affordable = static_cast<int64_t>(workspace_limit) / std::max<int64_t>(bytes, 1);
     const int64_t most = std::max<int64_t>(std::min({steps / kLeastSteps, kMostSplits, affordable}), 1);
     Plan best;
-    double least = -1;
     for (const auto& [tile_n, cluster] : {std::pair(256, 2), {256, 1}, {128, 2}, {128, 1}, {64, 1}}) {
         if (cluster > device.multiprocessors || (tile_n == 256 && size.parts > 1)) continue;
         for (int64_t wanted = 1; wanted <= most; ++wanted) {
             const int64_t splits = ceil_div(steps, ceil_div(steps, wanted));  // none of them empty
-            const Plan plan{size.parts, tile_n, cluster, static_cast<int>(splits),
-                            static_cast<size_t>(splits > 1 ? splits * bytes : 0)};
-            const double estimate = clocks(size, plan, device);
-            if (least < 0 || estimate < least) {
-                least = estimate;
-                best = plan;
-            }
+            Plan plan{size.parts, tile_n, cluster, static_cast<int>(splits),
+                      static_cast<size_t>(splits > 1 ? splits * bytes : 0)};
+            plan.clocks = clocks(size, plan, device);
+            if (best.clocks == 0 || plan.clocks < best.clocks) best = plan;
         }
     }
     return best;

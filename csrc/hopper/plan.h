@@ -1,6 +1,7 @@
 // The choice of tile, cluster and splits for a product on Hopper, and what it cannot take.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "../common/array.h"
 #include "../common/precision.h"
@@ -9,7 +10,7 @@
 
 namespace convgpu::hopper {
 
-// `items` products of M x N sums over K, of factors in so many parts (operand.h).
+// `items` products of M x N sums over K, of factors in so many parts (scaled.h).
 struct Size {
     int64_t M, N, K, items;
     int parts = 1;
@@ -21,6 +22,7 @@ struct Plan {
     int cluster = 1;       // blocks that share loads: 2 or 1
     int splits = 1;        // of each sum
     size_t workspace = 0;  // bytes, of partial sums
+    double clocks = 0;     // by the estimate
 
     std::string text(const std::string& kernel) const;  // "kernel tile=128x256 ...", without the workspace
 };
@@ -29,9 +31,14 @@ struct Plan {
 // takes both factors.
 const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device);
 
-// The same of float32, as scaled float16.
-const char* refusal_of_scaled(const Size& size, const ScaledFactors& scaled, DType dtype, const Device& device,
-                              size_t workspace_limit);
+// One launch of a product: as it is here, and as the tiled kernel has it, without what fills lines.
+struct Launch {
+    Size size, tiled;
+};
+
+// The same of float32, as scaled float16, in one launch or several.
+const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledFactors& scaled, DType dtype,
+                              const Device& device, size_t workspace_limit);
 
 inline int parts_of(DType dtype, Precision precision) {
     return dtype == DType::kFloat32 && precision == Precision::kFloat32 ? 2 : 1;

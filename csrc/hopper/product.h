@@ -87,44 +87,52 @@ __device__ __forceinline__ uint64_t uniform(uint64_t descriptor) {
 }
 
 // The same of pairs (scaled.h), in three products of a slot: the two of high * low, scaled down, and high * high on
-// top. The tensor cores truncate where the additions of a thread round. So a slot is summed up by itself and then
-// added; what that rounds off is where the next slot begins. One warpgroup adds while the other multiplies.
+// top. The tensor cores truncate terms to 2^-25 of the largest that they add, where the additions of a thread round. So
+// an instruction's 16 terms are summed up by themselves, then with those of the slot, then with all; what the last
+// addition rounds off is where the next slot begins. One warpgroup adds while the other multiplies.
 template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
 __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
                                                float (&sums)[kTileN / 2]) {
     const int group = threadIdx.x / kGroup - 1;
-    float part[kTileN / 2];
+    float terms[kTileN / 2];
 #pragma unroll
-    for (int j = 0; j < kTileN / 2; ++j) sums[j] = part[j] = 0;
+    for (int j = 0; j < kTileN / 2; ++j) sums[j] = terms[j] = 0;
 #pragma unroll 1
     for (int step = 0; step < steps; ++step, turn.next()) {
         const auto& high = memory.slot[turn.slot].part[0];
         constexpr uint32_t kToLow = sizeof high;
         ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
         const uint64_t a = uniform(descriptor<T, kDeepA>(&high.a[group])), b = uniform(descriptor<T, kDeepB>(high.b));
-        const auto multiply_slot = [&](uint32_t of_a, uint32_t of_b) {
-#pragma unroll
-            for (int i = 0; i < kDepth / kStep; ++i) {
-                ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(part, advanced(a, of_a + i * kStepBytes<T, kDeepA>),
-                                                              advanced(b, of_b + i * kStepBytes<T, kDeepB>), true);
-            }
+        const auto multiply = [&](int i, uint32_t of_a, uint32_t of_b, bool accumulate) {
+            ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(terms, advanced(a, of_a + i * kStepBytes<T, kDeepA>),
+                                                          advanced(b, of_b + i * kStepBytes<T, kDeepB>), accumulate);
         };
         ptx::wgmma_fence();
-        multiply_slot(0, kToLow);
-        multiply_slot(kToLow, 0);
-        ptx::wgmma_commit();
-        ptx::wgmma_wait<0>();
 #pragma unroll
-        for (float& p : part) p *= 1 / kLow;
-        ptx::wgmma_fence();
-        multiply_slot(0, 0);
+        for (int i = 0; i < kDepth / kStep; ++i) {
+            multiply(i, 0, kToLow, true);
+            multiply(i, kToLow, 0, true);
+        }
         ptx::wgmma_commit();
         ptx::wgmma_wait<0>();
+        float slot[kTileN / 2];
+#pragma unroll
+        for (int i = 0; i < kDepth / kStep; ++i) {
+#pragma unroll
+            for (int j = 0; j < kTileN / 2; ++j) {
+                slot[j] = i == 0 ? terms[j] * (1 / kLow) : slot[j] + terms[j];
+            }
+            ptx::wgmma_fence();
+            multiply(i, 0, 0, false);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait<0>();
+        }
         release<kCluster>(memory.empty[turn.slot]);
 #pragma unroll
         for (int j = 0; j < kTileN / 2; ++j) {
-            const float sum = sums[j] + part[j];
-            part[j] = kLow * (part[j] - (sum - sums[j]));
+            slot[j] += terms[j];
+            const float sum = sums[j] + slot[j];
+            terms[j] = kLow * (slot[j] - (sum - sums[j]));
             sums[j] = sum;
         }
     }

@@ -56,10 +56,10 @@ struct WriteHalves {
 #pragma unroll
         for (int v = 0; v < kScaleVector; ++v) {
             if (v > 0 && place.step > 0 && place.column + v < scaled.from.length) scale = scale_of(place.range[v]);
-            const float scaled = times_power_of_two(x.at[v], scale);
-            high.at[v] = static_cast<__half>(scaled);
-            low.at[v] = static_cast<__half>((scaled - static_cast<float>(high.at[v])) * kLow);
-            if (x.at[v] != 0 && fabsf(scaled) < kLeastHeld) ++found[v];
+            const float value = times_power_of_two(x.at[v], scale);
+            high.at[v] = static_cast<__half>(value);
+            low.at[v] = static_cast<__half>((value - static_cast<float>(high.at[v])) * kLow);
+            if (x.at[v] != 0 && fabsf(value) < kLeastHeld) ++found[v];
         }
         const int64_t at = place.line * scaled.from.pitch() + place.column;
         store(scaled.high + at, high);
@@ -84,7 +84,7 @@ __device__ __forceinline__ ScaleVector load_columns(const Factor& f, bool aligne
 template <class Pass>
 __device__ __forceinline__ void run_task(const ScaledFactor& scaled, const Tasks& tasks) {
     const Factor& f = scaled.from;
-    uint64_t item = uint64_t(blockIdx.x) * (kScaleThreads / 32) + threadIdx.x / 32;
+    uint64_t item = uint64_t(blockIdx.x) * (kScaleThreads / 32) + threadIdx.x / 32;  // of a task, once it is split
     if (item >= tasks.count) return;
     const int lane = threadIdx.x % 32, in_line = lane % tasks.lanes;
     const auto first_column = static_cast<int64_t>(tasks.along.split(item)) * tasks.vectors * kScaleVector;

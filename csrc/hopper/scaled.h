@@ -15,6 +15,7 @@
 // After Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
 // peak performance, 2022 (arXiv 2203.03341): the pairs, a scale for the low half, and sums outside the tensor cores.
 #pragma once
+#include <algorithm>
 #include <type_traits>
 
 #include "../common/divisor.h"
@@ -28,7 +29,7 @@ using ptx::Tf32;
 
 constexpr float kLow = 2048;
 constexpr int kTop = 14;
-constexpr float kLeastHeld = 1.0f / 16384;  // of scaled elements: high has all its bits
+constexpr float kLeastHeld = 1.0f / 8192;  // of scaled elements: high and low have all their bits
 
 // T of a factor: a half type as it is; float as pairs; Tf32 as their high halves.
 template <class T>
@@ -50,7 +51,8 @@ struct Range {
 
 __device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(static_cast<uint32_t>(e + 127) << 23); }
 
-// x * 2^e, rounded once: e may be more than a float32 can hold, and is halved. Below -252 nothing would be left.
+// x * 2^e, where e may be more than a float32 can hold, and is halved. Rounded once: where the first product is
+// denormal, or e below -252, nothing is left in the end.
 __device__ __forceinline__ float times_power_of_two(float x, int e) {
     const int within = e < -252 ? -252 : e, some = within >> 1;
     return x * power_of_two(some) * power_of_two(within - some);
@@ -73,6 +75,9 @@ struct Factor {
     // Of halves, whose lines follow each other at multiples of 16 bytes.
     __device__ __host__ __forceinline__ int64_t pitch() const { return (length + 7) / 8 * 8; }
     int64_t half() const { return items * lines * pitch(); }
+    uint64_t elements_of_range() const {
+        return static_cast<uint64_t>(items * lines * length / std::max<int64_t>(ranges, 1));
+    }
 };
 
 // The same as scaled float16.
@@ -90,6 +95,7 @@ public:
     size_t bytes() const { return bytes_; }
     int parts() const { return parts_; }
     int64_t elements() const { return a.from.half() + b.from.half(); }
+    uint64_t elements_of_range() const { return std::max(a.from.elements_of_range(), b.from.elements_of_range()); }
     // Lays them out, scales the factors and clears the marks. Returns what the workspace has beyond.
     Workspace fill(const Workspace& workspace, Stream stream);
     // All of it but ranges and marks, for whoever comes when the factors are needed no more.
@@ -125,11 +131,23 @@ template <class T, class P, class Rows>
 struct Unscaled : P {
     Rows rows;
     Columns columns;
-    const Range *a, *b;
+    const Range *of_a, *of_b;
     tile::Marks marks;
+    uint32_t terms;  // of a sum, of which no more can be lost
 
-    Unscaled(const P& p, const Rows& rows, const Columns& columns, const ScaledFactors& scaled, int64_t first_of_a = 0)
-        : P(p), rows(rows), columns(columns), a(scaled.a.range + first_of_a), b(scaled.b.range), marks(scaled.marks) {}
+    Unscaled(const P& p, const Rows& rows, const Columns& columns, const ScaledFactors& scaled, int terms,
+             int64_t first_of_a = 0)
+        : P(p),
+          rows(rows),
+          columns(columns),
+          of_a(scaled.a.range + first_of_a),
+          of_b(scaled.b.range),
+          marks(scaled.marks),
+          terms(static_cast<uint32_t>(terms)) {}
+
+    __device__ __forceinline__ float lost(const Range& range) const {
+        return static_cast<float>(range.lost < terms ? range.lost : terms);
+    }
 
     template <class Result>
     struct ResultOf {
@@ -141,15 +159,15 @@ struct Unscaled : P {
         __device__ __forceinline__ void write(int m, int n, const Vector<float, V>& sums) const {
             const PlaceOfRow place = of.rows(item, m);
             if (place.row < 0 || n >= of.columns.N) return;
-            const Range a = of.a[place.range];
+            const Range a = of.of_a[place.range];
             const int scale = scale_of(a);
             Vector<float, V> values;
             bool uncertain = false;
 #pragma unroll
             for (int v = 0; v < V; ++v) {
                 if (n + v >= of.columns.N) break;
-                const Range b = of.b[of.columns.range(item, n + v)];
-                const float least = kLeastSum<T> * (static_cast<float>(a.lost) + static_cast<float>(b.lost));
+                const Range b = of.of_b[of.columns.range(item, n + v)];
+                const float least = kLeastSum<T> * (of.lost(a) + of.lost(b));
                 uncertain = uncertain || !(fabsf(sums.at[v]) >= least);
                 values.at[v] = times_power_of_two(sums.at[v], -scale - scale_of(b));
             }

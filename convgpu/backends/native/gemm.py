@@ -29,8 +29,11 @@ class Gemm(Crossing):
         if not is_float(a.dtype):
             return np.matmul(a, b)
         stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        y = self.empty((*stack, a.shape[-2], b.shape[-1]), a.dtype)
-        items = int(np.prod(stack))
+        shape, items = (*stack, a.shape[-2], b.shape[-1]), int(np.prod(stack))
+        if items > 1 and int(np.prod(b.shape[:-2])) == 1 and a.flags.c_contiguous:  # one product, of more rows
+            rows = a.reshape(items * a.shape[-2], a.shape[-1])
+            return self.matmul(rows, b.reshape(b.shape[-2:])).reshape(shape)
+        y = self.empty(shape, a.dtype)
         (left, trans_a), (right, trans_b) = self._matrices(a, stack, items), self._matrices(b, stack, items)
         out = y.reshape(items, *y.shape[-2:])
         self.run("matmul", self.array(left), self.array(right), out, trans_a, trans_b, current_precision(),
