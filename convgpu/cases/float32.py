@@ -1,7 +1,7 @@
-"""What float32 products are held to: data of many kinds, and a chain of fused multiply-adds as the measure.
+"""What float32 products are held to: data of ten kinds, and a chain of fused multiply-adds as the measure.
 
-A kernel that computes float32 by other means than float32 must be no worse than the chain on sums of 256 terms and more,
-no worse than twice the chain below, in the largest error and the root mean square, and within the bound of
+A kernel that computes float32 by other means must be no worse than the chain on sums of 256 terms and more, no worse
+than twice the chain below, in the largest error and the root mean square, and within the bound of
 `convgpu.cases.tolerance` always.
 """
 
