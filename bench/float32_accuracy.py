@@ -11,6 +11,7 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from convgpu.device import move, to_numpy
 LENGTHS = (64, 128, 256, 576, 2304, 9216)
 
 
-def rows(backend: str, m: int, n: int, precision: str) -> list[dict[str, Any]]:
+def rows(backend: str, m: int, n: int, lengths: Sequence[int], precision: str) -> list[dict[str, Any]]:
     """One measurement for each kind of data and length."""
     native, found = load(backend), []
     if backend == "emulated":
@@ -30,7 +31,7 @@ def rows(backend: str, m: int, n: int, precision: str) -> list[dict[str, Any]]:
     device = "gpu" if backend == "cuda" else "cpu"
     with cg.use_backend(backend) if backend == "emulated" else cg.set_precision(precision), cg.set_precision(precision):
         for data in DATA:
-            for k in LENGTHS:
+            for k in lengths:
                 a, b = draw(data, m, k, n, seed=k)
                 y = to_numpy(cg.gemm(*(cg.tensor(move(t, device)) for t in (a, b))).array)
                 plan = native.module.plan_gemm(1, m, n, k, "float32", precision=precision,
@@ -46,11 +47,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--backend", choices=("emulated", "cuda"), default="emulated")
     parser.add_argument("--size", type=int, nargs=2, metavar=("M", "N"), help="of the products' results")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="K", help="of the sums")
     parser.add_argument("--precision", choices=("float32", "tf32"), default="float32")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     m, n = given.size or ((264, 200) if given.backend == "emulated" else (2040, 2000))
-    found = rows(given.backend, m, n, given.precision)
+    found = rows(given.backend, m, n, given.lengths, given.precision)
     print(f"{'data':16}{'K':>6}  {'kernel':12}{'largest':>9}{'chain':>9}{'rms':>9}{'chain':>9}")
     missed = 0
     for row in found:

@@ -1,8 +1,10 @@
-"""Every family of kernels beside PyTorch on a GPU, in one process: python bench/kernels.py [--record] [--dry-run]
+"""Every family of kernels beside PyTorch on a GPU, in one process:
+python bench/kernels.py [--hopper] [--record] [--dry-run]
 
 Each problem is checked against float64 first; then the two alternate, on operands that are not in the L2 cache, timed
 by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the better of channels_last and channels_first,
-the same precision. --dry-run needs no GPU: it names each problem's kernel and roofline time on an H200.
+the same precision. --hopper: products of the sizes that Hopper's kernels are for, against their own bars. --dry-run
+needs no GPU: it names each problem's kernel and roofline time on an H200.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import report
+from hopper_problems import tables
 
 from convgpu.backends import load
 from convgpu.benchmark.devices import GpuDevice
@@ -105,8 +108,10 @@ class Peer(Torch):
             raise WrongResultError(f"{name}: expected the result of {problem.name}, got another; not timed")
 
 
-def problems() -> list[tuple[Bar, str, list[Problem]]]:
+def problems(hopper: bool = False) -> list[tuple[Bar, str, list[Problem]]]:
     """(bar, precision, problems) for each part of the table."""
+    if hopper:
+        return [(Bar(part, ratio), precision, chosen) for part, ratio, precision, chosen in tables()]
     halves: list[Problem] = [GemmProblem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
     halves += [GemmProblem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
     single: list[Problem] = [GemmProblem(n, n, n) for n in (1024, 4096)] + [GemmProblem(64, 1000, 2048)]
@@ -144,11 +149,11 @@ def _unusual() -> Iterable[Problem]:
         yield ConvProblem(grouped.geometry(), direction, "bfloat16", grouped.network, grouped.name)
 
 
-def dry_run() -> None:
+def dry_run(hopper: bool) -> None:
     """Name every problem, its kernel and its roofline time."""
     backend = next((load(name) for name in ("emulated", "cuda") if _there(name)), None)
     total = 0.0
-    for bar, precision, chosen in problems():
+    for bar, precision, chosen in problems(hopper):
         print(f"{bar.name}: {_asked(bar)}")
         with set_precision(precision):
             for problem in chosen:
@@ -157,7 +162,8 @@ def dry_run() -> None:
                 total += work.seconds(DRY)
                 print(f"  {problem.op:14} {problem.dtype:9} {problem.layer:32} {1e3 * work.seconds(DRY):8.3f} ms by "
                       f"{work.bound(DRY):10}  {plan}")
-    print(f"{sum(len(chosen) for _, _, chosen in problems())} problems, {1e3 * total:.1f} ms on an {DRY.name} at best")
+    count = sum(len(chosen) for _, _, chosen in problems(hopper))
+    print(f"{count} problems, {1e3 * total:.1f} ms on an {DRY.name} at best")
 
 
 def _there(name: str) -> bool:
@@ -173,14 +179,14 @@ def _asked(bar: Bar) -> str:
     return ", ".join(parts) or "no bar"
 
 
-def run(json: str | None, kept_in_results: bool) -> int:
+def run(json: str | None, kept_in_results: bool, hopper: bool) -> int:
     """Measure, print, keep. The exit status tells whether all problems ran; bars are reported, not enforced."""
     import torch
 
     device, peer, kept = GpuDevice(), Peer(), None
     copied = _copy_bandwidth(torch)
     print(f"{device.gpu.name}: a copy moves {copied / 1e12:.2f} TB/s, reads and writes counted")
-    for bar, precision, chosen in problems():
+    for bar, precision, chosen in problems(hopper):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         with set_precision(precision):
             results = measure(chosen, [device], peer)
@@ -197,7 +203,7 @@ def run(json: str | None, kept_in_results: bool) -> int:
         if json:
             kept.save(json)
         if kept_in_results:
-            report.save(kept, "kernels", gpu=True)
+            report.save(kept, "hopper" if hopper else "kernels", gpu=True)
         if results.interrupted:
             return 130
     return int(any(device.name in row.get("absent", {}) for row in kept.rows)) if kept else 1
@@ -236,14 +242,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="keep the samples")
     parser.add_argument("--record", action="store_true", help="keep them in bench/results, under the GPU's name")
+    parser.add_argument("--hopper", action="store_true", help="what Hopper's kernels are for, against their own bars")
     parser.add_argument("--dry-run", action="store_true", help="name the problems, kernels and roofline times")
     options = parser.parse_args()
     if options.json and not Path(options.json).absolute().parent.is_dir():
         parser.error(f"--json: expected a folder that exists, got {Path(options.json).parent}")
     if options.dry_run:
-        dry_run()
+        dry_run(options.hopper)
         return 0
-    return run(options.json, options.record)
+    return run(options.json, options.record, options.hopper)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ for tool in memcheck racecheck initcheck synccheck; do
     step "$tool" 45 bash -c "cases=(${cases[*]}); sanitizer $tool"
 done
 step sass 60 "$python" bench/sass.py
+if [ "$architecture" = 9.0 ]; then
+    step float32_accuracy 60 "$python" bench/float32_accuracy.py --backend cuda --json "$out/float32_accuracy.json"
+    step hopper 300 "$python" bench/kernels.py --hopper --record
+fi
 step kernels 180 "$python" bench/kernels.py --record
 cat "$out/summary.txt"
 exit $failed

@@ -31,6 +31,23 @@ def test_the_benchmark_names_its_problems_and_predictions():
     assert {op for op, *_ in problems} >= {"gemm", "conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad"}
 
 
+@needs_emulated
+def test_the_benchmark_of_hopper_runs_on_its_kernels():
+    """All but what is bound by memory, and groups that fill no line."""
+    done = subprocess.run([sys.executable, ROOT / "bench" / "kernels.py", "--hopper", "--dry-run"], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "GEMM float32: >= 2.5x PyTorch" in done.stdout and "conv bf16 wgrad: >= 1.1x PyTorch" in done.stdout
+    problems = re.findall(r"^  \w+ .* by (arithmetic|memory) +(\w+)", done.stdout, re.MULTILINE)
+    assert len(problems) > 200 and all(kernel.endswith("_wgmma") for by, kernel in problems if by == "arithmetic")
+
+
+def test_float32_accuracy_is_measured():
+    done = subprocess.run([sys.executable, ROOT / "bench" / "float32_accuracy.py", "--size", "16", "8", "--lengths", "64"],
+                          capture_output=True, text=True)
+    assert done.stdout.count("gemm_") == 10, done.stderr[-3000:]
+
+
 def test_the_benchmark_refuses_a_folder_that_is_not_there(tmp_path):
     done = subprocess.run([sys.executable, ROOT / "bench" / "kernels.py", "--json", tmp_path / "no" / "a.json"],
                           capture_output=True, text=True)

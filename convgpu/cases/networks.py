@@ -24,7 +24,8 @@ class ConvLayer:
     @property
     def name(self) -> str:
         """What stands in tables: "3x3/2 64>128 @56"."""
-        depthwise = " depthwise" if self.groups > 1 else f">{self.filters}"
+        grouped = f">{self.filters}" + (f" in {self.groups}" if self.groups > 1 else "")
+        depthwise = " depthwise" if self.groups == self.channels > 1 else grouped
         stride = f"/{self.stride}" if self.stride > 1 else ""
         return f"{self.kernel}x{self.kernel}{stride} {self.channels}{depthwise} @{self.size} b{self.batch}"
 

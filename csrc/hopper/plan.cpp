@@ -78,15 +78,16 @@ const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledF
     if (const char* refusal = refusal_of_device(device)) return refusal;
     if (dtype != DType::kFloat32) return "no_float32";
     if (scaled.elements_of_range() > kMostElements) return "ranges_that_32_bits_do_not_count";
-    if (scaled.bytes() > workspace_limit) return "scaled_factors_beyond_the_workspace";
+    const size_t rest = workspace_limit - std::min(workspace_limit, scaled.bytes());
     double clocks = clocks_of_scaling(scaled), tiled = 0;
     for (const Launch& launch : launches) {
         if (launch.tiled.K < kLeastTerms) return "sums_of_fewer_than_32_terms";
         // The tiled kernel follows, whose blocks leave at once.
-        clocks += plan_product(launch.size, device, workspace_limit - scaled.bytes()).clocks + kKernelAfterKernel;
+        clocks += plan_product(launch.size, device, rest).clocks + kKernelAfterKernel;
         tiled += clocks_of_tiled(launch.tiled, device);
     }
-    return clocks < tiled ? nullptr : "too_little_to_multiply";
+    if (clocks >= tiled) return "too_little_to_multiply";
+    return scaled.bytes() > workspace_limit ? "scaled_factors_beyond_the_workspace" : nullptr;
 }
 
 std::string factors_of(DType dtype, Precision precision) {

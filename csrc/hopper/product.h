@@ -103,15 +103,15 @@ __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<k
         constexpr uint32_t kToLow = sizeof high;
         ptx::mbar_wait(ptx::smem_addr(&memory.full[turn.slot]), turn.parity);
         const uint64_t a = uniform(descriptor<T, kDeepA>(&high.a[group])), b = uniform(descriptor<T, kDeepB>(high.b));
-        const auto multiply = [&](int i, uint32_t of_a, uint32_t of_b, bool accumulate) {
+        const auto issue = [&](int i, uint32_t of_a, uint32_t of_b, bool accumulate) {
             ptx::wgmma<Half<T>, kTileN, !kDeepA, !kDeepB>(terms, advanced(a, of_a + i * kStepBytes<T, kDeepA>),
                                                           advanced(b, of_b + i * kStepBytes<T, kDeepB>), accumulate);
         };
         ptx::wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepth / kStep; ++i) {
-            multiply(i, 0, kToLow, true);
-            multiply(i, kToLow, 0, true);
+            issue(i, 0, kToLow, true);
+            issue(i, kToLow, 0, true);
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<0>();
@@ -123,7 +123,7 @@ __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<k
                 slot[j] = i == 0 ? terms[j] * (1 / kLow) : slot[j] + terms[j];
             }
             ptx::wgmma_fence();
-            multiply(i, 0, 0, false);
+            issue(i, 0, 0, false);
             ptx::wgmma_commit();
             ptx::wgmma_wait<0>();
         }
