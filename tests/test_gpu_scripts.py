@@ -43,7 +43,8 @@ def test_the_benchmark_of_hopper_runs_on_its_kernels():
 
 
 def test_float32_accuracy_is_measured():
-    done = subprocess.run([sys.executable, ROOT / "bench" / "float32_accuracy.py", "--size", "16", "8", "--lengths", "64"],
+    script = ROOT / "bench" / "float32_accuracy.py"
+    done = subprocess.run([sys.executable, script, "--size", "16", "8", "--lengths", "64"],
                           capture_output=True, text=True)
     assert done.stdout.count("gemm_") == 10, done.stderr[-3000:]
 
