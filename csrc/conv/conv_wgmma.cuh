@@ -29,12 +29,13 @@ template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_fprop_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> w,
                      const __grid_constant__ hopper::OnHopper<T, Fprop<hopper::Value<T>>, ImageRows> p,
-                     const __grid_constant__ Lines lines, const __grid_constant__ tile::Schedule schedule,
+                     const __grid_constant__ Lines lines, const __grid_constant__ hopper::ResultMap map,
+                     const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const WindowPanels<T, true> a{x, p.windows.d, p.windows.h, p.windows.w, lines, p.channels, p.windows.holes};
         const FilterPanels<T, false, AllTaps> b{w, lines, {}, p.N};
-        hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
+        hopper::compute_tiles<kTileN, kCluster>(a, b, p, map, schedule, partial);
     } else {
         __trap();
     }
@@ -51,13 +52,13 @@ __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_dgrad_wgmma(const __grid_constant__ hopper::Maps<T> gy, const __grid_constant__ hopper::Maps<T> w,
                      const __grid_constant__ hopper::OnHopper<T, Dgrad<hopper::Value<T>>, ImageRows> p,
                      const __grid_constant__ ForwardAxes forward, const __grid_constant__ Lines lines,
-                     const __grid_constant__ tile::Schedule schedule,
+                     const __grid_constant__ hopper::ResultMap map, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const WindowPanels<T, true> a{gy, forward.d, forward.h, forward.w, lines, p.filters, p.holes};
         const PhaseTaps taps{p.phase[0][0], p.phase[1][0], p.phase[2][0]};
         const FilterPanels<T, true, PhaseTaps> b{w, lines, taps, p.filters};
-        hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
+        hopper::compute_tiles<kTileN, kCluster>(a, b, p, map, schedule, partial);
     } else {
         __trap();
     }
@@ -69,24 +70,40 @@ struct WgradLines {
     Wgrad<T> p;
     Lines lines;
 
-    struct Result {
-        WgradResult<T> gw;
-        const Lines& lines;
-        int channels;
+    // Of gw; M where a channel is missing.
+    __device__ __forceinline__ int row_of(int m) const {
+        auto tap = static_cast<uint32_t>(m);
+        const auto c = static_cast<int>(lines.by_length.short_split(tap));
+        return c < p.channels ? static_cast<int>(tap) * p.channels + c : p.M;
+    }
 
-        template <int V>
-        __device__ __forceinline__ void write(int m, int n, const Vector<float, V>& sums) const {
-            const int row = row_of(m);
-            if (row >= 0) gw.write(row, n, sums);
+    template <class Matrix>
+    struct InLines {
+        using Value = typename Matrix::Value;
+        Matrix matrix;
+        const WgradLines& of;
+
+        template <int V, int kRuns>
+        __device__ __forceinline__ int columns(int n) const {
+            return n;
         }
-        // Of gw; below 0 where a channel is missing.
-        __device__ __forceinline__ int row_of(int m) const {
-            auto tap = static_cast<uint32_t>(m);
-            const auto c = static_cast<int>(lines.by_length.short_split(tap));
-            return c < channels ? static_cast<int>(tap) * channels + c : -1;
+        __device__ __forceinline__ auto row(int m) const { return matrix.row(of.row_of(m)); }
+        __device__ __forceinline__ Activation activation() const { return matrix.activation(); }
+        template <int V>
+        __device__ __forceinline__ void put(int m, int n, const Vector<Value, V>& values) const {
+            matrix.put(of.row_of(m), n, values);
         }
     };
-    __device__ __forceinline__ Result operator()(int group) const { return {p(group), lines, p.channels}; }
+    struct Result {
+        WgradResult<T> gw;
+        const WgradLines& of;
+
+        template <class Use>
+        __device__ __forceinline__ void visit(Use use) const {
+            gw.visit([&](const auto& matrix) { use(InLines<std::decay_t<decltype(matrix)>>{matrix, of}); });
+        }
+    };
+    __device__ __forceinline__ Result operator()(int group) const { return {p(group), *this}; }
 };
 
 // Rows of gw in lines; a range is a channel.
@@ -105,7 +122,7 @@ struct ChannelRows {
 template <class Problem>
 __device__ __forceinline__ void mend(const Problem& p, int item, int m, int n, int K) {
     const auto result = p(item);
-    if (result.is_nan(m, n)) result.write(m, n, Vector<float, 1>{tile::sum_again<float>(p, item, m, n, 0, K)});
+    if (result.is_nan(m, n)) tile::write(result, m, n, Vector<float, 1>{tile::sum_again<float>(p, item, m, n, 0, K)});
 }
 template <class T>
 __device__ __forceinline__ void mend(const Fprop<T>& p, int group, int m, int n) {
@@ -117,8 +134,7 @@ __device__ __forceinline__ void mend(const Dgrad<T>& p, int number, int m, int n
 }
 template <class T>
 __device__ __forceinline__ void mend(const WgradLines<T>& gw, int group, int m, int n) {
-    const int row = gw(group).row_of(m);
-    if (row >= 0) mend(gw.p, group, row, n, gw.p.K);
+    mend(gw.p, group, gw.row_of(m), n, gw.p.K);
 }
 
 // gw = x^T * gy: taps and channels times filters, the sums over windows.
@@ -126,13 +142,13 @@ template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_wgrad_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> gy,
                      const __grid_constant__ hopper::OnHopper<T, WgradLines<hopper::Value<T>>, ChannelRows> gw,
-                     const __grid_constant__ tile::Schedule schedule,
+                     const __grid_constant__ hopper::ResultMap map, const __grid_constant__ tile::Schedule schedule,
                      const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const auto& p = gw.p;
         const WindowPanels<T, false> a{x, p.windows.d, p.windows.h, p.windows.w, gw.lines, p.channels, p.windows.holes};
         const OutputPanels<T> b{gy, p.N};
-        hopper::compute_tiles<kTileN, kCluster>(a, b, gw, schedule, partial);
+        hopper::compute_tiles<kTileN, kCluster>(a, b, gw, map, schedule, partial);
     } else {
         __trap();
     }

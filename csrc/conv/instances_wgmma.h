@@ -73,13 +73,14 @@ void run_wgmma(const Fprop<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
                             hopper::kParts<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
+    const hopper::ResultMap results = hopper::map_of(p.y, {p.N, p.M, 1, geo.groups, geo.filters, 0, p.N}, p.M);
     const auto on = on_hopper<T>(p, ImageRows{p.M, Divisor(geo.output_pixels())}, {p.N, p.N, 1}, scaled, p.K, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_fprop_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             maps_of<T>(p.x, scaled ? &scaled->a : nullptr, first * x.images.image, map_x),
-            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), on, lines);
+            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), results, on, lines);
     });
 }
 
@@ -96,13 +97,15 @@ void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
                             hopper::kParts<T>};
     const auto map_gy = [&](auto* data) { return map_of_windows(data, p.batch, geo.filters, axes.d, axes.h, axes.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
+    const hopper::ResultLayout layout{p.N, int64_t(p.batch) * pixels, 1, geo.groups, geo.channels, 0, p.N};
+    const hopper::ResultMap results = hopper::map_of(p.gx, layout, layout.rows, pixels == geo.input_pixels());
     const auto on = on_hopper<T>(p, ImageRows{p.batch * pixels, Divisor(pixels)}, {p.N, 1, groups}, scaled, p.K, first);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_dgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             maps_of<T>(p.gy, scaled ? &scaled->a : nullptr, first * p.of_gy.image, map_gy),
-            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), on, axes, lines);
+            maps_of<T>(p.w, scaled ? &scaled->b : nullptr, 0, map_w), results, on, axes, lines);
     });
 }
 
@@ -115,6 +118,10 @@ void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int im
                             hopper::kParts<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_gy = [&](auto* data) { return hopper::panels_of(data, 1, p.K, p.filters, p.filters, 0); };
+    const hopper::ResultLayout layout{p.N, p.channels, geo.taps(), geo.groups, p.filters, p.channels * p.filters, p.N};
+    const int64_t length = Lines::length_of(p.channels);
+    const hopper::ResultMap results = p.wide ? hopper::map_of(static_cast<const float*>(p.gw), layout, length)
+                                             : hopper::map_of(static_cast<hopper::Value<T>*>(p.gw), layout, length);
     const auto gw = on_hopper<T>(WgradLines<hopper::Value<T>>{p, lines}, ChannelRows{p.M, p.channels, lines.by_length},
                                  {p.N, p.N, 1}, scaled, p.K);
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
@@ -122,7 +129,7 @@ void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int im
         hopper::launch_tiles<T, n.value, cluster.value, true>(
             conv_wgrad_wgmma<T, n.value, cluster.value>, size, plan, device, workspace, stream,
             maps_of<T>(p.x, scaled ? &scaled->a : nullptr, 0, map_x),
-            maps_of<T>(p.gy, scaled ? &scaled->b : nullptr, 0, map_gy), gw);
+            maps_of<T>(p.gy, scaled ? &scaled->b : nullptr, 0, map_gy), results, gw);
     });
 }
 

@@ -22,13 +22,9 @@ struct WgradResult {
     int M, N;
     bool wide, adds, vectors;
 
-    template <int V>
-    __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums) const {
-        if (wide) {
-            matrix<Sum>().write(m, n, sums);
-        } else {
-            matrix<T>().write(m, n, sums);
-        }
+    template <class Use>
+    __device__ __forceinline__ void visit(Use use) const {
+        wide ? use(matrix<Sum>()) : use(matrix<T>());
     }
 
     __device__ __forceinline__ bool is_nan(int m, int n) const {

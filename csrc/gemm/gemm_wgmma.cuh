@@ -26,12 +26,12 @@ using OnHopper = hopper::OnHopper<T, Problem<hopper::Value<T>, kTransA, kTransB>
 template <class T, int kTileN, int kCluster, bool kTransA, bool kTransB>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     gemm_wgmma(const __grid_constant__ hopper::Maps<T> maps_a, const __grid_constant__ hopper::Maps<T> maps_b,
-               const __grid_constant__ OnHopper<T, kTransA, kTransB> p, const __grid_constant__ tile::Schedule schedule,
-               const __grid_constant__ tile::Partial<float> partial) {
+               const __grid_constant__ OnHopper<T, kTransA, kTransB> p, const __grid_constant__ hopper::ResultMap map,
+               const __grid_constant__ tile::Schedule schedule, const __grid_constant__ tile::Partial<float> partial) {
     if constexpr (kHasWgmma) {
         const hopper::MatrixPanels<T, !kTransA> a{maps_a, p.left.item_stride == 0};
         const hopper::MatrixPanels<T, kTransB> b{maps_b, p.right.item_stride == 0};
-        hopper::compute_tiles<kTileN, kCluster>(a, b, p, schedule, partial);
+        hopper::compute_tiles<kTileN, kCluster>(a, b, p, map, schedule, partial);
     } else {
         __trap();
     }

@@ -8,9 +8,11 @@ template <class T, bool kTransA, bool kTransB>
 void launch_wgmma(const OnHopper<T, kTransA, kTransB>& p, const hopper::Size& size, const hopper::Maps<T>& a,
                   const hopper::Maps<T>& b, const Device& device, const Workspace& workspace, Stream stream) {
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
+    const hopper::ResultLayout layout{p.N, p.M, 1, size.items, p.y.stride, 0, p.y.item_stride};
+    const hopper::ResultMap results = hopper::map_of(p.y.data, layout, p.M);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {
         hopper::launch_tiles<T, n.value, cluster.value, false>(gemm_wgmma<T, n.value, cluster.value, kTransA, kTransB>,
-                                                               size, plan, device, workspace, stream, a, b, p);
+                                                               size, plan, device, workspace, stream, a, b, results, p);
     });
 }
 

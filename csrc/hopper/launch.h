@@ -21,24 +21,26 @@ void dispatch_tile(const Plan& plan, Use use) {
     if constexpr (kParts<T> == 1) with_cluster(std::integral_constant<int, 256>());
 }
 
-// Runs kernel(maps of a, maps of b, problem, arguments..., schedule, partial), and adds the parts if sums are split.
-// problem(item) is where the sums of an item go; kMends: as in sum_splits.
+// Runs kernel(maps of a, maps of b, problem, arguments..., map of results, schedule, partial), and adds the parts if
+// sums are split. problem(item) is where the sums of an item go, `results` how TMA sees that; kMends: as in sum_splits.
 template <class T, int kTileN, int kCluster, bool kMends, class Kernel, class Problem, class... Arguments>
 void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Device& device, const Workspace& workspace,
-                  Stream stream, const Maps<T>& a, const Maps<T>& b, const Problem& problem,
+                  Stream stream, const Maps<T>& a, const Maps<T>& b, const ResultMap& results, const Problem& problem,
                   const Arguments&... arguments) {
     const int splits = plan.splits, clusters_at_once = device.multiprocessors / kCluster;
     const auto M = static_cast<int>(size.M), N = static_cast<int>(size.N), K = static_cast<int>(size.K);
     const auto items = static_cast<int>(size.items);
     const Schedule schedule(M, N, K, items, kTileM * kCluster, kTileN, splits, kDepth);
     const tile::Partial<float> partial{static_cast<float*>(workspace.data), M, N, splits, {}};
+    const ResultLayout parts{partial.line(), M, 1, size.items * splits, partial.line(), 0, M * partial.line()};
     const auto clusters = std::min<uint64_t>(schedule.parts(), clusters_at_once);
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(clusters) * kCluster);
     shape.block = dim3(kThreads);
     shape.cluster = dim3(kCluster);
     shape.shared_bytes = sizeof(Memory<T, kTileN>);
-    launch(kernel, shape, stream, a, b, problem, arguments..., schedule, partial);
+    launch(kernel, shape, stream, a, b, problem, arguments..., splits > 1 ? map_of(partial.data, parts, M) : results,
+           schedule, partial);
     if (splits > 1) tile::launch_sum_splits<Value<T>, kMends && !kScaled<T>>(partial, problem, items, stream);
 }
 

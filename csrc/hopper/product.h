@@ -4,7 +4,6 @@
 // the last one is written. The blocks of a cluster own tiles one below the other; they read the same columns of b, of
 // which each loads its share for all.
 #pragma once
-#include "../tile/output.h"
 #include "../tile/schedule.h"
 #include "ring.h"
 
@@ -138,30 +137,15 @@ __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<k
     }
 }
 
-// Calls write(row, column, vector of 8 sums) for the 16 rows of a warp, which pass through shared memory so that they
-// leave in runs of 64 bytes. Registers cannot be indexed: each turn asks every chunk whether it is the one.
-template <int kTileN, class Write>
-__device__ __forceinline__ void write_rows(Chunk& chunk, const float (&sums)[kTileN / 2], Write write) {
-    constexpr int V = 8, kSums = kChunk / 2, kPerLine = kChunk / V;  // sums of a thread, vectors of a line
-    const int lane = threadIdx.x % 32;
-#pragma unroll 1
-    for (int turn = 0; turn < kTileN / kChunk; ++turn) {
-#pragma unroll
-        for (int i = 0; i < kTileN / kChunk; ++i) {
-            if (i != turn) continue;
-#pragma unroll
-            for (int j = 0; j < kSums; j += 2) {
-                const Vector<float, 2> pair{sums[i * kSums + j], sums[i * kSums + j + 1]};
-                store(&chunk.line[lane / 4 + j / 2 % 2 * 8][j / 4 * 8 + lane % 4 * 2], pair);
-            }
-        }
-        __syncwarp();
-#pragma unroll 1
-        for (int at = lane; at < 16 * kPerLine; at += 32) {
-            const int row = at / kPerLine, column = at % kPerLine * V;
-            write(row, turn * kChunk + column, load<V>(&chunk.line[row][column]));
-        }
-        __syncwarp();
+// Holds the second warpgroup back at the start, until the first is kLead slots ahead, where it stays: their ways are
+// equally long. So one has the tensor cores for itself while the other's results leave.
+template <int kCluster, class T, int kTileN>
+__device__ __forceinline__ void follow(Memory<T, kTileN>& memory, const Schedule& schedule) {
+    const uint64_t first = blockIdx.x / kCluster;
+    if (first >= schedule.parts()) return;
+    const Work work = schedule.part(first);
+    if (work.k_end - work.k_begin > kLead<T, kTileN> * kDepth) {
+        ptx::mbar_wait(ptx::smem_addr(&memory.full[kLead<T, kTileN>]), 0);
     }
 }
 
@@ -172,12 +156,12 @@ __device__ __forceinline__ void mend_rows(const Problem& problem, int item, int 
     for (int at = threadIdx.x % 32; at < 16 * kTileN; at += 32) mend(problem, item, m + at / kTileN, n + at % kTileN);
 }
 
-// The block's tiles, from the factors to the results or to parts of their sums (where schedule.splits > 1).
-// problem(item) is the result of one item. What is missing in a counts as zero, and zero times Inf is NaN: a tile with
-// a NaN is looked through again.
+// The block's tiles, from the factors to the results or to parts of their sums (where schedule.splits > 1), which lie
+// as the map says. problem(item) is the result of one item. What is missing in a counts as zero, and zero times Inf is
+// NaN: a tile with a NaN is looked through again.
 template <int kTileN, int kCluster, class A, class B, class Problem>
-__device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const Schedule& schedule,
-                                              const tile::Partial<float>& partial) {
+__device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const ResultMap& map,
+                                              const Schedule& schedule, const tile::Partial<float>& partial) {
     using T = typename A::Element;
     constexpr bool kMends = A::kHoles && !kScaled<T>;  // a NaN of scaled factors is marked
     auto& memory = dyn_smem<Memory<T, kTileN>>();
@@ -189,7 +173,10 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
     } else {
         ptx::setmaxnreg_inc<224>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
+        const bool issues = threadIdx.x % 32 == 0;  // the stores of its warp
         Turn<kStages<T, kTileN>> turn;
+        int box = 0;
+        if (warp >= kGroup / 32) follow<kCluster>(memory, schedule);
         for_each_tile<kCluster>(schedule, [&](const Work& work) {
             const int steps = (work.k_end - work.k_begin + kDepth - 1) / kDepth;
             float sums[kTileN / 2];
@@ -198,23 +185,28 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
             } else {
                 multiply<kTileN, kCluster, A::kDeep, B::kDeep>(memory, turn, steps, sums);
             }
-            const int first_row = work.m + warp * 16;
+            const int m = work.m + warp * kBoxRows, n = work.n;
+            if (m >= schedule.M) return;
+            const int columns = min(schedule.N - n, kTileN);
             bool nan = false;
-            write_rows<kTileN>(memory.chunk[warp], sums, [&](int row, int column, const Vector<float, 8>& values) {
-                const int m = first_row + row, n = work.n + column;
-                if (schedule.splits > 1) {
-                    partial.write(m, n, values, work.item, work.split);
-                } else {
-                    problem(work.item).write(m, n, values);
-                }
-                if constexpr (kMends) nan = nan || tile::has_nan(values);
-            });
+            const auto leave_to = [&](const auto& result, int item) {
+                nan = leave<kTileN>(memory.box[warp], box, sums, result, map, m, n, item, columns);
+            };
+            if (schedule.splits > 1) {
+                leave_to(tile::PartResult<float>{partial, work.item, work.split},
+                         work.item * schedule.splits + work.split);
+            } else {
+                problem(work.item).visit([&](const auto& result) { leave_to(result, work.item); });
+            }
             if constexpr (kMends) {
                 if (a.holes && schedule.splits == 1 && __any_sync(0xffffffffu, nan)) {
-                    mend_rows<kTileN>(problem, work.item, first_row, work.n);
+                    if (issues) ptx::tma_store_wait<0>();
+                    __syncwarp();
+                    mend_rows<kTileN>(problem, work.item, m, n);
                 }
             }
         });
+        if (issues) ptx::tma_store_wait_read<0>();  // a block that leaves takes its shared memory with it
     }
     if constexpr (kCluster > 1) ptx::cluster_sync();  // no block leaves while another still counts on its barriers
 }

@@ -4,7 +4,7 @@
 // they have arrived. `empty`: the phase ends when every warpgroup that reads the slot is through with it, in all blocks
 // whose loads write it. Either role walks the ring with a Turn of its own.
 #pragma once
-#include "operand.h"
+#include "results.h"
 
 namespace convgpu::hopper {
 
@@ -12,10 +12,13 @@ constexpr int kTileM = 128, kDepth = kPanel;  // rows of a block's tile; depth o
 constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 rows each; threads of one
 constexpr int kThreads = kGroup * (1 + kConsumers);
 constexpr int kRingBytes = 192 << 10;
-constexpr int kChunk = 32;  // columns that a warp writes at once
 
 template <class T, int kTileN>
 constexpr int kStages = kRingBytes / ((kTileM + kTileN) * kDepth * 2 * kParts<T>);
+
+// Slots by which one warpgroup is ahead of the other; the rest of the ring is filled meanwhile.
+template <class T, int kTileN>
+constexpr int kLead = kStages<T, kTileN> / 3;
 
 // One tile of both factors, in parts.
 template <class T, int kTileN>
@@ -25,15 +28,10 @@ struct Slot {
     } part[kParts<T>];
 };
 
-// 16 rows on their way out. The padding keeps the 8-byte writes of half a warp in different banks.
-struct Chunk {
-    alignas(16) float line[16][kChunk + 8];
-};
-
 template <class T, int kTileN>
 struct Memory {
     Slot<T, kTileN> slot[kStages<T, kTileN>];
-    Chunk chunk[kConsumers * kGroup / 32];  // one per warp that multiplies
+    Box box[kConsumers * kGroup / 32][2];  // of each warp that multiplies
     uint64_t full[kStages<T, kTileN>], empty[kStages<T, kTileN>];
 };
 

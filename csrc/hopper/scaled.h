@@ -45,7 +45,7 @@ using Value = std::conditional_t<kScaled<T>, float, T>;  // of results, and of f
 template <class T>
 constexpr float kLeastSum = kParts<T> == 2 ? 16 : 8;
 
-struct Range {
+struct alignas(8) Range {
     uint32_t largest, lost;  // bits of the largest finite |x|; elements below kLeastHeld that are not zero
 };
 
@@ -58,9 +58,9 @@ __device__ __forceinline__ float times_power_of_two(float x, int e) {
     return x * power_of_two(some) * power_of_two(within - some);
 }
 
+// Of a range of zeros, any.
 __device__ __forceinline__ int scale_of(const Range& range) {
     const auto exponent = static_cast<int>(range.largest >> 23);
-    if (range.largest == 0) return 0;
     return kTop - (exponent > 0 ? exponent - 127 : 31 - __clz(static_cast<int>(range.largest)) - 149);
 }
 
@@ -145,34 +145,86 @@ struct Unscaled : P {
           marks(scaled.marks),
           terms(static_cast<uint32_t>(terms)) {}
 
-    __device__ __forceinline__ float lost(const Range& range) const {
-        return static_cast<float>(range.lost < terms ? range.lost : terms);
+    // Of a sum that is certain, whatever the range has lost.
+    __device__ __forceinline__ float least(const Range& range) const {
+        return kLeastSum<T> * static_cast<float>(range.lost < terms ? range.lost : terms);
     }
 
+    // Of one type, and of P.
+    template <class Plain>
+    struct Typed {
+        using Value = typename Plain::Value;
+        const Plain& plain;
+        const Unscaled& of;
+        int item;
+
+        // Of each, its scale and what a sum must be for all that its range has lost.
+        template <int kColumns>
+        struct ColumnsAt {
+            int n, scale[kColumns];
+            float least[kColumns];  // beyond the edge, less than any
+        };
+        template <class RowOfPlain>
+        struct Row {
+            RowOfPlain plain;
+            const Unscaled& of;
+            int item, row;  // below 0: there is none
+            int scale;
+            float least;
+
+            template <int V, int kRuns>
+            __device__ __forceinline__ void finish(const ColumnsAt<V * kRuns>& columns,
+                                                   Vector<float, V> (&runs)[kRuns]) const {
+                if (row < 0 || columns.n >= of.columns.N) return;
+                bool uncertain = false;
+#pragma unroll
+                for (int i = 0; i < V * kRuns; ++i) {
+                    float& sum = runs[i / V].at[i % V];
+                    uncertain = uncertain || !(fabsf(sum) >= least + columns.least[i]);
+                    sum = times_power_of_two(sum, -scale - columns.scale[i]);
+                }
+                if (uncertain) of.marks.set(item, row, columns.n);
+                plain.finish(columns.n, runs);
+            }
+        };
+
+        template <int V, int kRuns>
+        __device__ __forceinline__ ColumnsAt<V * kRuns> columns(int n) const {
+            const auto column = [n](int i) { return n + i / V * tile::kApart + i % V; };
+            ColumnsAt<V * kRuns> columns;
+            columns.n = n;
+            Range range[V * kRuns];  // beyond the edge, the last one: loads that wait for nothing
+#pragma unroll
+            for (int i = 0; i < V * kRuns; ++i) {
+                range[i] = of.of_b[of.columns.range(item, min(column(i), of.columns.N - 1))];
+            }
+#pragma unroll
+            for (int i = 0; i < V * kRuns; ++i) {
+                columns.scale[i] = scale_of(range[i]);
+                columns.least[i] = column(i) < of.columns.N ? of.least(range[i]) : -INFINITY;
+            }
+            return columns;
+        }
+        __device__ __forceinline__ auto row(int m) const {
+            const PlaceOfRow place = of.rows(item, m);
+            const Range a = place.row < 0 ? Range{} : of.of_a[place.range];
+            return Row<decltype(plain.row(m))>{plain.row(m), of, item, place.row, scale_of(a), of.least(a)};
+        }
+        __device__ __forceinline__ Activation activation() const { return plain.activation(); }
+        template <int V>
+        __device__ __forceinline__ void put(int m, int n, const Vector<Value, V>& values) const {
+            plain.put(m, n, values);
+        }
+    };
     template <class Result>
     struct ResultOf {
         Result result;
         const Unscaled& of;
         int item;
 
-        template <int V>
-        __device__ __forceinline__ void write(int m, int n, const Vector<float, V>& sums) const {
-            const PlaceOfRow place = of.rows(item, m);
-            if (place.row < 0 || n >= of.columns.N) return;
-            const Range a = of.of_a[place.range];
-            const int scale = scale_of(a);
-            Vector<float, V> values;
-            bool uncertain = false;
-#pragma unroll
-            for (int v = 0; v < V; ++v) {
-                if (n + v >= of.columns.N) break;
-                const Range b = of.of_b[of.columns.range(item, n + v)];
-                const float least = kLeastSum<T> * (of.lost(a) + of.lost(b));
-                uncertain = uncertain || !(fabsf(sums.at[v]) >= least);
-                values.at[v] = times_power_of_two(sums.at[v], -scale - scale_of(b));
-            }
-            result.write(m, n, values);
-            if (uncertain) of.marks.set(item, place.row, n);
+        template <class Use>
+        __device__ __forceinline__ void visit(Use use) const {
+            result.visit([&](const auto& plain) { use(Typed<std::decay_t<decltype(plain)>>{plain, of, item}); });
         }
     };
     __device__ __forceinline__ auto operator()(int item) const {

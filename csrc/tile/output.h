@@ -14,12 +14,6 @@ struct Epilogue {
     const T* c = nullptr;
     int64_t c_row = 0, c_column = 0;  // from one element of c to the next; 0 where it is broadcast
 
-    __device__ __forceinline__ Accumulator<T> operator()(Accumulator<T> sum, const T* c_of_row, int64_t n) const {
-        Accumulator<T> value = alpha * sum;
-        if (c) value += beta * static_cast<Accumulator<T>>(c_of_row[n * c_column]);
-        return activate(activation, value);
-    }
-
     // That of the columns from n on.
     __device__ __forceinline__ Epilogue from_column(int64_t n) const {
         Epilogue rest = *this;
@@ -42,9 +36,32 @@ struct EvenRows {
     __device__ __forceinline__ int64_t operator()(int m) const { return m * stride; }
 };
 
+constexpr int kApart = 8;  // columns from one run of neighbours to the next
+
+// Sums from element (m, n) on become results; beyond the edges they are dropped. Every result has
+//
+//     columns<V, kRuns>(n)         what it knows of so many runs of V columns, the first at n
+//     row(m).finish(columns, runs)   the row's sums there become what the activation takes; beyond the edges, anything
+//     activation()
+//     put(m, n, vector)            writes what is finished and rounded
+//     visit(use)                   calls use(result) with a result whose type, Value, is known
+template <class Result, class Sum, int V>
+__device__ __forceinline__ void write(const Result& result, int m, int n, const Vector<Sum, V>& sums) {
+    result.visit([&](const auto& typed) {
+        using Value = typename std::decay_t<decltype(typed)>::Value;
+        Vector<Sum, V> values[] = {sums};
+        typed.row(m).finish(typed.template columns<V, 1>(n), values);
+        Vector<Value, V> rounded;
+#pragma unroll
+        for (int v = 0; v < V; ++v) rounded.at[v] = static_cast<Value>(activate(typed.activation(), values[0].at[v]));
+        typed.put(m, n, rounded);
+    });
+}
+
 // The result. Rows(m) is where row m begins in y, its elements side by side.
 template <class T, class Rows>
 struct Result {
+    using Value = T;
     using Sum = Accumulator<T>;
     T* y;
     Rows rows;
@@ -52,22 +69,49 @@ struct Result {
     Epilogue<T> epilogue;
     bool vectors;  // rows start at multiples of 16 bytes, and N is a multiple of a vector
 
-    // V sums from element (m, n) on; beyond the edges they are dropped.
-    template <int V>
-    __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums) const {
-        if (m >= M || n >= N) return;
-        const T* c = epilogue.c ? epilogue.c + m * epilogue.c_row : nullptr;
-        T* to = y + rows(m) + n;
-        Vector<T, V> values;
+    struct Row {
+        const Epilogue<T>& epilogue;
+        const T* c;  // null where there is nothing to add
+        int N;
+
+        template <int V, int kRuns>
+        __device__ __forceinline__ void finish(int n, Vector<Sum, V> (&runs)[kRuns]) const {
 #pragma unroll
-        for (int v = 0; v < V; ++v) {
-            if (n + v < N) values.at[v] = static_cast<T>(epilogue(sums.at[v], c, n + v));
+            for (int i = 0; i < kRuns * V; ++i) runs[i / V].at[i % V] *= epilogue.alpha;
+            if (c == nullptr) return;
+            const T* first = c + n * epilogue.c_column;
+#pragma unroll
+            for (int i = 0; i < kRuns * V; ++i) {
+                const int j = i / V * kApart + i % V;
+                if (n + j >= N) continue;
+                runs[i / V].at[i % V] += epilogue.beta * static_cast<Sum>(first[j * epilogue.c_column]);
+            }
         }
+    };
+    template <int V, int kRuns>
+    __device__ __forceinline__ int columns(int n) const {
+        return n;
+    }
+    __device__ __forceinline__ Row row(int m) const {
+        const T* c = epilogue.c && m < M ? epilogue.c + m * epilogue.c_row : nullptr;
+        return {epilogue, c, N};
+    }
+    __device__ __forceinline__ Activation activation() const { return epilogue.activation; }
+
+    template <int V>
+    __device__ __forceinline__ void put(int m, int n, const Vector<T, V>& values) const {
+        if (m >= M || n >= N) return;
+        T* to = y + rows(m) + n;
         if (vectors) return store(to, values);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             if (n + v < N) to[v] = values.at[v];
         }
+    }
+
+    template <class Use>
+    __device__ __forceinline__ void visit(Use use) const {
+        use(*this);
     }
 
     __device__ __forceinline__ bool is_nan(int m, int n) const {
@@ -124,6 +168,29 @@ struct Partial {
         return (N + kPartialVector - 1) / kPartialVector * kPartialVector;
     }
     int64_t bytes(int items) const { return int64_t(items) * splits * M * line() * sizeof(Sum); }
+};
+
+// A part as a result, which keeps its sums as they are.
+template <class Sum>
+struct PartResult {
+    using Value = Sum;
+    const Partial<Sum>& partial;
+    int item, split;
+
+    struct Row {
+        template <int V, int kRuns>
+        __device__ __forceinline__ void finish(int, Vector<Sum, V> (&)[kRuns]) const {}
+    };
+    template <int V, int kRuns>
+    __device__ __forceinline__ int columns(int n) const {
+        return n;
+    }
+    __device__ __forceinline__ Row row(int) const { return {}; }
+    __device__ __forceinline__ Activation activation() const { return Activation::kNone; }
+    template <int V>
+    __device__ __forceinline__ void put(int m, int n, const Vector<Sum, V>& sums) const {
+        partial.write(m, n, sums, item, split);
+    }
 };
 
 }  // namespace convgpu::tile

@@ -127,7 +127,7 @@ __device__ __forceinline__ void compute_tile(const Problem& p, const Partial<Sum
         if (schedule.splits > 1) {
             partial.write(m, n, sums, work.item, work.split);
         } else {
-            result.write(m, n, sums);
+            tile::write(result, m, n, sums);
         }
     });
 }

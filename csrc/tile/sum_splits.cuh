@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
         for (int v = 0; v < V; ++v) sums.at[v] += part.at[v];
     }
-    result_of(item).write(m, n, sums);
+    write(result_of(item), m, n, sums);
     if constexpr (kMends) {
         if (!has_nan(sums)) return;
 #pragma unroll 1
