@@ -70,7 +70,7 @@ void run_wgmma(const Fprop<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
     const Windows& x = p.windows;
     const Lines lines(p.channels, has_volumes(x.d));
     const hopper::Size size{p.M, p.N, length_in_lines(Direction::kFprop, geo, geo.taps()), geo.groups,
-                            hopper::kParts<T>};
+                            hopper::kFactors<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
     const hopper::ResultMap results = hopper::map_of(p.y, {p.N, p.M, 1, geo.groups, geo.filters, 0, p.N}, p.M);
@@ -94,7 +94,7 @@ void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
     const int taps = axes.d.taps * axes.h.taps * axes.w.taps;
     const int pixels = axes.d.windows * axes.h.windows * axes.w.windows, groups = static_cast<int>(geo.groups);
     const hopper::Size size{int64_t(p.batch) * pixels, p.N, length_in_lines(Direction::kDgrad, geo, taps), geo.groups,
-                            hopper::kParts<T>};
+                            hopper::kFactors<T>};
     const auto map_gy = [&](auto* data) { return map_of_windows(data, p.batch, geo.filters, axes.d, axes.h, axes.w); };
     const auto map_w = [&](auto* data) { return map_of_filters(data, geo); };
     const hopper::ResultLayout layout{p.N, int64_t(p.batch) * pixels, 1, geo.groups, geo.channels, 0, p.N};
@@ -115,7 +115,7 @@ void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int im
     const Windows& x = p.windows;
     const Lines lines(p.channels, has_volumes(x.d));
     const hopper::Size size{length_in_lines(Direction::kWgrad, geo, geo.taps()), p.N, p.K, geo.groups,
-                            hopper::kParts<T>};
+                            hopper::kFactors<T>};
     const auto map_x = [&](auto* data) { return map_of_windows(data, images, geo.channels, x.d, x.h, x.w); };
     const auto map_gy = [&](auto* data) { return hopper::panels_of(data, 1, p.K, p.filters, p.filters, 0); };
     const hopper::ResultLayout layout{p.N, p.channels, geo.taps(), geo.groups, p.filters, p.channels * p.filters, p.N};

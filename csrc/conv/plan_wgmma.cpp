@@ -41,14 +41,14 @@ bool windows_fit_maps(const ConvGeometry& geo, const Phases* phases) {
 // The products, one for each phase of dgrad, as they are launched on images that 32 bits count.
 std::vector<hopper::Launch> launches_of(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
                                         const Options& options) {
-    const int parts = hopper::parts_of(dtype, options.precision);
+    const hopper::Factors factors = hopper::factors_of(dtype, options.precision);
     std::vector<hopper::Launch> launches;
     const auto add = [&](const Phases* phase) {
         const Product product = product_of(direction, geo, phase, options);
         const int64_t length = length_in_lines(direction, geo, phase ? phase->most_taps() : geo.taps());
         const bool rows = direction == Direction::kWgrad;
-        launches.push_back({{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups, parts},
-                            {product.M, product.N, product.K, geo.groups, parts}});
+        launches.push_back({{rows ? length : product.M, product.N, rows ? product.K : length, geo.groups, factors},
+                            {product.M, product.N, product.K, geo.groups, factors}});
     };
     if (!phases) add(nullptr);
     for (const Phases& phase : phases ? single_phases(*phases) : std::vector<Phases>()) add(&phase);
@@ -91,8 +91,8 @@ hopper::ScaledFactors scaled_of(Direction direction, const ConvGeometry& geo, co
     const Product product = product_of(direction, geo, phases, options);
     const int64_t pixels = geo.input_pixels(), outputs = geo.output_pixels(), channels = geo.channels / geo.groups;
     const auto scaled = [&](const hopper::Factor& a, const hopper::Factor& b) {
-        return hopper::ScaledFactors(a, b, hopper::parts_of(DType::kFloat32, options.precision), geo.groups, product.M,
-                                     product.N);
+        return hopper::ScaledFactors(a, b, hopper::factors_of(DType::kFloat32, options.precision), geo.groups,
+                                     product.M, product.N);
     };
     switch (direction) {
         case Direction::kFprop:  // images, filters
@@ -137,8 +137,7 @@ Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* ph
     for (const hopper::Launch& launch : launches_of(direction, geo, phases, dtype, options)) {
         const hopper::Plan plan = hopper::plan_product(launch.size, device, workspace_limit - of_scaled);
         if (choice.text.empty()) {
-            choice.text =
-                plan.text(std::string(name_of(direction)) + "_wgmma") + hopper::factors_of(dtype, options.precision);
+            choice.text = plan.text(std::string(name_of(direction)) + "_wgmma") + hopper::text_of(plan.factors);
         }
         choice.workspace = std::max(choice.workspace, of_scaled + plan.workspace);
     }

@@ -101,7 +101,7 @@ hopper::ScaledFactors scaled_of(const Sizes& s, const Options& options) {
     };
     return {factor(s.one_a ? 1 : s.items, s.M, s.K, !options.trans_a),
             factor(s.one_b ? 1 : s.items, s.N, s.K, options.trans_b),
-            hopper::parts_of(DType::kFloat32, options.precision),
+            hopper::factors_of(DType::kFloat32, options.precision),
             s.items,
             s.M,
             s.N};
@@ -109,7 +109,7 @@ hopper::ScaledFactors scaled_of(const Sizes& s, const Options& options) {
 
 const char* refusal_of_scaled(const Sizes& s, const hopper::ScaledFactors& scaled, DType dtype, const Device& device,
                               size_t limit) {
-    const hopper::Size size{s.M, s.N, s.K, s.items, scaled.parts()};
+    const hopper::Size size{s.M, s.N, s.K, s.items, scaled.factors()};
     return hopper::refusal_of_scaled({{size, size}}, scaled, dtype, device, limit);
 }
 
@@ -239,7 +239,7 @@ size_t workspace_bytes(const Sizes& s, DType dtype, const Options& options, std:
     const hopper::ScaledFactors scaled = scaled_of(s, options);
     const size_t all = limit.value_or(kWorkspaceLimit + scaled.bytes()), of_sums = limit.value_or(kWorkspaceLimit);
     if (!refusal_of_scaled(s, scaled, dtype, device, all)) {
-        const hopper::Size size{s.M, s.N, s.K, s.items, scaled.parts()};
+        const hopper::Size size{s.M, s.N, s.K, s.items, scaled.factors()};
         return scaled.bytes() + hopper::plan_product(size, device, all - scaled.bytes()).workspace;
     }
     const size_t bytes =
@@ -259,9 +259,9 @@ std::string plan(const Sizes& s, DType dtype, const Options& options, const Devi
     const char* refusal =
         float32 ? refusal_of_scaled(s, scaled, dtype, device, all) : hopper::refusal(s.K, dtype, aligned, device);
     if (!refusal) {
-        const hopper::Size size{s.M, s.N, s.K, s.items, hopper::parts_of(dtype, options.precision)};
+        const hopper::Size size{s.M, s.N, s.K, s.items, hopper::factors_of(dtype, options.precision)};
         const hopper::Plan plan = hopper::plan_product(size, device, all - of_factors);
-        return plan.text("gemm_wgmma") + hopper::factors_of(dtype, options.precision) +
+        return plan.text("gemm_wgmma") + hopper::text_of(size.factors) +
                " workspace=" + std::to_string(of_factors + plan.workspace);
     }
     const tile::Plan plan = tile::plan_product(s.M, s.N, s.K, s.items, dtype, options.precision,

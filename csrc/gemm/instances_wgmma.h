@@ -45,7 +45,7 @@ void run_scaled(const Problem<float, kTransA, kTransB>& p, int items, const hopp
     };
     const OnHopper<T, kTransA, kTransB> on(p, MatrixRows{p.M, of_item(scaled.a, p.M)}, {p.N, of_item(scaled.b, p.N), 1},
                                            scaled, p.K);
-    launch_wgmma<T, kTransA, kTransB>(on, {p.M, p.N, p.K, items, hopper::kParts<T>}, maps(scaled.a), maps(scaled.b),
+    launch_wgmma<T, kTransA, kTransB>(on, {p.M, p.N, p.K, items, hopper::kFactors<T>}, maps(scaled.a), maps(scaled.b),
                                       device, workspace, stream);
 }
 

@@ -22,34 +22,39 @@ int64_t bytes_of_a_split(int64_t M, int64_t N, int64_t items) {
 constexpr double kMultiplyAdds = 2048, kShared = 128, kShare = 32, kPort = 64, kMemory = 2700;
 constexpr double kLaunch = 1000, kKernelAfterKernel = 5000;
 
+int stages_of(const Plan& plan) { return hopper::stages_of(plan.tile_n, parts_of(plan.factors)); }
+
 double clocks(const Size& s, const Plan& plan, const Device& device) {
-    const int products = plan.parts == 1 ? 1 : 3;
+    const int parts = parts_of(s.factors), products = parts == 1 ? 1 : 3;
     const int64_t rows = int64_t(kTileM) * plan.cluster, units = device.multiprocessors / plan.cluster;
-    const int64_t parts = ceil_div(s.M, rows) * ceil_div(s.N, plan.tile_n) * s.items * plan.splits;
-    const int64_t waves = ceil_div(parts, units), busy = std::min(parts, units) * plan.cluster;
-    const double loaded = 2.0 * plan.parts * kDepth * (kTileM + plan.tile_n / plan.cluster);
+    const int64_t works = ceil_div(s.M, rows) * ceil_div(s.N, plan.tile_n) * s.items * plan.splits;
+    const int64_t waves = ceil_div(works, units), busy = std::min(works, units) * plan.cluster;
+    const double loaded = 2.0 * parts * kDepth * (kTileM + plan.tile_n / plan.cluster);
     const double bandwidth = std::min(kPort, kShare * device.multiprocessors / static_cast<double>(busy));
     // Each warpgroup reads its rows and all columns of the tile, for each product; TMA writes them once.
     const double read = 2.0 * products * kDepth * (kTileM + kConsumers * plan.tile_n);
-    const double written_there = 2.0 * plan.parts * kDepth * (kTileM + plan.tile_n);
-    const double step = std::max({products * kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth,
-                                  (read + written_there) / kShared});
+    const double written = 2.0 * parts * kDepth * (kTileM + plan.tile_n);
+    const double step = std::max(
+        {products * kTileM * plan.tile_n * kDepth / kMultiplyAdds, loaded / bandwidth, (read + written) / kShared});
     const auto steps = static_cast<double>(ceil_div(ceil_div(s.K, kDepth), plan.splits));
-    const double written = 300 + 4.0 * plan.tile_n * plan.parts;  // nothing is multiplied meanwhile
+    // Where a warpgroup is behind the other, it has the tensor cores to itself while the other's results leave.
+    const double way_out = (s.factors == Factors::kHalf ? 7.0 : 30.0) * plan.tile_n;
+    const double behind = std::min<double>(lead_of(stages_of(plan)), steps) * step / 2;
+    const double between = 300 + std::max(way_out - behind, 0.0);
     const double second =
         plan.splits == 1 ? 0 : kKernelAfterKernel + 2.0 * static_cast<double>(plan.workspace) / kMemory;
-    return kLaunch + static_cast<double>(waves) * (steps * step + written) + second;
+    return kLaunch + static_cast<double>(waves) * (steps * step + between) + second;
 }
 
 // Beside the products: ranges and marks are cleared, and two passes over the factors.
 double clocks_of_scaling(const ScaledFactors& scaled) {
-    const double bytes_of_element = 4 + 4 + 2 * scaled.parts();  // read twice, written once
+    const double bytes_of_element = 4 + 4 + 2 * parts_of(scaled.factors());  // read twice, written once
     return 3 * kKernelAfterKernel + bytes_of_element * static_cast<double>(scaled.elements()) / kMemory;
 }
 
 // Of the tiled kernel: 85% of the fused multiply-adds; of TF32, by mma.sync, 40% of what the tensor cores could do.
 double clocks_of_tiled(const Size& s, const Device& device) {
-    const double rate = s.parts == 2 ? 128 * 0.85 : 1024 * 0.4;
+    const double rate = s.factors == Factors::kPairs ? 128 * 0.85 : 1024 * 0.4;
     const auto tiles = static_cast<double>(ceil_div(s.M, 64) * ceil_div(s.N, 64) * s.items);
     const double filled = std::min(1.0, tiles * std::max(1.0, static_cast<double>(s.K) / 256) / device.multiprocessors);
     return kLaunch + tiles * 64 * 64 * static_cast<double>(s.K) / (rate * device.multiprocessors * filled);
@@ -90,9 +95,9 @@ const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledF
     return scaled.bytes() > workspace_limit ? "scaled_factors_beyond_the_workspace" : nullptr;
 }
 
-std::string factors_of(DType dtype, Precision precision) {
-    if (dtype != DType::kFloat32) return "";
-    return std::string(" factors=scaled_float16") + (precision == Precision::kFloat32 ? "_pairs" : "");
+std::string text_of(Factors factors) {
+    if (factors == Factors::kHalf) return "";
+    return std::string(" factors=scaled_float16") + (factors == Factors::kPairs ? "_pairs" : "");
 }
 
 Plan plan_product(const Size& size, const Device& device, size_t workspace_limit) {
@@ -102,10 +107,10 @@ Plan plan_product(const Size& size, const Device& device, size_t workspace_limit
     const int64_t most = std::max<int64_t>(std::min({steps / kLeastSteps, kMostSplits, affordable}), 1);
     Plan best;
     for (const auto& [tile_n, cluster] : {std::pair(256, 2), {256, 1}, {128, 2}, {128, 1}, {64, 1}}) {
-        if (cluster > device.multiprocessors || (tile_n == 256 && size.parts > 1)) continue;
+        if (cluster > device.multiprocessors || (tile_n == 256 && size.factors == Factors::kPairs)) continue;
         for (int64_t wanted = 1; wanted <= most; ++wanted) {
             const int64_t splits = ceil_div(steps, ceil_div(steps, wanted));  // none of them empty
-            Plan plan{size.parts, tile_n, cluster, static_cast<int>(splits),
+            Plan plan{size.factors, tile_n, cluster, static_cast<int>(splits),
                       static_cast<size_t>(splits > 1 ? splits * bytes : 0)};
             plan.clocks = clocks(size, plan, device);
             if (best.clocks == 0 || plan.clocks < best.clocks) best = plan;
@@ -115,9 +120,8 @@ Plan plan_product(const Size& size, const Device& device, size_t workspace_limit
 }
 
 std::string Plan::text(const std::string& kernel) const {
-    const int stages = kRingBytes / ((kTileM + tile_n) * kDepth * 2 * parts);
     return kernel + " tile=" + std::to_string(kTileM) + "x" + std::to_string(tile_n) +
-           " stages=" + std::to_string(stages) + " cluster=" + std::to_string(cluster) +
+           " stages=" + std::to_string(stages_of(*this)) + " cluster=" + std::to_string(cluster) +
            " splits=" + std::to_string(splits);
 }
 

@@ -10,15 +10,15 @@
 
 namespace convgpu::hopper {
 
-// `items` products of M x N sums over K, of factors in so many parts (scaled.h).
+// `items` products of M x N sums over K.
 struct Size {
     int64_t M, N, K, items;
-    int parts = 1;
+    Factors factors = Factors::kHalf;
 };
 
 struct Plan {
-    int parts = 1;
-    int tile_n = 64;       // columns of a block's tile: 256 (of one part only), 128 or 64; it has 128 rows
+    Factors factors = Factors::kHalf;
+    int tile_n = 64;       // columns of a block's tile: 256 (not of pairs), 128 or 64; it has 128 rows
     int cluster = 1;       // blocks that share loads: 2 or 1
     int splits = 1;        // of each sum
     size_t workspace = 0;  // bytes, of partial sums
@@ -40,11 +40,12 @@ struct Launch {
 const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledFactors& scaled, DType dtype,
                               const Device& device, size_t workspace_limit);
 
-inline int parts_of(DType dtype, Precision precision) {
-    return dtype == DType::kFloat32 && precision == Precision::kFloat32 ? 2 : 1;
+inline Factors factors_of(DType dtype, Precision precision) {
+    if (dtype != DType::kFloat32) return Factors::kHalf;
+    return precision == Precision::kFloat32 ? Factors::kPairs : Factors::kHigh;
 }
-// What stands in explain for factors of a dtype: "" for half types.
-std::string factors_of(DType dtype, Precision precision);
+// What stands in explain for them: "" for half types.
+std::string text_of(Factors factors);
 
 // The fastest by an estimate.
 Plan plan_product(const Size& size, const Device& device, size_t workspace_limit);

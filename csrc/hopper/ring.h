@@ -13,12 +13,14 @@ constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 ro
 constexpr int kThreads = kGroup * (1 + kConsumers);
 constexpr int kRingBytes = 192 << 10;
 
+constexpr int stages_of(int tile_n, int parts) { return kRingBytes / ((kTileM + tile_n) * kDepth * 2 * parts); }
 template <class T, int kTileN>
-constexpr int kStages = kRingBytes / ((kTileM + kTileN) * kDepth * 2 * kParts<T>);
+constexpr int kStages = stages_of(kTileN, kParts<T>);
 
 // Slots by which one warpgroup is ahead of the other; the rest of the ring is filled meanwhile.
+constexpr int lead_of(int stages) { return stages / 3; }
 template <class T, int kTileN>
-constexpr int kLead = kStages<T, kTileN> / 3;
+constexpr int kLead = lead_of(kStages<T, kTileN>);
 
 // One tile of both factors, in parts.
 template <class T, int kTileN>

@@ -45,16 +45,18 @@ void launch_over_ranges(const ScaledFactor& a, const ScaledFactor& b, Stream str
 
 }  // namespace
 
-ScaledFactors::ScaledFactors(const Factor& of_a, const Factor& of_b, int parts, int64_t items, int64_t M, int64_t N)
-    : parts_(parts) {
+ScaledFactors::ScaledFactors(const Factor& of_a, const Factor& of_b, Factors factors, int64_t items, int64_t M,
+                             int64_t N)
+    : factors_(factors) {
     a.from = of_a;
     b.from = of_b;
     marks.rows = static_cast<int>(ceil_div(M, tile::Marks::kTile));
     marks.columns = static_cast<int>(ceil_div(N, tile::Marks::kTile));
     words_ = static_cast<uint64_t>(2 * (of_a.ranges + of_b.ranges) + items * marks.rows * marks.columns);
     header_ = Carver::rounded_up(words_ * sizeof(uint32_t));
-    const auto halves = [parts](const Factor& f) {
-        return static_cast<size_t>(parts) * Carver::rounded_up(static_cast<size_t>(f.half()) * sizeof(__half));
+    const auto halves = [factors](const Factor& f) {
+        return static_cast<size_t>(parts_of(factors)) *
+               Carver::rounded_up(static_cast<size_t>(f.half()) * sizeof(__half));
     };
     bytes_ = header_ + halves(of_a) + halves(of_b);
 }
@@ -69,7 +71,7 @@ Workspace ScaledFactors::fill(const Workspace& workspace, Stream stream) {
     for (ScaledFactor* scaled : {&a, &b}) {
         const size_t bytes = static_cast<size_t>(scaled->from.half()) * sizeof(__half);
         scaled->high = static_cast<__half*>(carver.take(bytes).data);
-        if (parts_ == 2) scaled->low = static_cast<__half*>(carver.take(bytes).data);
+        if (factors_ == Factors::kPairs) scaled->low = static_cast<__half*>(carver.take(bytes).data);
     }
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((words_ + kScaleThreads - 1) / kScaleThreads));

@@ -34,8 +34,14 @@ constexpr float kLeastHeld = 1.0f / 8192;  // of scaled elements: high and low h
 // T of a factor: a half type as it is; float as pairs; Tf32 as their high halves.
 template <class T>
 constexpr bool kScaled = std::is_same_v<T, float> || std::is_same_v<T, Tf32>;
+enum class Factors { kHalf, kHigh, kPairs };
 template <class T>
-constexpr int kParts = std::is_same_v<T, float> ? 2 : 1;
+constexpr Factors kFactors = !kScaled<T>                ? Factors::kHalf
+                             : std::is_same_v<T, float> ? Factors::kPairs
+                                                        : Factors::kHigh;
+constexpr int parts_of(Factors factors) { return factors == Factors::kPairs ? 2 : 1; }
+template <class T>
+constexpr int kParts = parts_of(kFactors<T>);
 template <class T>
 using Half = std::conditional_t<kScaled<T>, __half, T>;  // on the tensor cores
 template <class T>
@@ -90,10 +96,10 @@ struct ScaledFactor {
 // Both factors of a product whose result is `items` x M x N, and its marks, in a workspace.
 class ScaledFactors {
 public:
-    ScaledFactors(const Factor& a, const Factor& b, int parts, int64_t items, int64_t M, int64_t N);
+    ScaledFactors(const Factor& a, const Factor& b, Factors factors, int64_t items, int64_t M, int64_t N);
 
     size_t bytes() const { return bytes_; }
-    int parts() const { return parts_; }
+    Factors factors() const { return factors_; }
     int64_t elements() const { return a.from.half() + b.from.half(); }
     uint64_t elements_of_range() const { return std::max(a.from.elements_of_range(), b.from.elements_of_range()); }
     // Lays them out, scales the factors and clears the marks. Returns what the workspace has beyond.
@@ -107,7 +113,7 @@ public:
     tile::Marks marks;
 
 private:
-    int parts_;
+    Factors factors_;
     uint64_t words_;  // of ranges and marks
     size_t header_, bytes_;
 };
