@@ -26,7 +26,7 @@ LIBRARY = ROOT / "convgpu" / "libconvgpu_cuda.so"
 # Columns: global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory, multiply-adds,
 # tensor cores, TMA, spills. Each is an instruction, with any suffixes; after a slash, only with this one.
 COLUMNS = ("LDG", "LDG/128", "STG", "STG/128", "LDGSTS", "LDS", "FFMA", "DFMA", "HMMA", "HGMMA", "UTMALDG",
-           "STL", "LDL")
+           "UTMASTG", "STL", "LDL")
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)")
 
 

@@ -283,7 +283,7 @@ def test_vectorised_kernels_load_16_bytes_at_a_time(compiled):
 @needs_cuda
 def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
     """Four instructions for a slot's depth, one load for each of its panels; of pairs three products and two panels.
-    Nothing of it on other architectures."""
+    One store for each box of results and of parts. Nothing of it on other architectures."""
     hopper = [(k, found) for k in compiled
               if (found := re.search(r"::(?P<op>\w+)_wgmma<(?P<type>[\w:]+), (?P<columns>\d+), (?P<cluster>\d)[,>]",
                                   k.name))]
@@ -295,6 +295,8 @@ def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
         products, parts = (3, 2) if found["type"] == "float" else (1, 1)
         expected = (4 * products, panels * parts) if there else (0, 0)
         assert (k.count("HGMMA"), k.count("UTMALDG")) == expected, (k.arch, k.name)
+        kinds = 3 if "wgrad" in found["op"] and found["type"] in ("__half", "__nv_bfloat16") else 2  # of float32 as well
+        assert k.count("UTMASTG") == (kinds * int(found["columns"]) // 32 if there else 0), (k.arch, k.name)
         assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
 
 

@@ -96,6 +96,16 @@ def test_sums_that_are_split(native):
     assert splits[0] == [1, 1, 1] and max(splits[2]) > 1
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_weight_gradients_of_chunks_are_added_in_float32(native, dtype):
+    """Without workspace, images of channels_first are copied one by one; gw of each is a part in float32."""
+    case = ConvCase("chunks", (3, 9, 10, 72), (3, 3, 72, 40), padding=1)
+    geo = native.geometry(case.geometry("channels_first"))
+    assert "conv_wgrad_wgmma" in native.module.plan_conv("conv_wgrad", geo, dtype, limit=0)
+    with cg.set_workspace_limit(0):
+        check(case, dtype, "channels_first", C_KERNEL)
+
+
 @pytest.mark.parametrize("limit", [0, 64 << 20])
 @pytest.mark.parametrize("dtype", HALF)
 def test_zero_times_infinity_in_the_padding_is_no_product(native, dtype, limit):

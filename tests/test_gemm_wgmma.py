@@ -85,6 +85,31 @@ def test_epilogues(c, options):
         check(GemmCase("epilogue_of_splits", 40, 136, 2056, c=c, **options), dtype)
 
 
+@pytest.mark.parametrize("c, options", [
+    (None, {}), ((137,), {"activation": "relu"}), ((40, 137), {"beta": 0.5, "activation": "sigmoid"})])
+@pytest.mark.parametrize("k", [72, 2056])
+def test_rows_that_tma_cannot_write(c, options, k):
+    """Rows of 137 elements are no multiple of 16 bytes: the lanes write them, and with the same bits."""
+    for dtype in HALF:
+        case = GemmCase("odd_rows", 40, 137, k, trans_b=True, c=c, **options)
+        check(case, dtype)
+        a, b, c_ = (case.draw(role, dtype) for role in "abc")
+        even = None if c_ is None else np.ascontiguousarray(c_[..., :136])
+        np.testing.assert_array_equal(cg.gemm(a, b[:136], even, **case.options).numpy(),
+                                      cg.gemm(a, b, c_, **case.options).numpy()[:, :136])
+
+
+@pytest.mark.parametrize("m, n, k", [(520, 264, 8), (648, 136, 72), (264, 520, 520), (300, 77, 264)])
+def test_one_block_for_all_tiles(module, m, n, k):
+    """Its boxes are filled again while TMA reads them, and one warpgroup begins a tile while the other ends one."""
+    module.emulate(module.Device(multiprocessors=1))
+    try:
+        for dtype in HALF:
+            check(GemmCase("one_block", m, n, k, trans_b=True, c=(n,), activation="relu"), dtype)
+    finally:
+        module.emulate(module.Device())
+
+
 @pytest.mark.parametrize("shape_a, shape_b", [
     ((3, 40, 72), (3, 72, 56)), ((5, 136, 24), (24, 8)), ((2, 3, 16, 200), (200, 24)), ((40, 72), (3, 72, 56)),
     ((2, 1, 16, 72), (1, 3, 72, 24)), ((3, 8, 2056), (3, 2056, 16))])

@@ -118,12 +118,9 @@ private:
     size_t header_, bytes_;
 };
 
-// Which range of b a column has.
+// Which range of b a column has: item * of_item + n * step.
 struct Columns {
     int N, of_item, step;
-    __device__ __forceinline__ int64_t range(int item, int n) const {
-        return int64_t(item) * of_item + int64_t(n) * step;
-    }
 };
 
 // A row of the result, below 0 where there is none, and its range of a.
@@ -199,10 +196,11 @@ struct Unscaled : P {
             const auto column = [n](int i) { return n + i / V * tile::kApart + i % V; };
             ColumnsAt<V * kRuns> columns;
             columns.n = n;
+            const Range* of_item = of.of_b + int64_t(item) * of.columns.of_item;
             Range range[V * kRuns];  // beyond the edge, the last one: loads that wait for nothing
 #pragma unroll
             for (int i = 0; i < V * kRuns; ++i) {
-                range[i] = of.of_b[of.columns.range(item, min(column(i), of.columns.N - 1))];
+                range[i] = of_item[int64_t(min(column(i), of.columns.N - 1)) * of.columns.step];
             }
 #pragma unroll
             for (int i = 0; i < V * kRuns; ++i) {

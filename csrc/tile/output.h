@@ -80,12 +80,15 @@ struct Result {
             for (int i = 0; i < kRuns * V; ++i) runs[i / V].at[i % V] *= epilogue.alpha;
             if (c == nullptr) return;
             const T* first = c + n * epilogue.c_column;
+            const auto add = [&](auto apart) {
 #pragma unroll
-            for (int i = 0; i < kRuns * V; ++i) {
-                const int j = i / V * kApart + i % V;
-                if (n + j >= N) continue;
-                runs[i / V].at[i % V] += epilogue.beta * static_cast<Sum>(first[j * epilogue.c_column]);
-            }
+                for (int i = 0; i < kRuns * V; ++i) {
+                    const int j = i / V * kApart + i % V;
+                    if (n + j >= N) continue;
+                    runs[i / V].at[i % V] += epilogue.beta * static_cast<Sum>(first[j * apart]);
+                }
+            };
+            epilogue.c_column == 1 ? add(std::integral_constant<int, 1>()) : add(epilogue.c_column);
         }
     };
     template <int V, int kRuns>
