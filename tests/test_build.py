@@ -295,7 +295,7 @@ def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
         products, parts = (3, 2) if found["type"] == "float" else (1, 1)
         expected = (4 * products, panels * parts) if there else (0, 0)
         assert (k.count("HGMMA"), k.count("UTMALDG")) == expected, (k.arch, k.name)
-        kinds = 3 if "wgrad" in found["op"] and found["type"] in ("__half", "__nv_bfloat16") else 2  # of float32 as well
+        kinds = 3 if "wgrad" in found["op"] and found["type"] in ("__half", "__nv_bfloat16") else 2  # float32 too
         assert k.count("UTMASTG") == (kinds * int(found["columns"]) // 32 if there else 0), (k.arch, k.name)
         assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
 
