@@ -24,6 +24,7 @@ struct WgradResult {
 
     template <class Use>
     __device__ __forceinline__ void visit(Use use) const {
+        if constexpr (std::is_same_v<T, Sum>) return use(matrix<T>());
         wide ? use(matrix<Sum>()) : use(matrix<T>());
     }
 
