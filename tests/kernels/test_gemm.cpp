@@ -141,7 +141,7 @@ void expect_plans(const std::vector<std::string>& tiles, const std::string& end 
 TEST(products_on_hopper) {
     plans().clear();
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
-        run_layouts({1, 136, 264, 328, 2, 90}, dtype, {}, 0);  // two blocks, two tiles of each: the ring goes on
+        run_layouts({1, 136, 264, 456, 2, 90}, dtype, {}, 0);  // two blocks, two tiles of each: the ring goes on
         run_layouts({1, 120, 264, 328, 1, 90}, dtype, {}, 0);
         run_layouts({1, 136, 120, 456, 2, 90}, dtype, {}, 0);
         run_layouts({1, 136, 136, 456, 1, 90}, dtype, {}, 0);
@@ -161,10 +161,10 @@ TEST(products_of_scaled_factors) {
         const auto in_one_layout = [&](const Case& p, bool trans_a, bool trans_b) {
             in_turn([&] { run(p, DType::kFloat32, {trans_a, trans_b, precision}, 0); });
         };
-        run_layouts({1, 131, 135, pairs ? 329 : 905, 2, 90}, DType::kFloat32, precision, 1);
+        run_layouts({1, 131, 135, pairs ? 329 : 1225, 2, 90}, DType::kFloat32, precision, 1);
         in_one_layout({1, 136, 264, 648, 2, 90}, false, true);
         in_one_layout({1, 120, 264, 648, 1, 90}, true, false);
-        in_one_layout({3, 72, 56, 1160, 1, 90}, false, false);
+        in_one_layout({3, 72, 56, 2056, 1, 90}, false, false);
         in_one_layout({2, 72, 120, 4120, 8, 90}, true, true);
         if (pairs) {
             expect_plans({"128x128 stages=3 cluster=2", "128x128 stages=3 cluster=1", "128x64 stages=4"},
