@@ -65,15 +65,16 @@ class Explanation:
         if self.device == CPU:
             lines.append(f"method      {self.plan}")
         else:
-            apart = ("workspace", "no_wgmma", "factors")
+            refusals = {"no_wgmma": "no wgmma  ", "no_packed": "no packing"}
+            apart = ("workspace", "factors", *refusals)
             rest = {key: value for key, value in self.settings.items() if key not in apart}
             lines.append(f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}")
             if "factors" in self.settings:
                 tiled = self.kernel.replace("wgmma", "tiled")
                 factors = self.settings["factors"].replace("_", " ")
                 lines.append(f"factors     {factors}; tiles that they cannot hold by {tiled}")
-            if "no_wgmma" in self.settings:
-                lines.append(f"no wgmma    {self.settings['no_wgmma'].replace('_', ' ')}")
+            lines += [f"{label}  {self.settings[key].replace('_', ' ')}" for key, label in refusals.items()
+                      if key in self.settings]
             lines.append(f"workspace   {_scaled(self.workspace, 'B')}")
         on = f" on {self.work.unit}" if self.work.unit else ""
         lines += [f"arithmetic  {_scaled(self.work.flops, 'FLOP')}{on}", f"memory      {_scaled(self.work.bytes, 'B')}"]

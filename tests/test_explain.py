@@ -106,6 +106,15 @@ def test_what_is_returned():
         assert cg.explain("gemm", (8, 8), (8, 8), device="A100").work.unit == "tf32 products"
 
 
+@needs_emulated
+def test_why_the_kernels_for_hopper_do_not_run():
+    stem = cg.explain("conv", (256, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3, dtype="bfloat16", device="H200")
+    assert stem.kernel == "conv_fprop_packed" and "\nno " not in str(stem)
+    small = str(cg.explain("conv", (1, 6, 6, 3), (3, 3, 3, 4), dtype="bfloat16", device="H200")).split("\n")
+    assert "no wgmma    pixels not at multiples of 16 bytes" in small
+    assert "no packing  too little to multiply" in small
+
+
 @pytest.mark.parametrize("op, arguments, method", [
     ("conv", (X, (1, 1, 64, 8)), "matrix products, tile by tile"),
     ("conv", (X, (3, 3, 64, 8)), "im2col and matrix products, tile by tile"),

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "dgrad_tiled.cuh"
+#include "plan_packed.h"
 #include "plan_wgmma.h"
 
 namespace convgpu::conv {
@@ -75,13 +76,22 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
     if (phases && phases->empty()) return {"fill_channels", 0};
     const char* refusal = wgmma_refusal(direction, geo, phases, dtype, options, device, workspace_limit);
     if (!refusal) return plan_wgmma(direction, geo, phases, dtype, options, device, workspace_limit);
-    const tile::Plan plan = plan_of(product_of(direction, geo, phases, options), dtype, options,
-                                    vectors_of(direction, geo, dtype), device, workspace_limit);
+    const Product product = product_of(direction, geo, phases, options);
+    const char* unpacked = nullptr;
+    if (direction == Direction::kFprop && !hopper::refusal(1, dtype, true, device)) {
+        const PackedPlan packed = plan_packed(geo, dtype, kVectorBytes, device);
+        if (!packed.refusal) return {packed.text()};
+        unpacked = packed.refusal;
+    }
+    const tile::Plan plan =
+        plan_of(product, dtype, options, vectors_of(direction, geo, dtype), device, workspace_limit);
     std::string text = plan.text(kernel);
     if (phases) {
         text += " phases=" + std::to_string(phases->count()) + (phases->complete ? "" : " after=fill_channels");
     }
-    return {text + " no_wgmma=" + refusal, plan.workspace};
+    text += std::string(" no_wgmma=") + refusal;
+    if (unpacked) text += std::string(" no_packed=") + unpacked;
+    return {text, plan.workspace};
 }
 
 }  // namespace convgpu::conv

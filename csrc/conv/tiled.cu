@@ -1,5 +1,6 @@
 // From arrays to the kernels of implicit products, portable and for Hopper: sizes, vectors, engine, parts of a batch.
 #include <algorithm>
+#include <optional>
 
 #include "../common/check.h"
 #include "../common/dispatch.h"
@@ -8,6 +9,7 @@
 #include "dgrad_tiled.cuh"
 #include "fill_channels.cuh"
 #include "fprop_tiled.cuh"
+#include "plan_packed.h"
 #include "plan_tiled.h"
 #include "plan_wgmma.h"
 #include "wgrad_tiled.cuh"
@@ -32,6 +34,11 @@ void run_wgmma(const Dgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int64_
 template <class T>
 void run_wgmma(const Wgrad<hopper::Value<T>>& p, const ConvGeometry& geo, int images,
                const hopper::ScaledFactors* scaled, const Device& device, const Workspace& workspace, Stream stream);
+
+// In instances_packed.h.
+template <class T>
+void run_packed(const Fprop<T>& p, const ConvGeometry& geo, int images, const PackedPlan& plan, const Device& device,
+                Stream stream);
 
 namespace {
 
@@ -96,6 +103,17 @@ int64_t items_of(const Problem&, const ConvGeometry& geo) {
 template <class T>
 int64_t items_of(const Dgrad<T>& p, const ConvGeometry& geo) {
     return geo.groups * p.phases[0] * p.phases[1] * p.phases[2];
+}
+
+// The packed kernel's plan, where it takes over from those of TMA.
+std::optional<PackedPlan> packed_of(const ConvGeometry& geo, const Array& x, const Options& options, const Way& way) {
+    const auto no_wgmma = [&] {
+        return wgmma_refusal(Direction::kFprop, geo, nullptr, x.dtype, options, way.device, way.workspace.bytes);
+    };
+    if (size_of(x.dtype) != 2 || way.wgmma || !no_wgmma()) return {};
+    const auto address = reinterpret_cast<uintptr_t>(x.data);
+    const PackedPlan plan = plan_packed(geo, x.dtype, static_cast<int64_t>(address % kVectorBytes), way.device);
+    return plan.refusal ? std::nullopt : std::optional(plan);
 }
 
 // All parts of a convolution: each(use) calls use(first image, images) with one after the other set in p.
@@ -172,6 +190,11 @@ void fprop_tiled(const Array& x, const Array& w, const Array* bias, const Array&
                 use(first, images);
             });
         };
+        if constexpr (sizeof(T) == 2) {
+            if (const auto packed = packed_of(geo, x, options, way)) {
+                return each([&](int64_t, int images) { run_packed(p, geo, images, *packed, way.device, stream); });
+            }
+        }
         run_parts(
             p, geo, way, options, each,
             [&](auto factors, int64_t first, int images, const hopper::ScaledFactors* scaled, const Workspace& rest) {

@@ -30,4 +30,13 @@ __device__ __forceinline__ uint32_t smem_addr(const void* p) {
 #endif
 }
 
+// Four bytes of it, by their address.
+__device__ __forceinline__ uint32_t ld_shared(uint32_t address) {
+    uint32_t value;
+    CONVGPU_PTX("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+    CONVGPU_EMULATED(value = *reinterpret_cast<const uint32_t*>(
+                         emulator::shared_pointer(address, 4, 4, "ld.shared", emulator::Reach::kBlock));)
+    return value;
+}
+
 }  // namespace convgpu::ptx

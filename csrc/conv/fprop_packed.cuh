@@ -1,0 +1,358 @@
+// Convolution of few channels on Hopper's tensor cores, half types: y = activation(x * w + bias), without groups.
+//
+// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of 128 pixels of y in turn: each a
+// rectangle of one plane. Two warpgroups own 64 pixels each; a warp 16, in wgmma's order (device/ptx/wgmma.h), of which
+// a thread gathers its fragments from the patch of x (packed.h) while the tensor cores multiply those before. The next
+// tile's patch is copied meanwhile. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes nothing of
+// their alignment. The order of summation: 16 terms at a time in the tensor cores, through the runs of packed.h.
+#pragma once
+#include "../hopper/operand.h"
+#include "conv_wgmma.cuh"
+#include "packed.h"
+
+namespace convgpu::conv {
+
+// The first pixel of a tile.
+struct PackedTile {
+    int n, o, p, q;
+};
+
+template <class T>
+__device__ __forceinline__ PackedTile tile_at(const Fprop<T>& p, const Packing& packing, uint32_t i) {
+    const auto q = static_cast<int>(packing.by_tiles_w.short_split(i)) << packing.width_bits;
+    const auto row = static_cast<int>(packing.by_tiles_h.short_split(i)) * packing.height();
+    const auto o = static_cast<int>(p.windows.d.by_windows.short_split(i));
+    return {static_cast<int>(i), o, row, q};
+}
+
+// A pixel's row in y as a matrix; below 0 beyond the edge.
+template <class T>
+__device__ __forceinline__ int row_of(const Fprop<T>& p, const Packing& packing, const PackedTile& tile, int pixel) {
+    const Windows& x = p.windows;
+    const int row = tile.p + (pixel >> packing.width_bits), q = tile.q + (pixel & (packing.width() - 1));
+    if (row >= x.h.windows || q >= x.w.windows) return -1;
+    return ((tile.n * x.d.windows + tile.o) * x.h.windows + row) * x.w.windows + q;
+}
+
+// Where the patch of a tile comes from, granule by granule.
+template <class T>
+class PatchSource {
+public:
+    // One granule: its offset in the patch, and the first byte in its line of the image, which is null outside.
+    struct Granule {
+        uint32_t to;
+        const unsigned char* line;
+        int at, in_pixel;
+    };
+
+    __device__ __forceinline__ PatchSource(const Fprop<T>& p, const Packing& packing, const PackedTile& tile)
+        : x_(p.windows),
+          packing_(packing),
+          image_(reinterpret_cast<const unsigned char*>(p.x + tile.n * p.windows.images.image)),
+          d_(x_.d.first + tile.o * x_.d.stride),
+          h_(x_.h.first + tile.p * x_.h.stride),
+          first_((x_.w.first + tile.q * x_.w.stride) * p.channels * int(sizeof(T)) - packing.skew) {}
+
+    __device__ __forceinline__ Granule operator()(int i, int bytes) const {
+        auto line = static_cast<uint32_t>(i);
+        const uint32_t in_line = packing_.by_granules.short_split(line);
+        uint32_t pixel = in_line;
+        const auto in_pixel = static_cast<int>(packing_.by_granules_of_pixel.short_split(pixel)) * bytes;
+        const uint32_t to = line * packing_.line_bytes + in_line * bytes + pixel * packing_.gap;
+        const int at = first_ + static_cast<int>(in_line) * bytes - static_cast<int>(pixel) * packing_.odd;
+        const int h = h_ + static_cast<int>(packing_.by_lines.short_split(line));
+        const int d = d_ + static_cast<int>(line) * x_.d.step;
+        const bool inside = static_cast<unsigned>(d) < static_cast<unsigned>(x_.d.pixels) &&
+                            static_cast<unsigned>(h) < static_cast<unsigned>(x_.h.pixels);
+        return {to, inside ? image_ + x_.images.offset(d, h, 0) * int64_t(sizeof(T)) : nullptr, at, in_pixel};
+    }
+
+    __device__ __forceinline__ const unsigned char* image() const { return image_; }
+
+private:
+    const Windows& x_;
+    const Packing& packing_;
+    const unsigned char* image_;
+    int d_, h_, first_;
+};
+
+// Starts to copy a tile's patch, zeros for what is no pixel. Lines of the image end with whole granules.
+template <int kBytes, class T>
+__device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < count; i += kPackedThreads) {
+        const auto granule = source(i, kBytes);
+        const bool inside = granule.line && static_cast<unsigned>(granule.at) < static_cast<unsigned>(line);
+        ptx::cp_async<kBytes>(ptx::smem_addr(patch + granule.to), inside ? granule.line + granule.at : source.image(),
+                              inside ? kBytes : 0);
+    }
+}
+
+// The same where lines start at any element: a granule is a word of the patch, loaded in two halves. A pixel's last
+// word ends with it.
+template <class T>
+__device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchSource<T>& source, int count, int line,
+                                              int pixel) {
+    constexpr int kAtOnce = 4, kWord = 4;  // words on their way
+#pragma unroll 1
+    for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
+        uint32_t to[kAtOnce];
+        uint16_t element[kAtOnce][2];
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) {
+            if (i + j * kPackedThreads >= count) continue;
+            const auto granule = source(i + j * kPackedThreads, kWord);
+            to[j] = granule.to;
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int at = granule.at + half * int(sizeof(T));
+                const bool inside = granule.line && static_cast<unsigned>(at) < static_cast<unsigned>(line) &&
+                                    granule.in_pixel + half * int(sizeof(T)) < pixel;
+                element[j][half] = inside ? __ldg(reinterpret_cast<const uint16_t*>(granule.line + at)) : 0;
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) {
+            if (i + j * kPackedThreads >= count) continue;
+            const uint32_t word = __byte_perm(element[j][0], element[j][1], 0x5410);
+            store(reinterpret_cast<uint32_t*>(patch + to[j]), Vector<uint32_t, 1>{word});
+        }
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void copy_patch(unsigned char* patch, const Fprop<T>& p, const Packing& packing,
+                                           const PackedTile& tile) {
+    const PatchSource<T> source(p, packing, tile);
+    const int pixel = p.channels * static_cast<int>(sizeof(T)), line = p.windows.w.pixels * pixel;
+    const int count = packing.planes * packing.lines * packing.granules;
+    switch (packing.granule) {
+        case 16:
+            return copy_granules<16>(patch, source, count, line);
+        case 8:
+            return copy_granules<8>(patch, source, count, line);
+        case 4:
+            return copy_granules<4>(patch, source, count, line);
+        default:
+            return copy_elements(patch, source, count, line, packing.odd ? pixel : line + pixel);
+    }
+}
+
+// What a block writes once: its filters, from n on, and their bias; where pairs lie; zeros between copies.
+template <int kTileN, class T>
+__device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
+    constexpr int V = 8, kPerLine = kTileN / V;
+    const Packing& packing = memory.packing;
+    const Windows& x = p.windows;
+    const bool vectors = p.filters % V == 0 && reinterpret_cast<uintptr_t>(p.w) % kVectorBytes == 0;
+#pragma unroll 1
+    for (int at = threadIdx.x; at < packing.depth * kPerLine; at += kPackedThreads) {
+        const int k = at / kPerLine, column = at % kPerLine * V;
+        auto run = static_cast<uint32_t>(k / 2);
+        const int pair = static_cast<int>(packing.by_pairs.short_split(run));
+        const int in_run = pair * 2 + k % 2 - packing.lead;
+        const bool inside = static_cast<int>(run) < packing.runs && in_run >= 0 && in_run < packing.run;
+        const T* from = p.w + (int64_t(run) * packing.run + in_run) * p.filters + n + column;
+        Vector<T, V> filters{};
+        if (inside && vectors && n + column < p.N) {
+            filters = load<V>(from);
+        } else if (inside) {
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (n + column + v < p.N) filters.at[v] = from[v];
+            }
+        }
+        unsigned char* const line = memory.filters() + column / 64 * memory.panel_bytes() + k * memory.kLine;
+        store(reinterpret_cast<T*>(line + ((column % 64 / V) ^ (k % 8)) * kVectorBytes), filters);
+    }
+    for (int i = threadIdx.x; i < kTileN; i += kPackedThreads) {
+        memory.bias()[i] = p.epilogue.c && n + i < p.N ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
+    }
+    for (int i = threadIdx.x; i < packing.depth / 4; i += kPackedThreads) {
+        uint32_t places = 0;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            auto tap = static_cast<uint32_t>(i / 4 * 8 + half * 4 + i % 4);
+            const auto in_run = packing.by_pairs.short_split(tap);
+            if (static_cast<int>(tap) >= packing.runs) continue;  // any pair: its weights are zeros
+            const uint32_t s = packing.lines_of_filter ? 0 : x.w.by_taps.short_split(tap);
+            const uint32_t r = x.h.by_taps.short_split(tap);
+            const uint32_t line = tap * packing.lines + r * x.h.step;
+            const uint32_t place = line * packing.line_bytes + s * x.w.step * packing.pixel_bytes + in_run * 4;
+            places |= place / 4 << 16 * half;
+        }
+        memory.places()[i] = places;
+    }
+    for (int i = threadIdx.x; i < 2 * packing.patch_bytes() / kVectorBytes; i += kPackedThreads) {
+        store(reinterpret_cast<uint32_t*>(memory.patch(0)) + 4 * i, Vector<uint32_t, 4>{});
+    }
+}
+
+// A warp's fragments for kPackedStep of the depth: of two pixels of a thread, 8 apart, the pairs at the places.
+__device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const uint32_t place = ptx::ld_shared(places + i * 16), first = (place & 0xffff) * 4, second = place >> 16 << 2;
+        a[i][0] = ptx::ld_shared(pixel + first);
+        a[i][1] = ptx::ld_shared(later + first);
+        a[i][2] = ptx::ld_shared(pixel + second);
+        a[i][3] = ptx::ld_shared(later + second);
+    }
+}
+
+// The sums of a warpgroup's 64 pixels, of which a thread gathers from two windows at these addresses.
+template <int kTileN, class T>
+__device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, uint32_t pixel, uint32_t later,
+                                         float (&sums)[kTileN / 2]) {
+    constexpr int kBytes = hopper::kStep * memory.kLine;  // of the filters, in one instruction
+    const int steps = memory.packing.depth / kPackedStep;
+    uint32_t places = ptx::smem_addr(memory.places() + threadIdx.x % 4);
+    uint64_t b = ptx::matrix_descriptor(ptx::smem_addr(memory.filters()), memory.panel_bytes(), 8 * memory.kLine,
+                                        Swizzle::k128B);
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+        uint32_t a[2][4];
+        gather(a, places, pixel, later);
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            ptx::wgmma<T, kTileN, true>(sums, a[i], hopper::advanced(b, i * kBytes), true);
+        }
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<0>();
+        b = hopper::advanced(b, 2 * kBytes);
+        places += kPackedStep;
+    }
+}
+
+// Transposes a matrix of 4 x 4 words, whose columns are the lanes of a quad.
+__device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) {
+        const bool upper = threadIdx.x & bit;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if (i & bit) continue;
+            const uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? word[i] : word[i + bit], bit);
+            (upper ? word[i] : word[i + bit]) = got;
+        }
+    }
+}
+
+// activate, asked once for all of them.
+template <int kCount>
+__device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
+    if (activation == Activation::kNone) return;
+#pragma unroll
+    for (int i = 0; activation == Activation::kRelu && i < kCount; ++i)
+        values[i] = activate(Activation::kRelu, values[i]);
+    if (activation == Activation::kRelu) return;
+#pragma unroll
+    for (float& value : values) value = activate(activation, value);
+}
+
+// Writes the warp's rows of y, from filter n on, of which a thread has two: 32 filters at a time, which a quad
+// exchanges so that each thread has eight neighbours. Whether there is a NaN among the sums.
+template <int kTileN, class T>
+__device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], const float* bias, const Fprop<T>& p,
+                                             const int (&rows)[2], int n) {
+    constexpr int kFilters = 32, V = 8, kSums = kFilters / 2;
+    const int t = threadIdx.x % 4;
+    bool nan = false;
+#pragma unroll
+    for (int turn = 0; turn < kTileN / kFilters; ++turn) {
+        if (n + turn * kFilters >= p.N) break;
+        float values[kSums];
+#pragma unroll
+        for (int j = 0; j < kSums; ++j) values[j] = sums[turn * kSums + j];
+#pragma unroll
+        for (int j = 0; j < kSums; j += 4) {
+            const auto offset = load<2>(bias + turn * kFilters + j / 4 * V + t * 2);
+#pragma unroll
+            for (int i = j; i < j + 4; ++i) {
+                nan = nan || values[i] != values[i];
+                values[i] += offset.at[i % 2];
+            }
+        }
+        activate_all(p.epilogue.activation, values);
+        const int first = n + turn * kFilters + t * V;
+#pragma unroll
+        for (int row = 0; row < 2; ++row) {
+            uint32_t words[4];
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                uint16_t pair[2];
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const auto value = static_cast<T>(values[j * 4 + row * 2 + i]);
+                    memcpy(&pair[i], &value, sizeof value);
+                }
+                words[j] = __byte_perm(pair[0], pair[1], 0x5410);
+            }
+            transpose_quad(words);
+            if (rows[row] < 0 || first >= p.N) continue;
+            Vector<T, V> vector;
+            memcpy(static_cast<void*>(&vector), words, sizeof vector);
+            T* const to = p.y + rows[row] * p.filters + first;
+            if (p.vectors) {
+                store(to, vector);
+                continue;
+            }
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (first + v < p.N) to[v] = vector.at[v];
+            }
+        }
+    }
+    return nan;
+}
+
+template <class T, int kTileN>
+__global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
+    conv_fprop_packed(const __grid_constant__ Fprop<T> p, const __grid_constant__ Packing packing,
+                      const __grid_constant__ int tiles) {
+    if constexpr (kHasWgmma) {
+        const PackedMemory<T, kTileN> memory{&dyn_smem<unsigned char>(), packing};
+        const int n = static_cast<int>(blockIdx.y) * kTileN;
+        prepare(memory, p, n);
+        ptx::fence_proxy_async();
+        __syncthreads();
+        const int first_pixel = static_cast<int>(threadIdx.x) / 32 * 16, lane = threadIdx.x % 32;
+        const auto place_of = [&](int pixel) {
+            const Windows& x = p.windows;
+            return (pixel >> packing.width_bits) * x.h.stride * packing.line_bytes +
+                   (pixel & (packing.width() - 1)) * x.w.stride * packing.pixel_bytes + packing.skew -
+                   packing.lead * static_cast<int>(sizeof(T));
+        };
+        const int pixel = first_pixel + lane / 4, place = place_of(pixel), later = place_of(pixel + 8);
+        const auto step = static_cast<int>(gridDim.x);
+        int current = 0, i = static_cast<int>(blockIdx.x);
+        copy_patch(memory.patch(current), p, packing, tile_at(p, packing, i));
+        ptx::cp_async_commit();
+#pragma unroll 1
+        for (; i < tiles; i += step, current ^= 1) {
+            ptx::cp_async_wait<0>();
+            __syncthreads();  // the patch is there for all threads, which are through with the one before it
+            if (i < tiles - step) copy_patch(memory.patch(current ^ 1), p, packing, tile_at(p, packing, i + step));
+            ptx::cp_async_commit();
+            float sums[kTileN / 2];
+            const uint32_t patch = ptx::smem_addr(memory.patch(current));
+            multiply(memory, patch + place, patch + later, sums);
+            const PackedTile tile = tile_at(p, packing, i);
+            const int rows[2] = {row_of(p, packing, tile, pixel), row_of(p, packing, tile, pixel + 8)};
+            const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
+            if (!__any_sync(0xffffffffu, nan)) continue;
+#pragma unroll 1
+            for (int at = lane; at < 16 * kTileN; at += 32) {
+                const int row = row_of(p, packing, tile, first_pixel + at / kTileN);
+                if (row >= 0) mend(p, 0, row, n + at % kTileN);
+            }
+        }
+    } else {
+        __trap();
+    }
+}
+
+}  // namespace convgpu::conv
