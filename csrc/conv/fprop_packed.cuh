@@ -312,7 +312,7 @@ __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], co
 template <class T, int kTileN>
 __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
     conv_fprop_packed(const __grid_constant__ Fprop<T> p, const __grid_constant__ Packing packing,
-                      const __grid_constant__ int tiles) {
+                      const __grid_constant__ uint32_t tiles) {
     if constexpr (kHasWgmma) {
         const PackedMemory<T, kTileN> memory{&dyn_smem<unsigned char>(), packing};
         const int n = static_cast<int>(blockIdx.y) * kTileN;
@@ -327,15 +327,15 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
                    packing.lead * static_cast<int>(sizeof(T));
         };
         const int pixel = first_pixel + lane / 4, place = place_of(pixel), later = place_of(pixel + 8);
-        const auto step = static_cast<int>(gridDim.x);
-        int current = 0, i = static_cast<int>(blockIdx.x);
-        copy_patch(memory.patch(current), p, packing, tile_at(p, packing, i));
+        int current = 0;
+        copy_patch(memory.patch(current), p, packing, tile_at(p, packing, blockIdx.x));
         ptx::cp_async_commit();
 #pragma unroll 1
-        for (; i < tiles; i += step, current ^= 1) {
+        for (uint32_t i = blockIdx.x; i < tiles; i += gridDim.x, current ^= 1) {
             ptx::cp_async_wait<0>();
             __syncthreads();  // the patch is there for all threads, which are through with the one before it
-            if (i < tiles - step) copy_patch(memory.patch(current ^ 1), p, packing, tile_at(p, packing, i + step));
+            const uint32_t next = i + gridDim.x;
+            if (next < tiles) copy_patch(memory.patch(current ^ 1), p, packing, tile_at(p, packing, next));
             ptx::cp_async_commit();
             float sums[kTileN / 2];
             const uint32_t patch = ptx::smem_addr(memory.patch(current));
@@ -344,6 +344,7 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
             const int rows[2] = {row_of(p, packing, tile, pixel), row_of(p, packing, tile, pixel + 8)};
             const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
             if (!__any_sync(0xffffffffu, nan)) continue;
+            __syncwarp();  // what is mended has been written by other lanes
 #pragma unroll 1
             for (int at = lane; at < 16 * kTileN; at += 32) {
                 const int row = row_of(p, packing, tile, first_pixel + at / kTileN);

@@ -60,6 +60,20 @@ const Case kOnHopper[] = {
     {"split_pixels", 3, 40, 40, 1, {26, 25}, {1, 2}, {1, 1}, {0, 1}, {0, 0}, {1, 1}, 132, 0, 0, 90},
 };
 
+// For Hopper's packed kernel: several tiles of a block, and several steps of their depth.
+const Case kPacked[] = {
+    {"stem", 1, 3, 72, 1, {42, 64}, {7, 7}, {2, 2}, {3, 3}, {2, 3}, {1, 1}, 1, 0, 0, 90},
+    {"stem_unaligned", 1, 3, 64, 1, {42, 64}, {7, 7}, {2, 2}, {3, 3}, {2, 3}, {1, 1}, 1, 1, 0, 90},
+    {"lines_of_66_pixels", 1, 3, 64, 1, {24, 66}, {5, 5}, {2, 2}, {2, 2}, {2, 0}, {1, 1}, 1, 0, 0, 90},
+    {"lines_of_odd_length", 1, 4, 64, 1, {20, 41}, {5, 5}, {1, 1}, {2, 2}, {2, 2}, {1, 1}, 1, 0, 0, 90},
+    {"pixels_apart", 1, 5, 65, 1, {22, 31}, {5, 4}, {1, 1}, {2, 1}, {1, 2}, {1, 1}, 1, 0, 0, 90},
+    {"pixels_apart_for_banks", 1, 16, 64, 1, {16, 32}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, 0, 0, 90},
+    {"narrow", 4, 6, 128, 1, {20, 7}, {5, 5}, {1, 1}, {2, 2}, {2, 2}, {2, 1}, 1, 0, 0, 90},
+    {"one_axis", 3, 2, 64, 1, {700}, {19}, {2}, {9}, {9}, {1}, 1, 0, 0, 90},
+    {"three_axes", 1, 3, 64, 1, {6, 16, 17}, {3, 3, 3}, {1, 1, 1}, {1, 1, 0}, {1, 1, 2}, {2, 1, 1}, 1, 0, 0, 90},
+    {"parts_of_a_batch", 5, 3, 96, 1, {18, 33}, {5, 5}, {1, 1}, {2, 2}, {2, 2}, {1, 1}, 1, 0, 1300, 90},
+};
+
 ConvGeometry geometry_of(const Case& c) {
     ConvGeometry geo{c.batch,  c.channels, c.filters,  c.size,   c.kernel, c.stride,
                      c.before, c.after,    c.dilation, c.groups, true,     {}};
@@ -181,5 +195,18 @@ TEST(convolutions_on_hopper) {
                                     "conv_dgrad_wgmma tile=128x64 stages=8 cluster=1 splits=5",
                                     "conv_wgrad_wgmma tile=128x64 stages=8 cluster=1 splits=7"}) {
         testing::expect(reached(split, ""), "no problem with " + split);
+    }
+}
+
+TEST(convolutions_packed_on_hopper) {
+    plans().clear();
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+        for (const Case& c : kPacked) in_turn([&, dtype = dtype] { run(c, dtype, Precision::kFloat32); });
+    }
+    for (const std::string tile : {"tile=1x128x64", "tile=4x32x", "tile=8x16x", "tile=16x8x128"}) {
+        testing::expect(reached("conv_fprop_packed " + tile, ""), "no problem of conv_fprop_packed with " + tile);
+    }
+    for (const std::string copies : {"copies=2 ", "copies=4 ", "copies=8 ", "copies=16 "}) {
+        testing::expect(reached("conv_fprop_packed", copies), "no problem of conv_fprop_packed with " + copies);
     }
 }
