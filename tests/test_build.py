@@ -300,6 +300,17 @@ def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
         assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
 
 
+@needs_cuda
+def test_the_packed_kernel_multiplies_by_wgmma_and_copies_asynchronously(compiled):
+    """Two instructions for a step of 32; copies of 16, 8 and 4 bytes, for a block's first patch and for the next."""
+    packed = [k for k in compiled if "::conv_fprop_packed<" in k.name]
+    assert len({k.name for k in packed}) == 2 * 2
+    for k in packed:
+        expected = (2, 0, 6) if k.arch == "sm_90a" else (0, 0, 0)
+        assert (k.count("HGMMA"), k.count("UTMALDG"), k.count("LDGSTS")) == expected, (k.arch, k.name)
+        assert not k.count("HMMA"), (k.arch, k.name)
+
+
 def test_a_library_built_elsewhere_is_taken(machine, tmp_path):
     """No nvcc is asked for, and none runs."""
     library = tmp_path / "libconvgpu_cuda.so"
