@@ -8,135 +8,9 @@
 #pragma once
 #include "../hopper/operand.h"
 #include "conv_wgmma.cuh"
-#include "packed.h"
+#include "patch.h"
 
 namespace convgpu::conv {
-
-// The first pixel of a tile.
-struct PackedTile {
-    int n, o, p, q;
-};
-
-template <class T>
-__device__ __forceinline__ PackedTile tile_at(const Fprop<T>& p, const Packing& packing, uint32_t i) {
-    const auto q = static_cast<int>(packing.by_tiles_w.short_split(i)) << packing.width_bits;
-    const auto row = static_cast<int>(packing.by_tiles_h.short_split(i)) * packing.height();
-    const auto o = static_cast<int>(p.windows.d.by_windows.short_split(i));
-    return {static_cast<int>(i), o, row, q};
-}
-
-// A pixel's row in y as a matrix; below 0 beyond the edge.
-template <class T>
-__device__ __forceinline__ int row_of(const Fprop<T>& p, const Packing& packing, const PackedTile& tile, int pixel) {
-    const Windows& x = p.windows;
-    const int row = tile.p + (pixel >> packing.width_bits), q = tile.q + (pixel & (packing.width() - 1));
-    if (row >= x.h.windows || q >= x.w.windows) return -1;
-    return ((tile.n * x.d.windows + tile.o) * x.h.windows + row) * x.w.windows + q;
-}
-
-// Where the patch of a tile comes from, granule by granule.
-template <class T>
-class PatchSource {
-public:
-    // One granule: its offset in the patch, and the first byte in its line of the image, which is null outside.
-    struct Granule {
-        uint32_t to;
-        const unsigned char* line;
-        int at, in_pixel;
-    };
-
-    __device__ __forceinline__ PatchSource(const Fprop<T>& p, const Packing& packing, const PackedTile& tile)
-        : x_(p.windows),
-          packing_(packing),
-          image_(reinterpret_cast<const unsigned char*>(p.x + tile.n * p.windows.images.image)),
-          d_(x_.d.first + tile.o * x_.d.stride),
-          h_(x_.h.first + tile.p * x_.h.stride),
-          first_((x_.w.first + tile.q * x_.w.stride) * p.channels * int(sizeof(T)) - packing.skew) {}
-
-    __device__ __forceinline__ Granule operator()(int i, int bytes) const {
-        auto line = static_cast<uint32_t>(i);
-        const uint32_t in_line = packing_.by_granules.short_split(line);
-        uint32_t pixel = in_line;
-        const auto in_pixel = static_cast<int>(packing_.by_granules_of_pixel.short_split(pixel)) * bytes;
-        const uint32_t to = line * packing_.line_bytes + in_line * bytes + pixel * packing_.gap;
-        const int at = first_ + static_cast<int>(in_line) * bytes - static_cast<int>(pixel) * packing_.odd;
-        const int h = h_ + static_cast<int>(packing_.by_lines.short_split(line));
-        const int d = d_ + static_cast<int>(line) * x_.d.step;
-        const bool inside = static_cast<unsigned>(d) < static_cast<unsigned>(x_.d.pixels) &&
-                            static_cast<unsigned>(h) < static_cast<unsigned>(x_.h.pixels);
-        return {to, inside ? image_ + x_.images.offset(d, h, 0) * int64_t(sizeof(T)) : nullptr, at, in_pixel};
-    }
-
-    __device__ __forceinline__ const unsigned char* image() const { return image_; }
-
-private:
-    const Windows& x_;
-    const Packing& packing_;
-    const unsigned char* image_;
-    int d_, h_, first_;
-};
-
-// Starts to copy a tile's patch, zeros for what is no pixel. Lines of the image end with whole granules.
-template <int kBytes, class T>
-__device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
-#pragma unroll 1
-    for (int i = threadIdx.x; i < count; i += kPackedThreads) {
-        const auto granule = source(i, kBytes);
-        const bool inside = granule.line && static_cast<unsigned>(granule.at) < static_cast<unsigned>(line);
-        ptx::cp_async<kBytes>(ptx::smem_addr(patch + granule.to), inside ? granule.line + granule.at : source.image(),
-                              inside ? kBytes : 0);
-    }
-}
-
-// The same where lines start at any element: a granule is a word of the patch, loaded in two halves. A pixel's last
-// word ends with it.
-template <class T>
-__device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchSource<T>& source, int count, int line,
-                                              int pixel) {
-    constexpr int kAtOnce = 4, kWord = 4;  // words on their way
-#pragma unroll 1
-    for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
-        uint32_t to[kAtOnce];
-        uint16_t element[kAtOnce][2];
-#pragma unroll
-        for (int j = 0; j < kAtOnce; ++j) {
-            if (i + j * kPackedThreads >= count) continue;
-            const auto granule = source(i + j * kPackedThreads, kWord);
-            to[j] = granule.to;
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int at = granule.at + half * int(sizeof(T));
-                const bool inside = granule.line && static_cast<unsigned>(at) < static_cast<unsigned>(line) &&
-                                    granule.in_pixel + half * int(sizeof(T)) < pixel;
-                element[j][half] = inside ? __ldg(reinterpret_cast<const uint16_t*>(granule.line + at)) : 0;
-            }
-        }
-#pragma unroll
-        for (int j = 0; j < kAtOnce; ++j) {
-            if (i + j * kPackedThreads >= count) continue;
-            const uint32_t word = __byte_perm(element[j][0], element[j][1], 0x5410);
-            store(reinterpret_cast<uint32_t*>(patch + to[j]), Vector<uint32_t, 1>{word});
-        }
-    }
-}
-
-template <class T>
-__device__ __forceinline__ void copy_patch(unsigned char* patch, const Fprop<T>& p, const Packing& packing,
-                                           const PackedTile& tile) {
-    const PatchSource<T> source(p, packing, tile);
-    const int pixel = p.channels * static_cast<int>(sizeof(T)), line = p.windows.w.pixels * pixel;
-    const int count = packing.planes * packing.lines * packing.granules;
-    switch (packing.granule) {
-        case 16:
-            return copy_granules<16>(patch, source, count, line);
-        case 8:
-            return copy_granules<8>(patch, source, count, line);
-        case 4:
-            return copy_granules<4>(patch, source, count, line);
-        default:
-            return copy_elements(patch, source, count, line, packing.odd ? pixel : line + pixel);
-    }
-}
 
 // What a block writes once: its filters, from n on, and their bias; where pairs lie; zeros between copies.
 template <int kTileN, class T>
@@ -315,39 +189,41 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
                       const __grid_constant__ uint32_t tiles) {
     if constexpr (kHasWgmma) {
         const PackedMemory<T, kTileN> memory{&dyn_smem<unsigned char>(), packing};
+        const Windows& x = p.windows;
         const int n = static_cast<int>(blockIdx.y) * kTileN;
         prepare(memory, p, n);
         ptx::fence_proxy_async();
         __syncthreads();
         const int first_pixel = static_cast<int>(threadIdx.x) / 32 * 16, lane = threadIdx.x % 32;
         const auto place_of = [&](int pixel) {
-            const Windows& x = p.windows;
             return (pixel >> packing.width_bits) * x.h.stride * packing.line_bytes +
                    (pixel & (packing.width() - 1)) * x.w.stride * packing.pixel_bytes + packing.skew -
                    packing.lead * static_cast<int>(sizeof(T));
         };
         const int pixel = first_pixel + lane / 4, place = place_of(pixel), later = place_of(pixel + 8);
+        const auto copy = [&](int to, uint32_t tile) {
+            copy_patch(memory.patch(to), p.x, p.channels, x, packing, tile_at(x, packing, tile));
+        };
         int current = 0;
-        copy_patch(memory.patch(current), p, packing, tile_at(p, packing, blockIdx.x));
+        copy(current, blockIdx.x);
         ptx::cp_async_commit();
 #pragma unroll 1
         for (uint32_t i = blockIdx.x; i < tiles; i += gridDim.x, current ^= 1) {
             ptx::cp_async_wait<0>();
             __syncthreads();  // the patch is there for all threads, which are through with the one before it
-            const uint32_t next = i + gridDim.x;
-            if (next < tiles) copy_patch(memory.patch(current ^ 1), p, packing, tile_at(p, packing, next));
+            if (i + gridDim.x < tiles) copy(current ^ 1, i + gridDim.x);
             ptx::cp_async_commit();
             float sums[kTileN / 2];
             const uint32_t patch = ptx::smem_addr(memory.patch(current));
             multiply(memory, patch + place, patch + later, sums);
-            const PackedTile tile = tile_at(p, packing, i);
-            const int rows[2] = {row_of(p, packing, tile, pixel), row_of(p, packing, tile, pixel + 8)};
+            const PackedTile tile = tile_at(x, packing, i);
+            const int rows[2] = {row_of(x, packing, tile, pixel), row_of(x, packing, tile, pixel + 8)};
             const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
             if (!__any_sync(0xffffffffu, nan)) continue;
             __syncwarp();  // what is mended has been written by other lanes
 #pragma unroll 1
             for (int at = lane; at < 16 * kTileN; at += 32) {
-                const int row = row_of(p, packing, tile, first_pixel + at / kTileN);
+                const int row = row_of(x, packing, tile, first_pixel + at / kTileN);
                 if (row >= 0) mend(p, 0, row, n + at % kTileN);
             }
         }

@@ -28,8 +28,8 @@ struct Packing {
     // The patch: a plane for each tap in depth. Bytes.
     int planes = 1, lines = 0, line_bytes = 0, pixel_bytes = 0;
     int skew = 0;                    // of a line, before its first window
-    int granule = 16, granules = 0;  // granule 2: words of two elements, of which `granules` counts
-    int gap = 0, odd = 0;            // after a pixel: of the patch; of its last word, which ends with another pixel
+    int granule = 16, granules = 0;  // granule 2: words of two elements, which `granules` counts
+    int gap = 0, odd = 0;            // after a pixel's granules: of the patch; and what of them is the next pixel's
     Divisor by_lines, by_granules, by_granules_of_pixel;
 
     // The depth, in whole steps. Elements; of `run` those of the image.
