@@ -1,10 +1,11 @@
 // Convolution of few channels on Hopper's tensor cores, half types: y = activation(x * w + bias), without groups.
 //
 // A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of 128 pixels of y in turn: each a
-// rectangle of one plane. Two warpgroups own 64 pixels each; a warp 16, in wgmma's order (device/ptx/wgmma.h), of which
-// a thread gathers its fragments from the patch of x (packed.h) while the tensor cores multiply those before. The next
-// tile's patch is copied meanwhile. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes nothing of
-// their alignment. The order of summation: 16 terms at a time in the tensor cores, through the runs of packed.h.
+// rectangle of one plane. Two warpgroups own 64 pixels each, a warp 16; what a thread owns of their sums and gathers of
+// the factor from the patch of x (packed.h) stands in device/ptx/wgmma.h. The next tile's patch is copied meanwhile;
+// while a warpgroup gathers, those of other blocks multiply. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
+// y[n][o][p][q][k]. Assumes nothing of their alignment. The order of summation: 16 terms at a time in the tensor cores,
+// through the runs of packed.h.
 #pragma once
 #include "../hopper/operand.h"
 #include "conv_wgmma.cuh"
@@ -12,12 +13,11 @@
 
 namespace convgpu::conv {
 
-// What a block writes once: its filters, from n on, and their bias; where pairs lie; zeros between copies.
+// The filters from n on, as many as a tile has; zeros for what no run has, and beyond the last.
 template <int kTileN, class T>
-__device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
+__device__ __forceinline__ void write_filters(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
     constexpr int V = 8, kPerLine = kTileN / V;
     const Packing& packing = memory.packing;
-    const Windows& x = p.windows;
     const bool vectors = p.filters % V == 0 && reinterpret_cast<uintptr_t>(p.w) % kVectorBytes == 0;
 #pragma unroll 1
     for (int at = threadIdx.x; at < packing.depth * kPerLine; at += kPackedThreads) {
@@ -39,9 +39,12 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
         unsigned char* const line = memory.filters() + column / 64 * memory.panel_bytes() + k * memory.kLine;
         store(reinterpret_cast<T*>(line + ((column % 64 / V) ^ (k % 8)) * kVectorBytes), filters);
     }
-    for (int i = threadIdx.x; i < kTileN; i += kPackedThreads) {
-        memory.bias()[i] = p.epilogue.c && n + i < p.N ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
-    }
+}
+
+// Where each pair lies in a patch.
+template <int kTileN, class T>
+__device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memory, const Windows& x) {
+    const Packing& packing = memory.packing;
     for (int i = threadIdx.x; i < packing.depth / 4; i += kPackedThreads) {
         uint32_t places = 0;
 #pragma unroll
@@ -57,7 +60,17 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
         }
         memory.places()[i] = places;
     }
-    for (int i = threadIdx.x; i < 2 * packing.patch_bytes() / kVectorBytes; i += kPackedThreads) {
+}
+
+// All that a block writes once, with the bias, and zeros between the copies of patches.
+template <int kTileN, class T>
+__device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
+    write_filters(memory, p, n);
+    write_places(memory, p.windows);
+    for (int i = threadIdx.x; i < kTileN; i += kPackedThreads) {
+        memory.bias()[i] = p.epilogue.c && n + i < p.N ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
+    }
+    for (int i = threadIdx.x; i < 2 * memory.packing.patch_bytes() / kVectorBytes; i += kPackedThreads) {
         store(reinterpret_cast<uint32_t*>(memory.patch(0)) + 4 * i, Vector<uint32_t, 4>{});
     }
 }
@@ -118,13 +131,13 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
 // activate, asked once for all of them.
 template <int kCount>
 __device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
-    if (activation == Activation::kNone) return;
+    if (activation == Activation::kRelu) {
 #pragma unroll
-    for (int i = 0; activation == Activation::kRelu && i < kCount; ++i)
-        values[i] = activate(Activation::kRelu, values[i]);
-    if (activation == Activation::kRelu) return;
+        for (float& value : values) value = activate(Activation::kRelu, value);
+    } else if (activation != Activation::kNone) {
 #pragma unroll
-    for (float& value : values) value = activate(activation, value);
+        for (float& value : values) value = activate(activation, value);
+    }
 }
 
 // Writes the warp's rows of y, from filter n on, of which a thread has two: 32 filters at a time, which a quad

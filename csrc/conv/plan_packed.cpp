@@ -20,15 +20,15 @@ int64_t gap_for_banks(int64_t words, int64_t stride) {
     return words % 8 == 0 ? 4 / std::gcd<int64_t>(stride, 4) * kWord : 0;
 }
 
-// The largest copy that divides all of these bytes.
-int granule_of(int64_t alignment, int64_t a, int64_t b) {
+// The largest copy from an address on that divides these bytes.
+int granule_of(uintptr_t address, int64_t a, int64_t b) {
     int granule = 16;
-    while (alignment % granule || a % granule || b % granule) granule /= 2;
+    while (address % granule || a % granule || b % granule) granule /= 2;
     return granule;
 }
 
 // Of tiles whose lines are 1 << width_bits long; nothing where a patch is beyond `most` bytes.
-std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, int64_t alignment, int64_t most) {
+std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintptr_t address, int64_t most) {
     const Axis d = axis_of(geo, 0), h = axis_of(geo, 1), w = axis_of(geo, 2);
     const int64_t pixel = geo.channels * kElement, line = w.pixels * pixel, window = w.stride * pixel;
     Packing packing;
@@ -43,9 +43,9 @@ std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, int64
     packing.lines_of_filter = neighbours;
 
     // Where a run begins with an element before its window must not depend on where x happens to start.
-    const int64_t aligned = granule_of(kVectorBytes, line, line), before = int64_t(w.before) * pixel % aligned;
+    const int64_t aligned = granule_of(0, line, line), before = int64_t(w.before) * pixel % aligned;
     const int64_t skew = gap || before == 0 ? 0 : aligned - before;
-    packing.granule = gap ? granule_of(alignment, pixel, pixel + gap) : granule_of(alignment, line, line);
+    packing.granule = gap ? granule_of(address, pixel, pixel + gap) : granule_of(address, line, line);
     const int64_t pixels = int64_t(packing.width() - 1) * w.stride + int64_t(w.taps - 1) * w.dilation + 1;
     const int64_t slice = std::max(packing.granule, kWord), copied = packing.granule == 2 && gap ? apart : pixel;
     const int64_t granules = ceil_div(skew + pixels * copied, slice);
@@ -104,7 +104,7 @@ double clocks_of(const ConvGeometry& geo, const PackedPlan& plan, const Device& 
 }
 
 // Of the tiled kernel, by what its threads issue: where vectors load the pixels 38% of what the tensor cores could do,
-// one element at a time half of it.
+// one element at a time half of it (an assumption).
 double clocks_of_tiled(const ConvGeometry& geo, const Device& device) {
     const double rate = 2048 * (geo.channels % 8 == 0 && geo.filters % 8 == 0 ? 0.38 : 0.19);
     const int64_t tiles = ceil_div(geo.batch * geo.output_pixels(), 64) * ceil_div(geo.filters, 64);
@@ -129,14 +129,14 @@ int64_t tiles_of(const Packing& packing, const ConvGeometry& geo, int64_t images
     return images * d.outputs * ceil_div(h.outputs, packing.height()) * ceil_div(w.outputs, packing.width());
 }
 
-PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, int64_t alignment, const Device& device) {
+PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& device, const void* x) {
     PackedPlan best;
     best.refusal = refusal_of(geo, dtype, device);
     if (best.refusal) return best;
     best.refusal = "filters_beyond_shared_memory";
     const auto most = static_cast<int64_t>(device.shared_bytes);
     for (const int width_bits : {4, 3, 5, 6, 7}) {
-        const std::optional<Packing> packing = packing_of(geo, width_bits, alignment, most);
+        const std::optional<Packing> packing = packing_of(geo, width_bits, 0, most);
         for (const int tile_n : {64, 128}) {
             if (!packing || bytes_of(*packing, tile_n) > most) continue;
             constexpr int64_t kReserved = 1 << 10;  // bytes of each block
@@ -147,6 +147,8 @@ PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, int64_t alignment, 
         }
     }
     if (!best.refusal && best.clocks >= clocks_of_tiled(geo, device)) best.refusal = "too_little_to_multiply";
+    // Nowhere does a patch take more than where x is aligned.
+    if (!best.refusal) best.packing = *packing_of(geo, best.packing.width_bits, reinterpret_cast<uintptr_t>(x), most);
     return best;
 }
 

@@ -18,8 +18,8 @@ struct PackedPlan {
     std::string text() const;
 };
 
-// Of fprop. alignment: x.data modulo 16, or any multiple of what it starts at.
-PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, int64_t alignment, const Device& device);
+// Of fprop. How x is copied depends on where it starts, and nothing else.
+PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& device, const void* x = nullptr);
 
 // Of so many images.
 int64_t tiles_of(const Packing& packing, const ConvGeometry& geo, int64_t images);

@@ -79,7 +79,7 @@ Choice plan_tiled(Direction direction, const ConvGeometry& geo, DType dtype, con
     const Product product = product_of(direction, geo, phases, options);
     const char* unpacked = nullptr;
     if (direction == Direction::kFprop && !hopper::refusal(1, dtype, true, device)) {
-        const PackedPlan packed = plan_packed(geo, dtype, kVectorBytes, device);
+        const PackedPlan packed = plan_packed(geo, dtype, device);
         if (!packed.refusal) return {packed.text()};
         unpacked = packed.refusal;
     }

@@ -111,8 +111,7 @@ std::optional<PackedPlan> packed_of(const ConvGeometry& geo, const Array& x, con
         return wgmma_refusal(Direction::kFprop, geo, nullptr, x.dtype, options, way.device, way.workspace.bytes);
     };
     if (size_of(x.dtype) != 2 || way.wgmma || !no_wgmma()) return {};
-    const auto address = reinterpret_cast<uintptr_t>(x.data);
-    const PackedPlan plan = plan_packed(geo, x.dtype, static_cast<int64_t>(address % kVectorBytes), way.device);
+    const PackedPlan plan = plan_packed(geo, x.dtype, way.device, x.data);
     return plan.refusal ? std::nullopt : std::optional(plan);
 }
 
