@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convgpu.benchmark.problems import ConvProblem, GemmProblem, Problem, layer_problems
-from convgpu.cases.networks import ALEXNET, RESNET50, VGG16, ConvLayer
+from convgpu.cases.networks import ALEXNET, MOBILENET, RESNET50, VGG16, ConvLayer
 
 SQUARES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 OTHERS = (
@@ -21,6 +21,7 @@ def tables(batch: int = 256) -> list[tuple[str, float, str, list[Problem]]]:
     singles: list[Problem] = [GemmProblem(n, n, n) for n in (4096, 6144, 8192)]
     dense = [layer for network in (RESNET50, VGG16, ALEXNET) for layer in network
              if isinstance(layer, ConvLayer) and layer.channels >= 40 and layer.groups == 1]
+    stems = [network[0] for network in (RESNET50, VGG16, ALEXNET, MOBILENET) if isinstance(network[0], ConvLayer)]
     grouped = [ConvLayer("ResNeXt", batch, 56, 128, 128, 3, groups=32), ConvLayer("ResNeXt", batch, 28, 256, 256, 3,
                                                                                    groups=4)]
     both = ("fprop", "dgrad", "wgrad")
@@ -31,6 +32,7 @@ def tables(batch: int = 256) -> list[tuple[str, float, str, list[Problem]]]:
         ("GEMM TF32", 1.0, "tf32", singles),
         *((f"conv bf16 {d}", least, "float32", layer_problems(dense, (d,), "bfloat16", batch))
           for d, least in (("fprop", 1.0), ("dgrad", 1.05), ("wgrad", 1.1))),
+        ("conv bf16 stems, fprop", 1.0, "float32", layer_problems(stems, ("fprop",), "bfloat16", batch)),
         *((f"conv float32 {d}", 2.0, "float32", layer_problems(dense, (d,), "float32", batch)) for d in both),
         ("grouped", 3.0, "float32", [ConvProblem(layer.geometry(), d, "bfloat16", layer.network, layer.name)
                                      for layer in grouped for d in both]),
