@@ -196,8 +196,8 @@ def test_bits_repeat_and_do_not_depend_on_the_grid(native):
     ("too_little_to_multiply", (1, 6, 6, 3), (3, 3, 3, 8), {}),
     ("groups", (1, 40, 40, 6), (5, 5, 3, 64), {"groups": 2}),
     ("filters_beyond_shared_memory", (1, 40, 40, 31), (9, 9, 31, 64), {}),
-    ("filters_beyond_shared_memory", (1, 9000, 3), (7, 3, 64), {"stride": 1000}),
-    ("filters_beyond_shared_memory", (1, 90000, 3), (7, 3, 64), {"dilation": 12000}),
+    ("windows_beyond_shared_memory", (1, 9000, 3), (7, 3, 64), {"stride": 1000}),
+    ("windows_beyond_shared_memory", (1, 90000, 3), (7, 3, 64), {"dilation": 12000}),
 ])
 def test_what_it_does_not_take(native, why, x, w, options):
     case = ConvCase("refused", x, w, **options)

@@ -56,7 +56,7 @@ __device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memo
             const uint32_t r = x.h.by_taps.short_split(tap);
             const uint32_t line = tap * packing.lines + r * x.h.step;
             const uint32_t place = line * packing.line_bytes + s * x.w.step * packing.pixel_bytes + in_run * 4;
-            places |= place / 4 << 16 * half;
+            places |= place << 16 * half;
         }
         memory.places()[i] = places;
     }
@@ -79,7 +79,7 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
 __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const uint32_t place = ptx::ld_shared(places + i * 16), first = (place & 0xffff) * 4, second = place >> 16 << 2;
+        const uint32_t place = ptx::ld_shared(places + i * 16), first = place & 0xffff, second = place >> 16;
         a[i][0] = ptx::ld_shared(pixel + first);
         a[i][1] = ptx::ld_shared(later + first);
         a[i][2] = ptx::ld_shared(pixel + second);

@@ -17,6 +17,7 @@ namespace convgpu::conv {
 
 constexpr int kPackedPixels = 128, kPackedThreads = 256;  // of a tile: 64 of one warpgroup, 16 of one warp
 constexpr int kPackedStep = 32;                           // of the depth at a time
+constexpr int kMostPatchBytes = 1 << 16;
 
 // Blocks that a multiprocessor has registers for.
 constexpr int64_t packed_resident(int tile_n) { return tile_n == 64 ? 3 : 2; }
@@ -55,7 +56,8 @@ struct PackedMemory {
     __device__ __host__ __forceinline__ int panel_bytes() const { return packing.depth * kLine; }
     __device__ __forceinline__ unsigned char* filters() const { return begin; }
     __device__ __forceinline__ float* bias() const { return reinterpret_cast<float*>(begin + bias_at()); }
-    // Of the pairs that lane t of four gathers for a step of 16, its 4-byte offsets in the patch: [t] and [t + 4].
+    // Of the two pairs that lane t of four gathers of a window for 16 of the depth, t and t + 4, their offsets in the
+    // patch, of 16 bits each.
     __device__ __forceinline__ uint32_t* places() const { return reinterpret_cast<uint32_t*>(begin + places_at()); }
     __device__ __forceinline__ unsigned char* patch(int i) const {
         return begin + patch_at() + i * packing.patch_bytes();

@@ -82,11 +82,11 @@ __device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchS
 // The same where lines start at any element: a granule is a word of the patch, loaded in two halves.
 template <class T>
 __device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
-    constexpr int kAtOnce = 4, kWord = 4;  // words on their way
+    constexpr int kAtOnce = 8, kWord = 4;  // words on their way
 #pragma unroll 1
     for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
         uint32_t to[kAtOnce];
-        uint16_t element[kAtOnce][2];
+        uint32_t element[kAtOnce][2];  // in a register each: of halves the first would be waited for
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) {
             if (i + j * kPackedThreads >= count) continue;
@@ -96,7 +96,7 @@ __device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchS
             for (int half = 0; half < 2; ++half) {
                 const int at = granule.at + half * int(sizeof(T));
                 const bool inside = granule.line && static_cast<unsigned>(at) < static_cast<unsigned>(line);
-                element[j][half] = inside ? __ldg(reinterpret_cast<const uint16_t*>(granule.line + at)) : 0;
+                element[j][half] = inside ? __ldg(reinterpret_cast<const uint16_t*>(granule.line + at)) : 0u;
             }
         }
 #pragma unroll

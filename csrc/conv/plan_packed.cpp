@@ -27,8 +27,8 @@ int granule_of(uintptr_t address, int64_t a, int64_t b) {
     return granule;
 }
 
-// Of tiles whose lines are 1 << width_bits long; nothing where a patch is beyond `most` bytes.
-std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintptr_t address, int64_t most) {
+// Of tiles whose lines are 1 << width_bits long; nothing where a patch would be too large.
+std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintptr_t address) {
     const Axis d = axis_of(geo, 0), h = axis_of(geo, 1), w = axis_of(geo, 2);
     const int64_t pixel = geo.channels * kElement, line = w.pixels * pixel, window = w.stride * pixel;
     Packing packing;
@@ -54,8 +54,9 @@ std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintp
     const int64_t pairs = ceil_div(lead + run, 2), runs = geo.taps() * geo.channels / run;
     // The last pair may reach an element beyond the granules.
     const int64_t line_bytes = rounded_up(granules * slice + pixels * (pixel + gap - copied) + kWord, kVectorBytes);
-    if (line_bytes > most || lines > most || d.taps > most || runs > most || pairs > most) return {};
-    if (d.taps * lines * line_bytes > most || runs * pairs > most) return {};
+    constexpr int64_t kMost = kMostPatchBytes, kMostPairs = 1 << 16;
+    if (line_bytes > kMost || lines > kMost || d.taps > kMost || d.taps * lines * line_bytes > kMost) return {};
+    if (runs > kMostPairs || pairs > kMostPairs || runs * pairs > kMostPairs) return {};
     packing.planes = d.taps;
     packing.lines = static_cast<int>(lines);
     packing.line_bytes = static_cast<int>(line_bytes);
@@ -82,25 +83,26 @@ int64_t bytes_of(const Packing& packing, int tile_n) {
 }
 
 // Clocks by the unit that is busiest (docs/performance.md): the tensor cores do 2048 multiply-adds, shared memory gives
-// 128 bytes, threads issue 4 instructions of a warp, the memory moves 2700 bytes for all.
+// 128 bytes, threads issue 4 instructions of a warp, the memory moves 2700 bytes for all; or by what a block waits for,
+// where too few share a multiprocessor.
 double clocks_of(const ConvGeometry& geo, const PackedPlan& plan, const Device& device) {
     const Packing& packing = plan.packing;
-    const int64_t steps = packing.depth / 16, tiles = tiles_of(packing, geo, geo.batch);
-    const int64_t columns = ceil_div(geo.filters, plan.tile_n);
-    const int64_t granules = int64_t(packing.planes) * packing.lines * packing.granules;
-    const auto filters = static_cast<double>(std::min<int64_t>(plan.tile_n, geo.filters));
+    const auto number = [](int64_t count) { return static_cast<double>(count); };
+    const int64_t columns = ceil_div(geo.filters, plan.tile_n), tiles = tiles_of(packing, geo, geo.batch) * columns;
+    const int64_t copies = int64_t(packing.planes) * packing.lines * packing.granules;
+    const double filters = number(std::min<int64_t>(plan.tile_n, geo.filters)), steps = packing.depth / 16.0;
     // Of each step and warpgroup: the filters, and five loads of each of four warps.
-    const double read = 2.0 * static_cast<double>(steps) * (plan.tile_n * 32.0 / 128 + 20);
-    const double moved = 4 * filters + packing.patch_bytes() / 128.0;  // results exchanged and stored; the patch
-    const double issued = static_cast<double>(granules) * (packing.granule == 2 ? 35 : 25) / 128 +
-                          static_cast<double>(steps) * 2 * 4 * 15 / 4.0 + 8 * (80 + 4 * filters) / 4;
-    const double multiplied = 2.0 * static_cast<double>(steps) * plan.tile_n / 2;
-    const double tile = std::max({multiplied, read + moved, issued}) * (plan.resident == 1 ? 1.5 : 1);
-    const double filled = 2000 + static_cast<double>(packing.depth) * plan.tile_n * 2 / 64;  // before the first tile
-    const auto bytes = static_cast<double>(
-        geo.batch * (geo.input_pixels() * geo.channels * columns + geo.output_pixels() * geo.filters) * kElement);
-    const auto each = static_cast<double>(ceil_div(tiles * columns, device.multiprocessors));
-    return filled + std::max(each * tile, bytes / 2700);
+    const double shared = 2 * steps * (plan.tile_n * 32 / 128.0 + 20) + 4 * filters + packing.patch_bytes() / 128.0;
+    const double leaves = 2 * (80 + 4 * filters);  // issued for the results of 16 pixels, by two of a quarter's warps
+    const double issued = number(copies) * 65 / 128 + steps * 2 * 18 + leaves;
+    // Elements that are loaded through registers, eight words of a thread at once; and steps of 32, each to its end.
+    const double loaded = packing.granule == 2 ? 700 * number(ceil_div(copies, 8 * kPackedThreads)) : 0;
+    const double alone = loaded + steps / 2 * (plan.tile_n + 120) + leaves + 300;
+    const double tile = std::max({2 * steps * plan.tile_n / 2, shared, issued, alone / plan.resident});
+    const double before = 2000 + packing.depth * plan.tile_n * 2 / 64.0;  // the filters, and the first patch
+    const double bytes = number(kElement * geo.batch) * (number(geo.input_pixels() * geo.channels * columns) +
+                                                         number(geo.output_pixels() * geo.filters));
+    return before + std::max(number(ceil_div(tiles, device.multiprocessors)) * tile, bytes / 2700);
 }
 
 // Of the tiled kernel, by what its threads issue: where vectors load the pixels 38% of what the tensor cores could do,
@@ -108,7 +110,7 @@ double clocks_of(const ConvGeometry& geo, const PackedPlan& plan, const Device& 
 double clocks_of_tiled(const ConvGeometry& geo, const Device& device) {
     const double rate = 2048 * (geo.channels % 8 == 0 && geo.filters % 8 == 0 ? 0.38 : 0.19);
     const int64_t tiles = ceil_div(geo.batch * geo.output_pixels(), 64) * ceil_div(geo.filters, 64);
-    const auto K = static_cast<double>(geo.taps() * geo.channels);
+    const auto K = static_cast<double>(rounded_up(geo.taps() * geo.channels, 64));  // its steps
     const auto each = static_cast<double>(ceil_div(tiles, device.multiprocessors));
     return 1000 + each * (64 * 64 * K / rate + 300);
 }
@@ -133,12 +135,14 @@ PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& devic
     PackedPlan best;
     best.refusal = refusal_of(geo, dtype, device);
     if (best.refusal) return best;
-    best.refusal = "filters_beyond_shared_memory";
+    best.refusal = "windows_beyond_shared_memory";
     const auto most = static_cast<int64_t>(device.shared_bytes);
     for (const int width_bits : {4, 3, 5, 6, 7}) {
-        const std::optional<Packing> packing = packing_of(geo, width_bits, 0, most);
+        const std::optional<Packing> packing = packing_of(geo, width_bits, 0);
+        if (!packing) continue;
+        if (best.refusal) best.refusal = "filters_beyond_shared_memory";
         for (const int tile_n : {64, 128}) {
-            if (!packing || bytes_of(*packing, tile_n) > most) continue;
+            if (bytes_of(*packing, tile_n) > most) continue;
             constexpr int64_t kReserved = 1 << 10;  // bytes of each block
             const int64_t fit = (most + kReserved) / (bytes_of(*packing, tile_n) + kReserved);
             PackedPlan plan{nullptr, *packing, tile_n, static_cast<int>(std::min(fit, packed_resident(tile_n)))};
@@ -148,7 +152,7 @@ PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& devic
     }
     if (!best.refusal && best.clocks >= clocks_of_tiled(geo, device)) best.refusal = "too_little_to_multiply";
     // Nowhere does a patch take more than where x is aligned.
-    if (!best.refusal) best.packing = *packing_of(geo, best.packing.width_bits, reinterpret_cast<uintptr_t>(x), most);
+    if (!best.refusal) best.packing = *packing_of(geo, best.packing.width_bits, reinterpret_cast<uintptr_t>(x));
     return best;
 }
 
