@@ -9,6 +9,8 @@ import pytest
 from gpu_device import use_stand_in
 from native_backends import BUILT
 
+import convgpu as cg
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,14 +24,15 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             pytest.skip("the page's GPU is a stand-in, which needs convgpu._emulated")
         use_stand_in(monkeypatch)
     text, namespace = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
-    for match in BLOCK.finditer(text):
-        code, lines_before = match.group(1), text.count("\n", 0, match.start(1))
-        if ">>> " in code:
-            session = doctest.DocTestParser().get_doctest(code, namespace, page.name, str(page), lines_before)
-            doctest.DebugRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(session, clear_globs=False)
-            namespace = session.globs
-        else:
-            exec(compile("\n" * lines_before + code, str(page), "exec"), namespace)
+    with cg.set_workspace_limit(None):  # a page that sets one leaves it to no other test
+        for match in BLOCK.finditer(text):
+            code, lines_before = match.group(1), text.count("\n", 0, match.start(1))
+            if ">>> " in code:
+                session = doctest.DocTestParser().get_doctest(code, namespace, page.name, str(page), lines_before)
+                doctest.DebugRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(session, clear_globs=False)
+                namespace = session.globs
+            else:
+                exec(compile("\n" * lines_before + code, str(page), "exec"), namespace)
 
 
 def test_readme_example_learns_the_sobel_filter(capsys: pytest.CaptureFixture[str]) -> None:
