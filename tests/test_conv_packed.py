@@ -15,7 +15,7 @@ from test_gemm_wgmma import hopper, settings_of
 import convgpu as cg
 from convgpu import geometry
 from convgpu.backends import load
-from convgpu.cases.conv import ConvCase
+from convgpu.cases.conv import ConvCase, conv_cases
 from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.dtypes import as_dtype
 
@@ -90,6 +90,13 @@ def test_windows_of_all_kinds(native, case):
     for dtype in HALF:
         assert plan(native, case, dtype)[0] == KERNEL
         check_fprop(native, case, dtype)
+
+
+def test_the_table_of_cases_has_some_for_a_whole_gpu(native):
+    """What `convgpu verify` runs."""
+    found = [plan(native, case, multiprocessors=132) for case in conv_cases("packed")]
+    assert {kernel for kernel, _ in found} == {KERNEL}
+    assert {settings["copies"] for _, settings in found} == {"2", "4", "8", "16"}
 
 
 @pytest.mark.parametrize("case", STEMS[:2], ids=by_name)

@@ -248,6 +248,16 @@ def _line_cases() -> Iterator[ConvCase]:
     yield _transposed("lines_transposed", (2, 7, 8, 64), (3, 3), 72, "lines", stride=2, padding=1, output_padding=1)
 
 
+def _packed_cases() -> Iterator[ConvCase]:
+    """Few channels and sums of 360 to 500 terms, which Hopper's packed kernel takes: copies of 16, 8, 4 and 2 bytes."""
+    yield _case("packed_11x11_strided", (2, 64, 64, 3), (11, 11), 64, "packed", stride=4, padding=2)
+    yield _case("packed_9x9", (1, 16, 20, 5), (9, 9), 60, "packed", padding=4)
+    yield _case("packed_9x9_narrow", (1, 20, 15, 6), (9, 9), 130, "packed", padding=4)
+    yield _case("packed_5x5_strided", (1, 25, 34, 16), (5, 5), 100, "packed", stride=2, padding=2)
+    yield _case("packed_1d", (1, 500, 6), (61,), 64, "packed", padding=30)
+    yield _case("packed_3d", (1, 5, 12, 13, 4), (5, 5, 5), 72, "packed", padding=2)
+
+
 def grid_cases(rank: int) -> Iterator[ConvCase]:
     """Kernels 1 to 4, strides 1 to 4, dilation 1 to 3, padding 0 to 4, groups 1 to 3: all of them in 1-D, there 720.
 
@@ -267,7 +277,7 @@ def grid_cases(rank: int) -> Iterator[ConvCase]:
 
 
 CASES: tuple[ConvCase, ...] = (*_edge_cases(), *_depthwise_cases(), *_transposed_cases(), *_channel_cases(),
-                               *_long_cases(), *_line_cases())
+                               *_long_cases(), *_line_cases(), *_packed_cases())
 
 # Enough to multiply for Hopper's kernels of float32.
 LARGE: tuple[ConvCase, ...] = (_case("large_float32", (8, 28, 28, 128), (3, 3), 128, "float32", padding="same"),)
