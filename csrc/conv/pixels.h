@@ -68,25 +68,27 @@ public:
     using Element = T;
     static constexpr bool kAlongDepth = true;
     // A part of an address, and of the coordinates of the pixel there.
-    struct Place {
+    struct Row {
+        const T* first;
+        uint32_t d, h, w;
+    };
+    struct Depth {
         int64_t offset;
         uint32_t d, h, w;
     };
-    using Row = Place;
-    using Depth = Place;
 
     __device__ __forceinline__ PixelSource(const T* data, const Images& images, const WindowAxis& d,
                                            const WindowAxis& h, const WindowAxis& w, int rows, int length, bool holes)
         : data_(data), images_(images), d_(d), h_(h), w_(w), rows_(rows), length_(length), holes_(holes) {}
 
     __device__ __forceinline__ Row row(int m) const {
-        if (m >= rows_) return {0, kOutside, 0, 0};
+        if (m >= rows_) return {data_, kOutside, 0, 0};
         auto n = static_cast<uint32_t>(m);
         const int w = w_.first + static_cast<int>(w_.by_windows.short_split(n)) * w_.stride;
         const int h = h_.first + static_cast<int>(h_.by_windows.short_split(n)) * h_.stride;
         const int d = d_.first + static_cast<int>(d_.by_windows.short_split(n)) * d_.stride;
-        return {n * images_.image + images_.offset(d, h, w), static_cast<uint32_t>(d), static_cast<uint32_t>(h),
-                static_cast<uint32_t>(w)};
+        return {data_ + (n * images_.image + images_.offset(d, h, w)), static_cast<uint32_t>(d),
+                static_cast<uint32_t>(h), static_cast<uint32_t>(w)};
     }
 
     __device__ __forceinline__ Depth depth(int k) const {
@@ -104,7 +106,7 @@ public:
         const bool inside = r.d + k.d < static_cast<uint32_t>(d_.pixels) &&
                             r.h + k.h < static_cast<uint32_t>(h_.pixels) &&
                             r.w + k.w < static_cast<uint32_t>(w_.pixels);  // unsigned: below 0 is beyond the end
-        return inside ? data_ + (r.offset + k.offset) : nullptr;
+        return inside ? r.first + k.offset : nullptr;
     }
 
     __device__ __forceinline__ bool has_holes() const { return holes_; }
