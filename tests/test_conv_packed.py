@@ -213,6 +213,15 @@ def test_what_it_does_not_take(native, why, x, w, options):
     check_fprop(native, case, "bfloat16")
 
 
+@pytest.mark.parametrize(("why", "x", "w", "options"), [
+    ("lines_that_32_bits_do_not_count", (1, 4, 127), (2, 127, 1), {"stride": 2, "padding": ((0, 2 * 8454800),)}),
+    ("more_filters_than_a_grid_counts", (1, 16, 16, 3), (3, 3, 3, 64 * 65535 + 1), {}),
+])
+def test_what_is_too_large_for_it(native, why, x, w, options):
+    kernel, settings = plan(native, ConvCase("large", x, w, **options))
+    assert kernel == "conv_fprop_tiled" and settings["no_packed"] == why
+
+
 def test_other_dtypes_and_gpus_do_not_ask_for_it(native):
     for dtype in ("float32", "float64"):
         kernel, settings = plan(native, STEMS[0], dtype)

@@ -79,7 +79,8 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
 __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const uint32_t place = ptx::ld_shared(places + i * 16), first = place & 0xffff, second = place >> 16;
+        const uint32_t place = ptx::ld_shared(places + i * hopper::kStep * kPlaceBytes), first = place & 0xffff,
+                       second = place >> 16;
         a[i][0] = ptx::ld_shared(pixel + first);
         a[i][1] = ptx::ld_shared(later + first);
         a[i][2] = ptx::ld_shared(pixel + second);
@@ -110,7 +111,7 @@ __device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, 
         ptx::wgmma_commit();
         ptx::wgmma_wait<0>();
         b = hopper::advanced(b, 2 * kBytes);
-        places += kPackedStep;
+        places += kPackedStep * kPlaceBytes;
     }
 }
 
@@ -128,7 +129,7 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
     }
 }
 
-// activate, asked once for all of them.
+// activate, asked once for all of them. There are few: unrolled they do not count, as they would in hopper/results.h.
 template <int kCount>
 __device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
     if (activation == Activation::kRelu) {

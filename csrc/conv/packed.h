@@ -17,6 +17,7 @@ namespace convgpu::conv {
 
 constexpr int kPackedPixels = 128, kPackedThreads = 256;  // of a tile: 64 of one warpgroup, 16 of one warp
 constexpr int kPackedStep = 32;                           // of the depth at a time
+constexpr int kPlaceBytes = 1;                            // of the table of places, for each of the depth
 constexpr int kMostPatchBytes = 1 << 16;
 
 // Blocks that a multiprocessor has registers for.
@@ -67,7 +68,7 @@ struct PackedMemory {
 private:
     __device__ __host__ __forceinline__ int bias_at() const { return kTileN / 64 * panel_bytes(); }
     __device__ __host__ __forceinline__ int places_at() const { return bias_at() + kTileN * int(sizeof(float)); }
-    __device__ __host__ __forceinline__ int patch_at() const { return places_at() + packing.depth; }
+    __device__ __host__ __forceinline__ int patch_at() const { return places_at() + packing.depth * kPlaceBytes; }
 };
 
 }  // namespace convgpu::conv

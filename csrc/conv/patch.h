@@ -86,7 +86,7 @@ __device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchS
 #pragma unroll 1
     for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
         uint32_t to[kAtOnce];
-        uint32_t element[kAtOnce][2];  // in a register each: of halves the first would be waited for
+        uint32_t element[kAtOnce][2];  // a register each: two loads into one would wait for each other
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) {
             if (i + j * kPackedThreads >= count) continue;

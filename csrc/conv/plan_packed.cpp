@@ -15,7 +15,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t rounded_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Bytes that keep a pixel's words from those of the next, where windows lie `words` apart: eight rows of four lanes
-// each read different banks of 32 if the windows are 4 words apart, or an odd multiple of 4.
+// each read different banks of 32 if the windows are 4 words apart, or an odd multiple of 4. (Of strides that 8 divides
+// they are an even multiple whatever the gap: two rows share a bank.)
 int64_t gap_for_banks(int64_t words, int64_t stride) {
     return words % 8 == 0 ? 4 / std::gcd<int64_t>(stride, 4) * kWord : 0;
 }
@@ -43,8 +44,9 @@ std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintp
     packing.lines_of_filter = neighbours;
 
     // Where a run begins with an element before its window must not depend on where x happens to start.
-    const int64_t aligned = granule_of(0, line, line), before = int64_t(w.before) * pixel % aligned;
-    const int64_t skew = gap || before == 0 ? 0 : aligned - before;
+    const int64_t granule_if_aligned = granule_of(0, line, line),
+                  before = int64_t(w.before) * pixel % granule_if_aligned;
+    const int64_t skew = gap || before == 0 ? 0 : granule_if_aligned - before;
     packing.granule = gap ? granule_of(address, pixel, pixel + gap) : granule_of(address, line, line);
     const int64_t pixels = int64_t(packing.width() - 1) * w.stride + int64_t(w.taps - 1) * w.dilation + 1;
     const int64_t slice = std::max(packing.granule, kWord), copied = packing.granule == 2 && gap ? apart : pixel;
@@ -116,11 +118,14 @@ double clocks_of_tiled(const ConvGeometry& geo, const Device& device) {
 }
 
 const char* refusal_of(const ConvGeometry& geo, DType dtype, const Device& device) {
-    constexpr int64_t kMost = int64_t(1) << 30;  // bytes along a line
+    constexpr int64_t kMost = int64_t(1) << 30;      // bytes along a line
+    constexpr int64_t kMostColumns = (1 << 16) - 1;  // of blocks, in a grid
     if (const char* refusal = hopper::refusal(1, dtype, true, device)) return refusal;
     if (geo.groups > 1) return "groups";
     const Axis w = axis_of(geo, 2);
-    const int64_t reach = int64_t(w.pixels) + w.before + int64_t(kPackedPixels) * w.stride;
+    const int64_t windows = (int64_t(w.outputs) + kPackedPixels) * w.stride + int64_t(w.taps) * w.dilation;
+    const int64_t reach = w.before + std::max<int64_t>(w.pixels, windows);
+    if (ceil_div(geo.filters, 64) > kMostColumns) return "more_filters_than_a_grid_counts";
     return reach * geo.channels * kElement > kMost ? "lines_that_32_bits_do_not_count" : nullptr;
 }
 

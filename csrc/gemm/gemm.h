@@ -17,7 +17,8 @@ struct Options {
     Precision precision = Precision::kFloat32;
 };
 
-// y = activation(alpha * op(a) @ op(b) + beta * c), of matrices; c, where there is one, broadcasts to y.
+// y = activation(alpha * op(a) @ op(b) + beta * c), of matrices; c, where there is one, broadcasts to y. No operand
+// shares memory with y.
 void gemm(const Array& a, const Array& b, const Array* c, const Array& y, double alpha, double beta,
           const Options& options, Activation activation, const Workspace& workspace, Stream stream);
 

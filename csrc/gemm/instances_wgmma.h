@@ -8,6 +8,7 @@ template <class T, bool kTransA, bool kTransB>
 void launch_wgmma(const OnHopper<T, kTransA, kTransB>& p, const hopper::Size& size, const hopper::Maps<T>& a,
                   const hopper::Maps<T>& b, const Device& device, const Workspace& workspace, Stream stream) {
     const hopper::Plan plan = hopper::plan_product(size, device, workspace.bytes);
+    // y is contiguous, but its rows need not be whole vectors.
     const hopper::ResultLayout layout{p.N, p.M, 1, size.items, p.y.stride, 0, p.y.item_stride};
     const hopper::ResultMap results = hopper::map_of(p.y.data, layout, p.M);
     hopper::dispatch_tile<T>(plan, [&](auto n, auto cluster) {

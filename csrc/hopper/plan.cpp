@@ -39,7 +39,8 @@ double clocks(const Size& s, const Plan& plan, const Device& device) {
     const auto steps = static_cast<double>(ceil_div(ceil_div(s.K, kDepth), plan.splits));
     // Where a warpgroup is behind the other, it has the tensor cores to itself while the other's results leave.
     const double way_out = (s.factors == Factors::kHalf ? 7.0 : 30.0) * plan.tile_n;
-    const double behind = std::min<double>(lead_of(stages_of(plan)), steps) * step / 2;
+    const int lead = lead_of(stages_of(plan));
+    const double behind = steps > lead ? lead * step / 2 : 0;  // product.h, follow
     const double between = 300 + std::max(way_out - behind, 0.0);
     const double second =
         plan.splits == 1 ? 0 : kKernelAfterKernel + 2.0 * static_cast<double>(plan.workspace) / kMemory;

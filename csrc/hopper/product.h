@@ -137,8 +137,10 @@ __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<k
     }
 }
 
-// Holds the second warpgroup back at the start, until the first is kLead slots ahead, where it stays: their ways are
-// equally long. So one has the tensor cores for itself while the other's results leave.
+// Holds the second warpgroup back at the start, until slot kLead is filled, by when the first has about as many behind
+// it. Where the tensor cores or shared memory set the pace, both take equally long and the second stays behind: one has
+// the tensor cores for itself while the other's results leave. Where loads set it, the second catches up, and the full
+// ring covers what stands between tiles.
 template <int kCluster, class T, int kTileN>
 __device__ __forceinline__ void follow(Memory<T, kTileN>& memory, const Schedule& schedule) {
     const uint64_t first = blockIdx.x / kCluster;

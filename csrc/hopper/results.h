@@ -2,8 +2,8 @@
 //
 // A box is 16 rows x 32 columns of results, finished and rounded, in the order of TMA's swizzle. Where the rows of a
 // result are at equal distances one thread asks TMA to write the box, and its warp goes on, to the next box and then to
-// the next tile. Where they are not (the pixels of a phase of dgrad, rows that are no multiples of 16 bytes) the lanes
-// write it in vectors.
+// the next tile. Where they are not (the pixels of a phase of dgrad) the lanes write it in vectors, and where rows are
+// no multiples of 16 bytes row by row.
 //
 // A result is what tile/output.h says of one: row(m) finishes sums, put(m, n, vector) writes what is finished.
 #pragma once
@@ -149,10 +149,18 @@ __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&s
             if (lane == 0) map.write(boxes[box], m, n, item);
             continue;
         }
+        if (result.in_vectors()) {
 #pragma unroll 1
-        for (int at = lane; at < kBoxRows * kVectors; at += 32) {
-            const int row = at / kVectors, column = at % kVectors * V;
-            result.put(m + row, n + column, load<V>(in_box<R>(boxes[box], row, column)));
+            for (int at = lane; at < kBoxRows * kVectors; at += 32) {
+                const int row = at / kVectors, column = at % kVectors * V;
+                result.put(m + row, n + column, load<V>(in_box<R>(boxes[box], row, column)));
+            }
+        } else {
+            static_assert(kBoxColumns == 32, "a lane for each");
+#pragma unroll 1
+            for (int row = 0; row < kBoxRows; ++row) {
+                result.put(m + row, n + lane, load<1>(in_box<R>(boxes[box], row, lane)));
+            }
         }
         __syncwarp();
     }

@@ -38,13 +38,14 @@ struct EvenRows {
 
 constexpr int kApart = 8;  // columns from one run of neighbours to the next
 
-// Sums from element (m, n) on become results; beyond the edges they are dropped. Every result has
+// Sums from element (m, n) on become results; beyond the edges they are dropped. A result of a problem has visit(use),
+// which calls use(result) with one whose type, Value, is known. That has
 //
 //     columns<V, kRuns>(n)         what it knows of so many runs of V columns, the first at n
 //     row(m).finish(columns, runs)   the row's sums there become what the activation takes; beyond the edges, anything
 //     activation()
+//     in_vectors()                 whether rows begin at multiples of 16 bytes and are whole vectors of as many long
 //     put(m, n, vector)            writes what is finished and rounded
-//     visit(use)                   calls use(result) with a result whose type, Value, is known
 template <class Result, class Sum, int V>
 __device__ __forceinline__ void write(const Result& result, int m, int n, const Vector<Sum, V>& sums) {
     result.visit([&](const auto& typed) {
@@ -100,6 +101,7 @@ struct Result {
         return {epilogue, c, N};
     }
     __device__ __forceinline__ Activation activation() const { return epilogue.activation; }
+    __device__ __forceinline__ bool in_vectors() const { return vectors; }
 
     template <int V>
     __device__ __forceinline__ void put(int m, int n, const Vector<T, V>& values) const {
@@ -119,7 +121,7 @@ struct Result {
 
     __device__ __forceinline__ bool is_nan(int m, int n) const {
         if (m >= M || n >= N) return false;
-        const auto value = static_cast<Sum>(y[rows(m) + n]);
+        const auto value = static_cast<Sum>(__ldcg(y + rows(m) + n));  // TMA may have written it, past the L1 cache
         return value != value;
     }
 };
@@ -190,6 +192,7 @@ struct PartResult {
     }
     __device__ __forceinline__ Row row(int) const { return {}; }
     __device__ __forceinline__ Activation activation() const { return Activation::kNone; }
+    __device__ __forceinline__ bool in_vectors() const { return true; }
     template <int V>
     __device__ __forceinline__ void put(int m, int n, const Vector<Sum, V>& sums) const {
         partial.write(m, n, sums, item, split);
