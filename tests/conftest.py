@@ -22,3 +22,13 @@ def backend(request):
     """The test runs once on every CPU backend."""
     with cg.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def one_multiprocessor():
+    """The emulated backend on a Hopper GPU of one multiprocessor, where a few tiles are much to multiply."""
+    module = backends.load("emulated").module
+    module.emulate(module.Device(arch=90, multiprocessors=1, shared_bytes=227 << 10))
+    with cg.use_backend("emulated"):
+        yield
+    module.emulate(module.Device())

@@ -19,7 +19,7 @@ from convgpu.cases.conv import ConvCase, conv_cases
 from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.dtypes import as_dtype
 
-pytestmark = needs_emulated
+pytestmark = [needs_emulated, pytest.mark.usefixtures("one_multiprocessor")]
 
 HALF = ("float16", "bfloat16")
 KERNEL = "conv_fprop_packed"
@@ -28,15 +28,6 @@ KERNEL = "conv_fprop_packed"
 @pytest.fixture(scope="module")
 def native():
     return load("emulated")
-
-
-@pytest.fixture(autouse=True)
-def one_multiprocessor(native):
-    """Where a few tiles are much to multiply."""
-    native.module.emulate(hopper(native.module, 1))
-    with cg.use_backend("emulated"):
-        yield
-    native.module.emulate(native.module.Device())
 
 
 def plan(native, case, dtype="bfloat16", multiprocessors=1):

@@ -23,7 +23,7 @@ from convgpu.cases.gemm import GemmCase
 from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.geometry import conv_geometry
 
-pytestmark = needs_emulated
+pytestmark = [needs_emulated, pytest.mark.usefixtures("one_multiprocessor")]
 
 C_TF32 = C_KERNEL + 2.0**-10 / EPS  # factors rounded to 11 bits
 
@@ -31,14 +31,6 @@ C_TF32 = C_KERNEL + 2.0**-10 / EPS  # factors rounded to 11 bits
 @pytest.fixture(scope="module")
 def native():
     return load("emulated")
-
-
-@pytest.fixture(autouse=True)
-def one_multiprocessor(native):
-    native.module.emulate(hopper(native.module, 1))
-    with cg.use_backend("emulated"):
-        yield
-    native.module.emulate(native.module.Device())
 
 
 def kernel_of_gemm(native, m, n, k, **options):

@@ -99,15 +99,12 @@ def test_rows_that_tma_cannot_write(c, options, k):
                                       cg.gemm(a, b, c_, **case.options).numpy()[:, :136])
 
 
+@pytest.mark.usefixtures("one_multiprocessor")
 @pytest.mark.parametrize("m, n, k", [(520, 264, 8), (648, 136, 72), (264, 520, 520), (300, 77, 264)])
-def test_one_block_for_all_tiles(module, m, n, k):
+def test_one_block_for_all_tiles(m, n, k):
     """Its boxes are filled again while TMA reads them, and one warpgroup begins a tile while the other ends one."""
-    module.emulate(module.Device(multiprocessors=1))
-    try:
-        for dtype in HALF:
-            check(GemmCase("one_block", m, n, k, trans_b=True, c=(n,), activation="relu"), dtype)
-    finally:
-        module.emulate(module.Device())
+    for dtype in HALF:
+        check(GemmCase("one_block", m, n, k, trans_b=True, c=(n,), activation="relu"), dtype)
 
 
 @pytest.mark.parametrize("shape_a, shape_b", [
