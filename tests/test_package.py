@@ -128,3 +128,11 @@ def test_info_knows_the_extras() -> None:
     for extra, names in info.PACKAGES.items():
         assert set(names) <= named[extra]
     assert all(package in named[extra] for extra, package in info.CUPY.items())
+
+
+def test_hooks_and_tests_use_the_same_versions_of_their_tools():
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    for tool in ("ruff", "mypy", "clang-format"):
+        pinned = re.findall(rf"\b({tool}==[\d.]+)", hooks)
+        assert pinned and set(pinned) <= set(extra), tool
