@@ -43,6 +43,9 @@ def main() -> int:
         for family in sys.argv[1:] or sanitized.FAMILIES:
             reports, row = _run(program, family, sanitizer, commit)
             found += reports
+            if row is None:
+                print(f"{family}: no kernel was launched, so it has no row")
+                continue
             rows[family, sanitizer] = row
             PAGE.write_text(HEAD + "".join(rows[key] + "\n" for key in sorted(rows)))
             print(row, flush=True)
@@ -61,8 +64,8 @@ def _rows_there() -> dict[tuple[str, str], str]:
     return {(family, sanitizer): line for (family, sanitizer), line in rows.items() if family in sanitized.FAMILIES}
 
 
-def _run(program: Path, family: str, sanitizer: str, commit: str) -> tuple[int, str]:
-    """The number of reports, and the row."""
+def _run(program: Path, family: str, sanitizer: str, commit: str) -> tuple[int, str | None]:
+    """The number of reports, and the row; None instead of a row where the family launches no kernel."""
     start = time.perf_counter()
     done = sanitized.run(program, family, CONVGPU_FULL_PRODUCT="1")
     seconds = time.perf_counter() - start
@@ -72,6 +75,8 @@ def _run(program: Path, family: str, sanitizer: str, commit: str) -> tuple[int, 
     if done.returncode and not reports:
         reports = [f"exit status {done.returncode}"]
     print("\n".join(reports[:20]), end="\n" if reports else "")
+    if not runs and not reports:
+        return 0, None
     cells = (family, sanitizer, instances[1] if instances else "-", runs, len(reports), f"{seconds:.0f}", commit,
              f"{datetime.now(UTC):%Y-%m-%d}")
     return len(reports), f"| {' | '.join(map(str, cells))} |"
