@@ -1,4 +1,6 @@
 // The Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
+#include <pybind11/numpy.h>
+
 #include "binding.h"
 #include "common/error.h"
 #include "device/properties.h"
@@ -36,7 +38,11 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
         .def_readonly("multiprocessors", &convgpu::Device::multiprocessors)
         .def_readonly("shared_bytes", &convgpu::Device::shared_bytes);
     m.def("current_device", &convgpu::current_device);
+    m.def("device_key", [] { return convgpu::key_of(convgpu::current_device()); });
     m.def("emulate", &convgpu::emulate, "device"_a);
+    // The address of a NumPy array, which takes its own attributes microseconds to say.
+    m.def(
+        "address", [](const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }, "array"_a);
     convgpu::bind_conv(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);

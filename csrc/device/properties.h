@@ -1,6 +1,7 @@
 // What plans ask of a GPU. Any GPU can be described, so that a plan for it can be read on any machine.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace convgpu {
 
@@ -9,6 +10,17 @@ struct Device {
     int multiprocessors = 132;        // an H100 or H200
     size_t shared_bytes = 227 << 10;  // of a block, at most
 };
+
+inline bool operator==(const Device& a, const Device& b) {
+    return a.arch == b.arch && a.multiprocessors == b.multiprocessors && a.shared_bytes == b.shared_bytes;
+}
+inline bool operator!=(const Device& a, const Device& b) { return !(a == b); }
+
+// All that a plan may ask of a device as one number: caches of plans are keyed by it.
+inline uint64_t key_of(const Device& device) {
+    return (static_cast<uint64_t>(device.arch) << 48) | (static_cast<uint64_t>(device.multiprocessors) << 32) |
+           static_cast<uint64_t>(device.shared_bytes);
+}
 
 // The GPU in use. The emulator stands in for an H200, with what its settings say (emulator/config.h).
 Device current_device();

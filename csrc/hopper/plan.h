@@ -4,11 +4,12 @@
 #include <vector>
 
 #include "../common/array.h"
-#include "../common/precision.h"
 #include "../device/properties.h"
-#include "scaled.h"
+#include "factors.h"
 
 namespace convgpu::hopper {
+
+class ScaledFactors;  // in scaled.h, which only those that compile kernels can include
 
 // `items` products of M x N sums over K.
 struct Size {
@@ -40,10 +41,6 @@ struct Launch {
 const char* refusal_of_scaled(const std::vector<Launch>& launches, const ScaledFactors& scaled, DType dtype,
                               const Device& device, size_t workspace_limit);
 
-inline Factors factors_of(DType dtype, Precision precision) {
-    if (dtype != DType::kFloat32) return Factors::kHalf;
-    return precision == Precision::kFloat32 ? Factors::kPairs : Factors::kHigh;
-}
 // What stands in explain for them: "" for half types.
 std::string text_of(Factors factors);
 

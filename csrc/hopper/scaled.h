@@ -22,6 +22,7 @@
 #include "../common/workspace.h"
 #include "../device/ptx.h"
 #include "../tile/output.h"
+#include "factors.h"
 
 namespace convgpu::hopper {
 
@@ -34,12 +35,10 @@ constexpr float kLeastHeld = 1.0f / 8192;  // of scaled elements: high and low h
 // T of a factor: a half type as it is; float as pairs; Tf32 as their high halves.
 template <class T>
 constexpr bool kScaled = std::is_same_v<T, float> || std::is_same_v<T, Tf32>;
-enum class Factors { kHalf, kHigh, kPairs };
 template <class T>
 constexpr Factors kFactors = !kScaled<T>                ? Factors::kHalf
                              : std::is_same_v<T, float> ? Factors::kPairs
                                                         : Factors::kHigh;
-constexpr int parts_of(Factors factors) { return factors == Factors::kPairs ? 2 : 1; }
 template <class T>
 constexpr int kParts = parts_of(kFactors<T>);
 template <class T>

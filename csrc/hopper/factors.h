@@ -1,0 +1,23 @@
+// What the tensor cores of Hopper multiply: the factors of a product in half types, or float32 split into float16.
+//
+// Plans are made from these names alone. hopper/scaled.h says how float32 is split, and what that costs in accuracy.
+#pragma once
+#include "../common/array.h"
+#include "../common/precision.h"
+
+namespace convgpu::hopper {
+
+enum class Factors {
+    kHalf,   // float16 or bfloat16, as they are
+    kHigh,   // each float32 is one scaled float16: TF32, which has as many bits of mantissa
+    kPairs,  // each float32 is the sum of two scaled float16
+};
+
+constexpr int parts_of(Factors factors) { return factors == Factors::kPairs ? 2 : 1; }
+
+inline Factors factors_of(DType dtype, Precision precision) {
+    if (dtype != DType::kFloat32) return Factors::kHalf;
+    return precision == Precision::kFloat32 ? Factors::kPairs : Factors::kHigh;
+}
+
+}  // namespace convgpu::hopper
