@@ -4,6 +4,7 @@
 #include <numeric>
 #include <optional>
 
+#include "../common/vector.h"
 #include "../hopper/plan.h"
 
 namespace convgpu::conv {

@@ -1,6 +1,7 @@
 // What the Hopper kernels take of a convolution, and the choice of their tiles.
 #pragma once
 #include "../hopper/plan.h"
+#include "../hopper/scaled.h"
 #include "kernels.h"
 #include "phases.h"
 #include "plan_tiled.h"
