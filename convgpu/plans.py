@@ -27,10 +27,10 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
     """The plan of a native backend for a call: "kernel key=value ..."; gpu None: the one in use."""
     module, (op, shapes, statics, dtype) = native.module, call
     if op in LAYOUTS:
-        return module.plan_layout(op, list(shapes[0] or ()), dtype)
+        return module.plan_layout(op, list(shapes[0] or ()), dtype).text
     geo = statics[0] if statics else None
     if isinstance(geo, PoolGeometry):
-        return module.plan_pool(op, native.geometry(geo), dtype)
+        return module.plan_pool(op, native.geometry(geo), dtype).text
     device = module.current_device() if gpu is None else module.Device(
         arch=gpu.arch, multiprocessors=gpu.multiprocessors, shared_bytes=gpu.shared_bytes)
     if isinstance(geo, ConvGeometry):
@@ -43,7 +43,7 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
     trans_a, trans_b = statics[2:4] if op == "gemm" else (False, False)
     one_a, one_b = (math.prod(shape[:-2]) == 1 for shape in shapes[:2] if shape is not None)
     return module.plan_gemm(items, m, n, k, dtype, trans_a=trans_a, trans_b=trans_b, precision=precision, device=device,
-                            limit=workspace_limit(), one_a=one_a, one_b=one_b)
+                            limit=workspace_limit(), one_a=one_a, one_b=one_b).text
 
 
 def work_of(call: Call, precision: str = "float32") -> Work:

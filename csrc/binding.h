@@ -8,6 +8,9 @@
 
 namespace convgpu {
 
+// The alignment for which plans are made unless the caller knows better: that of every array which we allocate.
+constexpr int kPlannedAlignment = 16;
+
 inline Stream stream_of(uintptr_t stream) { return reinterpret_cast<Stream>(stream); }
 inline Workspace workspace_of(uintptr_t pointer, size_t bytes) { return {reinterpret_cast<void*>(pointer), bytes}; }
 

@@ -204,7 +204,7 @@ def test_plans_need_no_gpu(stand_in, monkeypatch):  # noqa: F811
     monkeypatch.setattr(backends, "_loaded", {})
     native = backends.load("cuda")
     case = POOL_CASES[0].geometry()
-    assert native.module.plan_pool("max_pool", native.geometry(case), "float32").startswith("max_pool_")
+    assert native.module.plan_pool("max_pool", native.geometry(case), "float32").text.startswith("max_pool_")
     with pytest.raises(RuntimeError, match="finds no GPU"):
         native.empty((1,), "float32")
 

@@ -171,7 +171,7 @@ def test_bits_repeat_and_splits_stay_within_the_workspace(native):
     a, b = random.standard_normal((136, 4104)).astype("f4"), random.standard_normal((4104, 72)).astype("f4")
     exact, magnitude = (f(a.astype("f8")) @ f(b.astype("f8")) for f in (np.positive, np.abs))
     native.module.emulate(hopper(native.module, 8))
-    assert native.module.gemm_workspace(1, 136, 72, 4104, "float32", "float32", 0) == 0
+    assert native.module.plan_gemm(1, 136, 72, 4104, "float32", limit=0).workspace == 0
     splits = set()
     for limit in (None, 5 << 20, 4 << 20, 3 << 20):
         plan = native.module.plan_gemm(1, 136, 72, 4104, "float32", device=native.module.current_device(), limit=limit)
@@ -220,10 +220,10 @@ def test_what_it_does_not_take(native, sizes, settings, why):
     ("tf32", "tile=128x256 stages=4 cluster=2 splits=1 factors=scaled_float16", 2)])
 def test_plans(native, precision, plan, bytes_of_element):
     """Workspace: the factors' own bytes, and a few for each line and tile."""
-    text = native.module.plan_gemm(1, 8192, 8192, 8192, "float32", precision=precision, device=native.module.Device())
-    assert text.startswith(f"gemm_wgmma {plan} ")
+    made = native.module.plan_gemm(1, 8192, 8192, 8192, "float32", precision=precision, device=native.module.Device())
+    assert made.text.startswith(f"gemm_wgmma {plan} ")
     factors = 2 * 8192 * 8192 * bytes_of_element
-    assert factors < int(settings_of(text)[1]["workspace"]) < 1.001 * factors
+    assert factors < made.workspace < 1.001 * factors
 
 
 def test_plans_of_resnet_50(native):

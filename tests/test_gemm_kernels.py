@@ -117,7 +117,7 @@ def test_tf32_is_less_exact_and_only_on_request():
 def test_a_smaller_workspace_means_fewer_splits_and_the_same_sums(module):
     a, b = normal(9, 4000, dtype="float32"), normal(4000, 11, seed=1, dtype="float32")
     expected = a.astype("f8") @ b.astype("f8")
-    wanted = [module.gemm_workspace(1, 9, 11, 4000, "float32", "float32", limit) for limit in (0, 2000, 64 << 20)]
+    wanted = [module.plan_gemm(1, 9, 11, 4000, "float32", limit=limit).workspace for limit in (0, 2000, 64 << 20)]
     assert wanted[0] == 0 < wanted[1] <= 2000 < wanted[2]
     for limit in (0, 2000, 64 << 20):
         with cg.set_workspace_limit(limit):
@@ -135,7 +135,7 @@ def test_a_smaller_workspace_means_fewer_splits_and_the_same_sums(module):
 ])
 def test_plans(module, dtype, sizes, options, plan):
     device = module.Device(arch=80, multiprocessors=132, shared_bytes=163 << 10)
-    assert module.plan_gemm(*sizes, dtype, **options, device=device).startswith(f"gemm_tiled {plan} ")
+    assert module.plan_gemm(*sizes, dtype, **options, device=device).text.startswith(f"gemm_tiled {plan} ")
 
 
 def test_every_gpu_has_a_plan_within_its_limits(module):
@@ -144,17 +144,17 @@ def test_every_gpu_has_a_plan_within_its_limits(module):
         device = module.Device(arch, count, kib << 10)
         plan = module.plan_gemm(1, case.m, case.n, case.k, dtype, case.trans_a, case.trans_b, device=device,
                                 limit=1 << 20)
-        settings = dict(word.split("=") for word in plan.split()[1:])
-        assert int(settings["workspace"]) <= 1 << 20 and int(settings["splits"]) >= 1
+        settings = dict(word.split("=") for word in plan.text.split()[1:])
+        assert int(settings["workspace"]) == plan.workspace <= 1 << 20 and int(settings["splits"]) >= 1
 
 
 def test_what_the_crossing_refuses(module):
     run = load("emulated")
     a, b, y = (np.zeros(s, np.float32) for s in ((3, 4), (4, 5), (3, 5)))
 
-    def call(a=a, b=b, c=None, y=y, activation="", precision="float32"):
+    def call(a=a, b=b, c=None, y=y, activation="", plan=((1, 3, 5, 4, "float32"), {})):
         arrays = [None if t is None else run.array(t) for t in (a, b, c, y)]
-        module.gemm(*arrays, 1.0, 1.0, False, False, activation, precision, 0, 0, 0)
+        module.gemm(*arrays, module.plan_gemm(*plan[0], **plan[1]), 1.0, 1.0, activation, 0, 0, 0)
 
     call()
     for changes, error, message in (
@@ -162,11 +162,42 @@ def test_what_the_crossing_refuses(module):
             ({"b": b.astype("f8")}, TypeError, "gemm: expected b of dtype float32, got float64"),
             ({"a": np.zeros((3, 8), np.float32)[:, ::2]}, ValueError, "a with lines of neighbouring elements"),
             ({"y": y.T.copy().T}, ValueError, "gemm: expected y in row-major order"),
-            ({"c": np.zeros(5, np.float32)}, ValueError, r"gemm: expected c broadcast to y \(3, 5\)"),
+            ({"c": np.zeros(4, np.float32)}, ValueError, r"gemm: expected c that broadcasts to y \(3, 5\) .*\(4\)"),
+            ({"c": np.zeros(5)}, ValueError, r"c that broadcasts to y \(3, 5\) of float32, got \(5\) of float64"),
+            ({"c": np.zeros((1, 3, 5), np.float32)}, ValueError, r"c that broadcasts to y \(3, 5\) .*\(1, 3, 5\)"),
             ({"activation": "gelu"}, ValueError, "expected relu, sigmoid, tanh or nothing, got gelu"),
-            ({"precision": "fp8"}, ValueError, "precision: expected float32 or tf32, got fp8")):
+            ({"plan": ((1, 3, 5, 4, "float32"), {"precision": "fp8"})}, ValueError,
+             "precision: expected float32 or tf32, got fp8")):
         with pytest.raises(error, match=message):
             call(**changes)
+
+
+def test_a_plan_runs_what_it_was_made_for_and_nothing_else(module):
+    """Else a kernel would take for granted what does not hold, and leave the arrays."""
+    run = load("emulated")
+    a, b, y = (np.zeros(s, np.float16) for s in ((1, 8, 520), (1, 520, 8), (1, 8, 8)))
+    whole = np.zeros(8 * 520 + 1, np.float16)[1:].reshape(a.shape)
+    sizes = (1, 8, 8, 520, "float16")
+
+    def call(plan, a=a, workspace=0):
+        buffer = np.empty(workspace, np.uint8)
+        module.matmul(*map(run.array, (a, b, y)), plan, buffer.ctypes.data, workspace, 0)
+
+    call(module.plan_gemm(*sizes, limit=0))
+    call(module.plan_gemm(*sizes, limit=0, alignment=2), whole)
+    splits = module.plan_gemm(*sizes)
+    assert splits.workspace > 0
+    call(splits, workspace=splits.workspace)
+    for plan, arguments, message in (
+            (module.plan_gemm(1, 8, 8, 528, "float16"), {}, r"matmul: expected a plan for these \(items, M, N, K\), float1"
+             r"6 \(1, 8, 8, 520\) .*, got one for float16 \(1, 8, 8, 528\)"),
+            (module.plan_gemm(1, 8, 8, 520, "float32"), {}, r"expected a plan for these .*, got one for float32"),
+            (module.plan_gemm(2, 8, 8, 520, "float16"), {}, r"expected a plan for these .*, got one for float16 \(2, "),
+            (module.plan_gemm(*sizes, limit=0, device=module.Device(arch=80)), {}, "a plan for the GPU in use, got one fo"),
+            (module.plan_gemm(*sizes, limit=0), {"a": whole}, "expected a and b with lines at multiples of 16 bytes"),
+            (splits, {}, f"matmul: expected a workspace of {splits.workspace} bytes, got 0")):
+        with pytest.raises(ValueError, match=message):
+            call(plan, **arguments)
 
 
 @pytest.mark.parametrize("order, workers", [("descending", "1"), ("random", "3")])

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_verify(family):
 
 def test_layouts_reach_every_kernel(module):
     sizes = {np.dtype(d).itemsize: d for d in layout.DTYPES if d != "bfloat16"}
-    reached = {(module.plan_layout("nchw_to_nhwc", list(case.shape), dtype), dtype)
+    reached = {(module.plan_layout("nchw_to_nhwc", list(case.shape), dtype).text, dtype)
                for case in layout.CASES for dtype in sizes.values()}
     for size, dtype in sizes.items():
         full = 16 // size
@@ -67,7 +68,23 @@ def test_a_layout_of_two_axes_is_refused(module):
     x = np.zeros((2, 3), np.float32)
     array = module.Array(x.ctypes.data, x.shape, x.strides, "float32")
     with pytest.raises(ValueError, match=r"nchw_to_nhwc: expected x of 3 to 5 axes, got shape \(2, 3\)"):
-        module.nchw_to_nhwc(array, array, 0)
+        module.plan_layout("nchw_to_nhwc", x.shape, "float32")
+    with pytest.raises(ValueError, match=r"nchw_to_nhwc: expected x of 3 to 5 axes, got shape \(2, 3\)"):
+        module.nchw_to_nhwc(array, array, module.plan_layout("nchw_to_nhwc", (2, 3, 4), "float32"), 0)
+
+
+def test_a_plan_of_a_layout_runs_what_it_was_made_for_and_nothing_else(native, module):
+    x, y = np.zeros((2, 64, 64), np.float32), np.zeros((2, 64, 64), np.float32)
+    shifted = np.zeros(2 * 64 * 64 + 1, np.float32)[1:].reshape(x.shape)
+    plan = module.plan_layout
+    for op, made, source, message in (
+            ("nchw_to_nhwc", plan("nchw_to_nhwc", x.shape, "float32"), shifted, "begin at multiples of 16 bytes"),
+            ("nchw_to_nhwc", plan("nchw_to_nhwc", x.shape, "float16"), x, r"float32 \(2, 64, 64\), got one for nchw_to_nh"),
+            ("nchw_to_nhwc", plan("nchw_to_nhwc", (2, 64, 65), "float32"), x, r"got one for .* \(2, 64, 65\)"),
+            ("nhwc_to_nchw", plan("nchw_to_nhwc", x.shape, "float32"), x, "expected a plan for this op, dtype and shape")):
+        with pytest.raises(ValueError, match=f"{op}: expected .*{message}"):
+            getattr(module, op)(native.array(source), native.array(y), made, 0)
+    module.nchw_to_nhwc(native.array(shifted), native.array(y), plan("nchw_to_nhwc", x.shape, "float32", alignment=4), 0)
 
 
 # --- memory
@@ -103,7 +120,7 @@ def test_cases_reach_every_pooling_kernel(native, module):
         full = 16 // np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize
         full = 2 if op == "max_pool_indices" else full
         dtype = "int64" if op == "max_pool_indices" else dtype
-        plans = [module.plan_pool(op, native.geometry(c.geometry(f)), dtype).split()
+        plans = [module.plan_pool(op, native.geometry(c.geometry(f)), dtype).text.split()
                  for c in CASES for f in FORMATS if c.averages or "max" in op]
         assert {(kernel, vector) for kernel, vector, *_ in plans} == {
             (kernel, f"vector={v}") for kernel in wanted[op] for v in (1, full)}
@@ -144,6 +161,7 @@ def test_geometries_that_would_leave_the_arrays_are_refused(module, changes, mes
 
 def test_arrays_that_do_not_fit_are_refused(native, module):
     geo = module.PoolGeometry(**arguments())
+    plan = module.plan_pool("max_pool", geo, "float32")
     x, y = np.zeros((1, 6, 6, 1), np.float32), np.zeros((1, 2, 2, 1), np.float32)
     for args, error, message in (
             ((x, y[:, :1], None), ValueError, r"max_pool: expected y of shape \(1, 2, 2, 1\), got \(1, 1, 2, 1\)"),
@@ -153,9 +171,64 @@ def test_arrays_that_do_not_fit_are_refused(native, module):
             ((x.astype(np.int32), y, None), TypeError,
              "max_pool: expected x of dtype float16, bfloat16, float32 or float64, got int32")):
         with pytest.raises(error, match=message):
-            module.max_pool(*[None if a is None else native.array(a) for a in args], geo, 0)
+            module.max_pool(*[None if a is None else native.array(a) for a in args], geo, plan, 0)
     with pytest.raises(TypeError, match="expected a dtype of float16, .*, got complex64"):
         native.array(x.astype(np.complex64))
+
+
+def test_a_plan_of_a_pooling_runs_what_it_was_made_for_and_nothing_else(native, module):
+    geo, other = (module.PoolGeometry(**arguments(channels=4, window=w, output=(2, 2))) for w in ((3, 3), (4, 3)))
+    x, y = np.zeros((1, 6, 6, 4), np.float32), np.zeros((1, 2, 2, 4), np.float32)
+    shifted = np.zeros(x.size + 1, np.float32)[1:].reshape(x.shape)
+    for plan, source, message in (
+            (module.plan_pool("max_pool", geo, "float32"), shifted, "arrays that begin at multiples of 16 bytes"),
+            (module.plan_pool("avg_pool", geo, "float32"), x, "a plan for this op, dtype and geometry, .* avg_pool of"),
+            (module.plan_pool("max_pool", geo, "float16"), x, "a plan for this .*, got one for max_pool of float16"),
+            (module.plan_pool("max_pool", other, "float32"), x, "expected a plan for this op, dtype and geometry")):
+        with pytest.raises(ValueError, match=f"max_pool: expected .*{message}"):
+            module.max_pool(native.array(source), native.array(y), None, geo, plan, 0)
+    plan = module.plan_pool("max_pool", geo, "float32", alignment=4)
+    assert plan.text == "max_pool_window vector=1 side=3" and plan.workspace == 0
+    module.max_pool(native.array(shifted), native.array(y), None, geo, plan, 0)
+
+
+def test_plans_are_made_once_and_again_where_something_they_depend_on_changes():
+    native = load("emulated")
+    made = []
+
+    def count(planner):
+        def plan(*arguments, **settings):
+            made.append((*arguments[:-1], *settings.items()))
+            return planner(*arguments, **settings)
+        return plan
+
+    whole = np.ones((9, 73), np.float16)
+    a, b = whole[:, :72].copy(), np.ones((72, 8), np.float16)
+    shifted = np.empty(a.size + 1, a.dtype)[1:].reshape(a.shape)
+    shifted[...] = a
+    fresh = type(native)("emulated", SimpleNamespace(**vars(native.module) | {
+        "plan_gemm": count(native.module.plan_gemm), "plan_pool": count(native.module.plan_pool)}))
+
+    def product(a=a, b=b):
+        before = len(made)
+        y = fresh.gemm(a, b, None, 1.0, 1.0, False, False, None)
+        assert (y.astype("f4") == 72).all()
+        return len(made) - before
+
+    assert product() == 1 and product() == 0
+    assert product(shifted) == 1 and product(shifted) == 0
+    assert product(a.astype("f4"), b.astype("f4")) == 1
+    assert product(a[:5], b) == 1
+    with cg.set_workspace_limit(0):
+        assert product() == 1 and product() == 0
+    with cg.set_precision("tf32"):
+        assert product(a.astype("f4"), b.astype("f4")) == 1
+    try:
+        native.module.emulate(native.module.Device(multiprocessors=3))
+        assert product() == 1 and product() == 0
+    finally:
+        native.module.emulate(native.module.Device())
+    assert product() == 0 and fresh.planned.cache_info().maxsize == 4096
 
 
 def test_what_has_no_kernel_says_so():

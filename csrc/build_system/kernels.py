@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import toolchain
+from . import instances, toolchain
 from .choice import CannotBuild, Choice
 
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
+GENERATED = ROOT / "build" / "kernels" / "generated"
 FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
 SHARED = ("common", "device", "tile", "hopper")  # what they share
 
@@ -61,9 +62,10 @@ class Target(NamedTuple):
 
 
 def kernel_sources() -> list[Path]:
-    """What both libraries are made of."""
-    return [path for folder in (*SHARED, *FAMILIES) for path in sorted((SOURCES / folder).iterdir())
-            if path.suffix in (".cpp", ".cu") and path.stem != "bind"]
+    """What both libraries are made of. The files that differ by a dtype alone are written before they are named."""
+    written = [path for folder in (*SHARED, *FAMILIES) for path in sorted((SOURCES / folder).rglob("*"))
+               if path.suffix in (".cpp", ".cu") and path.stem != "bind"]
+    return instances.write(GENERATED) + written  # what takes longest to compile comes first
 
 
 def binding_sources() -> list[Path]:
@@ -180,7 +182,7 @@ def _rules(target: Target) -> list[str]:
 
 
 def _object(lines: list[str], target: Target, rule: str, source: Path, folder: str) -> str:
-    name = f"{folder}/{source.relative_to(SOURCES)}.o"
+    name = f"{folder}/{source.relative_to(GENERATED if source.is_relative_to(GENERATED) else SOURCES)}.o"
     lines.append(f"build {name}: {target.name}_{rule} {_escaped(source)}")
     return name
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <stdexcept>
+#include <tuple>
 
 namespace convgpu {
 namespace {
@@ -85,6 +86,14 @@ void PoolGeometry::check() const {
         require(output[a] <= 1 || output[a] - 1 <= (size[a] + before[a] - 1) / stride[a],
                 "the last window to start in the input or the padding before it", output[a], a);
     }
+}
+
+bool operator==(const PoolGeometry& a, const PoolGeometry& b) {
+    const auto all = [](const PoolGeometry& g) {
+        return std::tie(g.batch, g.channels, g.size, g.window, g.stride, g.before, g.after, g.dilation, g.output,
+                        g.adaptive, g.count_include_pad, g.channels_last);
+    };
+    return all(a) == all(b);
 }
 
 int64_t ConvGeometry::taps() const { return product(kernel); }

@@ -23,6 +23,9 @@ struct PoolGeometry {
     void check() const;          // throws std::invalid_argument
 };
 
+bool operator==(const PoolGeometry& a, const PoolGeometry& b);
+inline bool operator!=(const PoolGeometry& a, const PoolGeometry& b) { return !(a == b); }
+
 struct ConvGeometry {
     int64_t batch = 0, channels = 0, filters = 0;
     Shape size, kernel, stride, before, after, dilation;  // one entry per spatial axis: 1 to 3

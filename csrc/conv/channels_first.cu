@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../common/check.h"
 #include "../common/dispatch.h"
 #include "../layout/layout.h"
 #include "add_chunk.cuh"
@@ -100,6 +101,17 @@ void add_chunks(const Array& total, const Array& chunk, const Array& sum, Stream
 
 }  // namespace
 
+namespace {
+
+using Launcher = void (*)(const Array&, const Array&, const layout::Plan&, Stream);
+
+void change_layout(layout::Op op, Launcher launcher, const Array& x, const Array& y, Stream stream) {
+    const bool aligned = is_aligned(x.data, kVectorBytes) && is_aligned(y.data, kVectorBytes);
+    launcher(x, y, layout::plan(op, x.shape, x.dtype, aligned ? kVectorBytes : 1), stream);
+}
+
+}  // namespace
+
 void run_channels_first(Direction direction, const Operands& operands, const ConvGeometry& geo, const Options& options,
                         const Workspace& workspace, Stream stream) {
     const DType dtype = operands.x.dtype;
@@ -119,23 +131,25 @@ void run_channels_first(Direction direction, const Operands& operands, const Con
     const Workspace of_kernel = carver.take(copies.kernel().workspace);
 
     const bool reads_x = direction != Direction::kDgrad, reads_y = direction != Direction::kFprop;
-    if (copies.w() && direction != Direction::kWgrad) layout::oihw_to_hwio(operands.w, w, stream);
+    if (copies.w() && direction != Direction::kWgrad)
+        change_layout(layout::Op::kOihwToHwio, layout::oihw_to_hwio, operands.w, w, stream);
     for (int64_t first = 0; first < geo.batch; first += copies.part().batch) {
         part.batch = std::min(copies.part().batch, geo.batch - first);
         const Array x_first = images_of(operands.x, first, part.batch),
                     y_first = images_of(operands.y, first, part.batch);
         const Array x = array_of(copies.x() ? x_copy.data : x_first.data, part.x_shape(), dtype);
         const Array y = array_of(copies.y() ? y_copy.data : y_first.data, part.y_shape(), dtype);
-        if (copies.x() && reads_x) layout::nchw_to_nhwc(x_first, x, stream);
-        if (copies.y() && reads_y) layout::nchw_to_nhwc(y_first, y, stream);
+        if (copies.x() && reads_x) change_layout(layout::Op::kNchwToNhwc, layout::nchw_to_nhwc, x_first, x, stream);
+        if (copies.y() && reads_y) change_layout(layout::Op::kNchwToNhwc, layout::nchw_to_nhwc, y_first, y, stream);
         const Array& gw = !copies.adds_chunks() ? w : first == 0 ? total : chunk;
         run_channels_last(direction, {x, gw, operands.bias, y}, part, options, of_kernel, stream);
-        if (copies.x() && !reads_x) layout::nhwc_to_nchw(x, x_first, stream);
-        if (copies.y() && !reads_y) layout::nhwc_to_nchw(y, y_first, stream);
+        if (copies.x() && !reads_x) change_layout(layout::Op::kNhwcToNchw, layout::nhwc_to_nchw, x, x_first, stream);
+        if (copies.y() && !reads_y) change_layout(layout::Op::kNhwcToNchw, layout::nhwc_to_nchw, y, y_first, stream);
         const bool last = first + part.batch == geo.batch;
         if (copies.adds_chunks() && first > 0) add_chunks(total, chunk, last ? w : total, stream);
     }
-    if (copies.w() && direction == Direction::kWgrad) layout::hwio_to_oihw(w, operands.w, stream);
+    if (copies.w() && direction == Direction::kWgrad)
+        change_layout(layout::Op::kHwioToOihw, layout::hwio_to_oihw, w, operands.w, stream);
 }
 
 Choice plan_channels_first(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,

@@ -98,6 +98,7 @@ public:
     ScaledFactors(const Factor& a, const Factor& b, Factors factors, int64_t items, int64_t M, int64_t N);
 
     size_t bytes() const { return bytes_; }
+    size_t header_bytes() const { return header_; }  // of ranges and marks, which come first
     Factors factors() const { return factors_; }
     int64_t elements() const { return a.from.half() + b.from.half(); }
     uint64_t elements_of_range() const { return std::max(a.from.elements_of_range(), b.from.elements_of_range()); }

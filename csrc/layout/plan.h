@@ -1,14 +1,33 @@
-// Which kernel changes a layout: decided by sizes and alignment alone.
+// Which kernel changes a layout, and how. A plan follows from op, shape, dtype and alignment alone; it is made once,
+// and the launchers in layout.h do what it says.
 #pragma once
-#include "transpose.h"
+#include <string>
+
+#include "../common/array.h"
 
 namespace convgpu::layout {
 
-struct Plan {
-    bool narrow;
-    int in = 1, out = 1;  // elements per access of a tiled transpose
+enum class Op { kNchwToNhwc, kNhwcToNchw, kOihwToHwio, kHwioToOihw };
+
+const char* name_of(Op op);
+Op op_of(const std::string& name);  // throws std::invalid_argument for any other name
+
+enum class Kernel {
+    kNarrow,  // a thread moves one line of a matrix that is only a few elements wide or high
+    kTiled,   // a block moves one tile through shared memory
 };
 
-Plan plan_transpose(const Transpose& problem, size_t element_bytes, bool aligned);
+struct Plan {
+    Op op;
+    Shape x;  // the shape of what is changed
+    DType dtype;
+    Kernel kernel = Kernel::kTiled;
+    int in = 1, out = 1;  // elements that a thread of kTiled loads, and stores, in one access
+
+    std::string text() const;  // "kernel key=value ...", as explain prints it
+};
+
+// `alignment`: a power of two that divides the addresses of x and y.
+Plan plan(Op op, const Shape& x, DType dtype, int alignment);
 
 }  // namespace convgpu::layout

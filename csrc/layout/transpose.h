@@ -1,11 +1,13 @@
-// All layout changes are one problem: a batch of matrices to be transposed, the rows of one side in another order.
+// Every change of layout is one problem: a batch of matrices is transposed, and the rows of one side may change their
+// order on the way.
 #pragma once
 #include "../common/divisor.h"
 #include "../device/launch.h"
+#include "plan.h"
 
 namespace convgpu::layout {
 
-// Where row i stands: i itself, or with i = a * inner + b at b * outer + a.
+// Where row i lies in memory: at i, or, where rows have another order, at b * outer + a for i = a * inner + b.
 class RowOrder {
 public:
     RowOrder() = default;
@@ -18,7 +20,7 @@ public:
     }
 
 private:
-    Divisor by_inner_;  // by 1: the order as it is
+    Divisor by_inner_;  // of a division by 1 where rows keep their order
     uint64_t outer_ = 0;
 };
 
@@ -34,5 +36,14 @@ struct Transpose {
         return (n * columns + to(j)) * rows + i;
     }
 };
+
+// A change of layout: the shape that x takes, and the transpose that this is. Throws for shapes of fewer than 3 axes,
+// or more than 5.
+struct Change {
+    Shape y_shape;
+    Transpose transpose;
+};
+
+Change change_of(Op op, const Shape& x);
 
 }  // namespace convgpu::layout

@@ -2,20 +2,18 @@
 #include "avg_pool_split.cuh"
 #include "avg_pool_window.cuh"
 #include "instances.h"
-#include "plan.h"
 #include "pool.h"
 
 namespace convgpu::pool {
 
-void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream stream) {
+void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, const Plan& plan, Stream stream) {
     const char* op = "avg_pool";
-    geo.check();
     check_float(op, "x", x);
     check_array(op, "x", x, geo.x_shape(), x.dtype);
     check_array(op, "y", y, geo.y_shape(), x.dtype);
     if (y.size() == 0) return;
+    check_plan(plan, Op::kAvgPool, geo, x.dtype, all_aligned(x, y));
     const Problem problem = problem_of(geo);
-    const Plan plan = plan_forward(geo, x.dtype, all_aligned(x, y));
     dispatch_vector(x.dtype, plan.vector, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
         constexpr int kVector = decltype(vector)::value;
@@ -33,15 +31,14 @@ void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream st
     });
 }
 
-void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, Stream stream) {
+void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, const Plan& plan, Stream stream) {
     const char* op = "avg_pool_dgrad";
-    geo.check();
     check_float(op, "gy", gy);
     check_array(op, "gy", gy, geo.y_shape(), gy.dtype);
     check_array(op, "gx", gx, geo.x_shape(), gy.dtype);
     if (gx.size() == 0) return;
+    check_plan(plan, Op::kAvgPoolDgrad, geo, gy.dtype, all_aligned(gy, gx));
     const Problem problem = problem_of(geo);
-    const Plan plan = plan_places(geo, gy.dtype, all_aligned(gy, gx));
     dispatch_vector(gy.dtype, plan.vector, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
         launch_avg_pool_dgrad_gather<T, decltype(vector)::value>(gy.as<T>(), gx.as<T>(), problem, stream);

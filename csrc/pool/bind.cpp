@@ -27,53 +27,56 @@ void bind_geometry(py::module_& m) {
     m.def("output_size", output_size, "n"_a, "f"_a, "stride"_a, "dilation"_a, "before"_a, "after"_a);
 }
 
+void bind_plan(py::module_& m) {
+    py::class_<pool::Plan>(m, "PoolPlan", py::module_local())
+        .def_property_readonly("text", &pool::Plan::text)
+        .def_property_readonly("workspace", [](const pool::Plan&) { return 0; });
+    m.def(
+        "plan_pool",
+        [](const std::string& op, const PoolGeometry& geo, const std::string& dtype, int alignment) {
+            return pool::plan(pool::op_of(op), geo, dtype_of(dtype), alignment);
+        },
+        "op"_a, "geo"_a, "dtype"_a, "alignment"_a = kPlannedAlignment);
+}
+
 }  // namespace
 
 void bind_pool(py::module_& m) {
     bind_geometry(m);
+    bind_plan(m);
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def(
         "max_pool",
-        [](const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, uintptr_t stream) {
-            pool::max_pool(x, y, offsets, geo, stream_of(stream));
-        },
-        "x"_a, "y"_a, "offsets"_a.none(true), "geo"_a, "stream"_a, Unlocked());
+        [](const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, const pool::Plan& plan,
+           uintptr_t stream) { pool::max_pool(x, y, offsets, geo, plan, stream_of(stream)); },
+        "x"_a, "y"_a, "offsets"_a.none(true), "geo"_a, "plan"_a, "stream"_a, Unlocked());
     m.def(
         "max_pool_dgrad",
-        [](const Array& gy, const Array& offsets, const Array& gx, const PoolGeometry& geo, uintptr_t stream) {
-            pool::max_pool_dgrad(gy, offsets, gx, geo, stream_of(stream));
-        },
-        "gy"_a, "offsets"_a, "gx"_a, "geo"_a, "stream"_a, Unlocked());
+        [](const Array& gy, const Array& offsets, const Array& gx, const PoolGeometry& geo, const pool::Plan& plan,
+           uintptr_t stream) { pool::max_pool_dgrad(gy, offsets, gx, geo, plan, stream_of(stream)); },
+        "gy"_a, "offsets"_a, "gx"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
     m.def(
         "max_pool_gather",
-        [](const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, uintptr_t stream) {
-            pool::max_pool_gather(x, offsets, y, geo, stream_of(stream));
-        },
-        "x"_a, "offsets"_a, "y"_a, "geo"_a, "stream"_a, Unlocked());
+        [](const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, const pool::Plan& plan,
+           uintptr_t stream) { pool::max_pool_gather(x, offsets, y, geo, plan, stream_of(stream)); },
+        "x"_a, "offsets"_a, "y"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
     m.def(
         "max_pool_indices",
-        [](const Array& offsets, const Array& indices, const PoolGeometry& geo, uintptr_t stream) {
-            pool::max_pool_indices(offsets, indices, geo, stream_of(stream));
-        },
-        "offsets"_a, "indices"_a, "geo"_a, "stream"_a, Unlocked());
+        [](const Array& offsets, const Array& indices, const PoolGeometry& geo, const pool::Plan& plan,
+           uintptr_t stream) { pool::max_pool_indices(offsets, indices, geo, plan, stream_of(stream)); },
+        "offsets"_a, "indices"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
     m.def(
         "avg_pool",
-        [](const Array& x, const Array& y, const PoolGeometry& geo, uintptr_t stream) {
-            pool::avg_pool(x, y, geo, stream_of(stream));
+        [](const Array& x, const Array& y, const PoolGeometry& geo, const pool::Plan& plan, uintptr_t stream) {
+            pool::avg_pool(x, y, geo, plan, stream_of(stream));
         },
-        "x"_a, "y"_a, "geo"_a, "stream"_a, Unlocked());
+        "x"_a, "y"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
     m.def(
         "avg_pool_dgrad",
-        [](const Array& gy, const Array& gx, const PoolGeometry& geo, uintptr_t stream) {
-            pool::avg_pool_dgrad(gy, gx, geo, stream_of(stream));
+        [](const Array& gy, const Array& gx, const PoolGeometry& geo, const pool::Plan& plan, uintptr_t stream) {
+            pool::avg_pool_dgrad(gy, gx, geo, plan, stream_of(stream));
         },
-        "gy"_a, "gx"_a, "geo"_a, "stream"_a, Unlocked());
-    m.def(
-        "plan_pool",
-        [](const std::string& op, const PoolGeometry& geo, const std::string& dtype) {
-            return pool::plan(op, geo, dtype_of(dtype));
-        },
-        "op"_a, "geo"_a, "dtype"_a);
+        "gy"_a, "gx"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
 }
 
 }  // namespace convgpu

@@ -1,10 +1,11 @@
-// From what a plan and an array say at run time to the template arguments of a kernel.
+// What launchers share: they check that a plan fits the call, and turn what it says into template arguments.
 #pragma once
 #include <type_traits>
 
 #include "../common/check.h"
 #include "../common/dispatch.h"
 #include "../common/vector.h"
+#include "plan.h"
 
 namespace convgpu::pool {
 
@@ -36,6 +37,22 @@ void dispatch_offset(DType dtype, Use&& use) {
 template <class... Arrays>
 bool all_aligned(const Arrays&... arrays) {
     return (is_aligned(arrays.data, kVectorBytes) && ...);
+}
+
+// Throws unless the plan was made for this op, geometry and dtype, and for arrays such as these.
+inline void check_plan(const Plan& plan, Op op, const PoolGeometry& geo, DType dtype, bool aligned) {
+    const std::string name = name_of(op);
+    if (plan.op != op || plan.dtype != dtype || plan.geo != geo) {
+        throw std::invalid_argument(name + ": expected a plan for this op, dtype and geometry, " + name + " of " +
+                                    convgpu::name_of(dtype) + " " + text_of(geo.x_shape()) + ", got one for " +
+                                    name_of(plan.op) + " of " + convgpu::name_of(plan.dtype) + " " +
+                                    text_of(plan.geo.x_shape()));
+    }
+    if (plan.vector > 1 && !aligned) {
+        throw std::invalid_argument(name +
+                                    ": expected arrays that begin at multiples of 16 bytes, for which the plan "
+                                    "was made, got others");
+    }
 }
 
 }  // namespace convgpu::pool

@@ -1,21 +1,20 @@
 #include "instances.h"
 #include "max_pool_split.cuh"
 #include "max_pool_window.cuh"
-#include "plan.h"
 #include "pool.h"
 
 namespace convgpu::pool {
 
-void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, Stream stream) {
+void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, const Plan& plan,
+              Stream stream) {
     const char* op = "max_pool";
-    geo.check();
     check_float(op, "x", x);
     check_array(op, "x", x, geo.x_shape(), x.dtype);
     check_array(op, "y", y, geo.y_shape(), x.dtype);
     if (offsets) check_array(op, "offsets", *offsets, geo.y_shape(), geo.offset_dtype());
     if (y.size() == 0) return;
+    check_plan(plan, Op::kMaxPool, geo, x.dtype, all_aligned(x, y) && (!offsets || all_aligned(*offsets)));
     const Problem problem = problem_of(geo);
-    const Plan plan = plan_forward(geo, x.dtype, all_aligned(x, y) && (!offsets || all_aligned(*offsets)));
     dispatch_vector(x.dtype, plan.vector, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
         constexpr int kVector = decltype(vector)::value;

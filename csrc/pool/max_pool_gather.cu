@@ -1,20 +1,19 @@
 #include "instances.h"
 #include "max_pool_gather.cuh"
-#include "plan.h"
 #include "pool.h"
 
 namespace convgpu::pool {
 
-void max_pool_gather(const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, Stream stream) {
+void max_pool_gather(const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, const Plan& plan,
+                     Stream stream) {
     const char* op = "max_pool_gather";
-    geo.check();
     check_float(op, "x", x);
     check_array(op, "x", x, geo.x_shape(), x.dtype);
     check_array(op, "offsets", offsets, geo.y_shape(), geo.offset_dtype());
     check_array(op, "y", y, geo.y_shape(), x.dtype);
     if (y.size() == 0) return;
+    check_plan(plan, Op::kMaxPoolGather, geo, x.dtype, all_aligned(offsets, y));
     const Problem problem = problem_of(geo);
-    const Plan plan = plan_places(geo, x.dtype, all_aligned(offsets, y));
     dispatch_vector(x.dtype, plan.vector, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
         dispatch_offset(geo.offset_dtype(), [&](auto offset) {
@@ -25,14 +24,14 @@ void max_pool_gather(const Array& x, const Array& offsets, const Array& y, const
     });
 }
 
-void max_pool_indices(const Array& offsets, const Array& indices, const PoolGeometry& geo, Stream stream) {
+void max_pool_indices(const Array& offsets, const Array& indices, const PoolGeometry& geo, const Plan& plan,
+                      Stream stream) {
     const char* op = "max_pool_indices";
-    geo.check();
     check_array(op, "offsets", offsets, geo.y_shape(), geo.offset_dtype());
     check_array(op, "indices", indices, geo.y_shape(), DType::kInt64);
     if (indices.size() == 0) return;
+    check_plan(plan, Op::kMaxPoolIndices, geo, DType::kInt64, all_aligned(offsets, indices));
     const Problem problem = problem_of(geo);
-    const Plan plan = plan_places(geo, DType::kInt64, all_aligned(offsets, indices));
     dispatch_offset(geo.offset_dtype(), [&](auto offset) {
         using Offset = TypeOf<decltype(offset)>;
         if (plan.vector == 1) {

@@ -1,18 +1,22 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 
 #include "../common/vector.h"
-#include "pool.h"
+#include "threads.h"
+#include "windows.h"
 
 namespace convgpu::pool {
 namespace {
 
-// Above these, a thread alone would walk too long; below, its loads fill the machine without help.
+// A window of more than kManyTaps takes one thread too long. A window of fewer than kSomeTaps does not: there are so
+// many threads that their loads fill the machine.
 constexpr int64_t kManyTaps = 256, kSomeTaps = 32;
-constexpr int64_t kFewThreads = 1 << 16;  // less than a GPU of 132 multiprocessors holds at a quarter of its room
-constexpr int64_t kDisjointTaps = 16;     // pixels that one thread writes
+// A GPU of 132 multiprocessors has more than kFewThreads threads at work when it is a quarter full.
+constexpr int64_t kFewThreads = 1 << 16;
+constexpr int64_t kDisjointTaps = 16;  // the most pixels that one thread of max_pool_dgrad_disjoint writes
 
 int64_t channels_inside(const PoolGeometry& geo) { return geo.channels_last ? geo.channels : 1; }
 
@@ -27,13 +31,16 @@ int power_of_two_up_to(int64_t n) {
     return power;
 }
 
-// One entry for all axes, or 0.
+bool is_dilated(const PoolGeometry& geo) {
+    return std::any_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d != 1; });
+}
+
+// The side of a window of 2 x 2 or 3 x 3 pixels that are neighbours; 0 for any other.
 int square_side(const PoolGeometry& geo) {
     const int64_t side = geo.window.back();
     if (geo.adaptive || geo.rank() < 2 || side < 2 || side > 3) return 0;
     const bool square = geo.window[geo.rank() - 2] == side && (geo.rank() == 2 || geo.window[0] == 1);
-    const bool dilated = std::any_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d != 1; });
-    return square && !dilated ? static_cast<int>(side) : 0;
+    return square && !is_dilated(geo) ? static_cast<int>(side) : 0;
 }
 
 bool wants_split(const PoolGeometry& geo, int vector) {
@@ -46,7 +53,8 @@ bool wants_split(const PoolGeometry& geo, int vector) {
     return few || far_apart;
 }
 
-// As many threads along the channels as a warp has, then at least 4 taps for each thread of a window.
+// Along the channels there are as many threads as a warp has, or as there are vectors; along the taps so many that each
+// has at least 4 of them; the rest of the block takes other outputs.
 Lanes lanes_of(const PoolGeometry& geo, int vector) {
     constexpr int64_t kWarp = 32;
     const int x = power_of_two_up_to(std::min(kWarp, channels_inside(geo) / vector));
@@ -54,55 +62,52 @@ Lanes lanes_of(const PoolGeometry& geo, int vector) {
     return {x, y, kThreads / (x * y)};
 }
 
-const char* name_of(const std::string& op, Kernel kernel) {
-    switch (kernel) {
-        case Kernel::kWindow:
-            return op == "max_pool" ? "max_pool_window" : "avg_pool_window";
-        case Kernel::kSplit:
-            return op == "max_pool" ? "max_pool_split" : "avg_pool_split";
-        case Kernel::kDisjoint:
-            return "max_pool_dgrad_disjoint";
-        case Kernel::kGather:
-            break;
-    }
-    return op == "max_pool_dgrad" ? "max_pool_dgrad_gather" : op == "avg_pool_dgrad" ? "avg_pool_dgrad_gather" : "";
+// Whether the windows of a maximum are next to each other, and small enough for one thread to write.
+bool is_disjoint(const PoolGeometry& geo) {
+    return !geo.adaptive && !is_dilated(geo) && geo.stride == geo.window && geo.taps() <= kDisjointTaps;
 }
+
+// In the order of Op.
+constexpr const char* kOps[] = {"max_pool",         "max_pool_dgrad", "max_pool_gather",
+                                "max_pool_indices", "avg_pool",       "avg_pool_dgrad"};
 
 }  // namespace
 
-Plan plan_forward(const PoolGeometry& geo, DType dtype, bool aligned) {
-    const int vector = vector_of(geo, dtype, aligned);
-    if (wants_split(geo, vector)) return {Kernel::kSplit, vector, 0, lanes_of(geo, vector)};
-    return {Kernel::kWindow, vector, square_side(geo)};
-}
+const char* name_of(Op op) { return kOps[static_cast<int>(op)]; }
 
-Plan plan_max_dgrad(const PoolGeometry& geo, DType dtype, bool aligned) {
-    const bool dilated = std::any_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d != 1; });
-    const bool disjoint = !geo.adaptive && !dilated && geo.stride == geo.window && geo.taps() <= kDisjointTaps;
-    return {disjoint ? Kernel::kDisjoint : Kernel::kGather, vector_of(geo, dtype, aligned)};
-}
-
-Plan plan_places(const PoolGeometry& geo, DType dtype, bool aligned) {
-    return {Kernel::kGather, vector_of(geo, dtype, aligned)};
-}
-
-std::string plan(const std::string& op, const PoolGeometry& geo, DType dtype) {
-    Plan plan;
-    if (op == "max_pool" || op == "avg_pool") {
-        plan = plan_forward(geo, dtype, true);
-    } else if (op == "max_pool_dgrad") {
-        plan = plan_max_dgrad(geo, dtype, true);
-    } else if (op == "max_pool_gather" || op == "max_pool_indices" || op == "avg_pool_dgrad") {
-        plan = plan_places(geo, dtype, true);
-    } else {
-        throw std::invalid_argument("plan: expected the name of a pooling op, got " + op);
+Op op_of(const std::string& name) {
+    for (size_t i = 0; i < std::size(kOps); ++i) {
+        if (name == kOps[i]) return static_cast<Op>(i);
     }
-    const std::string kernel = name_of(op, plan.kernel);
-    std::string text = (kernel.empty() ? op : kernel) + " vector=" + std::to_string(plan.vector);
-    if (plan.side) text += " side=" + std::to_string(plan.side);
-    if (plan.kernel == Kernel::kSplit) {
-        text += " lanes=" + std::to_string(plan.lanes.x) + "x" + std::to_string(plan.lanes.y) + "x" +
-                std::to_string(plan.lanes.z);
+    throw std::invalid_argument("plan: expected the name of a pooling op, got " + name);
+}
+
+Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment) {
+    geo.check();
+    Plan plan{op, geo, dtype};
+    plan.vector = vector_of(geo, dtype, alignment >= kVectorBytes);
+    if (op == Op::kMaxPoolDgrad && is_disjoint(geo)) plan.kernel = Kernel::kDisjoint;
+    if (op != Op::kMaxPool && op != Op::kAvgPool) return plan;
+    if (wants_split(geo, plan.vector)) {
+        plan.kernel = Kernel::kSplit;
+        plan.lanes = lanes_of(geo, plan.vector);
+    } else {
+        plan.kernel = Kernel::kWindow;
+        plan.side = square_side(geo);
+    }
+    return plan;
+}
+
+std::string Plan::text() const {
+    std::string text = name_of(op);
+    if (kernel == Kernel::kWindow) text += "_window";
+    if (kernel == Kernel::kSplit) text += "_split";
+    if (kernel == Kernel::kDisjoint) text += "_disjoint";
+    if (kernel == Kernel::kGather && (op == Op::kMaxPoolDgrad || op == Op::kAvgPoolDgrad)) text += "_gather";
+    text += " vector=" + std::to_string(vector);
+    if (side) text += " side=" + std::to_string(side);
+    if (kernel == Kernel::kSplit) {
+        text += " lanes=" + std::to_string(lanes.x) + "x" + std::to_string(lanes.y) + "x" + std::to_string(lanes.z);
     }
     return text;
 }

@@ -1,24 +1,44 @@
-// Which kernel computes a pooling, and how: decided by geometry, dtype and alignment alone.
+// Which kernel computes a pooling, and how. A plan follows from op, geometry, dtype and alignment alone; it is made
+// once, and the launchers in pool.h do what it says.
 #pragma once
-#include <cstddef>
+#include <string>
 
 #include "../common/geometry.h"
-#include "split.h"
 
 namespace convgpu::pool {
 
-enum class Kernel { kWindow, kSplit, kGather, kDisjoint };
+enum class Op { kMaxPool, kMaxPoolDgrad, kMaxPoolGather, kMaxPoolIndices, kAvgPool, kAvgPoolDgrad };
 
-struct Plan {
-    Kernel kernel;
-    int vector;               // channels of a thread
-    int side = 0;             // of a window whose loops are unrolled; 0: any window
-    Lanes lanes = {0, 0, 0};  // of a split window
+const char* name_of(Op op);
+Op op_of(const std::string& name);  // throws std::invalid_argument for any other name
+
+enum class Kernel {
+    kWindow,    // a thread walks one window
+    kSplit,     // the threads of a block share each window
+    kDisjoint,  // of max_pool_dgrad: a thread writes all pixels of one window, where no two windows overlap
+    kGather,    // a thread collects what belongs to its own pixel
 };
 
-// `aligned`: all arrays start at multiples of 16 bytes.
-Plan plan_forward(const PoolGeometry& geo, DType dtype, bool aligned);    // max_pool, avg_pool
-Plan plan_max_dgrad(const PoolGeometry& geo, DType dtype, bool aligned);  // max_pool_dgrad
-Plan plan_places(const PoolGeometry& geo, DType dtype, bool aligned);     // all others
+// Threads of a block along vectors of channels (x), taps of a window (y) and outputs (z): powers of two, whose product
+// is the number of threads.
+struct Lanes {
+    int x, y, z;
+};
+
+struct Plan {
+    Op op;
+    PoolGeometry geo;
+    DType dtype;  // of what the op computes: int64 for max_pool_indices
+    Kernel kernel = Kernel::kGather;
+    int vector = 1;           // channels of a thread, which it loads and stores in one access
+    int side = 0;             // of a square window whose loops are unrolled; 0: any window
+    Lanes lanes = {0, 0, 0};  // of kSplit
+
+    std::string text() const;  // "kernel key=value ...", as explain prints it
+};
+
+// `alignment`: a power of two that divides the addresses of all arrays, but for the x of max_pool_gather. Throws where
+// the geometry would leave the arrays.
+Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment);
 
 }  // namespace convgpu::pool

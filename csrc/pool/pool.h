@@ -1,27 +1,26 @@
-// Pooling: the launchers, one per op. x and gx have the shape geo.x_shape(), y and gy geo.y_shape(); offsets are those
-// of y, of dtype geo.offset_dtype().
+// Pooling: the launchers, one per op, each with a plan for that op. x and gx have the shape geo.x_shape(), y, gy and
+// offsets the shape geo.y_shape(); offsets have the dtype geo.offset_dtype().
 #pragma once
-#include <string>
-
 #include "../common/array.h"
-#include "../common/geometry.h"
+#include "plan.h"
 
 namespace convgpu::pool {
 
 // y = the largest pixel of every window; where wanted, offsets = the winner's tap, counted in row-major order.
-void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, Stream stream);
+void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGeometry& geo, const Plan& plan,
+              Stream stream);
 // gx = the sum of gy over the windows that each pixel has won.
-void max_pool_dgrad(const Array& gy, const Array& offsets, const Array& gx, const PoolGeometry& geo, Stream stream);
+void max_pool_dgrad(const Array& gy, const Array& offsets, const Array& gx, const PoolGeometry& geo, const Plan& plan,
+                    Stream stream);
 // y = x at the winners; 0 for an offset outside its window or the input.
-void max_pool_gather(const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, Stream stream);
+void max_pool_gather(const Array& x, const Array& offsets, const Array& y, const PoolGeometry& geo, const Plan& plan,
+                     Stream stream);
 // indices (int64) = where the winners stand: their flat index over the spatial axes of x; 0 as above.
-void max_pool_indices(const Array& offsets, const Array& indices, const PoolGeometry& geo, Stream stream);
+void max_pool_indices(const Array& offsets, const Array& indices, const PoolGeometry& geo, const Plan& plan,
+                      Stream stream);
 // y = the average of every window.
-void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, Stream stream);
+void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, const Plan& plan, Stream stream);
 // gx = the sum of gy / divisor over the windows that hold each pixel.
-void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, Stream stream);
-
-// The kernel that an op would run on arrays of this dtype, aligned to 16 bytes.
-std::string plan(const std::string& op, const PoolGeometry& geo, DType dtype);
+void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, const Plan& plan, Stream stream);
 
 }  // namespace convgpu::pool

@@ -1,15 +1,11 @@
 // Windows shared by the threads of a block: thread (x, y, z) takes every lanes.y-th tap of output z for channels x.
 #pragma once
 #include "../device/launch.h"
+#include "plan.h"
 #include "threads.h"
 #include "windows.h"
 
 namespace convgpu::pool {
-
-// Threads of a block along vectors of channels, taps and outputs: powers of two, whose product is kThreads.
-struct Lanes {
-    int x, y, z;
-};
 
 class SplitWindows {
 public:

@@ -63,7 +63,6 @@ void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
     emulator::config().multiprocessors = p.multiprocessors;
     emulator::config().arch = p.arch;
     const gemm::Sizes sizes{p.items, p.M, p.N, p.K, p.items == 1, p.items == 1};
-    plans().insert(gemm::plan(sizes, dtype, o, current_device(), kWorkspaceLimit));
     const Shape stack = p.items > 1 ? Shape{p.items} : Shape{};
     const auto matrices = [&](int64_t rows, int64_t columns, bool trans) {
         Shape shape = stack;
@@ -77,16 +76,14 @@ void run(const Case& p, DType dtype, const gemm::Options& o, int shift) {
     b.fill(2);
     c.fill(3);
     if (p.arch == 90 && dtype == DType::kFloat32) leave_the_smallest(p, o, a, b);
-    const size_t bytes = gemm::workspace_bytes(sizes, dtype, o, kWorkspaceLimit);
-    const Owned workspace({static_cast<int64_t>(bytes)}, DType::kUInt8);
-    const Workspace lent{workspace.array.data, bytes};
+    const auto plan = gemm::plan(sizes, dtype, o, shift ? 1 : 16, current_device(), kWorkspaceLimit);
+    plans().insert(plan.text());
+    const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
+    const Workspace lent{workspace.array.data, plan.workspace};
     if (p.items > 1) {
-        gemm::matmul(a.array, b.array, y.array, o, lent, nullptr);
+        gemm::matmul(a.array, b.array, y.array, plan, lent, nullptr);
     } else {
-        Array rows = c.array;  // one row for all
-        rows.shape = {p.M, p.N};
-        rows.strides = {0, c.array.strides[1]};
-        gemm::gemm(a.array, b.array, &rows, y.array, 1, 1, o, Activation::kRelu, lent, nullptr);
+        gemm::gemm(a.array, b.array, &c.array, y.array, plan, 1, 1, Activation::kRelu, lent, nullptr);
     }
     compare(y, expected_of(p, o, a, b, p.items > 1 ? nullptr : &c), rounding_of(dtype), "gemm");
 }

@@ -17,11 +17,12 @@ void run(int64_t n, int64_t c, int64_t pixels, DType dtype) {
         testing::expect(std::memcmp(x, again.array.data, bytes) == 0, what);
         std::memset(again.array.data, 0xff, bytes);
     };
-    layout::nchw_to_nhwc(first.array, last.array, nullptr);
-    layout::nhwc_to_nchw(last.array, again.array, nullptr);
+    const auto plan = [dtype](layout::Op op, const Owned& x) { return layout::plan(op, x.array.shape, dtype, 16); };
+    layout::nchw_to_nhwc(first.array, last.array, plan(layout::Op::kNchwToNhwc, first), nullptr);
+    layout::nhwc_to_nchw(last.array, again.array, plan(layout::Op::kNhwcToNchw, last), nullptr);
     same_again("nhwc_to_nchw");
-    layout::oihw_to_hwio(first.array, filters.array, nullptr);
-    layout::hwio_to_oihw(filters.array, again.array, nullptr);
+    layout::oihw_to_hwio(first.array, filters.array, plan(layout::Op::kOihwToHwio, first), nullptr);
+    layout::hwio_to_oihw(filters.array, again.array, plan(layout::Op::kHwioToOihw, filters), nullptr);
     same_again("hwio_to_oihw");
     for (int64_t i = 0; i < n; ++i) {
         for (int64_t j = 0; j < c; ++j) {

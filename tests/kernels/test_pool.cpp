@@ -87,12 +87,15 @@ void run(const Case& c, DType dtype, bool channels_last) {
     Owned indices(geo.y_shape(), DType::kInt64), average(geo.y_shape(), dtype), shares(geo.x_shape(), dtype);
     x.fill(1);
     gy.fill(2);
-    pool::max_pool(x.array, y.array, &offsets.array, geo, nullptr);
-    pool::max_pool_dgrad(gy.array, offsets.array, gx.array, geo, nullptr);
-    pool::max_pool_gather(x.array, offsets.array, z.array, geo, nullptr);
-    pool::max_pool_indices(offsets.array, indices.array, geo, nullptr);
-    pool::avg_pool(x.array, average.array, geo, nullptr);
-    pool::avg_pool_dgrad(gy.array, shares.array, geo, nullptr);
+    const auto plan = [&](pool::Op op) {
+        return pool::plan(op, geo, op == pool::Op::kMaxPoolIndices ? DType::kInt64 : dtype, 16);
+    };
+    pool::max_pool(x.array, y.array, &offsets.array, geo, plan(pool::Op::kMaxPool), nullptr);
+    pool::max_pool_dgrad(gy.array, offsets.array, gx.array, geo, plan(pool::Op::kMaxPoolDgrad), nullptr);
+    pool::max_pool_gather(x.array, offsets.array, z.array, geo, plan(pool::Op::kMaxPoolGather), nullptr);
+    pool::max_pool_indices(offsets.array, indices.array, geo, plan(pool::Op::kMaxPoolIndices), nullptr);
+    pool::avg_pool(x.array, average.array, geo, plan(pool::Op::kAvgPool), nullptr);
+    pool::avg_pool_dgrad(gy.array, shares.array, geo, plan(pool::Op::kAvgPoolDgrad), nullptr);
 
     const auto outputs = static_cast<size_t>(y.array.size()), pixels = static_cast<size_t>(x.array.size());
     std::vector<double> best(outputs, -INFINITY), offset(outputs), pixel(outputs), sum(outputs), count(outputs);

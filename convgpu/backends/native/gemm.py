@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...dtypes import is_float
@@ -19,9 +21,12 @@ class Gemm(Crossing):
         self.check_float("gemm", a)
         m, k = a.shape[::-1] if trans_a else a.shape
         y = self.empty((m, b.shape[0] if trans_b else b.shape[1]), a.dtype)
-        addend = None if c is None or beta == 0 else self.array(np.broadcast_to(c, y.shape))
-        self.run("gemm", a, b, addend, y, alpha, beta, trans_a, trans_b, activation or "", current_precision(),
-                 workspace=self._workspace(1, m, y.shape[1], k, a.dtype, trans_a, trans_b))
+        addend = None
+        if c is not None and beta != 0:
+            c = self.xp.ascontiguousarray(c)
+            addend = self.array(c)  # its elements are loaded one by one, from any address
+        sizes = (1, m, y.shape[1], k, a.dtype, trans_a, trans_b)
+        self._launch_gemm("gemm", (a, b, addend, self.array(y)), sizes, alpha, beta, activation or "", one_a=True, one_b=True)
         return y
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -35,25 +40,26 @@ class Gemm(Crossing):
             return self.matmul(rows, b.reshape(b.shape[-2:])).reshape(shape)
         y = self.empty(shape, a.dtype)
         (left, trans_a), (right, trans_b) = self._matrices(a, stack, items), self._matrices(b, stack, items)
-        out = y.reshape(items, *y.shape[-2:])
-        self.run("matmul", self.array(left), self.array(right), out, trans_a, trans_b, current_precision(),
-                 workspace=self._workspace(items, y.shape[-2], y.shape[-1], a.shape[-1], a.dtype, trans_a, trans_b,
-                                           left.strides[0] == 0, right.strides[0] == 0))
+        out = self.array(y.reshape(items, *y.shape[-2:]))
+        sizes = (items, y.shape[-2], y.shape[-1], a.shape[-1], a.dtype, trans_a, trans_b)
+        self._launch_gemm("matmul", (left, right, out), sizes, one_a=len(left) == 1, one_b=len(right) == 1)
         return y
 
     def _matrices(self, x: np.ndarray, stack: tuple[int, ...], items: int) -> tuple[np.ndarray, bool]:
         """x as (items, rows, columns) with neighbouring elements in a line, and whether these are its transposes.
 
-        One matrix for all items is repeated by a stride of 0; other broadcasts are copied, as are strided matrices.
+        A matrix that all items share is there once, as (1, rows, columns); other broadcasts are copied, as are strided
+        matrices.
         """
         trans = x.strides[-2] == x.itemsize and x.strides[-1] >= x.shape[-2] * x.itemsize and x.shape[-2] > 1
         x = x.swapaxes(-1, -2) if trans else x
         shape = x.shape[-2:]
         if x.size == shape[0] * shape[1]:
-            return np.broadcast_to(self.xp.ascontiguousarray(x).reshape(1, *shape), (items, *shape)), trans
+            return self.xp.ascontiguousarray(x).reshape(1, *shape), trans
         return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *shape))).reshape(items, *shape), trans
 
-    def _workspace(self, items: int, m: int, n: int, k: int, dtype: np.dtype, trans_a: bool, trans_b: bool,
-                   one_a: bool = True, one_b: bool = True) -> int:
-        return self.module.gemm_workspace(items, m, n, k, dtype.name, current_precision(), workspace_limit(), trans_a,
-                                          trans_b, one_a, one_b)
+    def _launch_gemm(self, op: str, arrays: tuple[Any, ...], sizes: tuple[Any, ...], *options: Any, one_a: bool,
+                     one_b: bool) -> None:
+        """The plan depends on where a and b begin. y has crossed already: the kernels look at each result's own rows."""
+        self.launch(op, arrays, "plan_gemm", sizes, *options, precision=current_precision(), limit=workspace_limit(),
+                    one_a=one_a, one_b=one_b)

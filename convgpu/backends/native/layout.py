@@ -26,5 +26,5 @@ class Layout(Crossing):
 
     def _transposed(self, name: str, x: Array, shape: tuple[int, ...]) -> Array:
         y = self.empty(shape, x.dtype)
-        self.run(name, x, y)
+        self.launch(name, (x, y), "plan_layout", (name, x.shape, x.dtype), takes_workspace=False)
         return y

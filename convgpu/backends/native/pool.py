@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...geometry import PoolGeometry
@@ -16,35 +18,39 @@ class Pool(Crossing):
         self.check_float("max_pool", x)
         y = self.empty(geo.y_shape, x.dtype)
         offsets = self.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
-        self.run("max_pool", x, y, offsets, geo)
+        self._launch_pool("max_pool", (x, y, offsets), geo, x.dtype)
         return y, offsets
 
     def max_pool_dgrad(self, gy: Array, offsets: Array, geo: PoolGeometry) -> Array:
         """The gradient of every output, added to the pixel that won it."""
         gx = self.empty(geo.x_shape, gy.dtype)
-        self.run("max_pool_dgrad", gy, offsets, gx, geo)
+        self._launch_pool("max_pool_dgrad", (gy, offsets, gx), geo, gy.dtype)
         return gx
 
     def max_pool_gather(self, x: Array, offsets: Array, geo: PoolGeometry) -> Array:
         """The pixels at the winners."""
         y = self.empty(geo.y_shape, x.dtype)
-        self.run("max_pool_gather", x, offsets, y, geo)
+        x = self.xp.ascontiguousarray(x)
+        self._launch_pool("max_pool_gather", (self.array(x), offsets, y), geo, x.dtype)  # winners are loaded one by one
         return y
 
     def max_pool_indices(self, offsets: Array, geo: PoolGeometry) -> Array:
         """The winners' flat indices over the spatial axes of the input."""
         indices = self.empty(geo.y_shape, np.int64)
-        self.run("max_pool_indices", offsets, indices, geo)
+        self._launch_pool("max_pool_indices", (offsets, indices), geo, indices.dtype)
         return indices
 
     def avg_pool(self, x: Array, geo: PoolGeometry) -> Array:
         """The average of every window."""
         y = self.empty(geo.y_shape, x.dtype)
-        self.run("avg_pool", x, y, geo)
+        self._launch_pool("avg_pool", (x, y), geo, x.dtype)
         return y
 
     def avg_pool_dgrad(self, gy: Array, geo: PoolGeometry) -> Array:
         """The share of every output's gradient, added to all pixels of its window."""
         gx = self.empty(geo.x_shape, gy.dtype)
-        self.run("avg_pool_dgrad", gy, gx, geo)
+        self._launch_pool("avg_pool_dgrad", (gy, gx), geo, gy.dtype)
         return gx
+
+    def _launch_pool(self, op: str, arrays: tuple[Any, ...], geo: PoolGeometry, dtype: np.dtype) -> None:
+        self.launch(op, arrays, "plan_pool", (op, geo, dtype), takes_workspace=False)

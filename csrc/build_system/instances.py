@@ -1,0 +1,69 @@
+"""The sources that differ by a dtype alone, written into the build folder: one list per family says which.
+
+csrc/FAMILY/instances.json is a list of entries, one for each engine whose kernels are templates:
+
+    name        of the engine: its file for float16 is FAMILY/<name>_float16.cu
+    header      of that folder, which defines what the templates need, and the macro
+    macro       which instantiates them
+    instances   for each dtype the macro's arguments
+
+A file for each dtype, since a compiler takes a minute for one: ninja compiles them side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent.parent
+LIST = "instances.json"
+KEYS = {"name", "header", "macro", "instances"}
+
+TEXT = """// Written by csrc/build_system/instances.py from csrc/{family}/{list}.
+#include "{header}"
+
+namespace convgpu::{family} {{
+
+{macro}({arguments})
+
+}}  // namespace convgpu::{family}
+"""
+
+
+def entries(family: Path) -> list[dict[str, object]]:
+    """The list of a family; empty where it has none."""
+    path = family / LIST
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    for entry in found:
+        if set(entry) != KEYS or not (family / entry["header"]).is_file():
+            raise ValueError(f"{path}: expected entries of {', '.join(sorted(KEYS))}, with a header that is there, "
+                             f"got {entry}")
+    return found
+
+
+def texts(folder: Path) -> dict[Path, str]:
+    """Every file of every family as it is to stand in `folder`."""
+    found: dict[Path, str] = {}
+    for family in sorted(path.parent for path in SOURCES.glob(f"*/{LIST}")):
+        for entry in entries(family):
+            for dtype, arguments in entry["instances"].items():
+                path = folder / family.name / f"{entry['name']}_{dtype}.cu"
+                if path in found:
+                    raise ValueError(f"{family / LIST}: expected one entry for {path.name}, got two")
+                header = os.path.relpath(family / entry["header"], path.parent)
+                found[path] = TEXT.format(family=family.name, list=LIST, header=header, macro=entry["macro"],
+                                          arguments=arguments)
+    return found
+
+
+def write(folder: Path) -> list[Path]:
+    """Bring the files in `folder` up to date, and return them. What has not changed keeps its time of change."""
+    wanted = texts(folder)
+    for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in set(folder.rglob("*.cu")) - set(wanted):
+        path.unlink()
+    return list(wanted)
