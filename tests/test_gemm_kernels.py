@@ -162,8 +162,8 @@ def test_what_the_crossing_refuses(module):
             ({"b": b.astype("f8")}, TypeError, "gemm: expected b of dtype float32, got float64"),
             ({"a": np.zeros((3, 8), np.float32)[:, ::2]}, ValueError, "a with lines of neighbouring elements"),
             ({"y": y.T.copy().T}, ValueError, "gemm: expected y in row-major order"),
-            ({"c": np.zeros(4, np.float32)}, ValueError, r"gemm: expected c that broadcasts to y \(3, 5\) .*\(4\)"),
-            ({"c": np.zeros(5)}, ValueError, r"c that broadcasts to y \(3, 5\) of float32, got \(5\) of float64"),
+            ({"c": np.zeros(4, np.float32)}, ValueError, r"gemm: expected c that broadcasts to y \(3, 5\) .*\(4,\)"),
+            ({"c": np.zeros(5)}, ValueError, r"c that broadcasts to y \(3, 5\) of float32, got \(5,\) of float64"),
             ({"c": np.zeros((1, 3, 5), np.float32)}, ValueError, r"c that broadcasts to y \(3, 5\) .*\(1, 3, 5\)"),
             ({"activation": "gelu"}, ValueError, "expected relu, sigmoid, tanh or nothing, got gelu"),
             ({"plan": ((1, 3, 5, 4, "float32"), {"precision": "fp8"})}, ValueError,
@@ -189,11 +189,11 @@ def test_a_plan_runs_what_it_was_made_for_and_nothing_else(module):
     assert splits.workspace > 0
     call(splits, workspace=splits.workspace)
     for plan, arguments, message in (
-            (module.plan_gemm(1, 8, 8, 528, "float16"), {}, r"matmul: expected a plan for these \(items, M, N, K\), float1"
-             r"6 \(1, 8, 8, 520\) .*, got one for float16 \(1, 8, 8, 528\)"),
+            (module.plan_gemm(1, 8, 8, 528, "float16"), {}, r"matmul: expected a plan for these \(items, M, N, K\), "
+             r"float16 \(1, 8, 8, 520\) .*, got one for float16 \(1, 8, 8, 528\)"),
             (module.plan_gemm(1, 8, 8, 520, "float32"), {}, r"expected a plan for these .*, got one for float32"),
-            (module.plan_gemm(2, 8, 8, 520, "float16"), {}, r"expected a plan for these .*, got one for float16 \(2, "),
-            (module.plan_gemm(*sizes, limit=0, device=module.Device(arch=80)), {}, "a plan for the GPU in use, got one fo"),
+            (module.plan_gemm(2, 8, 8, 520, "float16"), {}, r"expected a plan for .*, got one for float16 \(2, "),
+            (module.plan_gemm(*sizes, device=module.Device(multiprocessors=7)), {}, "a plan for the GPU in use"),
             (module.plan_gemm(*sizes, limit=0), {"a": whole}, "expected a and b with lines at multiples of 16 bytes"),
             (splits, {}, f"matmul: expected a workspace of {splits.workspace} bytes, got 0")):
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,17 @@ class Gemm(Crossing):
             c = self.xp.ascontiguousarray(c)
             addend = self.array(c)  # its elements are loaded one by one, from any address
         sizes = (1, m, y.shape[1], k, a.dtype, trans_a, trans_b)
-        self._launch_gemm("gemm", (a, b, addend, self.array(y)), sizes, alpha, beta, activation or "", one_a=True, one_b=True)
+        self._launch_gemm("gemm", (a, b, addend, self.array(y)), sizes, alpha, beta, activation or "", one_a=True,
+                          one_b=True)
         return y
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """A stack of matrix products; leading axes broadcast. Integers are the array module's affair."""
         if not is_float(a.dtype):
             return np.matmul(a, b)
-        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        shape, items = (*stack, a.shape[-2], b.shape[-1]), int(np.prod(stack))
-        if items > 1 and int(np.prod(b.shape[:-2])) == 1 and a.flags.c_contiguous:  # one product, of more rows
+        stack = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        shape, items = (*stack, a.shape[-2], b.shape[-1]), math.prod(stack)
+        if items > 1 and math.prod(b.shape[:-2]) == 1 and a.flags.c_contiguous:  # one product, of more rows
             rows = a.reshape(items * a.shape[-2], a.shape[-1])
             return self.matmul(rows, b.reshape(b.shape[-2:])).reshape(shape)
         y = self.empty(shape, a.dtype)
@@ -60,6 +62,6 @@ class Gemm(Crossing):
 
     def _launch_gemm(self, op: str, arrays: tuple[Any, ...], sizes: tuple[Any, ...], *options: Any, one_a: bool,
                      one_b: bool) -> None:
-        """The plan depends on where a and b begin. y has crossed already: the kernels look at each result's own rows."""
+        """The plan depends on where a and b begin; y has crossed already, since any kernel stores to any address."""
         self.launch(op, arrays, "plan_gemm", sizes, *options, precision=current_precision(), limit=workspace_limit(),
                     one_a=one_a, one_b=one_b)
