@@ -1,33 +1,37 @@
 """What has to be waited for before and around the arithmetic: python bench/startup.py [--device gpu]
 
 Import time beyond NumPy's, the first call on a new shape, the Python of a traced conv2d and of an op without gradient,
-a LeNet-5 step so small that launching is all there is. Adds to bench/results; exit status 1 where a bar is missed.
+a LeNet-5 step so small that launching is all there is; what the compiled backends take around a kernel. Adds to
+bench/results; exit status 1 where a bar is missed. What is measured is the convgpu that Python finds: with
+PYTHONPATH=ELSEWHERE that of another commit.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import report
 
 import convgpu as cg
-from convgpu.backends import GPU_BACKENDS, current_backend, load
+from convgpu.backends import GPU_BACKENDS, current_backend, load, use_backend
 from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas, tables
 from convgpu.benchmark.devices import choose
 from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.results import load_average
 from convgpu.device import move
-from convgpu.geometry import conv_geometry
+from convgpu.geometry import conv_geometry, pool_geometry
 
-IMPORT, TRACED, UNTRACED = 0.25, 60e-6, 10e-6  # bars, in seconds
+IMPORT, TRACED, UNTRACED, NATIVE = 0.25, 60e-6, 10e-6, 15e-6  # bars, in seconds
 SAMPLES = 25
 Row = dict[str, Any]
 
@@ -46,6 +50,11 @@ def differences(whole: Callable[[], object], part: Callable[[], object], settle:
     wall, cpu = ([a - b for a, b in zip(getattr(timings["whole"], clock), getattr(timings["part"], clock))]
                  for clock in ("wall", "cpu"))
     return Timing(calls, wall, cpu)
+
+
+def alone(call: Callable[[], object]) -> Timing:
+    """A call that is compared with nothing."""
+    return alternate({"call": call}, SAMPLES, 0.002, pause=0.002)["call"]
 
 
 def imports() -> Timing:
@@ -88,6 +97,41 @@ def overheads(device: str) -> Iterator[Row]:
               differences(lambda: cg.exp(small), lambda: exp(array)), UNTRACED)
 
 
+def traced_calls(name: str) -> Iterator[Row]:
+    """Whole traced calls on tiny arrays, on one backend of the CPU."""
+    image, filters, square = (cg.tensor(np.ones(shape, np.float32), requires_grad=True)
+                              for shape in ((1, 8, 8, 1), (3, 3, 1, 1), (8, 8)))
+    calls = {"conv2d of 1x8x8x1": lambda: cg.conv2d(image, filters, padding="same"),
+             "max_pool2d of 1x8x8x1": lambda: cg.max_pool2d(image, 2), "gemm of 8x8x8": lambda: cg.gemm(square, square)}
+    with use_backend(name):
+        for what, call in calls.items():
+            yield row(f"{what}, traced, on {name}", "cpu", alone(call))
+
+
+def native_calls() -> Iterator[Row]:
+    """What the emulated backend takes around a launcher that does nothing, once plans are there; and a plan alone."""
+    native = load("emulated")
+    module = native.module
+    x, w, a = (np.ones(shape, np.float32) for shape in ((1, 8, 8, 1), (3, 3, 1, 1), (8, 8)))
+    conv = conv_geometry("conv2d", x.shape, w.shape, 1, "same", 1, 1, "channels_last")
+    pool = pool_geometry("max_pool2d", x.shape, 2, None, 0, 1, False, False, "channels_last")
+    calls = {"conv_fprop": lambda: native.conv_fprop(x, w, None, conv, None),
+             "channel_sum": lambda: native.channel_sum(x, True), "max_pool": lambda: native.max_pool(x, pool, True),
+             "gemm": lambda: native.gemm(a, a, None, 1.0, 1.0, False, False, None),
+             "matmul": lambda: native.matmul(a, a), "nchw_to_nhwc": lambda: native.nchw_to_nhwc(x)}
+    native.module = SimpleNamespace(**vars(module) | dict.fromkeys(calls, lambda *arguments: None))
+    try:
+        for op, call in calls.items():
+            yield row(f"{op} on emulated, without its launcher", "cpu", alone(call), NATIVE)
+    finally:
+        native.module = module
+    plans = {"conv_fprop": lambda: module.plan_conv("conv_fprop", native.geometry(conv), "float32"),
+             "max_pool": lambda: module.plan_pool("max_pool", native.geometry(pool), "float32"),
+             "gemm": lambda: module.plan_gemm(1, 8, 8, 8, "float32")}
+    for op, plan in plans.items():
+        yield row(f"plan of {op}, by itself", "cpu", alone(plan))
+
+
 def first_calls(device: str) -> Timing:
     """A conv2d on a shape that is new to the process, all of it."""
     sizes = itertools.count(9)
@@ -124,6 +168,12 @@ def main() -> int:
     rows = [row("import convgpu, beyond numpy", device, imports(), IMPORT),
             row("first conv2d on a new shape", device, first_calls(device)), *overheads(device)]
     rows += [row(f"LeNet-5 step, batch {batch}", device, small_steps(device, batch)) for batch in (1, 8)]
+    if device == "cpu":
+        rows += traced_calls("numpy")
+        if importlib.util.find_spec("convgpu._emulated"):
+            rows += [*traced_calls("emulated"), *native_calls()]
+        else:
+            print("startup: convgpu._emulated is not built, and its calls are not measured", file=sys.stderr)
     results = Results(environment(load_before=load), rows)
     print(tables.render(results))
     if not options.no_record:

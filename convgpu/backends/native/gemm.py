@@ -53,10 +53,12 @@ class Gemm(Crossing):
         A matrix that all items share is there once, as (1, rows, columns); other broadcasts are copied, as are strided
         matrices.
         """
-        trans = x.strides[-2] == x.itemsize and x.strides[-1] >= x.shape[-2] * x.itemsize and x.shape[-2] > 1
-        x = x.swapaxes(-1, -2) if trans else x
-        shape = x.shape[-2:]
-        if x.size == shape[0] * shape[1]:
+        (rows, columns), (down, along), step = x.shape[-2:], x.strides[-2:], x.itemsize
+        trans = down == step and along >= rows * step and rows > 1
+        if trans:
+            x, rows, columns = x.swapaxes(-1, -2), columns, rows
+        shape = rows, columns
+        if x.size == rows * columns:
             return self.xp.ascontiguousarray(x).reshape(1, *shape), trans
         return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *shape))).reshape(items, *shape), trans
 
