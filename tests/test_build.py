@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
 
 import sass  # noqa: E402
-from build_system import choice, kernels, toolchain  # noqa: E402 - no package of the installation
+from build_system import choice, instances, kernels, toolchain  # noqa: E402 - no package of the installation
 from build_system.choice import HEADERS, NVCC, CannotBuild, Choice, choose, requirements  # noqa: E402
 
 TOOLS = ["pybind11>=2.13", "ninja"]
@@ -192,6 +193,42 @@ def test_only_the_device_and_the_emulator_know_the_machine():
             facts = ("owns", "Layouts:", "Assumes", "Order|order of summation|Nothing is")
             missing = [fact for fact in facts if not re.search(fact, text)]
             assert not missing, f"{path}: does not say {missing}"
+
+
+def test_files_that_differ_by_a_dtype_are_written_from_lists(tmp_path):
+    """One for each engine and dtype, which the header makes complete; what has not changed is not compiled again."""
+    written = instances.write(tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in written}
+    assert {"gemm/tiled_float64.cu", "gemm/tiled_tf32.cu", "gemm/wgmma_bfloat16.cu"} <= names
+    for path in written:
+        text = path.read_text()
+        header = re.search(r'#include "(.*)"', text)[1]
+        macro = re.search(r"^(CONVGPU_\w+)\(", text, re.MULTILINE)[1]
+        assert f"#define {macro}(" in (path.parent / header).read_text(), path
+        assert not (ROOT / "csrc" / path.relative_to(tmp_path)).exists(), f"{path.name} stands in csrc too"
+    stale, kept = tmp_path / "gemm" / "tiled_int8.cu", written[0].stat().st_mtime_ns
+    stale.touch()
+    written[1].write_text("")
+    assert instances.write(tmp_path) == written and not stale.exists()
+    assert written[0].stat().st_mtime_ns == kept and written[1].stat().st_size > 0
+    built = {str(path.relative_to(kernels.GENERATED)) for path in kernels.kernel_sources()
+             if path.is_relative_to(kernels.GENERATED)}
+    assert built == names
+
+
+@pytest.mark.parametrize("entry, message", [
+    ({"name": "tiled", "header": "tiled.h", "macro": "M"}, "expected entries of header, instances, macro, name, "),
+    ({"name": "tiled", "header": "gone.h", "macro": "M", "instances": {}}, "with a header that is there, got .*gone"),
+    (None, "expected one entry for tiled_float32.cu, got two")])
+def test_a_list_that_cannot_be_written_says_why(tmp_path, monkeypatch, entry, message):
+    family = tmp_path / "csrc" / "gemm"
+    family.mkdir(parents=True)
+    (family / "tiled.h").touch()
+    good = {"name": "tiled", "header": "tiled.h", "macro": "M", "instances": {"float32": "float"}}
+    (family / "instances.json").write_text(json.dumps([good, entry or good]))
+    monkeypatch.setattr(instances, "SOURCES", tmp_path / "csrc")
+    with pytest.raises(ValueError, match=message):
+        instances.write(tmp_path / "out")
 
 
 # --- what the compiler made of the kernels

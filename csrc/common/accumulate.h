@@ -1,4 +1,4 @@
-// Sums that stay accurate: in the accumulator's type, and in blocks.
+// How long sums stay accurate: they are taken in a type that is wide enough, and block by block.
 #pragma once
 #include "../device/launch.h"
 #include "vector.h"

@@ -7,10 +7,10 @@
 
 namespace convgpu {
 
-// A dtype, a shape, and elements in row-major order without gaps.
+// Throws unless the array has this dtype and this shape, and its elements lie in row-major order without gaps.
 void check_array(const char* op, const char* name, const Array& array, const Shape& shape, DType dtype);
 
-// One of the four floating types.
+// Throws unless the array is of one of the four floating dtypes.
 void check_float(const char* op, const char* name, const Array& array);
 
 // Whether vectors of `bytes` bytes may start at p.

@@ -1,4 +1,4 @@
-// From a dtype known at run time to a template's type.
+// A dtype is known at run time, a template needs a type: this is the step from one to the other.
 #pragma once
 #include "../device/launch.h"
 #include "array.h"

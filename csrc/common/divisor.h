@@ -46,7 +46,7 @@ public:
 
 private:
     uint64_t value_, multiplier_ = 0;
-    uint32_t short_multiplier_ = 0, shift_ = 0;  // shift 0: of a division by 1
+    uint32_t short_multiplier_ = 0, shift_ = 0;  // a shift of 0 marks a division by 1
 };
 
 }  // namespace convgpu

@@ -62,7 +62,7 @@ __device__ __forceinline__ Vector<T, V> load_if(bool inside, const T* p, T other
     return vector;
 }
 
-// As for load.
+// p must be aligned as load needs it.
 template <int V, class T>
 __device__ __forceinline__ void store(T* p, const Vector<T, V>& vector) {
     using Word = detail::WordOf<sizeof(T) * V>;

@@ -1,4 +1,5 @@
-// From a plan to a launch: the tile and the cluster as types, and the persistent grid.
+// From a plan for Hopper to a launch: the tile and the cluster become template arguments, and the grid as many clusters
+// as fit on the GPU at once.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -10,7 +11,8 @@
 
 namespace convgpu::hopper {
 
-// Calls use(columns of the tile, blocks of the cluster) with the plan's for factors of T, as std::integral_constant.
+// Calls use(columns, blocks) with the columns of the plan's tile and the blocks of its cluster, each as a
+// std::integral_constant. T is the type of the factors.
 template <class T, class Use>
 void dispatch_tile(const Plan& plan, Use use) {
     const std::integral_constant<int, 1> one;
@@ -21,8 +23,9 @@ void dispatch_tile(const Plan& plan, Use use) {
     if constexpr (kParts<T> == 1) with_cluster(std::integral_constant<int, 256>());
 }
 
-// Runs kernel(maps of a, maps of b, problem, arguments..., map of results, schedule, partial), and adds the parts if
-// sums are split. problem(item) is where the sums of an item go, `results` how TMA sees that; kMends: as in sum_splits.
+// Runs kernel(maps of a, maps of b, problem, arguments..., map of results, schedule, partial), and afterwards adds the
+// parts of sums that the plan splits. problem(item) is where the sums of an item go, and `results` is the map by which
+// TMA writes them there. kMends means what it means for sum_splits.
 template <class T, int kTileN, int kCluster, bool kMends, class Kernel, class Problem, class... Arguments>
 void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Device& device, const Workspace& workspace,
                   Stream stream, const Maps<T>& a, const Maps<T>& b, const ResultMap& results, const Problem& problem,

@@ -1,26 +1,27 @@
 // The factors of a product on Hopper: how the tensor memory accelerator (TMA) brings them to shared memory, and how
 // wgmma reads them there.
 //
-// A panel is one box of TMA and one pattern of the 128-byte swizzle: 64 lines of 64 half-type elements, 8 KiB. Along
-// the depth of a sum (K-major, "deep") a line holds 64 neighbours in k of one row, else (MN-major) 64 neighbouring rows
-// at one k: whichever way a matrix lies in memory, its lines are copied as they are, and wgmma is told which it reads.
-// Panels lie one after the other, 64 rows each. A float32 factor has two of each, for the halves of its pairs
-// (scaled.h), and two maps.
+// A panel is the square piece of a factor that TMA copies at once: 64 lines of 64 elements of a half type, 8 KiB, which
+// lie in shared memory in the order of the 128-byte swizzle. A tile of a factor is several panels, one after the other,
+// of 64 rows each. Two kinds of panels occur, so that the lines of a matrix can be copied whichever way it lies in
+// memory. In a deep panel (K-major) a line holds 64 neighbours in k of one row; in the other kind (MN-major) it holds
+// 64 neighbouring rows at one k. wgmma is told which kind it reads. A float32 factor is two float16 factors (scaled.h):
+// it has two maps, and two panels for each of a half type.
 #pragma once
 #include "../device/ptx.h"
 #include "scaled.h"
 
 namespace convgpu::hopper {
 
-constexpr int kPanel = 64;  // lines of a panel, elements of a line
-constexpr int kStep = 16;   // of k in one instruction
+constexpr int kPanel = 64;  // lines of a panel, and elements of a line
+constexpr int kStep = 16;   // how many k one instruction takes
 
 template <class T>
 struct Panel {
     alignas(1024) Half<T> line[kPanel][kPanel];
 };
 
-// The maps of a factor's parts.
+// TMA's descriptions of a factor: one, or two where it is split into two float16 factors.
 template <class T>
 struct Maps {
     TensorMap part[kParts<T>];
@@ -29,7 +30,7 @@ struct Maps {
 template <class T>
 constexpr ElementType kElementType = std::is_same_v<Half<T>, __half> ? ElementType::kFloat16 : ElementType::kBFloat16;
 
-// wgmma's view of panels that follow each other, from their first row and k on.
+// What wgmma is told of panels that follow each other, for it to begin at their first row and k.
 template <class T, bool kDeep>
 __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
     constexpr uint32_t kGroup = 8 * sizeof(panels->line[0]);       // bytes of 8 lines, after which the swizzle repeats
@@ -37,17 +38,18 @@ __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
     return ptx::matrix_descriptor(ptx::smem_addr(panels), to_next_panel, kGroup, Swizzle::k128B);
 }
 
-// The descriptor of what lies `bytes` further on. The address stands in the lower half: no carry, and one register
-// less.
+// The descriptor of what lies `bytes` further on. The address stands in the lower half of a descriptor and never
+// carries into the upper one, so that one addition of 32 bits is enough.
 __device__ __forceinline__ uint64_t advanced(uint64_t descriptor, uint32_t bytes) {
     return (descriptor & 0xffffffff00000000u) | (static_cast<uint32_t>(descriptor) + bytes / 16);
 }
 
-// The bytes of kStep in k: 16 elements of every line, or 16 lines.
+// How many bytes further on the next kStep of k begins: 16 elements along each line, or 16 lines.
 template <class T, bool kDeep>
 constexpr uint32_t kStepBytes = kStep * sizeof(Half<T>) * (kDeep ? 1 : kPanel);
 
-// Starts to copy the box at `at` into a panel, of all blocks of the cluster.
+// Starts to copy the box at `at` into a panel: this block's alone, or with kBlocks > 1 that of every block of the
+// cluster.
 template <int kBlocks, class T>
 __device__ __forceinline__ void load_panel(Panel<T>& to, const TensorMap* map, uint32_t full, const int (&at)[3]) {
     if constexpr (kBlocks == 1) {
@@ -64,7 +66,7 @@ struct MatrixPanels {
     static constexpr bool kDeep = kDeep_, kHoles = false;  // kHoles: elements may be missing before an edge
 
     const Maps<T>& maps;
-    bool repeated;  // one matrix for all items
+    bool repeated;  // all items have the same matrix
 
     // Starts to copy 64 rows x 64 of the depth, whose bytes count at the barrier `full`; zeros beyond the edges.
     __device__ __forceinline__ void load(Panel<T>& to, uint32_t full, int part, int row, int k, int item) const {
@@ -78,7 +80,7 @@ struct MatrixPanels {
     }
 };
 
-// The map of `items` matrices of `lines` x `length`, strides in elements.
+// The map by which TMA finds the panels of `items` matrices of `lines` x `length`; strides in elements.
 template <class T>
 TensorMap panels_of(const T* data, int64_t items, int64_t lines, int64_t length, int64_t stride, int64_t item_stride) {
     TiledLayout layout;

@@ -1,4 +1,4 @@
-// What the averages of all kernels share: the divisor of a window, and the quotients.
+// Average pooling and its gradient share these: the number by which a window's sum is divided, and the quotients.
 #pragma once
 #include "../common/accumulate.h"
 #include "../common/vector.h"

@@ -93,7 +93,7 @@ struct Window {
     int64_t corner;
 };
 
-// What a kernel is told of its problem.
+// All that a kernel is told of the pooling that it computes.
 struct Problem {
     Axis axis[kAxes];
     int64_t images, channels;

@@ -11,7 +11,7 @@
 
 namespace convgpu::tile {
 
-constexpr int kThreads = 256;  // of a block
+constexpr int kThreads = 256;  // threads of a block
 template <class T>
 constexpr int kFullVector = kVectorBytes / sizeof(T);
 

@@ -14,7 +14,7 @@ struct Epilogue {
     const T* c = nullptr;
     int64_t c_row = 0, c_column = 0;  // from one element of c to the next; 0 where it is broadcast
 
-    // That of the columns from n on.
+    // The epilogue of the columns from n on.
     __device__ __forceinline__ Epilogue from_column(int64_t n) const {
         Epilogue rest = *this;
         if (c) rest.c += n * c_column;
@@ -36,7 +36,9 @@ struct EvenRows {
     __device__ __forceinline__ int64_t operator()(int m) const { return m * stride; }
 };
 
-constexpr int kApart = 8;  // columns from one run of neighbours to the next
+// Where a thread has several runs of neighbouring columns, so many columns lie from the first of one to that of the
+// next.
+constexpr int kApart = 8;
 
 // Sums from element (m, n) on become results; beyond the edges they are dropped. A result of a problem has visit(use),
 // which calls use(result) with one whose type, Value, is known. That has
@@ -126,9 +128,9 @@ struct Result {
     }
 };
 
-// Tiles of a result that are to be computed again, after a kernel that was not certain of them.
+// Which tiles of a result are to be computed again: a kernel that is not certain of a tile marks it.
 struct Marks {
-    static constexpr int kTile = 64;  // rows and columns of a mark
+    static constexpr int kTile = 64;  // rows and columns that one mark stands for
 
     uint32_t* mark = nullptr;  // [item][row][column] of marks
     int rows = 0, columns = 0;
@@ -152,14 +154,14 @@ private:
     }
 };
 
-constexpr int kPartialVector = 8;  // elements, of the widest vector that is written to partial sums
+constexpr int kPartialVector = 8;  // elements of the widest vector that is written to partial sums
 
-// One part of the sums: partial[split][m][n] of each item. Lines are whole vectors long.
+// Where the parts of split sums lie: partial[item][split][m][n], in lines that are filled up to whole vectors.
 template <class Sum>
 struct Partial {
     Sum* data;
     int M, N, splits;
-    Marks marks;  // of tiles that are wanted, else all are
+    Marks marks;  // the tiles that are wanted; all are where there are no marks
 
     template <int V>
     __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums, int item, int split) const {
@@ -175,7 +177,7 @@ struct Partial {
     int64_t bytes(int items) const { return int64_t(items) * splits * M * line() * sizeof(Sum); }
 };
 
-// A part as a result, which keeps its sums as they are.
+// One part of split sums, in the shape of a result: it keeps sums as they are.
 template <class Sum>
 struct PartResult {
     using Value = Sum;

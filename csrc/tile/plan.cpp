@@ -9,7 +9,8 @@ namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// A large tile reads its factors half as often; it is worth it where there are enough of them to fill the machine.
+// A large tile reads each factor half as often as a small one. It is chosen where there are enough large tiles for all
+// multiprocessors, and where few of their elements lie beyond the edges of the result.
 int tile_of(int64_t M, int64_t N, int64_t items, DType dtype, Vectors vectors, const Device& device) {
     constexpr int kLarge = 128, kSmall = 64;
     if (dtype == DType::kFloat64 || vectors != Vectors::kBoth) return kSmall;

@@ -1,4 +1,4 @@
-// The choice of tile and of splits for a product: by its sizes and the device alone.
+// The choice of tile and of splits for a product on any GPU: by its sizes, its dtype and the device alone.
 #pragma once
 #include <string>
 
@@ -9,20 +9,20 @@
 
 namespace convgpu::tile {
 
-// How vectors are loaded: of both factors, of b alone, or none.
+// Which factors are loaded in vectors of 16 bytes: both, b alone, or none; the others are loaded element by element.
 enum class Vectors { kBoth, kOnlyB, kNone };
 
 struct Plan {
-    bool tensor_core = false;
-    int tile = 64;  // rows and columns of a block's tile: 128 or 64
+    bool tensor_core = false;  // blocks multiply by tile::TensorCore, else by tile::Simt
+    int tile = 64;             // rows and columns of a block's tile: 128 or 64
     Vectors vectors = Vectors::kNone;
-    int splits = 1;        // of each sum
-    size_t workspace = 0;  // bytes, of partial sums
+    int splits = 1;        // parts into which each sum is cut, for different blocks to add up
+    size_t workspace = 0;  // bytes that these parts take
 
     std::string text(const std::string& kernel) const;  // "kernel tile=64 ...", without the workspace
 };
 
-// For `items` products of M x N sums over K.
+// The plan for `items` products, each of M x N sums over K terms.
 Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, DType dtype, Precision precision, Vectors vectors,
                   const Device& device, size_t workspace_limit);
 
