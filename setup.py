@@ -10,7 +10,7 @@ from setuptools.errors import SetupError
 sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
 
 from build_system.choice import CannotBuild, Choice, choose  # noqa: E402 - not installed, so not found without the path
-from build_system.kernels import build, targets_of  # noqa: E402
+from build_system.ninja import build, targets_of  # noqa: E402
 
 
 class BuildKernels(build_ext):

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "csrc"))
 
-from build_system import kernels  # noqa: E402 - no package of the installation
+from build_system import ninja  # noqa: E402 - no package of the installation
 
 ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # Flags of the emulator, flags of the kernels and of what calls them.
@@ -25,7 +25,7 @@ FAMILIES = sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests" / 
 def build(sanitizer: str) -> Path:
     """One program of all families, with the emulator."""
     sources = sorted((ROOT / "tests" / "kernels").glob("*.cpp"))
-    return kernels.build_program(f"kernels_{sanitizer}", sources, *BUILDS[sanitizer],
+    return ninja.build_program(f"kernels_{sanitizer}", sources, *BUILDS[sanitizer],
                                  ROOT / "build" / f"sanitized_{sanitizer}")
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
 
 import sass  # noqa: E402
-from build_system import choice, instances, kernels, toolchain  # noqa: E402 - no package of the installation
+from build_system import choice, instances, ninja, toolchain  # noqa: E402 - no package of the installation
 from build_system.choice import HEADERS, NVCC, CannotBuild, Choice, choose, requirements  # noqa: E402
 
 TOOLS = ["pybind11>=2.13", "ninja"]
@@ -96,9 +96,9 @@ def test_what_is_forced_and_impossible_is_an_error(machine, there, message):
 
 def test_the_build_itself_says_what_is_missing(machine):
     with pytest.raises(CannotBuild, match="CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package"):
-        kernels.targets_of(Choice(True, False, ("90a",)))
+        ninja.targets_of(Choice(True, False, ("90a",)))
     with pytest.raises(CannotBuild, match="CONVGPU_EMULATED=1: expected CUDA's headers in CUDA_HOME, beside nvcc, or"):
-        kernels.targets_of(Choice(False, True))
+        ninja.targets_of(Choice(False, True))
 
 
 @pytest.mark.parametrize("forced", ["EMULATED", "CUDA"])
@@ -181,7 +181,7 @@ def test_the_cuda_module_without_a_driver():
 
 def test_only_the_device_and_the_emulator_know_the_machine():
     """No launch syntax, no inline assembly and no architecture in a kernel; no source is left out of the build."""
-    built = {*kernels.kernel_sources(), *kernels.binding_sources()}
+    built = {*ninja.kernel_sources(), *ninja.binding_sources()}
     for path in sorted((ROOT / "csrc").rglob("*")):
         if path.is_dir() or {"device", "emulator", "build_system"} & set(path.relative_to(ROOT / "csrc").parts):
             continue
@@ -211,8 +211,8 @@ def test_files_that_differ_by_a_dtype_are_written_from_lists(tmp_path):
     written[1].write_text("")
     assert instances.write(tmp_path) == written and not stale.exists()
     assert written[0].stat().st_mtime_ns == kept and written[1].stat().st_size > 0
-    built = {str(path.relative_to(kernels.GENERATED)) for path in kernels.kernel_sources()
-             if path.is_relative_to(kernels.GENERATED)}
+    built = {str(path.relative_to(ninja.GENERATED)) for path in ninja.kernel_sources()
+             if path.is_relative_to(ninja.GENERATED)}
     assert built == names
 
 
@@ -242,13 +242,13 @@ def test_the_build_fails_where_wgmma_is_serialised(tmp_path, says, status):
     compiler = tmp_path / "compiler"
     compiler.write_text(f"#!/bin/sh\necho '{says}' >&2\ntouch $1\n")
     compiler.chmod(0o755)
-    command = kernels.checked(f"{compiler} $out").replace("$out", str(tmp_path / "kernel.o"))
+    command = ninja.checked(f"{compiler} $out").replace("$out", str(tmp_path / "kernel.o"))
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert done.returncode == status and says in done.stdout and (tmp_path / "kernel.o").exists()
 
 
 def test_the_build_fails_where_the_compiler_does(tmp_path):
-    done = subprocess.run(["sh", "-c", kernels.checked("echo why; false").replace("$out", str(tmp_path / "o"))],
+    done = subprocess.run(["sh", "-c", ninja.checked("echo why; false").replace("$out", str(tmp_path / "o"))],
                           capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == "why\n"
 
@@ -354,7 +354,7 @@ def test_a_library_built_elsewhere_is_taken(machine, tmp_path):
     machine(cuda="1", kernels=str(library))
     assert requirements(False) == TOOLS
     with pytest.raises(CannotBuild, match="CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no "):
-        kernels.targets_of(choose(False))
+        ninja.targets_of(choose(False))
     library.touch()
-    text = kernels.ninja_file(kernels.targets_of(choose(False)))
+    text = ninja.ninja_file(ninja.targets_of(choose(False)))
     assert f"build libconvgpu_cuda.so: cuda_library {library}" in text and "nvcc" not in text

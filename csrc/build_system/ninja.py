@@ -1,4 +1,4 @@
-"""The commands: one kernel library per machine, free of Python, and one thin module over each, written for ninja.
+"""What ninja is told: one kernel library per machine, free of Python, and one thin module over each, written for ninja.
 
     convgpu/libconvgpu_cuda.so      convgpu/_cuda.<abi>.so       by nvcc
     convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
