@@ -4,9 +4,9 @@
 
 #include "../common/check.h"
 #include "../common/dispatch.h"
-#include "channels_first.h"
+#include "channels_first/channels_first.h"
 #include "channels_last.h"
-#include "fill_channels.cuh"
+#include "passes/fill_channels.cuh"
 
 namespace convgpu::conv {
 namespace {

@@ -1,0 +1,7 @@
+#include "instances.h"
+
+namespace convgpu::conv {
+
+CONVGPU_DEPTHWISE_INSTANCES(float)
+
+}  // namespace convgpu::conv

@@ -1,0 +1,214 @@
+// Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
+//
+// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down columns of gy that are
+// kColumns pixels wide. A block owns `lanes` vectors of channels and a part of the rows of all columns; its threads
+// have columns of their own, and from time to time add their sums in shared memory. Layouts: x[n][d][h][w][c],
+// gy[n][o][p][q][k], and the result or its parts [part][t][r][s][k]. Assumes V that divides the channels, and alignment
+// to a vector of V elements (16 bytes at most). kStride > 0: one filter per channel, no dilation along w, and that
+// stride along w (any along d and h). kStride == 0: any of these, and one tap; V == 1 with a multiplier over 1. Order
+// of summation: at most kTermsOfThread products of a thread, row after row; the sums of a block's threads in rising
+// order, in groups of 16; these as they come, in blocks of 64; the parts by sum_parts. Padding is skipped. Half types
+// are summed in float32.
+#pragma once
+#include "problem.h"
+#include "../passes/sum_parts.cuh"
+
+namespace convgpu::conv {
+
+constexpr int kTermsOfThread = 64;
+template <int kStride>
+constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
+
+// Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
+// vectors, one thread for each; the other threads of a block have columns of gy.
+struct DepthwiseWork {
+    int parts, blocks_of_a_part, lanes;       // lanes: a power of two
+    int64_t columns, rows;                    // columns of all images; rows of all columns, a block's side by side
+    Divisor by_chunks[3], by_channel_blocks;  // chunks along s, r, t
+    Divisor by_height, by_groups, by_depth;   // height: of gy; groups: columns of an image
+};
+
+template <class A, int V, int kTapsOwned>
+struct DepthwiseWgradMemory {
+    A sums[2][kDepthwiseThreads * V];                     // in turn: who writes one has seen all threads leave it
+    BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+class DepthwiseWgrad {
+    using A = Accumulator<T>;
+    static constexpr int kTapsOwned = kRows * kTaps, kColumns = kWgradColumns<kStride>;
+
+public:
+    using Memory = DepthwiseWgradMemory<A, V, kTapsOwned>;
+
+    __device__ DepthwiseWgrad(const DepthwiseProblem& p, const DepthwiseWork& work) : p_(p), work_(work) {
+        uint64_t rest = blockIdx.x;
+        s_ = static_cast<int>(work.by_chunks[0].split(rest)) * kTaps;
+        r_ = static_cast<int>(work.by_chunks[1].split(rest)) * kRows;
+        t_ = static_cast<int>(work.by_chunks[2].split(rest));
+        channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
+        part_ = static_cast<int>(rest);
+        if (kRows > 1) s_ = r_ = 0;  // all rows and all of their taps: one chunk
+        k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
+    }
+
+    __device__ __forceinline__ void run(const T* x, const T* gy, const PartOfResult<T>& gw, Memory& shared) {
+        shared.totals[thread()] = {};
+        int64_t row = work_.rows * part_ / work_.parts;
+        for (int64_t left = work_.rows * (part_ + 1) / work_.parts - row; left > 0;) {
+            A sums[kRows][kTaps][V] = {};
+            for (int room = kTermsOfThread / kColumns; room > 0 && left > 0;) {
+                auto block = static_cast<uint64_t>(row);
+                const int top = static_cast<int>(work_.by_height.split(block)), below = p_.axis[1].result - top;
+                int count = below < room ? below : room;
+                if (left < count) count = static_cast<int>(left);
+                add_rows(x, gy, block, top, count, sums);
+                row += count, left -= count, room -= count;
+            }
+            reduce(sums, shared);
+        }
+        store_totals(shared.totals[thread()], gw);
+    }
+
+private:
+    // The products of `count` rows from `top` on of this thread's column, one of those that the block has side by side.
+    __device__ __forceinline__ void add_rows(const T* x, const T* gy, uint64_t block, int top, int count,
+                                             A (&sums)[kRows][kTaps][V]) const {
+        uint64_t column = block * blockDim.y + threadIdx.y;
+        if (k_ >= p_.channels || static_cast<int64_t>(column) >= work_.columns) return;
+        const int q = static_cast<int>(work_.by_groups.split(column)) * kColumns;
+        const int o = static_cast<int>(work_.by_depth.split(column));
+        const auto n = static_cast<int64_t>(column);
+        int d;
+        if (!p_.axis[0].template source_of<Direction::kFprop>(o, t_, d)) return;
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const int first = q * width.stride - width.before + s_ * width.dilation;
+        constexpr int kPixels = (kColumns - 1) * kStride + kTaps;
+        const bool inside = kStride && first >= 0 && first + kPixels <= width.source && q + kColumns <= width.result;
+        const int c = kStride ? k_ : static_cast<int>(p_.by_multiplier.short_quotient(k_));
+        int h = top * height.stride - height.before + r_ * height.dilation;
+        int64_t of_gy = p_.result_at(n, o, top, q, k_), of_x = p_.source_at(n, d, h, first, c);
+        const int64_t next_gy = int64_t(width.result) * p_.channels, next_x = height.stride * p_.pitch();
+        for (int row = 0; row < count; ++row, h += height.stride, of_gy += next_gy, of_x += next_x) {
+            if (inside) {
+                add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
+                continue;
+            }
+            // At a border pixels are held until the branches: two columns at a time, for want of registers.
+            for (int j = 0; j < kColumns; j += 2) {
+                if (q + j >= width.result) break;
+                const int ahead = kStride ? j * kStride : j * width.stride;
+                add_row<false, 2>(x, of_x + int64_t(ahead) * p_.source_channels, gy, of_gy + j * p_.channels, h, q + j,
+                                  first + ahead, sums);
+            }
+        }
+    }
+
+    // The products of kCount columns of gy, from q on, in one row; x is at `of_x`, row h and column `first`. kInside:
+    // all pixels lie in the images.
+    template <bool kInside, int kCount>
+    __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int h, int q,
+                                            int first, A (&sums)[kRows][kTaps][V]) const {
+        constexpr int kPixels = kStride ? (kCount - 1) * kStride + kTaps : kCount;
+        const DepthwiseAxis &height = p_.axis[1], &width = p_.axis[2];
+        const T zero = static_cast<T>(0.0f);
+        const int64_t next_row = height.dilation * p_.pitch();
+        Vector<T, V> g[kCount];
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) {
+            g[j] = load_if<V>(kInside || q + j < width.result, gy + (of_gy + j * p_.channels), zero);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; ++r, of_x += next_row) {
+            if (!height.holds(h + r * height.dilation)) continue;
+            const auto load_pixel = [&](int i) {
+                const int64_t ahead = kStride ? i * p_.source_channels : int64_t(i) * width.stride * p_.source_channels;
+                return load_if<V>(kInside || holds(q, first, i), x + (of_x + ahead), zero);
+            };
+            Vector<T, V> loaded[kInside ? 1 : kPixels];  // before the branches that would hold loads up
+#pragma unroll
+            for (int i = 0; !kInside && i < kPixels; ++i) loaded[i] = load_pixel(i);
+#pragma unroll
+            for (int i = 0; i < kPixels; ++i) {
+                if (!kInside && !holds(q, first, i)) continue;
+                const auto pixel = kInside ? load_pixel(i) : loaded[kInside ? 0 : i];
+#pragma unroll
+                for (int j = 0; j < kCount; ++j) {
+                    const int s = kStride ? i - j * kStride : 0;
+                    if (s < 0 || s >= kTaps || (!kStride && i != j)) continue;
+                    if (!kInside && q + j >= width.result) continue;
+#pragma unroll
+                    for (int v = 0; v < V; ++v) {
+                        sums[r][s][v] += static_cast<A>(pixel.at[v]) * static_cast<A>(g[j].at[v]);
+                    }
+                }
+            }
+        }
+    }
+
+    // Whether pixel i of a row of x, from column `first` on, is one.
+    __device__ __forceinline__ bool holds(int q, int first, int i) const {
+        const DepthwiseAxis& width = p_.axis[2];
+        if (kStride) return width.holds(first + i);
+        return q + i < width.result && width.holds(first + i * width.stride);
+    }
+
+    // Adds the sums of all threads to the totals; each of the first threads has one channel's.
+    __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
+        const int channels = work_.lanes * V, me = thread();
+        A of_block[kTapsOwned];
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap) {
+            A* const written = shared.sums[tap % 2];
+#pragma unroll
+            for (int v = 0; v < V; ++v) written[me * V + v] = sums[tap / kTaps][tap % kTaps][v];
+            __syncthreads();
+            of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
+        }
+        __syncthreads();  // the next sums begin with the first buffer again
+        shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
+    }
+
+    __device__ __forceinline__ void store_totals(const BlockedSum<A, kTapsOwned>& totals,
+                                                 const PartOfResult<T>& gw) const {
+        const int me = thread(), k = channel_block_ + me;
+        if (me >= work_.lanes * V || k >= p_.channels) return;
+        const int64_t part = int64_t(part_) * p_.axis[0].taps;
+#pragma unroll
+        for (int tap = 0; tap < kTapsOwned; ++tap) {
+            const int r = r_ + tap / kTaps, s = s_ + tap % kTaps;
+            if (r >= p_.axis[1].taps || s >= p_.axis[2].taps) continue;
+            const int64_t row = (part + t_) * p_.axis[1].taps + r;
+            gw.put((row * p_.axis[2].taps + s) * p_.channels + k, totals[tap]);
+        }
+    }
+
+    __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); }
+
+    const DepthwiseProblem& p_;
+    const DepthwiseWork& work_;
+    int t_, r_, s_;          // the first tap that this thread owns
+    int channel_block_, k_;  // the first channel of the block, and of this thread
+    int part_;
+};
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+__global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
+    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
+                    const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
+    using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride>;
+    Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
+}
+
+template <class T, int V, int kRows, int kTaps, int kStride>
+void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
+                            const DepthwiseWork& work, Stream stream) {
+    LaunchShape shape;
+    shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
+    shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
+    shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride>::Memory);
+    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride>, shape, stream, x, gy, gw, p, work);
+}
+
+}  // namespace convgpu::conv

@@ -1,0 +1,198 @@
+// What the depthwise kernels are told of their problem. All see 3-D images in channels_last; fewer axes are leading
+// axes of one pixel. Channel c of x belongs to the filters c * multiplier to c * multiplier + multiplier - 1.
+//
+// fprop and dgrad are one problem: every pixel of a result collects from a source, x for y, or gy for gx.
+#pragma once
+#include "../../common/accumulate.h"
+#include "../../common/activate.h"
+#include "../../common/divisor.h"
+#include "../../common/vector.h"
+#include "../../device/launch.h"
+#include "../kernels.h"
+
+namespace convgpu::conv {
+
+constexpr int kDepthwiseThreads = 128;
+constexpr int kDepthwiseResident =
+    3;  // blocks on a multiprocessor, at least: 168 registers, with which no kernel spills
+
+// One spatial axis of a result and its source.
+struct DepthwiseAxis {
+    int result = 1, source = 1, taps = 1, stride = 1, before = 0, dilation = 1;
+    Divisor by_stride;
+
+    // The pixel of the source that a tap contributes to pixel `at` of the result; false where there is none.
+    template <Direction kDirection>
+    __device__ __forceinline__ bool source_of(int at, int tap, int& pixel) const {
+        if constexpr (kDirection == Direction::kDgrad) {
+            const int distance = at + before - tap * dilation;
+            if (distance < 0) return false;
+            pixel = static_cast<int>(by_stride.short_quotient(distance));
+            return pixel * stride == distance && pixel < source;
+        } else {
+            pixel = at * stride - before + tap * dilation;
+            return holds(pixel);
+        }
+    }
+    __device__ __forceinline__ bool holds(int pixel) const { return unsigned(pixel) < unsigned(source); }
+};
+
+struct DepthwiseProblem {
+    DepthwiseAxis axis[3];
+    int64_t images;
+    int channels, source_channels, filters, multiplier;  // channels: of the result
+    Divisor by_multiplier;
+
+    __device__ __forceinline__ int64_t source_at(int64_t n, int d, int h, int w, int c) const {
+        return (((n * axis[0].source + d) * axis[1].source + h) * axis[2].source + w) * source_channels + c;
+    }
+    __device__ __forceinline__ int64_t result_at(int64_t n, int d, int h, int w, int c) const {
+        return (((n * axis[0].result + d) * axis[1].result + h) * axis[2].result + w) * channels + c;
+    }
+    // From one row of the source to the next.
+    __device__ __forceinline__ int64_t pitch() const { return int64_t(axis[2].source) * source_channels; }
+    __device__ __forceinline__ int64_t filter_at(int t, int r, int s, int k) const {
+        return int64_t((t * axis[1].taps + r) * axis[2].taps + s) * filters + k;
+    }
+};
+
+// The parts of a result that threads own: V channels of `columns` neighbours along w, of which the first group may
+// begin up to `lead` pixels before the image.
+class DepthwisePlaces {
+public:
+    struct Place {
+        int64_t n;
+        int d, h, w, c;
+    };
+
+    DepthwisePlaces(const DepthwiseProblem& p, int vector, int columns, int lead)
+        : vector_(vector), columns_(columns), lead_(lead) {
+        const int64_t groups = (p.axis[2].result + lead + columns - 1) / columns, vectors = p.channels / vector;
+        by_[0] = Divisor(vectors);
+        by_[1] = Divisor(groups);
+        by_[2] = Divisor(p.axis[1].result);
+        by_[3] = Divisor(p.axis[0].result);
+        count_ = static_cast<uint64_t>(p.images * p.axis[0].result * p.axis[1].result * groups * vectors);
+    }
+
+    LaunchShape shape(size_t shared_bytes) const {
+        LaunchShape shape;
+        shape.grid = dim3(static_cast<unsigned>((count_ + kDepthwiseThreads - 1) / kDepthwiseThreads));
+        shape.block = dim3(kDepthwiseThreads);
+        shape.shared_bytes = shared_bytes;
+        return shape;
+    }
+
+    // Whether this thread owns a place, and which.
+    __device__ __forceinline__ bool find(Place& place) const {
+        uint64_t i = uint64_t(blockIdx.x) * kDepthwiseThreads + threadIdx.x;
+        if (i >= count_) return false;
+        place.c = static_cast<int>(by_[0].split(i)) * vector_;
+        place.w = static_cast<int>(by_[1].split(i)) * columns_ - lead_;
+        place.h = static_cast<int>(by_[2].split(i));
+        place.d = static_cast<int>(by_[3].split(i));
+        place.n = static_cast<int64_t>(i);
+        return true;
+    }
+
+private:
+    uint64_t count_;
+    Divisor by_[4];
+    int vector_, columns_, lead_;
+};
+
+// The sums of a thread. kBlocked: in blocks, of at most 64 taps and those of a call more, whose totals stand in shared
+// memory, for want of registers; otherwise there are no more.
+template <class A, int kColumns, int V, bool kBlocked>
+class DepthwiseSums {
+public:
+    struct Memory {
+        A totals[kColumns * V][kDepthwiseThreads];
+    };
+    static constexpr size_t kSharedBytes = kBlocked ? sizeof(Memory) : 0;
+
+    A block[kColumns][V] = {};
+
+    __device__ __forceinline__ DepthwiseSums() {
+        if constexpr (kBlocked) {
+#pragma unroll
+            for (int i = 0; i < kColumns * V; ++i) total(i) = 0;
+        }
+    }
+
+    __device__ __forceinline__ void count(int added) {
+        constexpr int kBlock = 64;
+        if constexpr (kBlocked) {
+            terms_ += added;
+            if (terms_ < kBlock) return;
+            terms_ = 0;
+#pragma unroll
+            for (int i = 0; i < kColumns * V; ++i) {
+                total(i) += block[i / V][i % V];
+                block[i / V][i % V] = 0;
+            }
+        }
+    }
+
+__device__ __forceinline__ A (&all()) [kColumns][V] {
+    if constexpr (kBlocked) {
+#pragma unroll
+        for (int i = 0; i < kColumns * V; ++i) block[i / V][i % V] += total(i);
+    }
+    return block;
+}
+
+private : __device__ __forceinline__ static A& total(int i) {
+        return dyn_smem<Memory>().totals[i][threadIdx.x];
+    }
+
+    int terms_ = 0;
+};
+
+template <class T>
+struct DepthwiseEpilogue {
+    const T* bias;
+    Activation activation;
+
+    // result[j] = activation(bias + sums[j]) for j in [begin, end), `step` elements apart.
+    template <int kColumns, int V>
+    __device__ __forceinline__ void write(T* result, int step, int c, int begin, int end,
+                                          Accumulator<T> (&sums)[kColumns][V]) const {
+        if (bias) {
+            const auto offsets = load<V>(bias + c);
+#pragma unroll
+            for (int j = 0; j < kColumns; ++j) {
+#pragma unroll
+                for (int v = 0; v < V; ++v) sums[j][v] += static_cast<Accumulator<T>>(offsets.at[v]);
+            }
+        }
+        if (activation == Activation::kRelu) {
+#pragma unroll
+            for (int j = 0; j < kColumns; ++j) {
+#pragma unroll
+                for (int v = 0; v < V; ++v) sums[j][v] = activate(Activation::kRelu, sums[j][v]);
+            }
+        } else if (activation != Activation::kNone) {
+            // The columns take turns in the first one's registers: one copy of the long code of an exponential.
+#pragma unroll 1
+            for (int turn = 0; turn < kColumns; ++turn) {
+#pragma unroll
+                for (int v = 0; v < V; ++v) {
+                    const auto done = activate(activation, sums[0][v]);
+#pragma unroll
+                    for (int j = 0; j + 1 < kColumns; ++j) sums[j][v] = sums[j + 1][v];
+                    sums[kColumns - 1][v] = done;
+                }
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+            Vector<T, V> values;
+#pragma unroll
+            for (int v = 0; v < V; ++v) values.at[v] = static_cast<T>(sums[j][v]);
+            if (begin <= j && j < end) store(result + int64_t(j) * step, values);
+        }
+    }
+};
+
+}  // namespace convgpu::conv

@@ -1,0 +1,249 @@
+// Convolution of few channels on Hopper's tensor cores, half types: y = activation(x * w + bias), without groups.
+//
+// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of 128 pixels of y in turn: each a
+// rectangle of one plane. Two warpgroups own 64 pixels each, a warp 16; what a thread owns of their sums and gathers of
+// the factor from the patch of x (packed.h) stands in device/ptx/wgmma.h. The next tile's patch is copied meanwhile;
+// while a warpgroup gathers, those of other blocks multiply. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
+// y[n][o][p][q][k]. Assumes nothing of their alignment. The order of summation: 16 terms at a time in the tensor cores,
+// through the runs of packed.h.
+#pragma once
+#include "../../hopper/operand.h"
+#include "../wgmma/conv_wgmma.cuh"
+#include "patch.h"
+
+namespace convgpu::conv {
+
+// The filters from n on, as many as a tile has; zeros for what no run has, and beyond the last.
+template <int kTileN, class T>
+__device__ __forceinline__ void write_filters(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
+    constexpr int V = 8, kPerLine = kTileN / V;
+    const Packing& packing = memory.packing;
+    const bool vectors = p.filters % V == 0 && reinterpret_cast<uintptr_t>(p.w) % kVectorBytes == 0;
+#pragma unroll 1
+    for (int at = threadIdx.x; at < packing.depth * kPerLine; at += kPackedThreads) {
+        const int k = at / kPerLine, column = at % kPerLine * V;
+        auto run = static_cast<uint32_t>(k / 2);
+        const int pair = static_cast<int>(packing.by_pairs.short_split(run));
+        const int in_run = pair * 2 + k % 2 - packing.lead;
+        const bool inside = static_cast<int>(run) < packing.runs && in_run >= 0 && in_run < packing.run;
+        const T* from = p.w + (int64_t(run) * packing.run + in_run) * p.filters + n + column;
+        Vector<T, V> filters{};
+        if (inside && vectors && n + column < p.N) {
+            filters = load<V>(from);
+        } else if (inside) {
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (n + column + v < p.N) filters.at[v] = from[v];
+            }
+        }
+        unsigned char* const line = memory.filters() + column / 64 * memory.panel_bytes() + k * memory.kLine;
+        store(reinterpret_cast<T*>(line + ((column % 64 / V) ^ (k % 8)) * kVectorBytes), filters);
+    }
+}
+
+// Where each pair lies in a patch.
+template <int kTileN, class T>
+__device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memory, const Windows& x) {
+    const Packing& packing = memory.packing;
+    for (int i = threadIdx.x; i < packing.depth / 4; i += kPackedThreads) {
+        uint32_t places = 0;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            auto tap = static_cast<uint32_t>(i / 4 * 8 + half * 4 + i % 4);
+            const auto in_run = packing.by_pairs.short_split(tap);
+            if (static_cast<int>(tap) >= packing.runs) continue;  // any pair: its weights are zeros
+            const uint32_t s = packing.lines_of_filter ? 0 : x.w.by_taps.short_split(tap);
+            const uint32_t r = x.h.by_taps.short_split(tap);
+            const uint32_t line = tap * packing.lines + r * x.h.step;
+            const uint32_t place = line * packing.line_bytes + s * x.w.step * packing.pixel_bytes + in_run * 4;
+            places |= place << 16 * half;
+        }
+        memory.places()[i] = places;
+    }
+}
+
+// All that a block writes once, with the bias, and zeros between the copies of patches.
+template <int kTileN, class T>
+__device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
+    write_filters(memory, p, n);
+    write_places(memory, p.windows);
+    for (int i = threadIdx.x; i < kTileN; i += kPackedThreads) {
+        memory.bias()[i] = p.epilogue.c && n + i < p.N ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
+    }
+    for (int i = threadIdx.x; i < 2 * memory.packing.patch_bytes() / kVectorBytes; i += kPackedThreads) {
+        store(reinterpret_cast<uint32_t*>(memory.patch(0)) + 4 * i, Vector<uint32_t, 4>{});
+    }
+}
+
+// A warp's fragments for kPackedStep of the depth: of two pixels of a thread, 8 apart, the pairs at the places.
+__device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const uint32_t place = ptx::ld_shared(places + i * hopper::kStep * kPlaceBytes), first = place & 0xffff,
+                       second = place >> 16;
+        a[i][0] = ptx::ld_shared(pixel + first);
+        a[i][1] = ptx::ld_shared(later + first);
+        a[i][2] = ptx::ld_shared(pixel + second);
+        a[i][3] = ptx::ld_shared(later + second);
+    }
+}
+
+// The sums of a warpgroup's 64 pixels, of which a thread gathers from two windows at these addresses.
+template <int kTileN, class T>
+__device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, uint32_t pixel, uint32_t later,
+                                         float (&sums)[kTileN / 2]) {
+    constexpr int kBytes = hopper::kStep * memory.kLine;  // of the filters, in one instruction
+    const int steps = memory.packing.depth / kPackedStep;
+    uint32_t places = ptx::smem_addr(memory.places() + threadIdx.x % 4);
+    uint64_t b = ptx::matrix_descriptor(ptx::smem_addr(memory.filters()), memory.panel_bytes(), 8 * memory.kLine,
+                                        Swizzle::k128B);
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+        uint32_t a[2][4];
+        gather(a, places, pixel, later);
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            ptx::wgmma<T, kTileN, true>(sums, a[i], hopper::advanced(b, i * kBytes), true);
+        }
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<0>();
+        b = hopper::advanced(b, 2 * kBytes);
+        places += kPackedStep * kPlaceBytes;
+    }
+}
+
+// Transposes a matrix of 4 x 4 words, whose columns are the lanes of a quad.
+__device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) {
+        const bool upper = threadIdx.x & bit;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if (i & bit) continue;
+            const uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? word[i] : word[i + bit], bit);
+            (upper ? word[i] : word[i + bit]) = got;
+        }
+    }
+}
+
+// activate, asked once for all of them. There are few: unrolled they do not count, as they would in hopper/results.h.
+template <int kCount>
+__device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
+    if (activation == Activation::kRelu) {
+#pragma unroll
+        for (float& value : values) value = activate(Activation::kRelu, value);
+    } else if (activation != Activation::kNone) {
+#pragma unroll
+        for (float& value : values) value = activate(activation, value);
+    }
+}
+
+// Writes the warp's rows of y, from filter n on, of which a thread has two: 32 filters at a time, which a quad
+// exchanges so that each thread has eight neighbours. Whether there is a NaN among the sums.
+template <int kTileN, class T>
+__device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], const float* bias, const Fprop<T>& p,
+                                             const int (&rows)[2], int n) {
+    constexpr int kFilters = 32, V = 8, kSums = kFilters / 2;
+    const int t = threadIdx.x % 4;
+    bool nan = false;
+#pragma unroll
+    for (int turn = 0; turn < kTileN / kFilters; ++turn) {
+        if (n + turn * kFilters >= p.N) break;
+        float values[kSums];
+#pragma unroll
+        for (int j = 0; j < kSums; ++j) values[j] = sums[turn * kSums + j];
+#pragma unroll
+        for (int j = 0; j < kSums; j += 4) {
+            const auto offset = load<2>(bias + turn * kFilters + j / 4 * V + t * 2);
+#pragma unroll
+            for (int i = j; i < j + 4; ++i) {
+                nan = nan || values[i] != values[i];
+                values[i] += offset.at[i % 2];
+            }
+        }
+        activate_all(p.epilogue.activation, values);
+        const int first = n + turn * kFilters + t * V;
+#pragma unroll
+        for (int row = 0; row < 2; ++row) {
+            uint32_t words[4];
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                uint16_t pair[2];
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const auto value = static_cast<T>(values[j * 4 + row * 2 + i]);
+                    memcpy(&pair[i], &value, sizeof value);
+                }
+                words[j] = __byte_perm(pair[0], pair[1], 0x5410);
+            }
+            transpose_quad(words);
+            if (rows[row] < 0 || first >= p.N) continue;
+            Vector<T, V> vector;
+            memcpy(static_cast<void*>(&vector), words, sizeof vector);
+            T* const to = p.y + rows[row] * p.filters + first;
+            if (p.vectors) {
+                store(to, vector);
+                continue;
+            }
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (first + v < p.N) to[v] = vector.at[v];
+            }
+        }
+    }
+    return nan;
+}
+
+template <class T, int kTileN>
+__global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
+    conv_fprop_packed(const __grid_constant__ Fprop<T> p, const __grid_constant__ Packing packing,
+                      const __grid_constant__ uint32_t tiles) {
+    if constexpr (kHasWgmma) {
+        const PackedMemory<T, kTileN> memory{&dyn_smem<unsigned char>(), packing};
+        const Windows& x = p.windows;
+        const int n = static_cast<int>(blockIdx.y) * kTileN;
+        prepare(memory, p, n);
+        ptx::fence_proxy_async();
+        __syncthreads();
+        const int first_pixel = static_cast<int>(threadIdx.x) / 32 * 16, lane = threadIdx.x % 32;
+        const auto place_of = [&](int pixel) {
+            return (pixel >> packing.width_bits) * x.h.stride * packing.line_bytes +
+                   (pixel & (packing.width() - 1)) * x.w.stride * packing.pixel_bytes + packing.skew -
+                   packing.lead * static_cast<int>(sizeof(T));
+        };
+        const int pixel = first_pixel + lane / 4, place = place_of(pixel), later = place_of(pixel + 8);
+        const auto copy = [&](int to, uint32_t tile) {
+            copy_patch(memory.patch(to), p.x, p.channels, x, packing, tile_at(x, packing, tile));
+        };
+        int current = 0;
+        copy(current, blockIdx.x);
+        ptx::cp_async_commit();
+#pragma unroll 1
+        for (uint32_t i = blockIdx.x; i < tiles; i += gridDim.x, current ^= 1) {
+            ptx::cp_async_wait<0>();
+            __syncthreads();  // the patch is there for all threads, which are through with the one before it
+            if (i + gridDim.x < tiles) copy(current ^ 1, i + gridDim.x);
+            ptx::cp_async_commit();
+            float sums[kTileN / 2];
+            const uint32_t patch = ptx::smem_addr(memory.patch(current));
+            multiply(memory, patch + place, patch + later, sums);
+            const PackedTile tile = tile_at(x, packing, i);
+            const int rows[2] = {row_of(x, packing, tile, pixel), row_of(x, packing, tile, pixel + 8)};
+            const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
+            if (!__any_sync(0xffffffffu, nan)) continue;
+            __syncwarp();  // what is mended has been written by other lanes
+#pragma unroll 1
+            for (int at = lane; at < 16 * kTileN; at += 32) {
+                const int row = row_of(x, packing, tile, first_pixel + at / kTileN);
+                if (row >= 0) mend(p, 0, row, n + at % kTileN);
+            }
+        }
+    } else {
+        __trap();
+    }
+}
+
+}  // namespace convgpu::conv

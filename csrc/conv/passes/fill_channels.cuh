@@ -1,0 +1,37 @@
+// A convolution without any product: every pixel is activation(bias), or 0.
+//
+// A thread owns one element of y; a block kFillThreads of these, neighbours. Layouts: y[...][channel][inner], where
+// `inner` is 1 for channels_last and the pixels of an image for channels_first. Assumes nothing. Nothing is added.
+#pragma once
+#include "../../common/accumulate.h"
+#include "../../common/activate.h"
+#include "../../common/divisor.h"
+#include "../../device/launch.h"
+
+namespace convgpu::conv {
+
+constexpr int kFillThreads = 256;
+
+template <class T>
+__global__ void __launch_bounds__(kFillThreads)
+    fill_channels(T* __restrict__ y, const T* __restrict__ bias, Activation activation, uint64_t count,
+                  const __grid_constant__ Divisor by_inner, const __grid_constant__ Divisor by_channels) {
+    const uint64_t i = uint64_t(blockIdx.x) * kFillThreads + threadIdx.x;
+    if (i >= count) return;
+    uint64_t channel = by_inner.quotient(i);
+    channel = by_channels.split(channel);
+    const auto value = static_cast<Accumulator<T>>(bias ? bias[channel] : static_cast<T>(0.0f));
+    y[i] = static_cast<T>(activate(activation, value));
+}
+
+template <class T>
+void launch_fill_channels(T* y, const T* bias, Activation activation, int64_t count, int64_t channels, int64_t inner,
+                          Stream stream) {
+    LaunchShape shape;
+    shape.grid = dim3(static_cast<unsigned>((count + kFillThreads - 1) / kFillThreads));
+    shape.block = dim3(kFillThreads);
+    launch(fill_channels<T>, shape, stream, y, bias, activation, static_cast<uint64_t>(count), Divisor(inner),
+           Divisor(channels));
+}
+
+}  // namespace convgpu::conv

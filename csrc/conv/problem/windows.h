@@ -1,0 +1,137 @@
+// Images as a factor of a matrix product: implicit GEMM.
+//
+// A convolution is a product of matrices once every window is written out as a row (im2col): row m is the window of one
+// output pixel, column k is one tap and one channel,
+//
+//     a[m][k] = x[n, o*stride + t*dilation - before, ..., c]   with m = ((n*O + o)*P + p)*Q + q, k = ((t*R + r)*S +
+//     s)*C + c
+//
+// That matrix is R*S times as large as the image and is never written: a PixelSource finds the address of any of its
+// elements, which is a sum of one part that depends on m alone and one that depends on k alone, and so are the
+// coordinates that tell whether the tap lies in the image or in its padding. All images are 3-D and channels_last here;
+// missing axes are leading axes of one pixel.
+#pragma once
+#include "../../common/divisor.h"
+#include "../../common/geometry.h"
+#include "../../device/launch.h"
+
+namespace convgpu::conv {
+
+constexpr int kAxes = 3;
+
+// One of three axes of a geometry; a missing one is one pixel long.
+struct Axis {
+    int pixels = 1, outputs = 1, taps = 1, stride = 1, dilation = 1, before = 0;
+};
+Axis axis_of(const ConvGeometry& geo, int axis);
+
+// One axis as a kernel sees it: tap t of window i is the pixel first + i * stride + t * step.
+struct WindowAxis {
+    int pixels = 1, windows = 1, taps = 1;
+    int first = 0, stride = 1, step = 1;
+    Divisor by_windows, by_taps;
+
+    WindowAxis() = default;
+    WindowAxis(int pixels, int windows, int taps, int first, int stride, int step)
+        : pixels(pixels),
+          windows(windows),
+          taps(taps),
+          first(first),
+          stride(stride),
+          step(step),
+          by_windows(static_cast<uint64_t>(windows)),
+          by_taps(static_cast<uint64_t>(taps)) {}
+
+    // Whether some tap of some window lies outside the image.
+    bool has_holes() const {
+        const int last_window = (windows - 1) * stride, last_tap = (taps - 1) * step;
+        return first + (step < 0 ? last_tap : 0) < 0 || first + last_window + (step > 0 ? last_tap : 0) >= pixels;
+    }
+};
+
+// Images in memory: how far it is, in elements, from one image, plane, line or pixel to the next; and the channels of
+// one group, which are side by side. Within an image, distances have 32 bits and their multiples 64: one instruction.
+struct Images {
+    int64_t image = 0;
+    int plane = 0, line = 0, pixel = 0;
+    Divisor by_channels;
+
+    __device__ __forceinline__ int64_t offset(int d, int h, int w) const {
+        return int64_t(d) * plane + int64_t(h) * line + int64_t(w) * pixel;
+    }
+};
+
+// Rows are windows, the depth is taps and channels of one group, from `data` on.
+template <class T>
+class PixelSource {
+public:
+    using Element = T;
+    static constexpr bool kAlongDepth = true;
+    // A part of an address, and of the coordinates of the pixel there.
+    struct Row {
+        const T* first;
+        uint32_t d, h, w;
+    };
+    struct Depth {
+        int64_t offset;
+        uint32_t d, h, w;
+    };
+
+    __device__ __forceinline__ PixelSource(const T* data, const Images& images, const WindowAxis& d,
+                                           const WindowAxis& h, const WindowAxis& w, int rows, int length, bool holes)
+        : data_(data), images_(images), d_(d), h_(h), w_(w), rows_(rows), length_(length), holes_(holes) {}
+
+    __device__ __forceinline__ Row row(int m) const {
+        if (m >= rows_) return {data_, kOutside, 0, 0};
+        auto n = static_cast<uint32_t>(m);
+        const int w = w_.first + static_cast<int>(w_.by_windows.short_split(n)) * w_.stride;
+        const int h = h_.first + static_cast<int>(h_.by_windows.short_split(n)) * h_.stride;
+        const int d = d_.first + static_cast<int>(d_.by_windows.short_split(n)) * d_.stride;
+        return {data_ + (n * images_.image + images_.offset(d, h, w)), static_cast<uint32_t>(d),
+                static_cast<uint32_t>(h), static_cast<uint32_t>(w)};
+    }
+
+    __device__ __forceinline__ Depth depth(int k) const {
+        if (k >= length_) return {0, 0, kOutside, 0};
+        auto t = static_cast<uint32_t>(k);
+        const uint32_t c = images_.by_channels.short_split(t);
+        const int w = static_cast<int>(w_.by_taps.short_split(t)) * w_.step;
+        const int h = static_cast<int>(h_.by_taps.short_split(t)) * h_.step;
+        const int d = static_cast<int>(t) * d_.step;
+        return {images_.offset(d, h, w) + c, static_cast<uint32_t>(d), static_cast<uint32_t>(h),
+                static_cast<uint32_t>(w)};
+    }
+
+    __device__ __forceinline__ const T* at(const Row& r, const Depth& k) const {
+        const bool inside = r.d + k.d < static_cast<uint32_t>(d_.pixels) &&
+                            r.h + k.h < static_cast<uint32_t>(h_.pixels) &&
+                            r.w + k.w < static_cast<uint32_t>(w_.pixels);  // unsigned: below 0 is beyond the end
+        return inside ? r.first + k.offset : nullptr;
+    }
+
+    __device__ __forceinline__ bool has_holes() const { return holes_; }
+
+private:
+    // Axes and the reach of a window are at most 2^30 long, so that no sum with it lies inside. Rows and depths have it
+    // on different axes: two of them would cancel out.
+    static constexpr uint32_t kOutside = 1u << 31;
+
+    const T* data_;
+    const Images& images_;  // of the kernel's arguments, as are the axes
+    const WindowAxis &d_, &h_, &w_;
+    int rows_, length_;
+    bool holes_;
+};
+
+// What a kernel is told of x and the windows over it.
+struct Windows {
+    Images images;
+    WindowAxis d, h, w;
+    bool holes = false;  // some tap of some window lies in the padding
+};
+
+Images x_images(const ConvGeometry& geo);
+Images y_images(const ConvGeometry& geo);
+Windows windows_of(const ConvGeometry& geo);
+
+}  // namespace convgpu::conv
