@@ -35,10 +35,10 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
         arch=gpu.arch, multiprocessors=gpu.multiprocessors, shared_bytes=gpu.shared_bytes)
     if isinstance(geo, ConvGeometry):
         return module.plan_conv(op, native.geometry(geo), dtype, precision=precision, device=device,
-                                limit=workspace_limit())
+                                limit=workspace_limit()).text
     if op == "channel_sum":
         return module.plan_channel_sum(list(shapes[0] or ()), statics[0], dtype, device=device,
-                                       limit=workspace_limit())
+                                       limit=workspace_limit()).text
     items, m, n, k = product_sizes(call)
     trans_a, trans_b = statics[2:4] if op == "gemm" else (False, False)
     one_a, one_b = (math.prod(shape[:-2]) == 1 for shape in shapes[:2] if shape is not None)

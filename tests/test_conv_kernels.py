@@ -173,9 +173,35 @@ def native_geometry(x, w, **options):
     ("conv_dgrad", "float32", (8, 57, 57, 6), (3, 3, 3, 14), {"stride": (2, 9), "groups": 2}, "vectors=none splits=1"),
 ])
 def test_plans(module, op, dtype, x, w, options, plan):
-    words = module.plan_conv(op, native_geometry(x, w, **options), dtype, device=module.Device(arch=80))
+    words = module.plan_conv(op, native_geometry(x, w, **options), dtype, device=module.Device(arch=80)).text
     assert words.startswith(f"{op}_tiled ") or plan == words
     assert plan in re.sub(" workspace=.*", "", words)
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("float32", None), ("tf32", 40 << 10)])
+def test_what_runs_is_the_plan_that_is_explained(module, monkeypatch, precision, limit):
+    """And a second call of a kind asks for no plan."""
+    native, ran, asked = load("emulated"), [], []
+    launch, plan_conv = native.planned, module.plan_conv
+    monkeypatch.setattr(native, "planned", lambda *key: (ran.append(launch(*key)), ran[-1])[1])
+    launch.cache_clear()
+    monkeypatch.setattr(module, "plan_conv", lambda *a, **k: (asked.append(a), plan_conv(*a, **k))[1])
+    for name, dtype, data_format in itertools.product(
+            ("filter_1x1_strided", "depthwise_3x3_vectors", "batch_0"), ("float32", "bfloat16"), FORMATS):
+        case = next(c for c in CASES if c.name == name)
+        geo = case.geometry(data_format)
+        x, w, gy = (case.draw(shape, role, dtype) for shape, role in (
+            (geo.x_shape, "x"), (geo.w_shape, "w"), (geo.y_shape, "g")))
+        with cg.set_precision(precision), cg.set_workspace_limit(limit):
+            for _ in range(2):
+                native.conv_fprop(x, w, None, geo, None)
+                native.conv_dgrad(gy, w, None, geo, None)
+                native.conv_wgrad(x, gy, geo)
+        explained = [plan_conv(op, native.geometry(geo), dtype, precision=precision, limit=limit)
+                     for op in ("conv_fprop", "conv_dgrad", "conv_wgrad")]
+        assert [planned.arguments[-1].text for planned in ran] == [plan.text for plan in explained] * 2
+        assert len(asked) == 3
+        ran.clear(), asked.clear()
 
 
 def test_every_gpu_has_a_plan_within_its_limits(module):
@@ -184,7 +210,7 @@ def test_every_gpu_has_a_plan_within_its_limits(module):
     for (arch, count, kib), case, dtype in itertools.product(gpus, CASES, DTYPES):
         device, geo = module.Device(arch, count, kib << 10), load("emulated").geometry(case.geometry())
         for op in ops:
-            words = module.plan_conv(op, geo, dtype, device=device, limit=1 << 20).split()
+            words = module.plan_conv(op, geo, dtype, device=device, limit=1 << 20).text.split()
             assert int(dict(word.split("=") for word in words[1:])["workspace"]) <= 1 << 20
 
 

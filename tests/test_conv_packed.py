@@ -32,7 +32,8 @@ def native():
 
 def plan(native, case, dtype="bfloat16", multiprocessors=1):
     device = hopper(native.module, multiprocessors)
-    return settings_of(native.module.plan_conv("conv_fprop", native.geometry(case.geometry()), dtype, device=device))
+    geo = native.geometry(case.geometry())
+    return settings_of(native.module.plan_conv("conv_fprop", geo, dtype, device=device).text)
 
 
 def check_fprop(native, case, dtype):
@@ -172,7 +173,10 @@ def test_any_alignment(native, shift):
         views = [placed(a)[1] for a in (x, w, bias)]
         memory, y = placed(np.full(geo.y_shape, np.nan, "f2"))
         arrays = [module.Array(a.ctypes.data, a.shape, a.strides, "float16") for a in (*views, y)]
-        module.conv_fprop(*arrays, native.geometry(geo), "", "float32", 0, 0, 0)
+        addresses = 16 | views[0].ctypes.data | views[1].ctypes.data | y.ctypes.data
+        plan = module.plan_conv("conv_fprop", native.geometry(geo), "float16", alignment=addresses & -addresses)
+        assert plan.text.startswith(KERNEL)
+        module.conv_fprop(*arrays, native.geometry(geo), plan, "", 0, 0, 0)
         assert y.tobytes() == native.conv_fprop(x, w, bias, geo, None).tobytes()
         outside = np.ones(memory.size, bool)
         outside[guard + shift - 8:][:y.size] = False
@@ -218,7 +222,7 @@ def test_other_dtypes_and_gpus_do_not_ask_for_it(native):
         kernel, settings = plan(native, STEMS[0], dtype)
         assert kernel == "conv_fprop_tiled" and "no_packed" not in settings
     device = native.module.Device(arch=80)
-    words = native.module.plan_conv("conv_fprop", native.geometry(STEMS[0].geometry()), "float16", device=device)
+    words = native.module.plan_conv("conv_fprop", native.geometry(STEMS[0].geometry()), "float16", device=device).text
     assert words.startswith("conv_fprop_tiled") and words.endswith("no_wgmma=not_sm_90a workspace=0")
 
 
@@ -231,7 +235,7 @@ def test_other_dtypes_and_gpus_do_not_ask_for_it(native):
 ])
 def test_plans_of_stems(native, x, w, stride, padding, words):
     geo = native.geometry(geometry.conv_geometry("plan", x, w, stride, padding, 1, 1, "channels_last"))
-    found = native.module.plan_conv("conv_fprop", geo, "bfloat16", device=hopper(native.module))
+    found = native.module.plan_conv("conv_fprop", geo, "bfloat16", device=hopper(native.module)).text
     assert found.startswith(KERNEL) and words in found
 
 

@@ -224,14 +224,16 @@ def test_workspace_and_strided_operands_cross(stand_in, monkeypatch):  # noqa: F
     native = backends.load("cuda")
     calls = []
     monkeypatch.setattr(native, "module", types.SimpleNamespace(
-        Array=lambda *a: a, op=lambda *args: calls.append(args)))
+        Array=lambda *a: a, op=lambda *args: calls.append(args), device_key=lambda: 0,
+        plan_op=lambda alignment, limit: types.SimpleNamespace(workspace=limit)))
+    monkeypatch.setattr(native, "planned", native._planned)
     x = fake_cupy.asarray(np.arange(6.0).reshape(2, 3)).transpose(1, 0)
-    native.run("op", x, None, 2.5, workspace=64)
-    native.run("op", workspace=0)
-    native.run("op")
-    (array, none, number, pointer, nbytes, stream), empty, bare = calls
+    native.launch("op", (x, None), "plan_op", (), 2.5, limit=64)
+    native.launch("op", (), "plan_op", (), limit=0)
+    native.launch("op", (), "plan_op", (), takes_workspace=False, limit=0)
+    (array, none, plan, number, pointer, nbytes, stream), (_, *empty), (_, *bare) = calls
     assert array[1:] == ((3, 2), (16, 8), "float64") and (none, number, nbytes, stream) == (None, 2.5, 64, 0)
-    assert pointer and empty == (0, 0, 0) and bare == (0,)
+    assert plan.workspace == 64 and pointer and empty == [0, 0, 0] and bare == [0]
 
 
 def test_the_stand_in_has_nothing_that_cupy_has_not():

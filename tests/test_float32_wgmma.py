@@ -74,7 +74,7 @@ def test_gate_of_convolution(native, data):
         ((m, 1, k), (1, k, n)), ((m, 1, n), (1, n, k)), ((k, 1, m), (1, m, n))))
     for op, geo in zip(OPS, (forward, back, over)):
         assert f"{op}_wgmma" in native.module.plan_conv(op, native.geometry(geo), "float32",
-                                                        device=native.module.current_device())
+                                                        device=native.module.current_device()).text
     passes_the_gate(native.conv_fprop(a[:, None], b[None], None, forward, None)[:, 0], a, b)
     passes_the_gate(native.conv_dgrad(a[:, None], turned[1][None], None, back, None)[:, 0], a, b)
     passes_the_gate(native.conv_wgrad(turned[0][:, None], b[:, None], over)[0], a, b)
@@ -229,7 +229,7 @@ def test_plans(native, precision, plan, bytes_of_element):
 def test_plans_of_resnet_50(native):
     geo = native.geometry(conv_geometry("plan", (256, 14, 14, 256), (3, 3, 256, 256), 1, "same", 1, 1, "channels_last"))
     for op in OPS:
-        plan = native.module.plan_conv(op, geo, "float32", device=native.module.Device())
+        plan = native.module.plan_conv(op, geo, "float32", device=native.module.Device()).text
         assert plan.startswith(f"{op}_wgmma tile=128x128 ") and "factors=scaled_float16_pairs" in plan
     assert kernels(native, ConvCase("", (64, 28, 28, 128), (3, 3, 128, 128), stride=2, padding="same"), "float32",
                    native.module.Device())[1][0] == "conv_dgrad_wgmma"
@@ -253,9 +253,9 @@ def test_the_plan_of_a_plans_own_bytes_is_the_same_plan(native):
                                             "same", 1, 1, "channels_last"))
         for op in OPS:
             for precision in ("float32", "tf32"):
-                plan = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device))
+                plan = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device).text)
                 again = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device,
-                                                            limit=int(plan[1].get("workspace", 0))))
+                                                            limit=int(plan[1].get("workspace", 0))).text)
                 for _, settings in (plan, again):
                     settings.pop("no_wgmma", None)
                 assert plan == again

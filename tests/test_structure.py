@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from native_backends import needs_emulated
 
 import convgpu as cg
 from convgpu import Op, backends
@@ -97,3 +98,57 @@ def test_the_public_names_are_listed() -> None:
         helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation",
                    "_contains", "_is_tensor_like"}
         assert imported - set(module.__all__) <= helpers
+
+
+# --- four jumps: from a function of Python to the code that a GPU runs, each to a name that one can search for
+
+WALKS = [  # a function, operands, its op, and the GPU
+    ("conv2d", ((2, 9, 9, 64), (3, 3, 64, 64)), "conv_fprop", "A100"),
+    ("conv2d", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_fprop", "H200"),
+    ("conv2d", ((256, 224, 224, 3), (7, 7, 3, 64)), "conv_fprop", "H200"),
+    ("conv2d", ((0, 9, 9, 64), (3, 3, 64, 64)), "conv_fprop", "H200"),
+    ("conv_transpose2d", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_dgrad", "H200"),
+    ("conv_transpose3d", ((2, 4, 9, 9, 6), (3, 3, 3, 5, 6)), "conv_dgrad", "A100"),
+    ("conv_wgrad", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_wgrad", "H200"),
+    ("conv_wgrad", ((2, 9, 9, 64), (3, 3, 64, 64)), "conv_wgrad", "A100"),
+    ("depthwise_conv2d", ((2, 9, 9, 8), (3, 3, 8, 1)), "conv_fprop", "A100"),
+    ("depthwise_conv2d", ((2, 9, 9, 3), (3, 3, 3, 2)), "conv_fprop", "A100"),
+    ("channel_sum", ((2, 9, 9, 64),), "channel_sum", "A100"),
+    ("max_pool2d", ((2, 9, 9, 8), 2), "max_pool", "A100"),
+    ("avg_pool2d", ((2, 40, 40, 8), 32), "avg_pool", "A100"),
+    ("max_pool_dgrad", ((2, 9, 9, 8), 2), "max_pool_dgrad", "A100"),
+    ("avg_pool_dgrad", ((2, 9, 9, 8), 2), "avg_pool_dgrad", "A100"),
+    ("max_pool_gather", ((2, 9, 9, 8), 2), "max_pool_gather", "A100"),
+    ("gemm", ((300, 200), (200, 100)), "gemm", "A100"),
+    ("matmul", ((4096, 4096), (4096, 4096)), "matmul", "H200"),
+]
+
+
+@needs_emulated
+@pytest.mark.parametrize(("function", "operands", "op", "gpu"), WALKS, ids=lambda value: str(value).replace(" ", ""))
+def test_four_jumps_lead_from_the_function_to_the_kernel(function, operands, op, gpu):
+    family = FAMILIES[op]
+    # 1. The function is in the file that declares the op. (Gradients, which have no function, begin with the op.)
+    if hasattr(cg, function):
+        assert inspect.getsourcefile(inspect.unwrap(getattr(cg, function))) == str(ROOT / f"convgpu/ops/{family}.py")
+    # 2. The backend's method bears the op's name, in the family's file.
+    method = getattr(Native, op)
+    assert inspect.getsourcefile(method) == str(ROOT / f"convgpu/backends/native/{family}.py")
+    # 3. It calls the launcher of that name, which one file of the family defines.
+    assert re.search(rf'self\.\w*launch\w*\(\s*"{op}"', inspect.getsource(method))
+    sources = sorted((ROOT / "csrc" / family).rglob("*"))
+    assert len([path for path in sources if path.suffix in (".cu", ".cpp")
+                and re.search(rf"^void {op}\(", path.read_text(encoding="utf-8"), re.MULTILINE)]) == 1
+    # 4. The plan's first word is the kernel, behind the op where a kernel serves several ops; its file has its name.
+    kernel = cg.explain(function, *operands, dtype="bfloat16", device=gpu).kernel
+    names = (kernel, kernel.removeprefix(f"{op}_"))
+    found = [path for path in sources if path.suffix == ".cuh" and path.stem in names]
+    assert len(found) == 1, f"no file of csrc/{family} is named after {kernel}"
+    assert re.search(rf"__global__[^;{{]*\b{found[0].stem}\(", found[0].read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES.values(), "layout"}))
+def test_a_kernel_stands_in_a_file_of_its_name(family):
+    """Others may follow in the same file, but the one that it is named after is there."""
+    for path in sorted((ROOT / "csrc" / family).rglob("*.cuh")):
+        assert re.search(rf"__global__[^;{{]*\b{path.stem}\(", path.read_text(encoding="utf-8")), path.name

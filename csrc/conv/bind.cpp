@@ -7,10 +7,6 @@ using namespace py::literals;
 namespace convgpu {
 namespace {
 
-conv::Options options_of(const std::string& activation, const std::string& precision) {
-    return {activation_of(activation), precision_of(precision)};
-}
-
 void bind_geometry(py::module_& m) {
     py::class_<ConvGeometry>(m, "ConvGeometry", py::module_local())
         .def(py::init([](int64_t batch, int64_t channels, int64_t filters, const Shape& size, const Shape& kernel,
@@ -30,89 +26,73 @@ void bind_geometry(py::module_& m) {
         .def_readonly("output", &ConvGeometry::output);
 }
 
-void bind_plan(py::module_& m) {
-    m.def(
-        "conv_workspace",
-        [](const std::string& op, const ConvGeometry& geo, const std::string& dtype, const std::string& precision,
-           std::optional<size_t> limit) {
-            return conv::plan(conv::direction_of(op), geo, dtype_of(dtype), options_of("", precision), current_device(),
-                              limit)
-                .workspace;
-        },
-        "op"_a, "geo"_a, "dtype"_a, "precision"_a, "limit"_a.none(true));
+// Without a device: a plan for the one in use.
+Device device_of(const std::optional<Device>& device) { return device ? *device : current_device(); }
+
+void bind_plans(py::module_& m) {
+    py::class_<conv::Plan>(m, "ConvPlan", py::module_local())
+        .def_property_readonly("text", &conv::Plan::text)
+        .def_readonly("workspace", &conv::Plan::workspace);
     m.def(
         "plan_conv",
         [](const std::string& op, const ConvGeometry& geo, const std::string& dtype, const std::string& precision,
-           const Device& device, std::optional<size_t> limit) {
-            const conv::Choice choice =
-                conv::plan(conv::direction_of(op), geo, dtype_of(dtype), options_of("", precision), device, limit);
-            return choice.text + " workspace=" + std::to_string(choice.workspace);
+           int alignment, const std::optional<Device>& device, std::optional<size_t> limit) {
+            const conv::Problem problem{conv::direction_of(op), geo, dtype_of(dtype), precision_of(precision),
+                                        alignment};
+            return conv::plan(problem, device_of(device), limit);
         },
-        "op"_a, "geo"_a, "dtype"_a, "precision"_a = "float32", "device"_a = Device{}, "limit"_a = py::none());
-}
-
-void bind_channel_sum(py::module_& m) {
-    m.def(
-        "channel_sum",
-        [](const Array& gy, const Array& gb, bool channels_last, uintptr_t workspace, size_t bytes, uintptr_t stream) {
-            conv::channel_sum(gy, gb, channels_last, workspace_of(workspace, bytes), stream_of(stream));
-        },
-        "gy"_a, "gb"_a, "channels_last"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a,
-        py::call_guard<py::gil_scoped_release>());
-    m.def(
-        "channel_sum_workspace",
-        [](const Shape& gy, bool channels_last, const std::string& dtype, std::optional<size_t> limit) {
-            return conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), current_device(),
-                                          limit.value_or(kWorkspaceLimit))
-                .workspace;
-        },
-        "gy"_a, "channels_last"_a, "dtype"_a, "limit"_a.none(true));
+        "op"_a, "geo"_a, "dtype"_a, "precision"_a = "float32", "alignment"_a = kPlannedAlignment,
+        "device"_a = py::none(), "limit"_a = py::none());
+    py::class_<conv::ChannelSumPlan>(m, "ChannelSumPlan", py::module_local())
+        .def_property_readonly("text", &conv::ChannelSumPlan::text)
+        .def_readonly("workspace", &conv::ChannelSumPlan::workspace);
     m.def(
         "plan_channel_sum",
-        [](const Shape& gy, bool channels_last, const std::string& dtype, const Device& device,
-           std::optional<size_t> limit) {
-            const conv::Choice choice =
-                conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), device, limit.value_or(kWorkspaceLimit));
-            return choice.text + " workspace=" + std::to_string(choice.workspace);
+        [](const Shape& gy, bool channels_last, const std::string& dtype, int alignment,
+           const std::optional<Device>& device, std::optional<size_t> limit) {
+            return conv::plan_channel_sum(gy, channels_last, dtype_of(dtype), alignment, device_of(device),
+                                          limit.value_or(kWorkspaceLimit));
         },
-        "gy"_a, "channels_last"_a, "dtype"_a, "device"_a = Device{}, "limit"_a = py::none());
+        "gy"_a, "channels_last"_a, "dtype"_a, "alignment"_a = kPlannedAlignment, "device"_a = py::none(),
+        "limit"_a = py::none());
 }
 
 }  // namespace
 
 void bind_conv(py::module_& m) {
     bind_geometry(m);
-    bind_plan(m);
-    bind_channel_sum(m);
+    bind_plans(m);
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     m.def(
         "conv_fprop",
         [](const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
-           const std::string& activation, const std::string& precision, uintptr_t workspace, size_t bytes,
-           uintptr_t stream) {
-            conv::conv_fprop(x, w, bias, y, geo, options_of(activation, precision), workspace_of(workspace, bytes),
+           const conv::Plan& plan, const std::string& activation, uintptr_t workspace, size_t bytes, uintptr_t stream) {
+            conv::conv_fprop(x, w, bias, y, geo, plan, activation_of(activation), workspace_of(workspace, bytes),
                              stream_of(stream));
         },
-        "x"_a, "w"_a, "bias"_a.none(true), "y"_a, "geo"_a, "activation"_a, "precision"_a, "workspace"_a,
-        "workspace_bytes"_a, "stream"_a, Unlocked());
+        "x"_a, "w"_a, "bias"_a.none(true), "y"_a, "geo"_a, "plan"_a, "activation"_a, "workspace"_a, "workspace_bytes"_a,
+        "stream"_a, Unlocked());
     m.def(
         "conv_dgrad",
         [](const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
-           const std::string& activation, const std::string& precision, uintptr_t workspace, size_t bytes,
-           uintptr_t stream) {
-            conv::conv_dgrad(gy, w, bias, gx, geo, options_of(activation, precision), workspace_of(workspace, bytes),
+           const conv::Plan& plan, const std::string& activation, uintptr_t workspace, size_t bytes, uintptr_t stream) {
+            conv::conv_dgrad(gy, w, bias, gx, geo, plan, activation_of(activation), workspace_of(workspace, bytes),
                              stream_of(stream));
         },
-        "gy"_a, "w"_a, "bias"_a.none(true), "gx"_a, "geo"_a, "activation"_a, "precision"_a, "workspace"_a,
+        "gy"_a, "w"_a, "bias"_a.none(true), "gx"_a, "geo"_a, "plan"_a, "activation"_a, "workspace"_a,
         "workspace_bytes"_a, "stream"_a, Unlocked());
     m.def(
         "conv_wgrad",
-        [](const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const std::string& precision,
+        [](const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const conv::Plan& plan,
            uintptr_t workspace, size_t bytes, uintptr_t stream) {
-            conv::conv_wgrad(x, gy, gw, geo, options_of("", precision), workspace_of(workspace, bytes),
-                             stream_of(stream));
+            conv::conv_wgrad(x, gy, gw, geo, plan, workspace_of(workspace, bytes), stream_of(stream));
         },
-        "x"_a, "gy"_a, "gw"_a, "geo"_a, "precision"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
+        "x"_a, "gy"_a, "gw"_a, "geo"_a, "plan"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
+    m.def(
+        "channel_sum",
+        [](const Array& gy, const Array& gb, const conv::ChannelSumPlan& plan, uintptr_t workspace, size_t bytes,
+           uintptr_t stream) { conv::channel_sum(gy, gb, plan, workspace_of(workspace, bytes), stream_of(stream)); },
+        "gy"_a, "gb"_a, "plan"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
 }
 
 }  // namespace convgpu

@@ -1,52 +1,99 @@
 #include "conv.h"
 
 #include <stdexcept>
+#include <tuple>
 
 #include "../common/check.h"
 #include "../common/dispatch.h"
 #include "channels_first/channels_first.h"
-#include "channels_last.h"
+#include "depthwise/depthwise.h"
+#include "packed/packed.h"
 #include "passes/fill_channels.cuh"
+#include "tiled/tiled.h"
+#include "way.h"
+#include "wgmma/wgmma.h"
 
 namespace convgpu::conv {
 namespace {
 
-// Whether no product contributes to the result.
-bool has_no_terms(Direction direction, const ConvGeometry& geo) {
-    const bool no_pixels = geo.input_pixels() == 0 || geo.output_pixels() == 0;
-    switch (direction) {
-        case Direction::kFprop:
-            return geo.channels == 0 || no_pixels;
-        case Direction::kDgrad:
-            return geo.filters == 0 || no_pixels;
-        case Direction::kWgrad:
-            break;
-    }
-    return geo.batch == 0 || no_pixels;
-}
-
-const Array& result_of(Direction direction, const Operands& o) {
-    return direction == Direction::kFprop ? o.y : direction == Direction::kDgrad ? o.x : o.w;
-}
-
-void fill(Direction direction, const Operands& operands, const ConvGeometry& geo, const Options& options,
-          Stream stream) {
-    const Array& result = result_of(direction, operands);
-    const bool of_x = direction == Direction::kDgrad;
+// Every element of the result becomes activation(bias), or 0.
+void fill(const Problem& problem, const Operands& operands, Activation activation, Stream stream) {
+    const ConvGeometry& geo = problem.geo;
+    const Array& result = result_of(problem.direction, operands);
+    const bool of_x = problem.direction == Direction::kDgrad;
     const int64_t channels = of_x ? geo.channels : geo.filters;
     const int64_t inner = geo.channels_last ? 1 : of_x ? geo.input_pixels() : geo.output_pixels();
     dispatch_float(result.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
-        if (direction == Direction::kWgrad) {
+        if (problem.direction == Direction::kWgrad) {
             return launch_fill_channels<T>(result.as<T>(), nullptr, Activation::kNone, result.size(), 1, 1, stream);
         }
         const T* bias = operands.bias ? operands.bias->as<const T>() : nullptr;
-        launch_fill_channels<T>(result.as<T>(), bias, options.activation, result.size(), channels, inner, stream);
+        launch_fill_channels<T>(result.as<T>(), bias, activation, result.size(), channels, inner, stream);
     });
 }
 
-void run(Direction direction, const Operands& operands, const ConvGeometry& geo, const Options& options,
-         const Workspace& workspace, Stream stream) {
+// Starts the kernels of a plan, whichever they are. Each engine's launcher is in its folder, and the kernel in a file
+// that bears the kernel's name, which is the first word of the plan's text.
+struct Start {
+    const Plan& plan;
+    const Operands& operands;
+    Activation activation;
+    const Workspace& workspace;
+    Stream stream;
+
+    void operator()(const FillPlan&) const { fill(plan.problem, operands, activation, stream); }
+    void operator()(const TiledPlan& tiled) const {
+        launch_tiled(plan.problem, tiled, operands, activation, {}, workspace, stream);
+    }
+    void operator()(const WgmmaPlan& wgmma) const {
+        launch_wgmma(plan.problem, wgmma, operands, activation, plan.device, workspace, stream);
+    }
+    void operator()(const PackedPlan& packed) const {
+        launch_packed(plan.problem, packed, operands, activation, stream);
+    }
+    void operator()(const DepthwisePlan& depthwise) const {
+        launch_depthwise(plan.problem, depthwise, operands, activation, stream);
+    }
+    void operator()(const DepthwiseWgradPlan& depthwise) const {
+        launch_depthwise_wgrad(plan.problem, depthwise, operands, workspace, stream);
+    }
+    void operator()(const ChannelsFirstPlan& copies) const {
+        launch_channels_first(copies, operands, activation, workspace, stream);
+    }
+};
+
+bool same_geometry(const ConvGeometry& a, const ConvGeometry& b) {
+    const auto facts = [](const ConvGeometry& g) {
+        return std::tie(g.batch, g.channels, g.filters, g.size, g.kernel, g.stride, g.before, g.after, g.dilation,
+                        g.groups, g.channels_last);
+    };
+    return facts(a) == facts(b);
+}
+
+void check_plan(Direction direction, const ConvGeometry& geo, const Array& result, const Plan& plan) {
+    const std::string op = name_of(direction);
+    const Problem& of = plan.problem;
+    if (of.direction != direction) {
+        throw std::invalid_argument(op + ": expected a plan of " + op + ", got one of " + name_of(of.direction));
+    }
+    if (of.dtype != result.dtype) {
+        throw std::invalid_argument(op + ": expected a plan for arrays of " + name_of(result.dtype) + ", got one for " +
+                                    name_of(of.dtype));
+    }
+    if (!same_geometry(of.geo, geo)) {
+        throw std::invalid_argument(op + ": expected a plan of the same geometry, got one of x " +
+                                    text_of(of.geo.x_shape()) + " and w " + text_of(of.geo.w_shape()) +
+                                    " with other sizes or options");
+    }
+    if (plan.device != current_device()) {
+        throw std::invalid_argument(op +
+                                    ": expected a plan for the device in use, got one for another: " + plan.text());
+    }
+}
+
+void check_and_run(Direction direction, const Operands& operands, const ConvGeometry& geo, const Plan& plan,
+                   Activation activation, const Workspace& workspace, Stream stream) {
     const char* op = name_of(direction);
     const Array& result = result_of(direction, operands);
     const bool fprop = direction == Direction::kFprop, dgrad = direction == Direction::kDgrad;
@@ -57,44 +104,38 @@ void run(Direction direction, const Operands& operands, const ConvGeometry& geo,
     if (operands.bias) {
         check_array(op, "bias", *operands.bias, {dgrad ? geo.channels : geo.filters}, result.dtype);
     }
+    check_plan(direction, geo, result, plan);
     if (result.size() == 0) return;
-    if (has_no_terms(direction, geo)) return fill(direction, operands, geo, options, stream);
-    if (geo.channels_last) return run_channels_last(direction, operands, geo, options, workspace, stream);
-    run_channels_first(direction, operands, geo, options, workspace, stream);
+    const auto bytes = static_cast<size_t>(plan.problem.alignment);
+    for (const Array* array : {&operands.x, &operands.w, &operands.y}) {
+        if (array->size() == 0 || is_aligned(array->data, bytes)) continue;
+        throw std::invalid_argument(std::string(op) + ": expected x, w and y to start at multiples of " +
+                                    std::to_string(bytes) + " bytes, as the plan was made for, got another address");
+    }
+    workspace.check(op, plan.workspace);
+    run(plan, operands, activation, workspace, stream);
 }
 
 }  // namespace
 
 void conv_fprop(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
-                const Options& options, const Workspace& workspace, Stream stream) {
-    run(Direction::kFprop, {x, w, bias, y}, geo, options, workspace, stream);
+                const Plan& plan, Activation activation, const Workspace& workspace, Stream stream) {
+    check_and_run(Direction::kFprop, {x, w, bias, y}, geo, plan, activation, workspace, stream);
 }
 
 void conv_dgrad(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
-                const Options& options, const Workspace& workspace, Stream stream) {
-    run(Direction::kDgrad, {gx, w, bias, gy}, geo, options, workspace, stream);
+                const Plan& plan, Activation activation, const Workspace& workspace, Stream stream) {
+    check_and_run(Direction::kDgrad, {gx, w, bias, gy}, geo, plan, activation, workspace, stream);
 }
 
-void conv_wgrad(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options& options,
+void conv_wgrad(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Plan& plan,
                 const Workspace& workspace, Stream stream) {
-    run(Direction::kWgrad, {x, gw, nullptr, gy}, geo, options, workspace, stream);
+    check_and_run(Direction::kWgrad, {x, gw, nullptr, gy}, geo, plan, Activation::kNone, workspace, stream);
 }
 
-Direction direction_of(const std::string& op) {
-    for (const Direction direction : {Direction::kFprop, Direction::kDgrad, Direction::kWgrad}) {
-        if (op == name_of(direction)) return direction;
-    }
-    throw std::invalid_argument("plan: expected conv_fprop, conv_dgrad or conv_wgrad, got " + op);
-}
-
-Choice plan(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options, const Device& device,
-            std::optional<size_t> limit) {
-    const bool empty = geo.channels * geo.filters * geo.batch == 0;
-    if (empty || has_no_terms(direction, geo)) return {"fill_channels"};
-    const bool tiled = !limit && !is_depthwise(geo);
-    const size_t most = tiled ? default_limit(direction, geo, dtype, options, device) : limit.value_or(kWorkspaceLimit);
-    return geo.channels_last ? plan_channels_last(direction, geo, dtype, options, device, most)
-                             : plan_channels_first(direction, geo, dtype, options, device, most);
+void run(const Plan& plan, const Operands& operands, Activation activation, const Workspace& workspace, Stream stream) {
+    if (plan.way->fills_first) fill(plan.problem, operands, activation, stream);
+    std::visit(Start{plan, operands, activation, workspace, stream}, plan.way->plan);
 }
 
 }  // namespace convgpu::conv

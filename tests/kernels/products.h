@@ -1,6 +1,6 @@
 // Convolution in its plainest form: what the programs under sanitizers compare the kernels with.
 #pragma once
-#include "../../csrc/conv/kernels.h"
+#include "../../csrc/conv/conv.h"
 #include "owned.h"
 
 // Calls use(element of x, of w, of y) for every product that exists.

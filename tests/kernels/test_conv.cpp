@@ -90,8 +90,6 @@ void run(const Case& c, DType dtype, Precision precision) {
     emulator::config().multiprocessors = c.multiprocessors;
     emulator::config().arch = c.arch;
     const ConvGeometry geo = geometry_of(c);
-    conv::Options options{Activation::kRelu, precision};
-    if (c.pixels_at_once) options.pixels_at_once = c.pixels_at_once;
     const std::string what = std::string(c.name) + " " + name_of(dtype);
     Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
     Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype);
@@ -106,21 +104,26 @@ void run(const Case& c, DType dtype, Precision precision) {
         }
     }
 
-    const auto with_workspace = [&](conv::Direction direction, auto launch) {
-        const conv::Choice choice = conv::plan_tiled(direction, geo, dtype, options, current_device(), kWorkspaceLimit);
-        plans().insert(choice.text);
-        const Owned workspace({static_cast<int64_t>(choice.workspace)}, DType::kUInt8);
-        launch(Workspace{workspace.array.data, choice.workspace});
+    // Runs the plan of a direction on the workspace that it asks for, without a byte more.
+    const auto with_plan = [&](conv::Direction direction, auto launch) {
+        conv::Problem problem{direction, geo, dtype, precision};
+        if (c.shift) problem.alignment = static_cast<int>(size_of(dtype));
+        if (c.pixels_at_once) problem.pixels_at_once = c.pixels_at_once;
+        const conv::Plan plan = conv::plan(problem, current_device(), kWorkspaceLimit);
+        plans().insert(plan.text());
+        const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
+        launch(plan, Workspace{workspace.array.data, plan.workspace});
     };
-    with_workspace(conv::Direction::kFprop, [&](const Workspace& workspace) {
-        conv::fprop_tiled(x.array, w.array, &bias_y.array, y.array, geo, options, workspace, nullptr);
+    constexpr Activation kRelu = Activation::kRelu;
+    with_plan(conv::Direction::kFprop, [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_fprop(x.array, w.array, &bias_y.array, y.array, geo, plan, kRelu, workspace, nullptr);
     });
-    with_workspace(conv::Direction::kDgrad, [&](const Workspace& workspace) {
-        conv::dgrad_tiled(g.array, w.array, &bias_x.array, gx.array, geo, options, workspace, nullptr);
+    with_plan(conv::Direction::kDgrad, [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, plan, kRelu, workspace, nullptr);
     });
-    with_workspace(conv::Direction::kWgrad, [&](const Workspace& workspace) {
-        conv::wgrad_tiled(x.array, g.array, gw.array, geo, options, workspace, nullptr);
-        conv::wgrad_tiled(x.array, g.array, sums.array, geo, options, workspace, nullptr);
+    with_plan(conv::Direction::kWgrad, [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_wgrad(x.array, g.array, gw.array, geo, plan, workspace, nullptr);
+        conv::run(plan, {x.array, sums.array, nullptr, g.array}, Activation::kNone, workspace, nullptr);
     });
 
     const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };

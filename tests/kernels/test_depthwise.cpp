@@ -2,7 +2,6 @@
 // exactly the bytes they need: for the sanitizers.
 #include <set>
 
-#include "../../csrc/conv/conv.h"
 #include "products.h"
 
 using namespace convgpu;
@@ -70,7 +69,8 @@ std::set<std::string>& kernels() {
 
 void run(const Case& c, DType dtype, bool channels_last) {
     const ConvGeometry geo = geometry_of(c, channels_last), last = geometry_of(c, true);
-    const conv::Options options{Activation::kRelu, Precision::kFloat32};
+    constexpr Activation kRelu = Activation::kRelu;
+    const int alignment = c.shift ? static_cast<int>(size_of(dtype)) : conv::kFullAlignment;
     const std::string what = std::string(c.name) + " " + name_of(dtype) + (channels_last ? " last" : " first");
     Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
     Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype);
@@ -79,25 +79,28 @@ void run(const Case& c, DType dtype, bool channels_last) {
     unsigned seed = 0;
     for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
 
-    const auto lend = [&](const conv::Choice& choice, auto launch) {
-        kernels().insert(choice.text.substr(0, choice.text.find(" parts")));
-        const Owned workspace({static_cast<int64_t>(choice.workspace)}, DType::kUInt8);
-        launch(Workspace{workspace.array.data, choice.workspace});
+    // Runs a plan on the workspace that it asks for, without a byte more.
+    const auto lend = [&](const auto& plan, auto launch) {
+        kernels().insert(plan.text().substr(0, plan.text().find(" parts")));
+        const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
+        launch(plan, Workspace{workspace.array.data, plan.workspace});
     };
     const auto planned = [&](conv::Direction direction) {
-        return conv::plan(direction, geo, dtype, options, current_device(), c.limit);
+        return conv::plan({direction, geo, dtype, Precision::kFloat32, alignment}, current_device(), c.limit);
     };
-    lend(planned(conv::Direction::kFprop), [&](const Workspace& workspace) {
-        conv::conv_fprop(x.array, w.array, &bias_y.array, y.array, geo, options, workspace, nullptr);
+    lend(planned(conv::Direction::kFprop), [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_fprop(x.array, w.array, &bias_y.array, y.array, geo, plan, kRelu, workspace, nullptr);
     });
-    lend(planned(conv::Direction::kDgrad), [&](const Workspace& workspace) {
-        conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, options, workspace, nullptr);
+    lend(planned(conv::Direction::kDgrad), [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, plan, kRelu, workspace, nullptr);
     });
-    lend(planned(conv::Direction::kWgrad), [&](const Workspace& workspace) {
-        conv::conv_wgrad(x.array, g.array, gw.array, geo, options, workspace, nullptr);
+    lend(planned(conv::Direction::kWgrad), [&](const conv::Plan& plan, const Workspace& workspace) {
+        conv::conv_wgrad(x.array, g.array, gw.array, geo, plan, workspace, nullptr);
     });
-    lend(conv::plan_channel_sum(g.array.shape, channels_last, dtype, current_device(), c.limit),
-         [&](const Workspace& workspace) { conv::channel_sum(g.array, gb.array, channels_last, workspace, nullptr); });
+    lend(conv::plan_channel_sum(g.array.shape, channels_last, dtype, alignment, current_device(), c.limit),
+         [&](const conv::ChannelSumPlan& plan, const Workspace& workspace) {
+             conv::channel_sum(g.array, gb.array, plan, workspace, nullptr);
+         });
 
     const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };
     std::vector<double> of_y(size(y)), of_x(size(gx)), of_w(size(gw)), of_b(size(gb));

@@ -94,22 +94,6 @@ class Crossing:
             crossing += [0 if buffer is None else self._pointer(buffer), planned.workspace]
         getattr(self.module, op)(*crossing, self._stream())
 
-    def run(self, op: str, *arguments: Any, workspace: int | None = None) -> None:
-        """Call a launcher that takes no plan.
-
-        Args:
-            arguments: in the launcher's order, outputs among them: arrays (strided ones are copied to row-major),
-                geometries, and what crosses as it is.
-            workspace: for launchers that take one: how many bytes; they get its pointer (0 for none) and its bytes.
-        """
-        kept = [self.xp.ascontiguousarray(a) if isinstance(a, self.xp.ndarray) else a for a in arguments]
-        crossing = [self.array(a) if isinstance(a, self.xp.ndarray)
-                    else self.geometry(a) if isinstance(a, Geometry) else a for a in kept]
-        if workspace is not None:
-            kept.append(buffer := self.empty((workspace,), np.uint8))
-            crossing += [self._pointer(buffer) if workspace else 0, workspace]
-        getattr(self.module, op)(*crossing, self._stream())
-
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array, of any values."""
         return self.xp.empty(shape, dtype)

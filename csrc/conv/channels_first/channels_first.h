@@ -1,13 +1,12 @@
-// Convolution of channels_first arrays that are not empty: copied to channels_last, and the result back, as many images
-// at a time as the workspace has room for.
+// The launcher for channels_first arrays.
 #pragma once
-#include "../channels_last.h"
+#include "../../common/workspace.h"
+#include "../../device/launch.h"
+#include "plan.h"
 
 namespace convgpu::conv {
 
-void run_channels_first(Direction direction, const Operands& operands, const ConvGeometry& geo, const Options& options,
-                        const Workspace& workspace, Stream stream);
-Choice plan_channels_first(Direction direction, const ConvGeometry& geo, DType dtype, const Options& options,
-                           const Device& device, size_t workspace_limit);
+void launch_channels_first(const ChannelsFirstPlan& plan, const Operands& operands, Activation activation,
+                           const Workspace& workspace, Stream stream);
 
 }  // namespace convgpu::conv

@@ -1,57 +1,41 @@
-#include <algorithm>
+#include "depthwise.h"
+
+#include <stdexcept>
 
 #include "../../common/check.h"
 #include "../../common/dispatch.h"
-#include "instances.h"
-#include "plan.h"
-#include "../passes/sum_parts.cuh"
 
 namespace convgpu::conv {
-namespace {
 
-template <class... Arrays>
-bool all_aligned(const Arrays&... arrays) {
-    return (is_aligned(arrays.data, kVectorBytes) && ...);
-}
-
-// fprop, and dgrad of the same form: `source` is x or gy.
-void run(Direction direction, const Array& source, const Array& w, const Array* bias, const Array& result,
-         const ConvGeometry& geo, const Options& options, Stream stream) {
-    const bool aligned = all_aligned(source, w, result, bias ? *bias : w);
-    const DepthwisePlan plan = plan_depthwise_window(geo, result.dtype, aligned);
-    const DepthwiseProblem problem = depthwise_problem_of(direction, geo);
-    dispatch_float(result.dtype, [&](auto type) {
+void launch_depthwise(const Problem& problem, const DepthwisePlan& plan, const Operands& operands,
+                      Activation activation, Stream stream) {
+    const Direction direction = problem.direction;
+    const Array &source = direction == Direction::kDgrad ? operands.y : operands.x, *bias = operands.bias;
+    if (bias && plan.vector > 1 && !is_aligned(bias->data, kVectorBytes)) {
+        throw std::invalid_argument(std::string(name_of(direction)) +
+                                    ": expected a bias that starts at a multiple of 16 bytes, as the plan is made for "
+                                    "vectors, got another address");
+    }
+    const DepthwiseProblem p = depthwise_problem_of(direction, problem.geo);
+    dispatch_float(problem.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
-        const DepthwiseEpilogue<T> epilogue{bias ? bias->as<const T>() : nullptr, options.activation};
-        run_depthwise<T>(direction, plan, source.as<const T>(), w.as<const T>(), result.as<T>(), problem, epilogue,
-                         stream);
+        const DepthwiseEpilogue<T> epilogue{bias ? bias->as<const T>() : nullptr, activation};
+        start_depthwise<T>(direction, plan, source.as<const T>(), operands.w.as<const T>(),
+                           result_of(direction, operands).as<T>(), p, epilogue, stream);
     });
 }
 
-}  // namespace
-
-void fprop_depthwise(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
-                     const Options& options, const Workspace&, Stream stream) {
-    run(Direction::kFprop, x, w, bias, y, geo, options, stream);
-}
-
-void dgrad_depthwise(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
-                     const Options& options, const Workspace&, Stream stream) {
-    run(Direction::kDgrad, gy, w, bias, gx, geo, options, stream);
-}
-
-void wgrad_depthwise(const Array& x, const Array& gy, const Array& gw, const ConvGeometry& geo, const Options&,
-                     const Workspace& workspace, Stream stream) {
-    const DepthwiseWgradPlan plan =
-        plan_depthwise_wgrad(geo, x.dtype, all_aligned(x, gy), current_device(), workspace.bytes);
-    const DepthwiseProblem problem = depthwise_problem_of(Direction::kFprop, geo);
-    dispatch_float(x.dtype, [&](auto type) {
+void launch_depthwise_wgrad(const Problem& problem, const DepthwiseWgradPlan& plan, const Operands& operands,
+                            const Workspace& workspace, Stream stream) {
+    const DepthwiseProblem p = depthwise_problem_of(Direction::kFprop, problem.geo);
+    const Array& gw = operands.w;
+    dispatch_float(problem.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         using A = Accumulator<T>;
-        const bool wide = gw.dtype != x.dtype;
+        const bool wide = gw.dtype != problem.dtype;  // of the type of its sums: a part of a longer sum
         A* const parts = static_cast<A*>(workspace.data);
         const PartOfResult<T> first{gw.as<T>(), plan.work.parts > 1 ? parts : wide ? gw.as<A>() : nullptr};
-        run_depthwise_wgrad<T>(plan, x.as<const T>(), gy.as<const T>(), first, problem, stream);
+        start_depthwise_wgrad<T>(plan, operands.x.as<const T>(), operands.y.as<const T>(), first, p, stream);
         if (plan.work.parts == 1) return;
         if (wide) return launch_sum_parts<A, A>(parts, gw.as<A>(), plan.work.parts, gw.size(), stream);
         launch_sum_parts<A, T>(parts, gw.as<T>(), plan.work.parts, gw.size(), stream);

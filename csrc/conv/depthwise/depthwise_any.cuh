@@ -20,8 +20,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
     DepthwisePlaces::Place at;
     if (!places.find(at)) return;
     const bool gathers = kDirection == Direction::kDgrad;
-    const int filters = gathers ? p.multiplier : 1;  // that this channel collects from, and the first of them:
-    const int k = gathers ? at.c * p.multiplier : at.c;
+    const int filters = gathers ? p.multiplier : 1;      // how many this channel collects from
+    const int k = gathers ? at.c * p.multiplier : at.c;  // the first of them
     const int c = gathers ? k : static_cast<int>(p.by_multiplier.short_quotient(at.c));
     DepthwiseSums<A, kColumns, V, true> sums;
     for (int t = 0; t < p.axis[0].taps; ++t) {

@@ -16,7 +16,8 @@ namespace convgpu::conv {
 constexpr int kChunk = 4;
 constexpr int kMostTaps = 64;
 
-// Which pixel of the source, counted from the first that a thread reads, tap s contributes to column j of the result.
+// Which pixel of a row meets which tap, known to the compiler: pixel i, counted from the first that a thread reads,
+// goes under tap s into column j of the result.
 template <Direction kDirection, int kTaps, int kStride, int kColumns>
 struct Sliding {
     static constexpr bool kBackwards = kDirection == Direction::kDgrad;
@@ -42,8 +43,9 @@ struct Sliding {
     static int lead(const DepthwiseAxis& axis) { return kBackwards ? axis.before % kStride : 0; }
 };
 
-// Adds the products of one row to Slide::kCount sums from kFrom on: of kPixels pixels of the source from `row` on, the
-// first of them in column `first`, and kTaps taps of the filter from w on. kInside: all of the pixels lie in the image.
+// Adds the products of one row to Slide::kCount sums from kFrom on. They are those of Slide::kPixels pixels of the
+// source, which begin at `row` and in column `first`, with kTaps taps of the filter, which begin at w. kInside says
+// that all of the pixels lie in the image.
 template <class Slide, int kTaps, bool kInside, int kFrom, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
                                         A (&sums)[kColumns][V]) {
@@ -54,7 +56,8 @@ __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, cons
         const bool inside = kInside || p.axis[2].holds(first + i);
         return load_if<V>(inside, x + (row + i * p.source_channels), static_cast<T>(0.0f));
     };
-    Vector<T, V> loaded[kInside ? 1 : Slide::kPixels];  // before the branches that would hold loads up
+    // All loads are issued here: behind the branches below, each would be waited for before the next.
+    Vector<T, V> loaded[kInside ? 1 : Slide::kPixels];
 #pragma unroll
     for (int i = 0; !kInside && i < Slide::kPixels; ++i) loaded[i] = load_pixel(i);
 #pragma unroll
@@ -75,7 +78,7 @@ __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, cons
     }
 }
 
-// The same, tap after tap, for the first `taps` of a chunk: few at a filter's end, or at a border.
+// The same for the first `taps` of a chunk, tap after tap: where the filter ends within the chunk, or at a border.
 template <class Slide, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_taps(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
                                          int taps, A (&sums)[kColumns][V]) {
@@ -126,7 +129,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
                 } else if constexpr (kChunked) {
                     add_taps<Slide>(source, row, first, p, filter, taps < kTaps ? taps : kTaps, sums.block);
                 } else {
-                    // At a border pixels are held until the branches: four columns at a time, for want of registers.
+                    // At a border each pixel is loaded before it is asked whether it counts, and held in a register
+                    // until then. Registers are few: four columns at a time.
                     using Four = Sliding<kDirection, kTaps, kStride, 4>;
                     add_row<Four, kTaps, false, 0>(source, row, first, p, filter, sums.block);
                     if constexpr (kColumns == 8) {

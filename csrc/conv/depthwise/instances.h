@@ -1,18 +1,11 @@
-// The depthwise kernels of one dtype, compiled in a file of their own each.
+// The depthwise kernels of one dtype: from the plan to an instance of a kernel. Compiled in a file of their own each.
 #pragma once
+#include "conv_wgrad_depthwise.cuh"
+#include "depthwise.h"
 #include "depthwise_any.cuh"
-#include "plan.h"
-#include "depthwise_wgrad.cuh"
 #include "depthwise_window.cuh"
 
 namespace convgpu::conv {
-
-template <class T>
-void run_depthwise(Direction direction, const DepthwisePlan& plan, const T* source, const T* w, T* result,
-                   const DepthwiseProblem& p, const DepthwiseEpilogue<T>& epilogue, Stream stream);
-template <class T>
-void run_depthwise_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw,
-                         const DepthwiseProblem& p, Stream stream);
 
 template <Direction kDirection, class T, int V>
 void run_window(const DepthwisePlan& plan, const T* source, const T* w, T* result, const DepthwiseProblem& p,
@@ -44,32 +37,32 @@ template <class T, int V, int kRows, int kTaps>
 void run_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw,
                const DepthwiseProblem& p, Stream stream) {
     if (plan.stride == 1) {
-        return launch_depthwise_wgrad<T, V, kRows, kTaps, 1>(x, gy, gw, p, plan.work, stream);
+        return launch_conv_wgrad_depthwise<T, V, kRows, kTaps, 1>(x, gy, gw, p, plan.work, stream);
     }
-    launch_depthwise_wgrad<T, V, kRows, kTaps, 2>(x, gy, gw, p, plan.work, stream);
+    launch_conv_wgrad_depthwise<T, V, kRows, kTaps, 2>(x, gy, gw, p, plan.work, stream);
 }
 
-#define CONVGPU_DEPTHWISE_INSTANCES(T)                                                                              \
-    template <>                                                                                                     \
-    void run_depthwise<T>(Direction direction, const DepthwisePlan& plan, const T* source, const T* w, T* result,   \
-                          const DepthwiseProblem& p, const DepthwiseEpilogue<T>& epilogue, Stream stream) {         \
-        constexpr int V = kVectorBytes / sizeof(T);                                                                 \
-        constexpr Direction kFprop = Direction::kFprop, kDgrad = Direction::kDgrad;                                 \
-        const bool fprop = direction == kFprop, vectors = plan.vector > 1;                                          \
-        if (fprop && vectors) return run_window<kFprop, T, V>(plan, source, w, result, p, epilogue, stream);        \
-        if (fprop) return run_window<kFprop, T, 1>(plan, source, w, result, p, epilogue, stream);                   \
-        if (vectors) return run_window<kDgrad, T, V>(plan, source, w, result, p, epilogue, stream);                 \
-        run_window<kDgrad, T, 1>(plan, source, w, result, p, epilogue, stream);                                     \
-    }                                                                                                               \
-    template <>                                                                                                     \
-    void run_depthwise_wgrad<T>(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw, \
-                                const DepthwiseProblem& p, Stream stream) {                                         \
-        constexpr int V = kVectorBytes / sizeof(T);                                                                 \
-        if (plan.vector == 1) return launch_depthwise_wgrad<T, 1, 1, 1, 0>(x, gy, gw, p, plan.work, stream);        \
-        if (plan.stride == 0) return launch_depthwise_wgrad<T, V, 1, 1, 0>(x, gy, gw, p, plan.work, stream);        \
-        if (plan.rows == 3) return run_wgrad<T, V, 3, 3>(plan, x, gy, gw, p, stream);                               \
-        if (plan.taps == 5) return run_wgrad<T, V, 1, 5>(plan, x, gy, gw, p, stream);                               \
-        run_wgrad<T, V, 1, 4>(plan, x, gy, gw, p, stream);                                                          \
+#define CONVGPU_DEPTHWISE_INSTANCES(T)                                                                                \
+    template <>                                                                                                       \
+    void start_depthwise<T>(Direction direction, const DepthwisePlan& plan, const T* source, const T* w, T* result,   \
+                            const DepthwiseProblem& p, const DepthwiseEpilogue<T>& epilogue, Stream stream) {         \
+        constexpr int V = kVectorBytes / sizeof(T);                                                                   \
+        constexpr Direction kFprop = Direction::kFprop, kDgrad = Direction::kDgrad;                                   \
+        const bool fprop = direction == kFprop, vectors = plan.vector > 1;                                            \
+        if (fprop && vectors) return run_window<kFprop, T, V>(plan, source, w, result, p, epilogue, stream);          \
+        if (fprop) return run_window<kFprop, T, 1>(plan, source, w, result, p, epilogue, stream);                     \
+        if (vectors) return run_window<kDgrad, T, V>(plan, source, w, result, p, epilogue, stream);                   \
+        run_window<kDgrad, T, 1>(plan, source, w, result, p, epilogue, stream);                                       \
+    }                                                                                                                 \
+    template <>                                                                                                       \
+    void start_depthwise_wgrad<T>(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const PartOfResult<T>& gw, \
+                                  const DepthwiseProblem& p, Stream stream) {                                         \
+        constexpr int V = kVectorBytes / sizeof(T);                                                                   \
+        if (plan.vector == 1) return launch_conv_wgrad_depthwise<T, 1, 1, 1, 0>(x, gy, gw, p, plan.work, stream);     \
+        if (plan.stride == 0) return launch_conv_wgrad_depthwise<T, V, 1, 1, 0>(x, gy, gw, p, plan.work, stream);     \
+        if (plan.rows == 3) return run_wgrad<T, V, 3, 3>(plan, x, gy, gw, p, stream);                                 \
+        if (plan.taps == 5) return run_wgrad<T, V, 1, 5>(plan, x, gy, gw, p, stream);                                 \
+        run_wgrad<T, V, 1, 4>(plan, x, gy, gw, p, stream);                                                            \
     }
 
 }  // namespace convgpu::conv

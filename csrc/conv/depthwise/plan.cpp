@@ -1,22 +1,24 @@
+#include "plan.h"
+
 #include <algorithm>
 
-#include "plan.h"
 #include "depthwise_window.cuh"
 
 namespace convgpu::conv {
 namespace {
 
-constexpr int64_t kMostChannels = 1 << 24;  // of a window: its addresses are 32-bit multiples of this
+constexpr int64_t kMostChannels = 1 << 24;  // the sliding windows count multiples of the channels in 32 bits
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// V channels of a thread: as many as 16 bytes hold, or 1.
-int vector_of(const ConvGeometry& geo, DType dtype, bool aligned) {
-    const auto vector = static_cast<int>(kVectorBytes / size_of(dtype));
-    return aligned && geo.filters == geo.channels && geo.channels % vector == 0 ? vector : 1;
+// How many channels a thread owns: as many as 16 bytes hold, or 1.
+int vector_of(const Problem& problem) {
+    const ConvGeometry& geo = problem.geo;
+    const auto vector = static_cast<int>(kVectorBytes / size_of(problem.dtype));
+    return problem.aligned() && geo.filters == geo.channels && geo.channels % vector == 0 ? vector : 1;
 }
 
-// Whether windows slide along w: the stride that they do it with, or 0.
+// The stride with which windows slide along w; 0 where the kernels for sliding windows do not take the problem.
 int sliding_stride(const ConvGeometry& geo) {
     const bool slides = geo.filters == geo.channels && geo.dilation.back() == 1 && geo.channels <= kMostChannels;
     return slides && geo.stride.back() <= 2 ? static_cast<int>(geo.stride.back()) : 0;
@@ -57,8 +59,9 @@ DepthwiseProblem depthwise_problem_of(Direction direction, const ConvGeometry& g
     return problem;
 }
 
-DepthwisePlan plan_depthwise_window(const ConvGeometry& geo, DType dtype, bool aligned) {
-    const int vector = vector_of(geo, dtype, aligned), stride = sliding_stride(geo);
+DepthwisePlan plan_depthwise(const Problem& problem) {
+    const ConvGeometry& geo = problem.geo;
+    const int vector = vector_of(problem), stride = sliding_stride(geo);
     const int64_t width = geo.kernel.back();
     if (stride == 0) return {vector};
     if (vector == 1 && stride != 1) return {vector};
@@ -68,11 +71,12 @@ DepthwisePlan plan_depthwise_window(const ConvGeometry& geo, DType dtype, bool a
     return {vector, kChunk, stride};
 }
 
-DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bool aligned, const Device& device,
-                                        size_t workspace_limit) {
+DepthwiseWgradPlan plan_depthwise_wgrad(const Problem& problem, const Device& device, size_t workspace_limit) {
     constexpr int64_t kWarp = 32, kLeastRows = 4;  // rows: of a part
+    const ConvGeometry& geo = problem.geo;
+    const DType dtype = problem.dtype;
     DepthwiseWgradPlan plan;
-    plan.vector = vector_of(geo, dtype, aligned);
+    plan.vector = vector_of(problem);
     const int rank = geo.rank();
     const int64_t width = geo.kernel.back(), height = rank > 1 ? geo.kernel[rank - 2] : 1;
     if (plan.vector > 1 && sliding_stride(geo)) {
@@ -112,17 +116,13 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const ConvGeometry& geo, DType dtype, bo
     return plan;
 }
 
-Choice plan_depthwise(Direction direction, const ConvGeometry& geo, DType dtype, const Options&, const Device& device,
-                      size_t workspace_limit) {
-    if (direction != Direction::kWgrad) {
-        const DepthwisePlan plan = plan_depthwise_window(geo, dtype, true);
-        const bool any = plan.taps == 0;
-        return {text_of(direction, any ? "_depthwise_any" : "_depthwise_window", plan.vector, plan.taps, plan.stride)};
-    }
-    const DepthwiseWgradPlan plan = plan_depthwise_wgrad(geo, dtype, true, device, workspace_limit);
-    return {text_of(direction, "_depthwise", plan.vector, plan.taps, plan.stride) +
-                " rows=" + std::to_string(plan.rows) + " parts=" + std::to_string(plan.work.parts),
-            plan.workspace};
+std::string DepthwisePlan::text(Direction direction) const {
+    return text_of(direction, taps == 0 ? "_depthwise_any" : "_depthwise_window", vector, taps, stride);
+}
+
+std::string DepthwiseWgradPlan::text() const {
+    return text_of(Direction::kWgrad, "_depthwise", vector, taps, stride) + " rows=" + std::to_string(rows) +
+           " parts=" + std::to_string(work.parts);
 }
 
 }  // namespace convgpu::conv

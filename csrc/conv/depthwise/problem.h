@@ -1,14 +1,16 @@
-// What the depthwise kernels are told of their problem. All see 3-D images in channels_last; fewer axes are leading
-// axes of one pixel. Channel c of x belongs to the filters c * multiplier to c * multiplier + multiplier - 1.
+// What the depthwise kernels are told of their problem, and what they share. All see 3-D images in channels_last: an
+// axis that is missing is a leading axis of one pixel. Channel c of x belongs to the filters c * multiplier to c *
+// multiplier + multiplier - 1.
 //
-// fprop and dgrad are one problem: every pixel of a result collects from a source, x for y, or gy for gx.
+// fprop and dgrad are one problem here: every pixel of a result collects from pixels of a source. For fprop the result
+// is y and the source x; for dgrad the result is gx and the source gy.
 #pragma once
 #include "../../common/accumulate.h"
 #include "../../common/activate.h"
 #include "../../common/divisor.h"
 #include "../../common/vector.h"
 #include "../../device/launch.h"
-#include "../kernels.h"
+#include "../problem/problem.h"
 
 namespace convgpu::conv {
 
@@ -16,12 +18,13 @@ constexpr int kDepthwiseThreads = 128;
 constexpr int kDepthwiseResident =
     3;  // blocks on a multiprocessor, at least: 168 registers, with which no kernel spills
 
-// One spatial axis of a result and its source.
+// One spatial axis of a result and of its source.
 struct DepthwiseAxis {
     int result = 1, source = 1, taps = 1, stride = 1, before = 0, dilation = 1;
     Divisor by_stride;
 
-    // The pixel of the source that a tap contributes to pixel `at` of the result; false where there is none.
+    // Sets `pixel` to the pixel of the source that pixel `at` of the result collects under a tap. Returns whether there
+    // is one.
     template <Direction kDirection>
     __device__ __forceinline__ bool source_of(int at, int tap, int& pixel) const {
         if constexpr (kDirection == Direction::kDgrad) {
@@ -49,15 +52,16 @@ struct DepthwiseProblem {
     __device__ __forceinline__ int64_t result_at(int64_t n, int d, int h, int w, int c) const {
         return (((n * axis[0].result + d) * axis[1].result + h) * axis[2].result + w) * channels + c;
     }
-    // From one row of the source to the next.
+    // The distance from one row of the source to the next.
     __device__ __forceinline__ int64_t pitch() const { return int64_t(axis[2].source) * source_channels; }
     __device__ __forceinline__ int64_t filter_at(int t, int r, int s, int k) const {
         return int64_t((t * axis[1].taps + r) * axis[2].taps + s) * filters + k;
     }
 };
 
-// The parts of a result that threads own: V channels of `columns` neighbours along w, of which the first group may
-// begin up to `lead` pixels before the image.
+// Which part of a result each thread owns: V channels of `columns` pixels that are neighbours along w. The first of
+// these may begin up to `lead` pixels before the image, so that windows of a strided dgrad begin at a multiple of the
+// stride.
 class DepthwisePlaces {
 public:
     struct Place {
@@ -83,7 +87,7 @@ public:
         return shape;
     }
 
-    // Whether this thread owns a place, and which.
+    // Returns whether this thread owns a place, and sets it.
     __device__ __forceinline__ bool find(Place& place) const {
         uint64_t i = uint64_t(blockIdx.x) * kDepthwiseThreads + threadIdx.x;
         if (i >= count_) return false;
@@ -101,8 +105,9 @@ private:
     int vector_, columns_, lead_;
 };
 
-// The sums of a thread. kBlocked: in blocks, of at most 64 taps and those of a call more, whose totals stand in shared
-// memory, for want of registers; otherwise there are no more.
+// The sums of a thread. With kBlocked they are taken in blocks of at most 64 taps, plus those of one call of count(),
+// so that errors do not grow with the filter. The totals of blocks are kept in shared memory, since registers are few.
+// Without kBlocked there is one block, and the filter has no more taps than that.
 template <class A, int kColumns, int V, bool kBlocked>
 class DepthwiseSums {
 public:
@@ -134,17 +139,16 @@ public:
         }
     }
 
-__device__ __forceinline__ A (&all()) [kColumns][V] {
-    if constexpr (kBlocked) {
+    __device__ __forceinline__ A (&all())[kColumns][V] {
+        if constexpr (kBlocked) {
 #pragma unroll
-        for (int i = 0; i < kColumns * V; ++i) block[i / V][i % V] += total(i);
+            for (int i = 0; i < kColumns * V; ++i) block[i / V][i % V] += total(i);
+        }
+        return block;
     }
-    return block;
-}
 
-private : __device__ __forceinline__ static A& total(int i) {
-        return dyn_smem<Memory>().totals[i][threadIdx.x];
-    }
+private:
+    __device__ __forceinline__ static A& total(int i) { return dyn_smem<Memory>().totals[i][threadIdx.x]; }
 
     int terms_ = 0;
 };
@@ -154,7 +158,7 @@ struct DepthwiseEpilogue {
     const T* bias;
     Activation activation;
 
-    // result[j] = activation(bias + sums[j]) for j in [begin, end), `step` elements apart.
+    // Writes result[j] = activation(bias + sums[j]) for j in [begin, end), `step` elements apart.
     template <int kColumns, int V>
     __device__ __forceinline__ void write(T* result, int step, int c, int begin, int end,
                                           Accumulator<T> (&sums)[kColumns][V]) const {

@@ -1,19 +1,21 @@
-// Convolution of few channels on Hopper's tensor cores, half types: y = activation(x * w + bias), without groups.
+// fprop of few channels on Hopper's tensor cores, of half types and without groups: y = activation(x * w + bias).
+// Begin with packing.h, which says what patches, pairs and runs are.
 //
-// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of 128 pixels of y in turn: each a
-// rectangle of one plane. Two warpgroups own 64 pixels each, a warp 16; what a thread owns of their sums and gathers of
-// the factor from the patch of x (packed.h) stands in device/ptx/wgmma.h. The next tile's patch is copied meanwhile;
-// while a warpgroup gathers, those of other blocks multiply. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
-// y[n][o][p][q][k]. Assumes nothing of their alignment. The order of summation: 16 terms at a time in the tensor cores,
-// through the runs of packed.h.
+// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of y, one after the other: rectangles of
+// 128 pixels. Each of its two warpgroups owns 64 pixels, a warp 16. Which sums a thread owns, and which pairs of the
+// patch it loads for them, stands in device/ptx/wgmma.h. While a tile is multiplied, the patch of the next is copied;
+// while one block loads pairs, others on the same multiprocessor multiply. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
+// y[n][o][p][q][k]. Assumes nothing of their alignment. Order of summation: the runs of a window one after the other,
+// 16 terms at a time in the tensor cores.
 #pragma once
 #include "../../hopper/operand.h"
-#include "../wgmma/conv_wgmma.cuh"
+#include "../problem/mend.h"
 #include "patch.h"
 
 namespace convgpu::conv {
 
-// The filters from n on, as many as a tile has; zeros for what no run has, and beyond the last.
+// Copies the filters from n on, as many as a tile has. What is in a pair but in no run, and what lies beyond the last
+// filter, becomes zero.
 template <int kTileN, class T>
 __device__ __forceinline__ void write_filters(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
     constexpr int V = 8, kPerLine = kTileN / V;
@@ -41,7 +43,7 @@ __device__ __forceinline__ void write_filters(const PackedMemory<T, kTileN>& mem
     }
 }
 
-// Where each pair lies in a patch.
+// Writes the table that tells where each pair of a window lies in a patch.
 template <int kTileN, class T>
 __device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memory, const Windows& x) {
     const Packing& packing = memory.packing;
@@ -62,7 +64,8 @@ __device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memo
     }
 }
 
-// All that a block writes once, with the bias, and zeros between the copies of patches.
+// Writes what stays as long as the block lives: filters, places and bias. Patches are filled with zeros, which stay in
+// the gaps between what is copied later.
 template <int kTileN, class T>
 __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
     write_filters(memory, p, n);
@@ -75,7 +78,8 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
     }
 }
 
-// A warp's fragments for kPackedStep of the depth: of two pixels of a thread, 8 apart, the pairs at the places.
+// Loads a warp's share of the first factor for kPackedStep elements of the depth: each thread loads the pairs of two
+// windows, those of pixels 8 apart, which start at `pixel` and `later`.
 __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -88,7 +92,7 @@ __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uin
     }
 }
 
-// The sums of a warpgroup's 64 pixels, of which a thread gathers from two windows at these addresses.
+// Computes the sums of a warpgroup's 64 pixels. `pixel` and `later` are where this thread's two windows start.
 template <int kTileN, class T>
 __device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, uint32_t pixel, uint32_t later,
                                          float (&sums)[kTileN / 2]) {
@@ -115,7 +119,7 @@ __device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, 
     }
 }
 
-// Transposes a matrix of 4 x 4 words, whose columns are the lanes of a quad.
+// Transposes a matrix of 4 x 4 words, of which each lane of a quad holds a column.
 __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
 #pragma unroll
     for (int bit = 1; bit <= 2; bit *= 2) {
@@ -129,7 +133,8 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
     }
 }
 
-// activate, asked once for all of them. There are few: unrolled they do not count, as they would in hopper/results.h.
+// Activates all values, and asks once which activation it is. They are few enough to be unrolled, which those of
+// hopper/results.h are not.
 template <int kCount>
 __device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
     if (activation == Activation::kRelu) {
@@ -141,8 +146,9 @@ __device__ __forceinline__ void activate_all(Activation activation, float (&valu
     }
 }
 
-// Writes the warp's rows of y, from filter n on, of which a thread has two: 32 filters at a time, which a quad
-// exchanges so that each thread has eight neighbours. Whether there is a NaN among the sums.
+// Writes the warp's rows of y from filter n on, and returns whether there is a NaN among the sums. A thread has two of
+// the rows. A quad of lanes exchanges 32 filters at a time, after which each lane has eight neighbours to write at
+// once.
 template <int kTileN, class T>
 __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], const float* bias, const Fprop<T>& p,
                                              const int (&rows)[2], int n) {

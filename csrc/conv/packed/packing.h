@@ -1,42 +1,59 @@
-// Windows over few channels as a factor on Hopper: packed, where a line of TMA for each tap (panels.h) would be empty
-// by half or more.
+// How the packed kernel sees x: windows over few channels as a factor for Hopper's tensor cores.
 //
-// A block keeps the pixels that its windows cover in shared memory, the patch, and its threads gather the factor from
-// there, in pairs: two neighbouring elements of a line, one register. Pairs come in runs. A run is the taps and
-// channels of one line of the filter as they lie in the image, or else the channels of one tap; the depth of the sums
-// counts runs, pair after pair, in the order of their weights.
+// The wgmma kernels spend a whole line of 64 channels on each tap (wgmma/panels.h). Of a stem with 3 channels that
+// would be 95% zeros. The packed kernel counts only the elements that exist, packed one behind the other:
 //
-// Pairs start at multiples of 4 bytes, and so must windows: where they begin at any element, and where they lie so far
-// apart that lanes would meet in few banks, a gap keeps pixels apart. Lines are copied in granules, from a multiple of
-// their size on. So a run may begin with an element before its window (lead), and end with one after it; their weights
-// are zeros. Zero times Inf is NaN: such a sum is computed again, as are those that padding spoils (mend).
+// - A patch is the piece of x that the 128 windows of one tile cover, in shared memory. It is copied once, and read as
+//   often as windows overlap.
+// - A pair is two neighbouring elements of a patch: 4 bytes, one register of the factor. Threads load pairs from the
+//   patch straight into the registers that wgmma reads.
+// - A run is a piece of a window whose elements are neighbours in x. Without dilation the taps and channels of one line
+//   of the filter are such a run: 7 taps of 3 channels are 21 elements, or 11 pairs. With dilation, each tap by itself
+//   is one.
+//
+// So the depth of the sums counts runs, and in each its pairs, in the order in which the weights lie in w.
+//
+// A pair must start at a multiple of 4 bytes, and windows must then start at such multiples too. Where they do not (an
+// odd number of elements from one to the next), or where they lie so far apart that the lanes of a warp would read from
+// few banks of shared memory, pixels are kept apart in the patch by a gap. Lines are copied in granules: pieces of 2,
+// 4, 8 or 16 bytes, from a multiple of their own size on. A granule may therefore bring an element from before the
+// window (`lead`), and the last pair one from after it. Their weights are zeros. Since zero times Inf is NaN, a sum that
+// comes out as NaN is computed again from the products that exist, as it is where padding may have made it
+// (problem/mend.h).
 #pragma once
 #include "../problem/windows.h"
 
 namespace convgpu::conv {
 
-constexpr int kPackedPixels = 128, kPackedThreads = 256;  // of a tile: 64 of one warpgroup, 16 of one warp
-constexpr int kPackedStep = 32;                           // of the depth at a time
-constexpr int kPlaceBytes = 1;                            // of the table of places, for each of the depth
-constexpr int kMostPatchBytes = 1 << 16;
+constexpr int kPackedPixels = 128;        // of a tile: a warpgroup has 64 of them, a warp 16
+constexpr int kPackedThreads = 256;       // of a block
+constexpr int kPackedStep = 32;           // elements of the depth that are multiplied at a time
+constexpr int kPlaceBytes = 1;            // of the table of places, for each element of the depth
+constexpr int kMostPatchBytes = 1 << 16;  // so that 16 bits hold a place in a patch
 
-// Blocks that a multiprocessor has registers for.
+// How many blocks a multiprocessor has registers for.
 constexpr int64_t packed_resident(int tile_n) { return tile_n == 64 ? 3 : 2; }
 
 struct Packing {
-    int width_bits = 0;  // a tile is kPackedPixels of one plane of y, in lines of 1 << width_bits
+    // A tile is a rectangle of kPackedPixels pixels of one plane of y, 1 << width_bits of them wide.
+    int width_bits = 0;
     Divisor by_tiles_w, by_tiles_h;
 
-    // The patch: a plane for each tap in depth. Bytes.
+    // The patch has a plane for each tap in depth. Lengths are bytes.
     int planes = 1, lines = 0, line_bytes = 0, pixel_bytes = 0;
-    int skew = 0;                    // of a line, before its first window
-    int granule = 16, granules = 0;  // granule 2: words of two elements, which `granules` counts
-    int gap = 0, odd = 0;            // after a pixel's granules: of the patch; and what of them is the next pixel's
+    int skew = 0;                    // what lies in a line before its first window
+    int granule = 16, granules = 0;  // bytes of a copy, and copies of a line; words of a line where granule is 2
+    int gap = 0;                     // the bytes between the granules of two pixels, in the patch
+    int odd = 0;                     // of the granules of a pixel, the bytes that belong to the next one
     Divisor by_lines, by_granules, by_granules_of_pixel;
 
-    // The depth, in whole steps. Elements; of `run` those of the image.
-    int run = 0, lead = 0, pairs = 0, runs = 0, depth = 0;
-    bool lines_of_filter = false;  // runs are these, else single taps
+    // The depth of the sums, in whole steps.
+    int run = 0;                   // elements of a run that lie in a window
+    int lead = 0;                  // elements before them
+    int pairs = 0;                 // of a run
+    int runs = 0;                  // of a window
+    int depth = 0;                 // elements
+    bool lines_of_filter = false;  // whether a run is a line of the filter; else it is a single tap
     Divisor by_pairs;
 
     __device__ __host__ __forceinline__ int width() const { return 1 << width_bits; }
@@ -44,8 +61,9 @@ struct Packing {
     __device__ __host__ __forceinline__ int patch_bytes() const { return planes * lines * line_bytes; }
 };
 
-// What a block holds: filters, swizzled as hopper/operand.h says with lines of k, the panels as long as the depth; the
-// bias; where each pair lies; two patches.
+// The shared memory of a block, one piece after the other: its filters, in panels that are as long as the depth and
+// swizzled as hopper/operand.h says; the bias; the table of places, which tells where each pair lies; and two patches,
+// one that is multiplied while the other is copied.
 template <class T, int kTileN>
 struct PackedMemory {
     unsigned char* begin;
@@ -57,8 +75,8 @@ struct PackedMemory {
     __device__ __host__ __forceinline__ int panel_bytes() const { return packing.depth * kLine; }
     __device__ __forceinline__ unsigned char* filters() const { return begin; }
     __device__ __forceinline__ float* bias() const { return reinterpret_cast<float*>(begin + bias_at()); }
-    // Of the two pairs that lane t of four gathers of a window for 16 of the depth, t and t + 4, their offsets in the
-    // patch, of 16 bits each.
+    // Of every window and 16 elements of the depth, a quad of lanes loads 8 pairs: lane t loads pairs t and t + 4. One
+    // word holds where these two lie in the patch, from the window's own place on, in 16 bits each.
     __device__ __forceinline__ uint32_t* places() const { return reinterpret_cast<uint32_t*>(begin + places_at()); }
     __device__ __forceinline__ unsigned char* patch(int i) const {
         return begin + patch_at() + i * packing.patch_bytes();

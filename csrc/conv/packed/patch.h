@@ -1,4 +1,4 @@
-// The tiles of the packed kernel, and how a block copies the patch of one (packed.h).
+// How a block of the packed kernel copies a patch: the piece of x that the windows of one tile cover (packing.h).
 #pragma once
 #include "../../common/vector.h"
 #include "../../device/ptx.h"
@@ -6,7 +6,7 @@
 
 namespace convgpu::conv {
 
-// The first pixel of a tile.
+// Where a tile begins in y: its image, plane, line and column.
 struct PackedTile {
     int n, o, p, q;
 };
@@ -18,18 +18,20 @@ __device__ __forceinline__ PackedTile tile_at(const Windows& x, const Packing& p
     return {static_cast<int>(i), o, row, q};
 }
 
-// A pixel's row in y as a matrix; below 0 beyond the edge.
+// The row of y, as a matrix of pixels times filters, that is pixel `pixel` of a tile; below 0 where the tile reaches
+// beyond the edge of y.
 __device__ __forceinline__ int row_of(const Windows& x, const Packing& packing, const PackedTile& tile, int pixel) {
     const int row = tile.p + (pixel >> packing.width_bits), q = tile.q + (pixel & (packing.width() - 1));
     if (row >= x.h.windows || q >= x.w.windows) return -1;
     return ((tile.n * x.d.windows + tile.o) * x.h.windows + row) * x.w.windows + q;
 }
 
-// Where the patch of a tile comes from, granule by granule.
+// Where the patch of a tile comes from, one granule after the other.
 template <class T>
 class PatchSource {
 public:
-    // One granule: its offset in the patch, and the first byte in its line of the image, which is null outside.
+    // One granule: its offset in the patch, the line of x that it comes from, which is null outside the image, and the
+    // offset of its first byte in that line, which may lie outside the line.
     struct Granule {
         uint32_t to;
         const unsigned char* line;
@@ -67,7 +69,8 @@ private:
     int d_, h_, first_;
 };
 
-// Starts to copy a tile's patch, zeros for what is no pixel. Lines of the image end with whole granules.
+// Starts to copy a patch asynchronously, and writes zeros for what is no pixel. Lines of the image end with whole
+// granules, so that a granule lies inside its line or outside of it.
 template <int kBytes, class T>
 __device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
 #pragma unroll 1
@@ -79,10 +82,11 @@ __device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchS
     }
 }
 
-// The same where lines start at any element: a granule is a word of the patch, loaded in two halves.
+// The same where lines start at any element, which asynchronous copies do not take: each word of the patch is loaded in
+// two halves.
 template <class T>
 __device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
-    constexpr int kAtOnce = 8, kWord = 4;  // words on their way
+    constexpr int kAtOnce = 8, kWord = 4;  // words that a thread waits for together, and bytes of one
 #pragma unroll 1
     for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
         uint32_t to[kAtOnce];

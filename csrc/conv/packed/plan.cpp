@@ -6,6 +6,7 @@
 
 #include "../../common/vector.h"
 #include "../../hopper/plan.h"
+#include "../problem/product.h"
 
 namespace convgpu::conv {
 namespace {
@@ -15,22 +16,23 @@ constexpr int kElement = 2, kWord = 4;  // bytes
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t rounded_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// Bytes that keep a pixel's words from those of the next, where windows lie `words` apart: eight rows of four lanes
-// each read different banks of 32 if the windows are 4 words apart, or an odd multiple of 4. (Of strides that 8 divides
-// they are an even multiple whatever the gap: two rows share a bank.)
+// How many bytes to put between two pixels, where windows lie `words` 4-byte words apart, so that no two lanes of a
+// warp read from the same bank of shared memory. A warp reads 8 windows, 4 neighbouring words of each. These lie in
+// different banks, of which there are 32, if the windows are 4 words apart or an odd multiple of 4. (With strides that
+// 8 divides they are an even multiple whatever the gap, and two windows share a bank.)
 int64_t gap_for_banks(int64_t words, int64_t stride) {
     return words % 8 == 0 ? 4 / std::gcd<int64_t>(stride, 4) * kWord : 0;
 }
 
-// The largest copy from an address on that divides these bytes.
-int granule_of(uintptr_t address, int64_t a, int64_t b) {
+// The largest copy that divides these bytes, from an address of this alignment on.
+int granule_of(int alignment, int64_t a, int64_t b) {
     int granule = 16;
-    while (address % granule || a % granule || b % granule) granule /= 2;
+    while (alignment % granule || a % granule || b % granule) granule /= 2;
     return granule;
 }
 
-// Of tiles whose lines are 1 << width_bits long; nothing where a patch would be too large.
-std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintptr_t address) {
+// Of tiles whose lines are 1 << width_bits long, over x of this alignment; nothing where a patch would be too large.
+std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, int alignment) {
     const Axis d = axis_of(geo, 0), h = axis_of(geo, 1), w = axis_of(geo, 2);
     const int64_t pixel = geo.channels * kElement, line = w.pixels * pixel, window = w.stride * pixel;
     Packing packing;
@@ -38,24 +40,25 @@ std::optional<Packing> packing_of(const ConvGeometry& geo, int width_bits, uintp
     packing.by_tiles_w = Divisor(ceil_div(w.outputs, packing.width()));
     packing.by_tiles_h = Divisor(ceil_div(h.outputs, packing.height()));
 
-    // As in memory, if windows then start at whole words in different banks; else pixels are kept apart.
+    // Pixels lie as in memory if windows then start at whole words in different banks. Else they are kept apart.
     const bool neighbours = w.dilation == 1 && window % kWord == 0 && window / kWord % 8 != 0;
     const int64_t apart = rounded_up(pixel, kWord);
     const int64_t gap = neighbours ? 0 : apart - pixel + gap_for_banks(w.stride * apart / kWord, w.stride);
     packing.lines_of_filter = neighbours;
 
-    // Where a run begins with an element before its window must not depend on where x happens to start.
-    const int64_t granule_if_aligned = granule_of(0, line, line),
+    // Whether a run begins with an element before its window must not depend on where x happens to start: the order of
+    // summation, and so the bits of the result, would depend on it.
+    const int64_t granule_if_aligned = granule_of(kFullAlignment, line, line),
                   before = int64_t(w.before) * pixel % granule_if_aligned;
     const int64_t skew = gap || before == 0 ? 0 : granule_if_aligned - before;
-    packing.granule = gap ? granule_of(address, pixel, pixel + gap) : granule_of(address, line, line);
+    packing.granule = gap ? granule_of(alignment, pixel, pixel + gap) : granule_of(alignment, line, line);
     const int64_t pixels = int64_t(packing.width() - 1) * w.stride + int64_t(w.taps - 1) * w.dilation + 1;
     const int64_t slice = std::max(packing.granule, kWord), copied = packing.granule == 2 && gap ? apart : pixel;
     const int64_t granules = ceil_div(skew + pixels * copied, slice);
     const int64_t lines = int64_t(packing.height() - 1) * h.stride + int64_t(h.taps - 1) * h.dilation + 1;
     const int64_t run = (packing.lines_of_filter ? w.taps : 1) * geo.channels, lead = skew / kElement % 2;
     const int64_t pairs = ceil_div(lead + run, 2), runs = geo.taps() * geo.channels / run;
-    // The last pair may reach an element beyond the granules.
+    // The last pair may reach an element beyond the granules, for which there is one more word.
     const int64_t line_bytes = rounded_up(granules * slice + pixels * (pixel + gap - copied) + kWord, kVectorBytes);
     constexpr int64_t kMost = kMostPatchBytes, kMostPairs = 1 << 16;
     if (line_bytes > kMost || lines > kMost || d.taps > kMost || d.taps * lines * line_bytes > kMost) return {};
@@ -85,20 +88,23 @@ int64_t bytes_of(const Packing& packing, int tile_n) {
                         : PackedMemory<uint16_t, 128>{nullptr, packing}.bytes();
 }
 
-// Clocks by the unit that is busiest (docs/performance.md): the tensor cores do 2048 multiply-adds, shared memory gives
-// 128 bytes, threads issue 4 instructions of a warp, the memory moves 2700 bytes for all; or by what a block waits for,
-// where too few share a multiprocessor.
+// An estimate of the kernel's clocks, by the unit that is busiest (docs/performance.md). In one clock the tensor cores
+// of a multiprocessor do 2048 multiply-adds, its shared memory gives 128 bytes, its threads issue 4 instructions of a
+// warp, and the memory moves 2700 bytes for all multiprocessors. Where few blocks share a multiprocessor, what counts
+// is how long a single one takes by itself.
 double clocks_of(const ConvGeometry& geo, const PackedPlan& plan, const Device& device) {
     const Packing& packing = plan.packing;
     const auto number = [](int64_t count) { return static_cast<double>(count); };
     const int64_t columns = ceil_div(geo.filters, plan.tile_n), tiles = tiles_of(packing, geo, geo.batch) * columns;
     const int64_t copies = int64_t(packing.planes) * packing.lines * packing.granules;
     const double filters = number(std::min<int64_t>(plan.tile_n, geo.filters)), steps = packing.depth / 16.0;
-    // Of each step and warpgroup: the filters, and five loads of each of four warps.
+    // For each step, a warpgroup reads the filters once, and each of its four warps loads five times.
     const double shared = 2 * steps * (plan.tile_n * 32 / 128.0 + 20) + 4 * filters + packing.patch_bytes() / 128.0;
-    const double leaves = 2 * (80 + 4 * filters);  // issued for the results of 16 pixels, by two of a quarter's warps
+    // What the two warps issue that share a quarter of a multiprocessor, each to write the results of 16 pixels.
+    const double leaves = 2 * (80 + 4 * filters);
     const double issued = number(copies) * 65 / 128 + steps * 2 * 18 + leaves;
-    // Elements that are loaded through registers, eight words of a thread at once; and steps of 32, each to its end.
+    // Alone, a block waits for elements that are loaded through registers, eight words of a thread at a time, and for
+    // each step of 32 to its end.
     const double loaded = packing.granule == 2 ? 700 * number(ceil_div(copies, 8 * kPackedThreads)) : 0;
     const double alone = loaded + steps / 2 * (plan.tile_n + 120) + leaves + 300;
     const double tile = std::max({2 * steps * plan.tile_n / 2, shared, issued, alone / plan.resident});
@@ -108,8 +114,8 @@ double clocks_of(const ConvGeometry& geo, const PackedPlan& plan, const Device& 
     return before + std::max(number(ceil_div(tiles, device.multiprocessors)) * tile, bytes / 2700);
 }
 
-// Of the tiled kernel, by what its threads issue: where vectors load the pixels 38% of what the tensor cores could do,
-// one element at a time half of it (an assumption).
+// The same for the tiled kernel, whose threads set the pace by what they issue: it does 38% of what the tensor cores
+// could where pixels are loaded in vectors, and half of that (an assumption) where they are loaded one by one.
 double clocks_of_tiled(const ConvGeometry& geo, const Device& device) {
     const double rate = 2048 * (geo.channels % 8 == 0 && geo.filters % 8 == 0 ? 0.38 : 0.19);
     const int64_t tiles = ceil_div(geo.batch * geo.output_pixels(), 64) * ceil_div(geo.filters, 64);
@@ -137,14 +143,15 @@ int64_t tiles_of(const Packing& packing, const ConvGeometry& geo, int64_t images
     return images * d.outputs * ceil_div(h.outputs, packing.height()) * ceil_div(w.outputs, packing.width());
 }
 
-PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& device, const void* x) {
+PackedPlan plan_packed(const Problem& problem, const Device& device) {
+    const ConvGeometry& geo = problem.geo;
     PackedPlan best;
-    best.refusal = refusal_of(geo, dtype, device);
+    best.refusal = refusal_of(geo, problem.dtype, device);
     if (best.refusal) return best;
     best.refusal = "windows_beyond_shared_memory";
     const auto most = static_cast<int64_t>(device.shared_bytes);
     for (const int width_bits : {4, 3, 5, 6, 7}) {
-        const std::optional<Packing> packing = packing_of(geo, width_bits, 0);
+        const std::optional<Packing> packing = packing_of(geo, width_bits, kFullAlignment);
         if (!packing) continue;
         if (best.refusal) best.refusal = "filters_beyond_shared_memory";
         for (const int tile_n : {64, 128}) {
@@ -157,8 +164,12 @@ PackedPlan plan_packed(const ConvGeometry& geo, DType dtype, const Device& devic
         }
     }
     if (!best.refusal && best.clocks >= clocks_of_tiled(geo, device)) best.refusal = "too_little_to_multiply";
-    // Nowhere does a patch take more than where x is aligned.
-    if (!best.refusal) best.packing = *packing_of(geo, best.packing.width_bits, reinterpret_cast<uintptr_t>(x));
+    if (best.refusal) return best;
+    // The choice is made as for an aligned x, whose patch takes the most memory. Only the copies differ elsewhere.
+    best.packing = *packing_of(geo, best.packing.width_bits, problem.alignment);
+    best.images = product_of(problem, nullptr).images;
+    const int64_t columns = ceil_div(geo.filters, best.tile_n);
+    best.blocks = static_cast<int>(std::max<int64_t>(device.multiprocessors * best.resident / columns, 1));
     return best;
 }
 

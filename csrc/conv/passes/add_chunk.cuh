@@ -1,4 +1,4 @@
-// The weight gradients of two parts of a batch, added.
+// Adds the weight gradients of two parts of a batch.
 //
 // A thread owns one element; a block kChunkThreads of these, neighbours. Layouts: all three arrays in the same order.
 // Assumes nothing; `sum` may be `total`. Order of summation: the earlier images' sum plus the later ones'.

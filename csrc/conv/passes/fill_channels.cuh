@@ -1,4 +1,4 @@
-// A convolution without any product: every pixel is activation(bias), or 0.
+// A convolution without any product, as without images, channels or pixels: every result is activation(bias), or 0.
 //
 // A thread owns one element of y; a block kFillThreads of these, neighbours. Layouts: y[...][channel][inner], where
 // `inner` is 1 for channels_last and the pixels of an image for channels_first. Assumes nothing. Nothing is added.

@@ -10,8 +10,8 @@
 
 namespace convgpu::conv {
 
-// What the first pass writes: sums, where there are several parts or the result is in the type of sums; else the
-// result.
+// Where the first pass writes to: `sums`, where there are several parts or the result has the type of sums; else the
+// result itself, rounded.
 template <class T>
 struct PartOfResult {
     T* result;

@@ -1,13 +1,15 @@
-// dgrad by phases: which pixels of gx meet which taps.
+// The phases of dgrad: sets of pixels of gx that meet the same taps.
 //
-// Along each axis, window o meets pixel o*stride + t*dilation - before with its tap t. Pixels of one remainder by the
-// stride, a phase, therefore meet the same taps, every tap_step-th from a first one on; and for its i-th pixel and j-th
-// tap the window is
+// A gradient of x asks for every pixel which windows cover it, and with a stride most taps meet no window. Along each
+// axis, window o has pixel o*stride + t*dilation - before under its tap t. So pixels with the same remainder by the
+// stride meet the same taps: every tap_step-th, from a first one on. Such a set of pixels is a phase. Its i-th pixel
+// and j-th tap meet in the window
 //
 //     o = first + i - j * step     where tap_step = stride / g, step = dilation / g, g = gcd(stride, dilation)
 //
-// which is again a convolution, of gy and of stride 1, without a single product that is not needed. A phase may have no
-// taps at all: where the stride is larger than the filter, or where g > 1.
+// Each phase is therefore a convolution of gy with stride 1, and has no product that is not needed. With stride 2 and a
+// filter of 3 taps, for example, even pixels meet taps 0 and 2, and odd pixels meet tap 1. A phase may have no taps at
+// all, where the stride is larger than the filter or where g > 1; its pixels are activation(bias).
 #pragma once
 #include <array>
 #include <vector>
@@ -17,19 +19,23 @@
 
 namespace convgpu::conv {
 
+constexpr int kPhasesAtOnce = 8;  // of an axis in one launch: as many as fit into the arguments of a kernel
+
+// The pixels and taps of a phase along one axis.
 struct AxisPhase {
-    WindowAxis windows;                       // over gy: one for each pixel of the phase
-    int first_pixel = 0, pixel_step = 1;      // of gx
-    int first_tap = 0, tap_step = 1, of = 1;  // of the filter, which has `of` taps
+    WindowAxis windows;                       // over gy: one for each pixel of the phase, which steps backward
+    int first_pixel = 0, pixel_step = 1;      // in gx
+    int first_tap = 0, tap_step = 1, of = 1;  // in the filter, which has `of` taps
 
     __device__ __forceinline__ int pixel(int i) const { return first_pixel + i * pixel_step; }
     __device__ __forceinline__ int tap(int j) const { return first_tap + j * tap_step; }
 };
 
-// The phases that have pixels and taps, those with most taps first.
+// The phases that have pixels and taps. Along each axis those with most taps come first; each choice of one for every
+// axis is a phase of the images.
 struct Phases {
     std::array<std::vector<AxisPhase>, kAxes> axis;
-    bool complete = true;  // whether they hold all pixels of gx
+    bool complete = true;  // whether every pixel of gx is in one of them
 
     explicit Phases(const ConvGeometry& geo);
     bool empty() const;

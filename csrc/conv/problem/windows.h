@@ -1,15 +1,15 @@
-// Images as a factor of a matrix product: implicit GEMM.
+// Windows over images, read as the rows of a matrix that is never written out: implicit GEMM.
 //
-// A convolution is a product of matrices once every window is written out as a row (im2col): row m is the window of one
-// output pixel, column k is one tap and one channel,
+// A window is what the filter covers at one output pixel. A convolution is a product of matrices once every window is
+// written out as a row (im2col): row m is the window of one output pixel, column k is one tap and one channel,
 //
 //     a[m][k] = x[n, o*stride + t*dilation - before, ..., c]   with m = ((n*O + o)*P + p)*Q + q, k = ((t*R + r)*S +
 //     s)*C + c
 //
-// That matrix is R*S times as large as the image and is never written: a PixelSource finds the address of any of its
-// elements, which is a sum of one part that depends on m alone and one that depends on k alone, and so are the
-// coordinates that tell whether the tap lies in the image or in its padding. All images are 3-D and channels_last here;
-// missing axes are leading axes of one pixel.
+// That matrix is R*S times as large as the image. Instead of writing it, a PixelSource finds the address of any of its
+// elements. The address is a sum of one part that depends on m alone and one that depends on k alone. So are the
+// coordinates, which tell whether the tap lies in the image or in its padding. All images are 3-D and channels_last
+// here: an axis that is missing is a leading axis of one pixel.
 #pragma once
 #include "../../common/divisor.h"
 #include "../../common/geometry.h"
@@ -19,7 +19,7 @@ namespace convgpu::conv {
 
 constexpr int kAxes = 3;
 
-// One of three axes of a geometry; a missing one is one pixel long.
+// One of the three axes of a geometry, with its options. An axis that the geometry lacks is one pixel long.
 struct Axis {
     int pixels = 1, outputs = 1, taps = 1, stride = 1, dilation = 1, before = 0;
 };
@@ -42,32 +42,34 @@ struct WindowAxis {
           by_windows(static_cast<uint64_t>(windows)),
           by_taps(static_cast<uint64_t>(taps)) {}
 
-    // Whether some tap of some window lies outside the image.
+    // Whether some tap of some window lies outside the image, where there is no pixel: a hole.
     bool has_holes() const {
         const int last_window = (windows - 1) * stride, last_tap = (taps - 1) * step;
         return first + (step < 0 ? last_tap : 0) < 0 || first + last_window + (step > 0 ? last_tap : 0) >= pixels;
     }
 };
 
-// Images in memory: how far it is, in elements, from one image, plane, line or pixel to the next; and the channels of
-// one group, which are side by side. Within an image, distances have 32 bits and their multiples 64: one instruction.
+// Images in memory: how far it is, in elements, from one image, plane, line or pixel to the next, and how many channels
+// a group has, which are neighbours. Within an image distances have 32 bits and their multiples have 64, because one
+// instruction computes such a product.
 struct Images {
     int64_t image = 0;
     int plane = 0, line = 0, pixel = 0;
-    Divisor by_channels;
+    Divisor by_channels;  // of a group
 
     __device__ __forceinline__ int64_t offset(int d, int h, int w) const {
         return int64_t(d) * plane + int64_t(h) * line + int64_t(w) * pixel;
     }
 };
 
-// Rows are windows, the depth is taps and channels of one group, from `data` on.
+// The windows as a factor of tile/product.h: rows are windows, and the depth of the sums counts taps and then the
+// channels of one group, the first of which lies at `data`.
 template <class T>
 class PixelSource {
 public:
     using Element = T;
     static constexpr bool kAlongDepth = true;
-    // A part of an address, and of the coordinates of the pixel there.
+    // What a row and a depth contribute to an address, and to the coordinates of the pixel there.
     struct Row {
         const T* first;
         uint32_t d, h, w;
@@ -112,8 +114,9 @@ public:
     __device__ __forceinline__ bool has_holes() const { return holes_; }
 
 private:
-    // Axes and the reach of a window are at most 2^30 long, so that no sum with it lies inside. Rows and depths have it
-    // on different axes: two of them would cancel out.
+    // The coordinate of rows and depths that do not exist. Axes, and the reach of a window, are at most 2^30 long, so
+    // that no sum with it lies inside an image. A row has it along d and a depth along h, since the sum of two of them
+    // would be zero.
     static constexpr uint32_t kOutside = 1u << 31;
 
     const T* data_;
@@ -123,7 +126,7 @@ private:
     bool holes_;
 };
 
-// What a kernel is told of x and the windows over it.
+// What a kernel is told of x and of the windows over it.
 struct Windows {
     Images images;
     WindowAxis d, h, w;

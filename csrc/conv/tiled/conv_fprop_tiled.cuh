@@ -1,4 +1,5 @@
-// Convolution by tiles of an implicit matrix product: y = activation(x * w + bias), one product for each group.
+// fprop by tiles of a matrix product that is never written out (problem/windows.h): y = activation(x * w + bias), with
+// one product for each group.
 //
 // A block owns one tile of kTile x kTile elements of y, pixels times filters of one group, or of one part of their
 // sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h, where k
@@ -7,34 +8,9 @@
 // nothing.
 #pragma once
 #include "../../tile/launch_tiles.h"
-#include "../problem/windows.h"
+#include "../problem/fprop.h"
 
 namespace convgpu::conv {
-
-// y as a matrix of pixels times filters; K counts the taps and channels.
-template <class T>
-struct Fprop {
-    using A = PixelSource<T>;
-    using B = tile::MatrixSource<T, false>;
-
-    const T *x, *w;
-    T* y;
-    Windows windows;
-    int M, N, K, channels;  // N and channels are those of a group
-    int64_t filters;        // of all groups
-    tile::Epilogue<T> epilogue;
-    bool vectors;  // of y
-    tile::Marks wanted{};
-
-    __device__ __forceinline__ A a(int group) const {
-        return {x + int64_t(group) * channels, windows.images, windows.d, windows.h, windows.w, M, K, windows.holes};
-    }
-    __device__ __forceinline__ B b(int group) const { return {w + int64_t(group) * N, filters, N, K}; }
-    __device__ __forceinline__ tile::Result<T, tile::EvenRows> operator()(int group) const {
-        const int64_t first = int64_t(group) * N;
-        return {y + first, {filters}, M, N, epilogue.from_column(first), vectors};
-    }
-};
 
 template <template <class, class, int, int> class Engine, class T, int kTile, int VA, int VB>
 __global__ void __launch_bounds__(tile::kThreads, (tile::kResident<Engine, Fprop<T>, kTile, VA, VB>))

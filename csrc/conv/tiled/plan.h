@@ -1,23 +1,27 @@
-// The choice of tile, vectors and splits for a convolution as a matrix product.
+// What the tiled kernels take of a convolution: any geometry, on any GPU. The choice of their tile, vectors and splits.
 #pragma once
+#include <optional>
+#include <string>
+
 #include "../../tile/plan.h"
-#include "../kernels.h"
-#include "../problem/phases.h"
+#include "../problem/product.h"
 
 namespace convgpu::conv {
 
-// The products of one launch: `items` of M x N sums over K. Where they have pixels, those of at most `images` images.
-struct Product {
-    int64_t M, N, K, items, images;
+struct TiledPlan {
+    Product product;                     // of one launch
+    std::optional<Phases> phases;        // of dgrad
+    int phases_at_once = kPhasesAtOnce;  // of an axis, in one launch
+    tile::Plan tile;
+    const char *no_wgmma = nullptr, *no_packed = nullptr;  // why faster kernels do not take it, joined by underscores
+
+    std::string text(Direction direction) const;
 };
 
-// Throws std::invalid_argument where a size does not fit into 32 bits. `phases`: those of dgrad, else null.
-Product product_of(Direction direction, const ConvGeometry& geo, const Phases* phases, const Options& options);
+TiledPlan plan_tiled(const Problem& problem, const std::optional<Phases>& phases, const Product& product,
+                     const Device& device, size_t workspace_limit);
 
-// How vectors may be loaded, if all arrays are aligned to them.
-tile::Vectors vectors_of(Direction direction, const ConvGeometry& geo, DType dtype);
-
-tile::Plan plan_of(const Product& product, DType dtype, const Options& options, tile::Vectors vectors,
-                   const Device& device, size_t workspace_limit);
+// What `explain` adds to the plans of dgrad.
+std::string phases_text(const std::optional<Phases>& phases);
 
 }  // namespace convgpu::conv

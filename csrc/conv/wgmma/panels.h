@@ -1,18 +1,20 @@
-// Images and filters as factors on Hopper: what hopper/operand.h says of panels, for an implicit product.
+// How the wgmma kernels get images and filters into shared memory: by TMA, a panel at a time.
 //
-// The depth of a convolution's sums counts taps and then channels, in lines of 64: a tap has a whole number of them, in
-// the last of which channels are missing. TMA writes zeros for them, for padding, and beyond the batch. In its im2col
-// mode it takes 64 windows, one after the other through the images, and of each the pixel under one tap.
+// A panel is a box of 64 lines of 64 elements, the unit that hopper/operand.h loads and multiplies. Here a panel of an
+// image holds 64 windows, one after the other through the images, and of each window 64 channels of the pixel under one
+// tap: TMA has a mode, im2col, that finds them. The depth of the sums counts taps, and for each tap its channels in
+// whole lines of 64, so that a panel never mixes two taps. In the last line of a tap some channels may be missing. TMA
+// writes zeros for these, for pixels in the padding, and for windows beyond the batch.
 #pragma once
 #include "../../hopper/operand.h"
 #include "../problem/phases.h"
 
 namespace convgpu::conv {
 
-// How the channels of one tap lie in lines of 64.
+// How the channels of one tap are counted: in whole lines of 64.
 struct Lines {
-    Divisor by_length;     // of a tap, in whole lines
-    bool volumes = false;  // images with three axes, else the first is one pixel long and TMA is not told of it
+    Divisor by_length;     // the length of a tap, in whole lines
+    bool volumes = false;  // whether TMA is told of three axes; else the first is one pixel long
 
     Lines(int64_t channels, bool volumes) : by_length(static_cast<uint64_t>(length_of(channels))), volumes(volumes) {}
     static int64_t length_of(int64_t channels) {
@@ -20,8 +22,8 @@ struct Lines {
     }
 };
 
-// Windows over images as a factor: its rows are windows and its depth taps and channels, or (kDeep false) the reverse.
-// The axes step forward from tap to tap.
+// Windows over images as a factor. Its rows are windows and its depth counts taps and channels, or the reverse where
+// kDeep is false. The axes step forward from tap to tap, since TMA knows no other direction.
 template <class T, bool kDeep_>
 struct WindowPanels {
     using Element = T;
@@ -54,8 +56,9 @@ struct WindowPanels {
     }
 };
 
-// Filters as a factor, w[tap][channel][filter]. kDeep: rows are channels, the depth is taps and filters; else rows are
-// filters, the depth is taps and channels. Taps(int) is the filter's tap for one of the depth.
+// Filters as a factor, w[tap][channel][filter]. With kDeep rows are channels and the depth counts taps and filters;
+// without it rows are filters and the depth counts taps and channels. taps(i) is the filter's tap that the depth counts
+// as its i-th.
 template <class T, bool kDeep_, class Taps>
 struct FilterPanels {
     using Element = T;
@@ -76,12 +79,12 @@ struct FilterPanels {
     }
 };
 
-// The taps of a filter in their own order.
+// The order of taps for fprop: as they lie in the filter.
 struct AllTaps {
     __device__ __forceinline__ int operator()(int tap) const { return tap; }
 };
 
-// Those of one phase of dgrad, from the last to the first (phases.h).
+// The order of taps for one phase of dgrad: those that the phase meets (problem/phases.h), from the last to the first.
 struct PhaseTaps {
     const AxisPhase &d, &h, &w;
 
@@ -96,7 +99,8 @@ private:
     static __device__ __forceinline__ int backward(const AxisPhase& a, int j) { return a.tap(a.windows.taps - 1 - j); }
 };
 
-// Pixels times filters of all groups as a factor: rows are filters of a group, the depth is pixels.
+// gy as a factor of wgrad, a matrix of pixels times the filters of all groups: rows are filters of one group, and the
+// depth counts pixels.
 template <class T>
 struct OutputPanels {
     using Element = T;

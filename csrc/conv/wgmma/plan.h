@@ -1,30 +1,44 @@
-// What the Hopper kernels take of a convolution, and the choice of their tiles.
+// What the kernels for Hopper's wgmma take of a convolution, and the choice of their tiles.
 #pragma once
 #include "../../hopper/plan.h"
 #include "../../hopper/scaled.h"
-#include "../kernels.h"
-#include "../problem/phases.h"
+#include "../problem/product.h"
 #include "../tiled/plan.h"
 
 namespace convgpu::conv {
 
-// Why a convolution of aligned arrays runs on the portable kernels, in words joined by underscores; null if it need
-// not. `phases`: those of dgrad, else null.
-const char* wgmma_refusal(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                          const Options& options, const Device& device, size_t workspace_limit);
+// float32 runs as scaled float16 (hopper/scaled.h). Tiles that this cannot hold are marked, and computed again.
+struct ScaledPlan {
+    hopper::ScaledFactors factors;  // of arrays that are not known yet
+    TiledPlan marked;               // of the tiled kernel that follows over the marked tiles
+};
 
-// Float32 factors that are still to be found in memory.
-hopper::ScaledFactors scaled_of(Direction direction, const ConvGeometry& geo, const Phases* phases,
-                                const Options& options);
+struct WgmmaPlan {
+    Product product;  // of one launch; of dgrad those of the largest phase
+    std::optional<Phases> phases;
+    std::vector<hopper::Plan> launches;  // of dgrad one for each phase, in the order of single_phases; else one
+    std::optional<ScaledPlan> scaled;    // of float32
+    size_t workspace = 0;
+
+    std::string text(Direction direction) const;
+};
+
+// Why a convolution runs on other kernels, in words joined by underscores; null if it need not. `phases`: those of
+// dgrad.
+const char* wgmma_refusal(const Problem& problem, const std::optional<Phases>& phases, const Device& device,
+                          size_t workspace_limit);
+
+// For what wgmma_refusal lets through.
+WgmmaPlan plan_wgmma(const Problem& problem, const std::optional<Phases>& phases, const Device& device,
+                     size_t workspace_limit);
+
+// The bytes that float32 factors take as scaled float16, with their marks.
+size_t bytes_of_scaled(const Problem& problem, const std::optional<Phases>& phases);
 
 // The taps and channels along the depth of the sums (of wgrad: the rows of gw), in whole lines of 64 for each tap.
-int64_t length_in_lines(Direction direction, const ConvGeometry& geo, int64_t taps);
+int64_t length_in_lines(const Problem& problem, int64_t taps);
 
-// The choice for aligned arrays that wgmma_refusal lets through.
-Choice plan_wgmma(Direction direction, const ConvGeometry& geo, const Phases* phases, DType dtype,
-                  const Options& options, const Device& device, size_t workspace_limit);
-
-// Whether the images of windows over three axes are described to TMA with all three.
+// Whether TMA is told of all three axes of the images; where the first of them is one pixel long, it need not know.
 bool has_volumes(const WindowAxis& d);
 
 // The same windows, stepping forward from tap to tap.

@@ -1,17 +1,18 @@
 // Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
 //
-// A thread owns V neighbouring channels and kRows x kTaps taps of their filters; it walks down columns of gy that are
-// kColumns pixels wide. A block owns `lanes` vectors of channels and a part of the rows of all columns; its threads
-// have columns of their own, and from time to time add their sums in shared memory. Layouts: x[n][d][h][w][c],
-// gy[n][o][p][q][k], and the result or its parts [part][t][r][s][k]. Assumes V that divides the channels, and alignment
-// to a vector of V elements (16 bytes at most). kStride > 0: one filter per channel, no dilation along w, and that
-// stride along w (any along d and h). kStride == 0: any of these, and one tap; V == 1 with a multiplier over 1. Order
-// of summation: at most kTermsOfThread products of a thread, row after row; the sums of a block's threads in rising
-// order, in groups of 16; these as they come, in blocks of 64; the parts by sum_parts. Padding is skipped. Half types
-// are summed in float32.
+// A thread owns V neighbouring channels and kRows x kTaps taps of their filters. It walks down columns of gy that are
+// kColumns pixels wide. A block owns `lanes` vectors of channels, a chunk of the taps, and a part of the rows of all
+// columns. Its threads have different columns, and after at most kTermsOfThread products for each sum they add theirs
+// up in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the result or its parts [part][t][r][s][k].
+// Assumes V that divides the channels, and alignment to a vector of V elements (16 bytes at most). kStride > 0 assumes
+// one filter for each channel, no dilation along w, and that stride along w (any along d and h). kStride == 0 takes any
+// of these, with one tap for each thread; with more filters than channels V is 1. Order of summation: a thread's
+// products row after row, at most kTermsOfThread of them; the sums of a block's threads in rising order, in groups of
+// 16; these as they come, in blocks of 64; the parts by sum_parts. Padding is skipped. Half types are summed in
+// float32.
 #pragma once
-#include "problem.h"
 #include "../passes/sum_parts.cuh"
+#include "problem.h"
 
 namespace convgpu::conv {
 
@@ -19,18 +20,19 @@ constexpr int kTermsOfThread = 64;
 template <int kStride>
 constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
 
-// Who computes what: the pixels are cut into parts, the filter into chunks of taps, the channels into blocks of `lanes`
-// vectors, one thread for each; the other threads of a block have columns of gy.
+// Which block computes what. The pixels are cut into parts, the filter into chunks of taps, and the channels into
+// blocks of `lanes` vectors. A block has one of each. Its threads share it along x by vectors of channels, and along y
+// by columns of gy.
 struct DepthwiseWork {
-    int parts, blocks_of_a_part, lanes;       // lanes: a power of two
-    int64_t columns, rows;                    // columns of all images; rows of all columns, a block's side by side
+    int parts, blocks_of_a_part, lanes;  // lanes is a power of two
+    int64_t columns, rows;               // columns of all images; rows of all columns, where a block's count as one
     Divisor by_chunks[3], by_channel_blocks;  // chunks along s, r, t
-    Divisor by_height, by_groups, by_depth;   // height: of gy; groups: columns of an image
+    Divisor by_height, by_groups, by_depth;   // the rows of gy; columns of an image; planes of gy
 };
 
 template <class A, int V, int kTapsOwned>
 struct DepthwiseWgradMemory {
-    A sums[2][kDepthwiseThreads * V];                     // in turn: who writes one has seen all threads leave it
+    A sums[2][kDepthwiseThreads * V];                     // used in turn, so that one barrier a tap is enough
     BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
 };
 
@@ -49,7 +51,7 @@ public:
         t_ = static_cast<int>(work.by_chunks[2].split(rest));
         channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
         part_ = static_cast<int>(rest);
-        if (kRows > 1) s_ = r_ = 0;  // all rows and all of their taps: one chunk
+        if (kRows > 1) s_ = r_ = 0;  // the filter is one chunk, which the compiler then knows
         k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
     }
 
@@ -72,7 +74,8 @@ public:
     }
 
 private:
-    // The products of `count` rows from `top` on of this thread's column, one of those that the block has side by side.
+    // Adds the products of `count` rows of gy, from `top` on, in this thread's column. A block has several columns side
+    // by side, of which `block` counts the groups.
     __device__ __forceinline__ void add_rows(const T* x, const T* gy, uint64_t block, int top, int count,
                                              A (&sums)[kRows][kTaps][V]) const {
         uint64_t column = block * blockDim.y + threadIdx.y;
@@ -95,7 +98,8 @@ private:
                 add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
                 continue;
             }
-            // At a border pixels are held until the branches: two columns at a time, for want of registers.
+            // At a border each pixel is loaded before it is asked whether it counts, and held in a register until then.
+            // Registers are few: two columns at a time.
             for (int j = 0; j < kColumns; j += 2) {
                 if (q + j >= width.result) break;
                 const int ahead = kStride ? j * kStride : j * width.stride;
@@ -105,8 +109,8 @@ private:
         }
     }
 
-    // The products of kCount columns of gy, from q on, in one row; x is at `of_x`, row h and column `first`. kInside:
-    // all pixels lie in the images.
+    // Adds the products of kCount pixels of gy, from column q on, in one row. The pixels of x that they meet begin at
+    // `of_x`, in row h and column `first`. kInside says that all of them lie in the images.
     template <bool kInside, int kCount>
     __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int h, int q,
                                             int first, A (&sums)[kRows][kTaps][V]) const {
@@ -126,7 +130,8 @@ private:
                 const int64_t ahead = kStride ? i * p_.source_channels : int64_t(i) * width.stride * p_.source_channels;
                 return load_if<V>(kInside || holds(q, first, i), x + (of_x + ahead), zero);
             };
-            Vector<T, V> loaded[kInside ? 1 : kPixels];  // before the branches that would hold loads up
+            // All loads are issued here: behind the branches below, each would be waited for before the next.
+            Vector<T, V> loaded[kInside ? 1 : kPixels];
 #pragma unroll
             for (int i = 0; !kInside && i < kPixels; ++i) loaded[i] = load_pixel(i);
 #pragma unroll
@@ -147,14 +152,15 @@ private:
         }
     }
 
-    // Whether pixel i of a row of x, from column `first` on, is one.
+    // Whether pixel i of a row of x, counted from column `first`, lies in the image.
     __device__ __forceinline__ bool holds(int q, int first, int i) const {
         const DepthwiseAxis& width = p_.axis[2];
         if (kStride) return width.holds(first + i);
         return q + i < width.result && width.holds(first + i * width.stride);
     }
 
-    // Adds the sums of all threads to the totals; each of the first threads has one channel's.
+    // Adds the sums of all threads to the totals, tap after tap. Each of the first threads adds up one channel and
+    // keeps its totals.
     __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
         const int channels = work_.lanes * V, me = thread();
         A of_block[kTapsOwned];
@@ -166,7 +172,7 @@ private:
             __syncthreads();
             of_block[tap] = me < channels ? sum_in_groups(written + me, static_cast<int>(blockDim.y), channels) : A(0);
         }
-        __syncthreads();  // the next sums begin with the first buffer again
+        __syncthreads();  // the next call begins with the first buffer again
         shared.totals[me].add_each([&](int tap) { return of_block[tap]; });
     }
 
@@ -195,20 +201,20 @@ private:
 
 template <class T, int V, int kRows, int kTaps, int kStride>
 __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
-    depthwise_wgrad(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
-                    const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
+    conv_wgrad_depthwise(const T* __restrict__ x, const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> gw,
+                         const __grid_constant__ DepthwiseProblem p, const __grid_constant__ DepthwiseWork work) {
     using Wgrad = DepthwiseWgrad<T, V, kRows, kTaps, kStride>;
     Wgrad(p, work).run(x, gy, gw, dyn_smem<typename Wgrad::Memory>());
 }
 
 template <class T, int V, int kRows, int kTaps, int kStride>
-void launch_depthwise_wgrad(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
-                            const DepthwiseWork& work, Stream stream) {
+void launch_conv_wgrad_depthwise(const T* x, const T* gy, const PartOfResult<T>& gw, const DepthwiseProblem& p,
+                                 const DepthwiseWork& work, Stream stream) {
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>(work.parts * work.blocks_of_a_part));
     shape.block = dim3(work.lanes, kDepthwiseThreads / work.lanes);
     shape.shared_bytes = sizeof(typename DepthwiseWgrad<T, V, kRows, kTaps, kStride>::Memory);
-    launch(depthwise_wgrad<T, V, kRows, kTaps, kStride>, shape, stream, x, gy, gw, p, work);
+    launch(conv_wgrad_depthwise<T, V, kRows, kTaps, kStride>, shape, stream, x, gy, gw, p, work);
 }
 
 }  // namespace convgpu::conv

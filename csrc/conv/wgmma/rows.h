@@ -1,0 +1,16 @@
+// For fprop and dgrad: which range of scaled factors (hopper/scaled.h) a row of the result belongs to.
+#pragma once
+#include "../../hopper/launch.h"
+
+namespace convgpu::conv {
+
+// Rows are pixels, of which every image has the same number; a range is an image.
+struct ImageRows {
+    int M;
+    Divisor by_pixels;
+    __device__ __forceinline__ hopper::PlaceOfRow operator()(int, int m) const {
+        return {m < M ? m : -1, by_pixels.short_quotient(static_cast<uint32_t>(m))};
+    }
+};
+
+}  // namespace convgpu::conv
