@@ -42,7 +42,7 @@ void run_wgrad(const DepthwiseWgradPlan& plan, const T* x, const T* gy, const Pa
     launch_conv_wgrad_depthwise<T, V, kRows, kTaps, 2>(x, gy, gw, p, plan.work, stream);
 }
 
-#define CONVGPU_DEPTHWISE_INSTANCES(T)                                                                                \
+#define CONVGPU_CONV_DEPTHWISE(T)                                                                                     \
     template <>                                                                                                       \
     void start_depthwise<T>(Direction direction, const DepthwisePlan& plan, const T* source, const T* w, T* result,   \
                             const DepthwiseProblem& p, const DepthwiseEpilogue<T>& epilogue, Stream stream) {         \

@@ -25,7 +25,6 @@ void start_packed(const Fprop<T>& p, const PackedPlan& plan, int64_t tiles, Stre
                       : launch_conv_fprop_packed<128>(p, plan, count, stream);
 }
 
-#define CONVGPU_CONV_PACKED_INSTANCES(T) \
-    template void start_packed<T>(const Fprop<T>&, const PackedPlan&, int64_t, Stream);
+#define CONVGPU_CONV_PACKED(T) template void start_packed<T>(const Fprop<T>&, const PackedPlan&, int64_t, Stream);
 
 }  // namespace convgpu::conv

@@ -56,7 +56,7 @@ void start_tiled(const Dgrad<T>& p, int items, const tile::Plan& plan, const Wor
     launch_conv_dgrad_tiled<Engine, T, 64, 1>(p, items, plan.splits, workspace, stream);
 }
 
-#define CONVGPU_CONV_INSTANCES(ENGINE, T)                                                                    \
+#define CONVGPU_CONV_TILED(ENGINE, T)                                                                        \
     template void start_tiled<ENGINE, T>(const Fprop<T>&, int, const tile::Plan&, const Workspace&, Stream); \
     template void start_tiled<ENGINE, T>(const Dgrad<T>&, int, const tile::Plan&, const Workspace&, Stream); \
     template void start_tiled<ENGINE, T>(const Wgrad<T>&, int, const tile::Plan&, const Workspace&, Stream);

@@ -141,7 +141,7 @@ void start_wgmma(const Wgrad<hopper::Value<T>>& p, const WgmmaLaunch& launch) {
     });
 }
 
-#define CONVGPU_CONV_WGMMA_INSTANCES(T)                                               \
+#define CONVGPU_CONV_WGMMA(T)                                                         \
     template void start_wgmma<T>(const Fprop<hopper::Value<T>>&, const WgmmaLaunch&); \
     template void start_wgmma<T>(const Dgrad<hopper::Value<T>>&, const WgmmaLaunch&); \
     template void start_wgmma<T>(const Wgrad<hopper::Value<T>>&, const WgmmaLaunch&);

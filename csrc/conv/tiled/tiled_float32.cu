@@ -1,8 +1,0 @@
-#include "../../tile/simt.h"
-#include "instances.h"
-
-namespace convgpu::conv {
-
-CONVGPU_CONV_INSTANCES(tile::Simt, float)
-
-}  // namespace convgpu::conv
