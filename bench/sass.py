@@ -2,7 +2,7 @@
 shared memory, stack, and how often the instructions stand in its code that tell fast kernels from slow ones.
 
 Reads the built library (convgpu/libconvgpu_cuda.so) with cuobjdump; compiles nothing, and needs no GPU. STL and LDL are
-spilled registers; LDG.E.128 is a load of 16 bytes.
+spilled registers; LDG.E.128 is a load of 16 bytes; MEMBAR.ALL.GPU waits until all of the GPU sees what was written.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from build_system import toolchain  # noqa: E402 - no package of the installatio
 
 LIBRARY = ROOT / "convgpu" / "libconvgpu_cuda.so"
 # Columns: global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory, multiply-adds,
-# tensor cores, TMA, spills. Each is an instruction, with any suffixes; after a slash, only with this one.
+# tensor cores, TMA, waits for the memory of the whole GPU, spills. Each is an instruction, with any suffixes; after a
+# slash, only with this one.
 COLUMNS = ("LDG", "LDG/128", "STG", "STG/128", "LDGSTS", "LDS", "FFMA", "DFMA", "HMMA", "HGMMA", "UTMALDG",
-           "UTMASTG", "STL", "LDL")
-_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)")
+           "UTMASTG", "MEMBAR/GPU", "STL", "LDL")
+# The address, the name, and of a branch where it goes to: the last operand.
+_INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)(?:[^;\n]*?0x([0-9a-f]+)\s*;)?")
 
 
 @dataclass
@@ -41,11 +43,13 @@ class Kernel:
     stack: int = 0
     shared: int = 0  # static; kernels take theirs dynamically
     instructions: Counter[str] = field(default_factory=Counter)
+    among_products: Counter[str] = field(default_factory=Counter)  # see _among
 
-    def count(self, column: str) -> int:
-        """How many instructions of a column of COLUMNS it has."""
+    def count(self, column: str, among_products: bool = False) -> int:
+        """How many instructions of a column of COLUMNS it has; or only those that it executes among its wgmma."""
         wanted, _, suffix = column.partition("/")
-        return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in self.instructions.items())
+        instructions = self.among_products if among_products else self.instructions
+        return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in instructions.items())
                    if name == wanted and (not suffix or suffix in suffixes))
 
     @property
@@ -61,8 +65,9 @@ def kernels_of(library: Path) -> list[Kernel]:
         raise SystemExit("sass: expected cuobjdump in CUDA_HOME, on the PATH, or in the package nvidia-cuda-cuobjdump "
                          "(and nvdisasm: nvidia-cuda-nvdisasm), found none")
     found = {(k.arch, k.symbol): k for k in _resources(_output(tool, "-res-usage", library))}
-    for arch, symbol, instructions in _code(_output(tool, "-sass", library)):
+    for arch, symbol, instructions, among_products in _code(_output(tool, "-sass", library)):
         found[arch, symbol].instructions = instructions
+        found[arch, symbol].among_products = among_products
     names = _demangled([k.symbol for k in found.values()])
     for kernel in found.values():
         kernel.name = names[kernel.symbol]
@@ -86,15 +91,40 @@ def _resources(text: str) -> Iterator[Kernel]:
             yield Kernel(arch, symbol, registers=numbers["REG"], stack=numbers["STACK"], shared=numbers["SHARED"])
 
 
-def _code(text: str) -> Iterator[tuple[str, str, Counter[str]]]:
-    """Per function: architecture, symbol, and how often each instruction stands in it."""
+def _code(text: str) -> Iterator[tuple[str, str, Counter[str], Counter[str]]]:
+    """Per function: architecture, symbol, and how often each instruction stands in it and among its HGMMA."""
     arch = ""
     for part in re.split(r"\s*Function : ", text):
         symbol, _, body = part.partition("\n")
         if arch:
-            yield arch, symbol.strip(), Counter(_INSTRUCTION.findall(body))
+            code = _INSTRUCTION.findall(body)
+            first, last = _among([address for address, _, _ in code], [name for _, name, _ in code],
+                                 [target.zfill(len(address)) for address, _, target in code])
+            yield (arch, symbol.strip(), Counter(name for _, name, _ in code),
+                   Counter(name for _, name, _ in code[first:last]))
         for found in re.finditer(r"arch = (\w+)", part):  # of the functions that follow
             arch = found[1]
+
+
+def _among(addresses: list[str], names: list[str], targets: list[str]) -> tuple[int, int]:
+    """Where the code begins and ends that is executed between one HGMMA and another, as indices.
+
+    It reaches from the first to the last, and over the innermost loop around each: what stands there behind all of them
+    is executed before those of the next round.
+    """
+    products = [i for i, name in enumerate(names) if name.startswith("HGMMA")]
+    if not products:
+        return 0, 0
+    first, last = products[0], products[-1]
+    at = {address: i for i, address in enumerate(addresses)}
+    loops = [(at[target], i) for i, (name, target) in enumerate(zip(names, targets))
+             if name.startswith("BRA") and at.get(target, i + 1) <= i]
+    for product in products:
+        around = [(end - begin, begin, end) for begin, end in loops if begin <= product <= end]
+        if around:
+            _, begin, end = min(around)
+            first, last = min(first, begin), max(last, end)
+    return first, last + 1
 
 
 def _demangled(symbols: list[str]) -> dict[str, str]:
@@ -116,6 +146,10 @@ def _short(name: str) -> str:
     return name
 
 
+def _width(column: str) -> int:
+    return max(8, len(column) + 1)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -125,10 +159,11 @@ def main() -> None:
     if not options.library.is_file():
         raise SystemExit(f"sass: expected a built library, found no {options.library}: CONVGPU_CUDA=1 pip install -e .")
     kernels = [k for k in kernels_of(options.library) if options.like in k.name]
-    print(f"{'arch':8}{'regs':>5}{'stack':>6}{'shared':>7}" + "".join(f"{c:>8}" for c in COLUMNS) + "  kernel")
+    print(f"{'arch':8}{'regs':>5}{'stack':>6}{'shared':>7}" + "".join(f"{c:>{_width(c)}}" for c in COLUMNS)
+          + "  kernel")
     for k in kernels:
-        print(f"{k.arch:8}{k.registers:5}{k.stack:6}{k.shared:7}" + "".join(f"{k.count(c):8}" for c in COLUMNS)
-              + f"  {k.name}")
+        counts = "".join(f"{k.count(c):{_width(c)}}" for c in COLUMNS)
+        print(f"{k.arch:8}{k.registers:5}{k.stack:6}{k.shared:7}{counts}  {k.name}")
     print(f"{len(kernels)} kernels, {sum(k.spills > 0 for k in kernels)} spill")
 
 

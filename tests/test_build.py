@@ -270,16 +270,31 @@ arch = sm_80
 arch = sm_90a
 \t\tFunction : _Z4fastPf
         /*0010*/                   UTMALDG.4D [UR8], [UR4] ;
+        /*0020*/                   MEMBAR.ALL.GPU ;
+        /*0030*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;
+        /*0040*/                   HGMMA.64x8x16.F32.BF16 R24, gdesc[UR4], R24 ;
+        /*0050*/                   MEMBAR.ALL.CTA ;
+        /*0060*/                   HGMMA.64x8x16.F32.BF16 R24, gdesc[UR4], R24, gsb0 ;
+        /*0070*/                   MEMBAR.ALL.GPU ;
+        /*0080*/               @P0 BRA 0x30 ;
+        /*0090*/                   MEMBAR.ALL.GPU ;
+        /*00a0*/              @!P1 BRA 0x20 ;
+        /*00b0*/                   EXIT ;
 """
 
 
 def test_instructions_are_counted():
-    counts = {(arch, symbol): sass.Kernel(arch, symbol, instructions=found)
-              for arch, symbol, found in sass._code(LISTING)}
+    counts = {(arch, symbol): sass.Kernel(arch, symbol, instructions=found, among_products=among)
+              for arch, symbol, found, among in sass._code(LISTING)}
     fast, spill = counts["sm_80", "_Z4fastPf"], counts["sm_80", "_Z5spillPf"]
     assert [fast.count(c) for c in ("LDG", "LDG/128", "STG", "STG.128", "HMMA", "LDGSTS")] == [2, 2, 1, 0, 1, 0]
     assert spill.spills == 2 and spill.count("LDGSTS") == 1 and spill.count("LDG") == 0 and fast.spills == 0
-    assert counts["sm_90a", "_Z4fastPf"].count("UTMALDG") == 1
+    hopper = counts["sm_90a", "_Z4fastPf"]
+    assert hopper.count("UTMALDG") == 1 and hopper.count("MEMBAR") == 4 and hopper.count("MEMBAR/GPU") == 3
+    # The innermost loop, from 0030 to 0080: its MEMBAR stands behind the products and is executed between them.
+    among = ("HGMMA", "BAR", "MEMBAR", "MEMBAR/GPU", "UTMALDG")
+    assert [hopper.count(c, among_products=True) for c in among] == [2, 1, 2, 1, 0]
+    assert fast.count("HMMA", among_products=True) == 0
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +350,16 @@ def test_hopper_kernels_multiply_by_wgmma_and_load_by_tma(compiled):
         kinds = 3 if "wgrad" in found["op"] and found["type"] in ("__half", "__nv_bfloat16") else 2  # float32 too
         assert k.count("UTMASTG") == (kinds * int(found["columns"]) // 32 if there else 0), (k.arch, k.name)
         assert not k.count("HMMA") and not k.count("LDGSTS"), (k.arch, k.name)
+
+
+@needs_cuda
+def test_no_kernel_waits_for_the_memory_of_the_whole_gpu_among_its_products(compiled):
+    """A cluster's barriers at both ends of a kernel are the only ones: MEMBAR.ALL.GPU takes microseconds."""
+    clusters = [k for k in compiled if k.arch == "sm_90a" and re.search(r"_wgmma<[\w:]+, \d+, 2[,>]", k.name)]
+    assert clusters and all(k.count("MEMBAR/GPU") == 2 for k in clusters)
+    assert all(k.count("HGMMA", among_products=True) == k.count("HGMMA") > 0 for k in clusters)
+    waits = {(k.arch, k.name): (k.count("MEMBAR/GPU"), k.count("MEMBAR/GPU", among_products=True)) for k in compiled}
+    assert not [name for name, (everywhere, among) in waits.items() if everywhere > 2 or among > 0]
 
 
 @needs_cuda

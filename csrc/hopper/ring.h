@@ -61,6 +61,14 @@ __device__ __forceinline__ void initialise(Memory& memory) {
 }
 
 // The warpgroup is through with a slot: tells every block whose loads fill it.
+//
+// One thread arrives for its warpgroup. wgmma is collective: all four warps issue an instruction together, it reads the
+// slot for all of them, and it ends for all at once. Therefore a thread whose wait for it has returned knows that the
+// slot was read, although the PTX ISA states completion for the executing thread alone; CUTLASS counts on the same.
+//
+// The arrival at another block needs no .release.cluster. A warpgroup only reads the slot, and these reads have ended
+// before the arrival is issued; it leaves no writes there that the other block would have to see. What follows in the
+// slot is written by the copy engine, which the producer starts only after its wait has seen the arrival.
 template <int kCluster>
 __device__ __forceinline__ void release(uint64_t& empty) {
     const uint32_t thread = threadIdx.x % kGroup, barrier = ptx::smem_addr(&empty);

@@ -21,9 +21,12 @@ __device__ __forceinline__ void mbar_arrive(uint32_t bar) {
     CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive");)
 }
 
-// At a barrier of any block of the cluster; `bar` comes from mapa.
+// At a barrier of any block of the cluster; `bar` comes from mapa. Without qualifiers the arrival has the semantics
+// .release at the scope .cta: a thread of another block that waits here learns that this thread came so far, but it need
+// not see what this thread has written. Whoever hands data over needs .release.cluster, which the compiler precedes by a
+// barrier for the memory of the whole GPU.
 __device__ __forceinline__ void mbar_arrive_cluster(uint32_t bar) {
-    CONVGPU_PTX("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+    CONVGPU_PTX("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
     CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive.shared::cluster");)
 }
 
