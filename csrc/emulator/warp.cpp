@@ -79,4 +79,11 @@ uint32_t ballot(uint32_t mask, bool predicate, const char* what) {
     return meet({Collective::kBallot, what, combine}, mask, in).word[0];
 }
 
+bool elect(uint32_t mask) {
+    const Warp& warp = *current->warp;
+    if (warp.lanes < 32) mask &= (1u << warp.lanes) - 1;
+    meet({Collective::kElect, "elect.sync", nullptr}, mask, LaneData{});
+    return current->lane == 31u - static_cast<uint32_t>(__builtin_clz(mask));
+}
+
 }  // namespace convgpu::emulator

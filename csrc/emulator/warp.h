@@ -12,7 +12,7 @@ struct alignas(16) LaneData {
     uint32_t word[12];
 };
 
-enum class Collective { kSyncwarp, kShuffle, kBallot, kLdmatrix, kStmatrix, kMma };
+enum class Collective { kSyncwarp, kShuffle, kBallot, kElect, kLdmatrix, kStmatrix, kMma };
 
 // Lanes with one mask meet at one of these. Two generations overlap: a lane may bring its next input while another has
 // not yet taken its last output.
@@ -44,6 +44,7 @@ const LaneData& meet(const Instruction& instruction, uint32_t mask, const LaneDa
 
 void sync_warp(uint32_t mask);
 uint32_t ballot(uint32_t mask, bool predicate, const char* what);
+bool elect(uint32_t mask);  // the highest lane: whoever counts on lane 0 is found out
 void combine_shuffle(uint32_t mask, const LaneData* in, LaneData* out, int option);
 
 // Every lane gets the value that lane `source` (0 to 31) brought.

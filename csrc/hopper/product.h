@@ -170,12 +170,12 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {
         ptx::setmaxnreg_dec<56>();
-        if (threadIdx.x == 0) produce<kTileN, kCluster>(memory, a, b, schedule);
+        if (threadIdx.x < 32 && ptx::elect_one()) produce<kTileN, kCluster>(memory, a, b, schedule);
         __syncwarp();
     } else {
         ptx::setmaxnreg_inc<224>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
-        const bool issues = threadIdx.x % 32 == 0;  // the stores of its warp
+        const bool issues = ptx::elect_one();  // the stores of its warp (results.h)
         Turn<kStages<T, kTileN>> turn;
         int box = 0;
         if (warp >= kGroup / 32) follow<kCluster>(memory, schedule);
@@ -192,7 +192,7 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
             const int columns = min(schedule.N - n, kTileN);
             bool nan = false;
             const auto leave_to = [&](const auto& result, int item) {
-                nan = leave<kTileN>(memory.box[warp], box, sums, result, map, m, n, item, columns);
+                nan = leave<kTileN>(memory.box[warp], box, sums, result, map, m, n, item, columns, issues);
             };
             if (schedule.splits > 1) {
                 leave_to(tile::PartResult<float>{partial, work.item, work.split},

@@ -103,10 +103,11 @@ __device__ __forceinline__ void activate_each(Activation activation, Runs (&part
 }
 
 // The rows from m on and the columns from n on of one item of a result, `columns` of them at most, out of a warp's
-// sums; `box` is the one that was used last. Returns whether a sum was NaN.
+// sums; `box` is the one that was used last. `issues` is true for one lane, which asks TMA for all boxes of its warp:
+// only who has asked can wait. Returns whether a sum was NaN.
 template <int kTileN, class Result>
 __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&sums)[kTileN / 2], const Result& result,
-                                      const ResultMap& map, int m, int n, int item, int columns) {
+                                      const ResultMap& map, int m, int n, int item, int columns, bool issues) {
     using R = typename Result::Value;
     constexpr int V = kVectorBytes / sizeof(R), kVectors = kBoxColumns / V;
     const int lane = threadIdx.x % 32;
@@ -117,7 +118,7 @@ __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&s
         if (i * kBoxColumns >= columns) break;
         box ^= 1;
         if (map.exists) {  // TMA has read what was in this box: at most the other one is on its way
-            if (lane == 0) ptx::tma_store_wait_read<1>();
+            if (issues) ptx::tma_store_wait_read<1>();
             __syncwarp();
         }
         Runs parts[kBoxParts];
@@ -146,7 +147,7 @@ __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&s
         if (map.exists) ptx::fence_proxy_async();
         __syncwarp();
         if (map.exists) {
-            if (lane == 0) map.write(boxes[box], m, n, item);
+            if (issues) map.write(boxes[box], m, n, item);
             continue;
         }
         if (result.in_vectors()) {

@@ -1,4 +1,4 @@
-// Named barriers; sm_90: clusters, distributed shared memory, register reallocation.
+// Named barriers; sm_90: one lane of a warp, clusters, distributed shared memory, register reallocation.
 #pragma once
 #include "machine.h"
 
@@ -13,6 +13,20 @@ __device__ __forceinline__ void bar_sync(uint32_t id, uint32_t threads) {
 __device__ __forceinline__ void bar_arrive(uint32_t id, uint32_t threads) {
     CONVGPU_PTX("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
     CONVGPU_EMULATED(emulator::barrier_arrive(id, threads);)
+}
+
+// True for one lane of the warp, whose lanes all ask together: which lane that is nobody may count on, but it is the same
+// one every time. The compiler knows that a single lane goes on, where it makes a loop over lanes of `lane == 0`.
+__device__ __forceinline__ bool elect_one() {
+    uint32_t elected;
+    CONVGPU_PTX(
+        "{\n"
+        ".reg .pred elected;\n"
+        "elect.sync _|elected, 0xffffffff;\n"
+        "selp.u32 %0, 1, 0, elected;\n"
+        "}" : "=r"(elected));
+    CONVGPU_EMULATED(elected = emulator::elect(0xffffffffu);)
+    return elected != 0;
 }
 
 __device__ __forceinline__ uint32_t cluster_rank() {
