@@ -64,6 +64,21 @@ def test_windows_of_all_kinds(native, case):
     check(case, "bfloat16", "channels_first", C_KERNEL)
 
 
+@pytest.mark.parametrize("name, multiprocessors, beyond", [("lines_3d_far", 132, 33), ("lines_3d_dilated", 2, 33)])
+def test_tiles_beyond_the_last_tap_ask_for_no_offset_of_6_bits(native, name, multiprocessors, beyond):
+    """In maps of three spatial axes an offset has 5 bits."""
+    case = next(case for case in conv_cases("lines") if case.name == name)
+    native.module.emulate(hopper(native.module, multiprocessors))
+    try:
+        kernel, settings = kernels(native, case, device=native.module.current_device())[2]
+        rows = 128 * int(settings["cluster"])
+        lines = -(-64 * case.w[0] // rows) * rows // 64  # of the tiles, one for each tap and some beyond
+        assert kernel == "conv_wgrad_wgmma" and (lines - 1) * case.dilation[0] >= beyond > 31
+        check(case, "bfloat16", "channels_last", C_KERNEL)
+    finally:
+        native.module.emulate(native.module.Device())
+
+
 def test_fuzz(native):
     """Any options over channels that fill more than half a line."""
     random = np.random.default_rng(0)

@@ -245,6 +245,9 @@ def _line_cases() -> Iterator[ConvCase]:
     yield _case("lines_groups", (2, 9, 9, 256), (3, 3), 256, "lines", groups=4, padding=1)
     yield _case("lines_1d", (2, 70, 64), (5,), 64, "lines", stride=2, padding=2, dilation=3)
     yield _case("lines_3d", (2, 5, 6, 7, 64), (3, 3, 2), 64, "lines", stride=(1, 2, 1), padding=1)
+    # Tiles of gw reach beyond the last tap: by one in a block, by three in a cluster of two blocks with 128 filters.
+    yield _case("lines_3d_far", (1, 5, 4, 4, 64), (3, 1, 1), 64, "lines", dilation=(11, 1, 1), padding=(11, 0, 0))
+    yield _case("lines_3d_dilated", (1, 5, 4, 4, 64), (9, 1, 1), 128, "lines", dilation=(3, 1, 1), padding=(12, 0, 0))
     yield _transposed("lines_transposed", (2, 7, 8, 64), (3, 3), 72, "lines", stride=2, padding=1, output_padding=1)
 
 

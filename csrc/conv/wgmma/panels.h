@@ -47,7 +47,9 @@ struct WindowPanels {
         const TensorMap* map = &maps.part[part];
         if (lines.volumes) {
             const int z = d.first + static_cast<int>(d.by_windows.short_split(n)) * d.stride;
-            const int at[5] = {c, x, y, z, static_cast<int>(n)}, offset[3] = {s, r, static_cast<int>(tap) * d.step};
+            // A tile of gw may have rows beyond the last tap, which nobody reads. An offset has 5 bits: they repeat it.
+            const int t = min(static_cast<int>(tap), d.taps - 1) * d.step;
+            const int at[5] = {c, x, y, z, static_cast<int>(n)}, offset[3] = {s, r, t};
             ptx::tma_load_im2col(shared, map, full, at, offset);
         } else {
             const int at[4] = {c, x, y, static_cast<int>(n)}, offset[2] = {s, r};
