@@ -118,7 +118,7 @@ def _finite(value: float) -> float | str:
 class Guards:
     """Memory for a backend: full of NaN, `shift` elements past an aligned address, between bytes that must stay."""
 
-    RING = 256
+    RING = 256  # bytes, and of its multiples one is the aligned address
 
     def __init__(self, native: Any, shift: int = 0):
         self._allocate, self._shift = native.empty, shift
@@ -128,9 +128,9 @@ class Guards:
         """In place of a backend's method of that name. Workspace, which is of one axis, stays aligned."""
         dtype = as_dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
-        whole = self._allocate((size + 2 * self.RING + 64,), np.uint8)
+        whole = self._allocate((size + 3 * self.RING,), np.uint8)
         whole[...] = 0xff
-        start = -_address(whole) % 64 + self.RING + (self._shift * dtype.itemsize if len(shape) > 1 else 0)
+        start = -_address(whole) % self.RING + self.RING + (self._shift * dtype.itemsize if len(shape) > 1 else 0)
         self._rings += [whole[:start], whole[start + size:]]
         return whole[start:start + size].view(dtype).reshape(shape)
 

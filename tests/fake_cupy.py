@@ -394,9 +394,18 @@ def ascontiguousarray(value: ndarray) -> ndarray:
     return value if value.flags.c_contiguous else value.copy()
 
 
+def _empty_aligned(shape: Any, dtype: Any) -> np.ndarray:
+    """At a multiple of 512 bytes, as the memory of CuPy's pool is."""
+    kind = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=np.int64))
+    memory = np.empty(count * kind.itemsize + 512, np.uint8)
+    first = -memory.ctypes.data % 512
+    return memory[first:first + count * kind.itemsize].view(kind).reshape(shape)
+
+
 def empty(shape: Any, dtype: Any) -> ndarray:
     """Memory full of 0xff bytes: NaN, -1."""
-    host = np.empty(shape, dtype)
+    host = _empty_aligned(shape, dtype)
     _allocate(host.nbytes)
     host.view(np.uint8 if host.ndim else host.dtype).fill(0xff if host.ndim else -1)
     return ndarray(host)

@@ -283,6 +283,29 @@ def test_a_bias_at_any_address_takes_the_plan_of_aligned_arrays(native, monkeypa
     assert first.tobytes() == second.tobytes() and alignments == {16}
 
 
+def test_a_workspace_that_is_not_aligned_is_refused(native, module):
+    """Whether any of it is used or not: what kernels do with it, they do in vectors."""
+    memory = native.empty((4096,), np.uint8)
+    assert memory.ctypes.data % 256 == 0
+    x, w, y = (native.array(np.zeros(s, np.float32)) for s in ((2, 6, 6, 4), (3, 3, 1, 4), (2, 4, 4, 4)))
+    gb, a = native.array(np.zeros(4, np.float32)), native.array(np.zeros((4, 4), np.float32))
+    geo = native.geometry(conv_geometry("aligned", (2, 6, 6, 4), (3, 3, 1, 4), 1, 0, 1, 4, "channels_last"))
+    for beyond in (0, 16, 255):
+        lent = memory.ctypes.data + beyond, 1024, 0
+        calls = {"conv_fprop": lambda: module.conv_fprop(x, w, None, y, geo, "", "float32", *lent),  # noqa: B023
+                 "conv_dgrad": lambda: module.conv_dgrad(y, w, None, x, geo, "", "float32", *lent),  # noqa: B023
+                 "conv_wgrad": lambda: module.conv_wgrad(x, y, w, geo, "float32", *lent),  # noqa: B023
+                 "channel_sum": lambda: module.channel_sum(y, gb, True, *lent),  # noqa: B023
+                 "gemm": lambda: module.gemm(a, a, None, a, 1, 0, False, False, "", "float32", *lent)}  # noqa: B023
+        for op, call in calls.items():
+            if beyond == 0:
+                call()
+                continue
+            with pytest.raises(ValueError, match=f"^{op}: expected a workspace at a multiple of 256 bytes, got one "
+                                                 f"{beyond} bytes beyond$"):
+                call()
+
+
 def test_geometries_that_would_leave_the_arrays_are_refused(module):
     good = {"batch": 1, "channels": 4, "filters": 4, "size": (6, 6), "kernel": (3, 3), "stride": (2, 2),
             "padding": ((0, 0), (0, 1)), "dilation": (1, 1), "groups": 2, "channels_last": True}

@@ -8,22 +8,31 @@
 namespace convgpu {
 
 struct Workspace {
+    static constexpr size_t kAlignment = 256;  // of its start, and of every piece of it
+
     void* data = nullptr;
     size_t bytes = 0;
 
+    // Throws unless it has as many bytes, at an address that kernels can take for anything.
     void check(const char* op, size_t wanted) const {
-        if (bytes >= wanted) return;
-        throw std::invalid_argument(std::string(op) + ": expected a workspace of " + std::to_string(wanted) +
-                                    " bytes, got " + std::to_string(bytes));
+        if (bytes < wanted) {
+            throw std::invalid_argument(std::string(op) + ": expected a workspace of " + std::to_string(wanted) +
+                                        " bytes, got " + std::to_string(bytes));
+        }
+        if (const size_t beyond = reinterpret_cast<uintptr_t>(data) % kAlignment) {
+            throw std::invalid_argument(std::string(op) + ": expected a workspace at a multiple of " +
+                                        std::to_string(kAlignment) + " bytes, got one " + std::to_string(beyond) +
+                                        " bytes beyond");
+        }
     }
 };
 
 constexpr size_t kWorkspaceLimit = size_t(64) << 20;  // of a launcher, unless its caller sets another
 
-// Hands out the bytes of a workspace, one piece after the other, each aligned to kAlignment.
+// Hands out the bytes of a workspace, one piece after the other, each aligned as it is.
 class Carver {
 public:
-    static constexpr size_t kAlignment = 256;
+    static constexpr size_t kAlignment = Workspace::kAlignment;
     static size_t rounded_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
     explicit Carver(const Workspace& workspace) : rest_(workspace) {}

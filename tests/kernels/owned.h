@@ -3,18 +3,24 @@
 #pragma once
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <tuple>
 
 #include "../../csrc/common/dispatch.h"
+#include "../../csrc/common/workspace.h"
 #include "../../csrc/emulator/config.h"
 #include "../emulator/testing.h"
 
 // Memory without slack, where AddressSanitizer sees the first byte beyond; all ones, which is NaN in every float type.
 struct Owned {
-    std::unique_ptr<char[]> memory;
+    static constexpr std::align_val_t kAlignment{convgpu::Workspace::kAlignment};
+    struct Free {
+        void operator()(char* p) const { ::operator delete[](p, kAlignment); }
+    };
+    std::unique_ptr<char[], Free> memory;
     convgpu::Array array;
 
-    // `shift`: the array begins so many elements past an address of which 16 is a divisor.
+    // `shift`: the array begins so many elements past an address at which a workspace may begin.
     Owned(convgpu::Shape shape, convgpu::DType dtype, int shift = 0) {
         array.shape = std::move(shape);
         array.dtype = dtype;
@@ -22,7 +28,7 @@ struct Owned {
         const auto skipped = static_cast<size_t>(shift * step);
         array.strides.resize(array.shape.size());
         for (size_t a = array.shape.size(); a-- > 0; step *= array.shape[a]) array.strides[a] = step;
-        memory.reset(new char[skipped + static_cast<size_t>(step)]);
+        memory.reset(static_cast<char*>(::operator new[](skipped + static_cast<size_t>(step), kAlignment)));
         std::memset(memory.get(), 0xff, skipped + static_cast<size_t>(step));
         array.data = memory.get() + skipped;
     }

@@ -6,6 +6,7 @@ module makes it at the first call of its kind, and later calls find it here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property, lru_cache
@@ -23,6 +24,7 @@ Geometry = ConvGeometry | PoolGeometry
 Array = Any  # np.ndarray in the emulator, cupy.ndarray on the GPU
 PLANS = 4096  # how many plans are kept, and how many geometries; the ones used last
 VECTOR_BYTES = 16  # the widest access of a thread: no plan asks for addresses that are multiples of more
+_ALIGNMENT = 256  # of a workspace: csrc/common/workspace.h
 
 
 class Planned(NamedTuple):
@@ -95,8 +97,13 @@ class Crossing:
         getattr(self.module, op)(*crossing, self._stream())
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array, of any values."""
-        return self.xp.empty(shape, dtype)
+        """A new array, of any values, at a multiple of 256 bytes: CuPy's are, NumPy's need not be."""
+        if self.xp is not np:
+            return self.xp.empty(shape, dtype)
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % _ALIGNMENT
+        return memory[first:first + nbytes].view(dtype).reshape(shape)
 
     def array(self, array: Array) -> Any:
         """The module's view of an array."""
