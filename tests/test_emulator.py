@@ -296,10 +296,34 @@ def test_nvcc_accepts_the_same_source(tmp_path, arch, source):
 
 
 def test_hopper_probe_agrees_with_the_emulator_on_the_emulator(program):
-    done = run(program("plain", "hopper_probe"))
+    path = program("plain", "hopper_probe")
+    names = run(path, "--list").stdout.splitlines()
+    assert len(names) == len(set(names)) > 50 and all(re.fullmatch(r"\w+", name) for name in names)
+    assert {"wgmma_n_major_128b_swizzle_256_columns", "tma_im2col_4d_stride_2", "tma_im2col_5d", "setmaxnreg",
+            "tma_store_64b_swizzle", "cluster_multicast", "tma_im2col_4d_channels_40_of_64", "wgmma_tf32",
+            "wgmma_overflow", "wgmma_bf16", "wgmma_packed_leading_of_depth_96"} <= set(names)
+    assert names[-2:] == ["gemm_cluster_1", "gemm_cluster_2"]  # all together, with what may hang, at the end
+    done = run(path)
     assert_silent(done)
-    assert "differs" not in done.stdout
-    assert done.stdout.count("agrees") >= 20
+    assert done.stdout.splitlines() == [f"agrees {name}" for name in names]
+
+
+def test_hopper_probe_asks_what_it_is_told_and_says_what_differs(program):
+    path = program("plain", "hopper_probe")
+    done = run(path, "elect", "mma_bf16")
+    assert (done.returncode, done.stdout) == (0, "agrees mma_bf16\nagrees elect\n")  # in the order of the list
+    done = run(path, "elect", "mma")
+    assert done.returncode == 2 and done.stdout == "hopper_probe: expected --list or names that it lists, got mma\n"
+    done = run(path, "elect", "wgmma_k_major", CONVGPU_EMULATOR_SHARED_BYTES="1024")
+    assert done.returncode == 1
+    assert re.fullmatch(r"agrees elect\ndiffers wgmma_k_major: launch: expected at most 1024 bytes of shared memory, "
+                        r"got \d+; with leading and stride exchanged it is wrong too\n", done.stdout)
+
+
+def test_a_machine_that_runs_nothing_is_found_out(program):
+    """CONVGPU_EMULATOR_RUN=no checks launches and tensor maps, and computes nothing."""
+    done = run(program("plain", "hopper_probe"), CONVGPU_EMULATOR_RUN="no")
+    assert done.returncode == 1 and "agrees" not in done.stdout
 
 
 def test_only_device_and_emulator_know_the_machine():

@@ -47,6 +47,7 @@ Config from_environment() {
     c.arch = static_cast<int>(number("CONVGPU_EMULATOR_ARCH", 90));
     c.multiprocessors = static_cast<int>(number("CONVGPU_EMULATOR_MULTIPROCESSORS", 132));
     c.max_shared_bytes = number("CONVGPU_EMULATOR_SHARED_BYTES", 227 << 10);
+    c.runs = choice("CONVGPU_EMULATOR_RUN", true, {{"yes", true}, {"no", false}});
     return c;
 }
 

@@ -23,6 +23,7 @@ struct Config {
     int multiprocessors;  // CONVGPU_EMULATOR_MULTIPROCESSORS: what plans take the machine for; 132 as on an H200
     // CONVGPU_EMULATOR_SHARED_BYTES: the limit per block; 227 KiB as on compute capability 9.0
     size_t max_shared_bytes;
+    bool runs;  // CONVGPU_EMULATOR_RUN: yes, no. No: a launch is checked, as are its tensor maps, and nothing runs
 };
 Config& config();
 

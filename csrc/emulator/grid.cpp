@@ -160,6 +160,7 @@ void Launch::work(uint64_t worker) {
 
 void run_grid(const GridShape& shape, KernelCall kernel, void* arguments) {
     check(shape);
+    if (!config().runs) return;
     const uint64_t clusters = volume(shape.grid) / volume(shape.cluster);
     const uint64_t workers = std::min<uint64_t>(static_cast<uint64_t>(std::max(config().workers, 1)), clusters);
     statistics().blocks += volume(shape.grid);

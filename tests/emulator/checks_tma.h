@@ -51,15 +51,22 @@ void check_tiled(const Image& image, const std::array<uint32_t, 5>& box, const s
 
 constexpr std::array<uint32_t, 5> kOnes{1, 1, 1, 1, 1};
 
-// One filter tap of a convolution: row i of the im2col matrix is output pixel first + i, zero beyond the last.
+// One filter tap of a convolution: row i of the im2col matrix is output pixel first + i, zero beyond the last, as is
+// every channel beyond the last. as_half: the map calls each float two elements of bfloat16, which are the same bytes.
 template <int Spatial>
 void check_im2col(const Image& image, std::array<int, 3> filter, int stride, int dilation, int pad, Swizzle swizzle,
-                  std::array<int, 3> tap, int first) {
+                  std::array<int, 3> tap, int first, bool as_half = false) {
     constexpr int kPixels = 48;
     const DeviceArray<float> values(image.values);
     Im2colLayout l;
     l.tensor = image.channels_last_view(Spatial, values.data());
-    l.channels = swizzle_bytes(swizzle) / 4;
+    const uint32_t channels = swizzle_bytes(swizzle) / 4;
+    l.channels = channels;
+    if (as_half) {
+        l.tensor.type = ElementType::kBFloat16;
+        l.tensor.size[0] *= 2;
+        l.channels *= 2;
+    }
     l.pixels = kPixels;
     l.swizzle = swizzle;
     std::array<int, 3> out{1, 1, 1};
@@ -79,7 +86,7 @@ void check_im2col(const Image& image, std::array<int, 3> filter, int stride, int
     for (int i = 0; i <= Spatial; ++i) p.at[i] = base[i];
     p.at[Spatial + 1] = base[4];
     for (int i = 0; i < Spatial; ++i) offset.at[i] = tap[i] * dilation;
-    const int bytes = kPixels * static_cast<int>(l.channels) * 4;
+    const int bytes = kPixels * static_cast<int>(channels) * 4;
     const DeviceArray<uint8_t> raw{std::vector<uint8_t>(bytes)};
     launch(samples::load_im2col<Spatial + 2>, {dim3(1), dim3(64), sizeof(BoxSmem)}, nullptr, encode(l), p, offset,
            raw.data(), bytes);
@@ -89,19 +96,20 @@ void check_im2col(const Image& image, std::array<int, 3> filter, int stride, int
         for (int axis = 0; axis < Spatial; ++axis) x[axis + 1] += tap[axis] * dilation;
         if (Spatial < 3) x[3] = 0;
         if (Spatial < 2) x[2] = 0;
-        for (uint32_t c = 0; c < l.channels; ++c) {
+        for (uint32_t c = 0; c < channels; ++c) {
             x[0] = static_cast<int>(c);
-            testing::expect_equal(got[i * l.channels + c], image.at(x), "pixel " + std::to_string(i));
+            testing::expect_equal(got[i * channels + c], image.at(x), "pixel " + std::to_string(i));
         }
     }
 }
 
 template <int Spatial>
-void check_all_taps(const Image& image, std::array<int, 3> filter, int stride, int dilation, int pad, Swizzle swizzle) {
+void check_all_taps(const Image& image, std::array<int, 3> filter, int stride, int dilation, int pad, Swizzle swizzle,
+                    int first = 5, bool as_half = false) {
     for (int t = 0; t < filter[2]; ++t) {
         for (int r = 0; r < filter[1]; ++r) {
             for (int s = 0; s < filter[0]; ++s) {
-                check_im2col<Spatial>(image, filter, stride, dilation, pad, swizzle, {s, r, t}, 5);
+                check_im2col<Spatial>(image, filter, stride, dilation, pad, swizzle, {s, r, t}, first, as_half);
             }
         }
     }

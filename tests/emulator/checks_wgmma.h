@@ -3,6 +3,7 @@
 #include "../../csrc/device/device_array.h"
 #include "../../csrc/emulator/tensor_core.h"
 #include "kernels/dot.cuh"
+#include "kernels/packed_tile.cuh"
 #include "kernels/wgmma_tile.cuh"
 #include "testing.h"
 
@@ -56,6 +57,24 @@ void check_layout() {
                 sum +=
                     float(A[AMnMajor ? k * G::kM + m : m * G::kK + k]) * float(B[BMnMajor ? k * N + n : n * G::kK + k]);
             }
+            testing::expect_equal(D[m * N + n], sum, "D[" + std::to_string(m) + "," + std::to_string(n) + "]");
+        }
+    }
+}
+
+// A in registers, and B in panels whose distance follows the depth.
+template <class T, int N>
+void check_packed(int depth) {
+    const auto A = testing::random_integers<T>(64 * depth, 1), B = testing::random_integers<T>(depth * N, 2);
+    const DeviceArray<T> a(A), b(B);
+    const DeviceArray<float> d(std::vector<float>(64 * N, NAN));
+    launch(packed_tile<T, N>, {dim3(1), dim3(128), static_cast<size_t>(packed_bytes(N, depth))}, nullptr, a.data(),
+           b.data(), d.data(), depth);
+    const auto D = d.download();
+    for (int m = 0; m < 64; ++m) {
+        for (int n = 0; n < N; ++n) {
+            float sum = 0;
+            for (int k = 0; k < depth; ++k) sum += float(A[m * depth + k]) * float(B[k * N + n]);
             testing::expect_equal(D[m * N + n], sum, "D[" + std::to_string(m) + "," + std::to_string(n) + "]");
         }
     }

@@ -1,10 +1,9 @@
 // Built-ins, barriers, warp collectives, atomics, clusters, launches: one feature per test, and the errors' words.
 #include <cctype>
 
-#include "../../csrc/device/ptx.h"
-#include "testing.h"
+#include "checks_cluster.h"
 
-using namespace convgpu;
+using namespace checks;
 
 namespace {
 
@@ -82,18 +81,6 @@ __global__ void transpose_by_ldmatrix(const uint16_t* in, uint16_t* out) {
     ptx::stmatrix_x4(ptx::smem_addr(&s[1][threadIdx.x * 8]), r);
     __syncwarp();
     for (int i = threadIdx.x; i < 256; i += 32) out[i] = s[1][i];
-}
-
-__global__ void pass_around_cluster(float* out) {
-    auto& s = dyn_smem<float[2]>();
-    const uint32_t rank = ptx::cluster_rank(), next = (rank + 1) % 4;
-    if (threadIdx.x == 0) s[0] = static_cast<float>(100 + rank);
-    ptx::cluster_sync();
-    const float got = ptx::ld_cluster(ptx::mapa(ptx::smem_addr(&s[0]), next));
-    if (threadIdx.x == 0) ptx::st_cluster(ptx::mapa(ptx::smem_addr(&s[1]), next), got);
-    ptx::cluster_sync();
-    if (threadIdx.x == 0) out[blockIdx.x] = s[1];
-    if (threadIdx.x == 32) out[gridDim.x + blockIdx.x] = got;
 }
 
 __global__ void deadlock(int) {
@@ -182,14 +169,11 @@ TEST(ldmatrix_and_stmatrix) {
     }
 }
 
-TEST(distributed_shared_memory) {
-    std::vector<float> out(16, -1);
-    launch(pass_around_cluster, {dim3(8), dim3(64), 8, dim3(4)}, nullptr, out.data());
-    for (int i = 0; i < 8; ++i) {
-        testing::expect_equal(out[8 + i], 100.0f + static_cast<float>((i + 1) % 4), "read from the next block");
-        testing::expect_equal(out[i], 100.0f + static_cast<float>(i % 4), "written by the previous block");
-    }
-}
+TEST(distributed_shared_memory) { check_cluster_memory(); }
+TEST(multicast) { check_multicast(); }
+TEST(arrivals_at_another_block) { check_remote_arrivals(); }
+TEST(one_lane_is_elected) { check_elections(); }
+TEST(registers_change_hands) { check_register_shares(); }
 
 TEST(deadlock_report) {
     const auto run = [] { launch(deadlock, {dim3(1), dim3(64), 8}, nullptr, 0); };

@@ -54,6 +54,14 @@ TEST(im2col_3d) {
     check_all_taps<3>(image, {3, 3, 2}, 2, 1, 1, Swizzle::k128B);
 }
 
+TEST(im2col_edges) {
+    const Image image({32, 7, 9, 1, 3}), wide({32, 19, 17, 1, 2}), narrow({20, 7, 9, 1, 3});
+    check_all_taps<2>(image, {3, 3, 1}, 1, 1, 1, Swizzle::k128B, 160);  // beyond the batch
+    check_all_taps<2>(image, {1, 2, 1}, 1, 1, 2, Swizzle::k128B);       // the box ends beyond the image
+    for (int stride : {3, 5, 8}) check_all_taps<2>(wide, {3, 2, 1}, stride, 1, 1, Swizzle::k128B, 3);
+    check_all_taps<2>(narrow, {3, 2, 1}, 2, 1, 1, Swizzle::k128B, 5, true);  // 40 channels of a line of 64
+}
+
 TEST(store_1d) { check_store<1>({40, 1, 1, 1, 1}, {32}, Swizzle::kNone, {{20}}); }
 TEST(store_2d_swizzles) {
     check_store<2>({40, 20, 1, 1, 1}, {8, 16}, Swizzle::k32B, {{36, 9}});

@@ -39,6 +39,11 @@ TEST(wgmma_a_in_registers) {
     check_layout<__half, 64, false, true, Swizzle::kNone, true>();
     check_layout<Tf32, 64, false, false, Swizzle::kNone, true>();
 }
+TEST(wgmma_packed) {
+    check_packed<bf16, 64>(160);
+    check_packed<__half, 128>(96);
+    check_packed<bf16, 128>(32);
+}
 TEST(wgmma_widths) {
     check_layout<bf16, 8, false, false, Swizzle::k128B>();
     check_layout<bf16, 16, false, false, Swizzle::k64B>();
@@ -47,6 +52,7 @@ TEST(wgmma_widths) {
     check_layout<bf16, 128, false, true, Swizzle::k128B>();
     check_layout<bf16, 192, false, false, Swizzle::k128B>();
     check_layout<bf16, 256, false, true, Swizzle::k64B>();
+    check_layout<bf16, 256, false, true, Swizzle::k128B>();
 }
 
 // ---- Arithmetic: what a chain of fused multiply-adds would not give
