@@ -48,6 +48,7 @@ class Device:
         self.failing_allocations, self.shortage = 0, None
         self.frees, self.synchronizations = 0, 0
         self.stream = 0
+        self.capturing, self.captures = False, 0
 
     def check(self) -> None:
         """What any call of CUDA finds."""
@@ -78,8 +79,20 @@ class _Stream:
         device.stream = self._before
 
     def synchronize(self) -> None:
+        if device.capturing:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when a stream is capturing")
         device.synchronizations += 1
         device.check()
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        """The kernels of the stand-in are the emulator's, and run all the same, unless that is told to run nothing."""
+        device.check()
+        device.capturing = True
+
+    def end_capture(self) -> Any:
+        device.capturing = False
+        device.captures += 1
+        return types.SimpleNamespace()
 
 
 def _synchronize() -> None:

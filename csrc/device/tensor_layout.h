@@ -56,6 +56,35 @@ struct Im2colLayout {
 
 namespace tensor_layout {
 
+// "(a, b, c)", of the first `count`.
+template <class Values>
+std::string text_of(const Values& values, uint32_t count) {
+    std::string text = "(";
+    for (uint32_t i = 0; i < count; ++i) text += (i ? ", " : "") + std::to_string(values[i]);
+    return text + ")";
+}
+
+inline std::string text_of(const TensorView& t) {
+    const char* const names[] = {"uint8", "float16", "bfloat16", "float32", "float64"};
+    const auto address = reinterpret_cast<uintptr_t>(t.base);
+    return std::string(names[static_cast<int>(t.type)]) + " " + text_of(t.size, t.rank) + ", strides " +
+           text_of(t.stride, t.rank) + " bytes, base at a multiple of " +
+           std::to_string(address ? address & (~address + 1) : 0);
+}
+
+// What the encoder was asked for, innermost first.
+inline std::string text_of(const TiledLayout& l) {
+    const uint32_t rank = l.tensor.rank;
+    return text_of(l.tensor) + ", box " + text_of(l.box, rank) + ", step " + text_of(l.step, rank) + ", swizzle " +
+           std::to_string(swizzle_bytes(l.swizzle));
+}
+inline std::string text_of(const Im2colLayout& l) {
+    const uint32_t rank = l.tensor.rank, spatial = rank < 2 ? 0 : rank - 2;
+    return text_of(l.tensor) + ", corners " + text_of(l.lower, spatial) + " and " + text_of(l.upper, spatial) + ", " +
+           std::to_string(l.channels) + " channels of " + std::to_string(l.pixels) + " pixels, step " +
+           text_of(l.step, rank) + ", swizzle " + std::to_string(swizzle_bytes(l.swizzle));
+}
+
 inline void require(bool holds, const char* rule, int64_t got) {
     if (!holds)
         throw std::invalid_argument(std::string("tensor map: expected ") + rule + ", got " + std::to_string(got));

@@ -57,8 +57,10 @@ inline CUtensorMapFloatOOBfill fill(Fill f) {
     return f == Fill::kNaN ? CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA : CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
 }
 
-inline void check_encoded(CUresult result, const char* name) {
-    if (result != CUDA_SUCCESS) throw std::runtime_error(std::string(name) + ": CUresult " + std::to_string(result));
+template <class Layout>
+void check_encoded(CUresult result, const char* name, const Layout& layout) {
+    if (result == CUDA_SUCCESS) return;
+    throw std::runtime_error(std::string(name) + ": CUresult " + std::to_string(result) + " for " + text_of(layout));
 }
 
 }  // namespace tensor_layout
@@ -73,7 +75,7 @@ inline TensorMap encode(const TiledLayout& l) {
                      l.tensor.size.data(), l.tensor.stride.data() + 1, l.box.data(), l.step.data(),
                      CU_TENSOR_MAP_INTERLEAVE_NONE, tensor_layout::swizzle(l.swizzle),
                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, tensor_layout::fill(l.fill)),
-        "cuTensorMapEncodeTiled");
+        "cuTensorMapEncodeTiled", l);
     return map;
 }
 
@@ -87,7 +89,7 @@ inline TensorMap encode(const Im2colLayout& l) {
                       l.tensor.size.data(), l.tensor.stride.data() + 1, l.lower.data(), l.upper.data(), l.channels,
                       l.pixels, l.step.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, tensor_layout::swizzle(l.swizzle),
                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, tensor_layout::fill(l.fill)),
-        "cuTensorMapEncodeIm2col");
+        "cuTensorMapEncodeIm2col", l);
     return map;
 }
 
