@@ -1,5 +1,10 @@
-"""The backends that are compiled, as parameters of tests: skipped where they were not built, but never where
-CONVGPU_EMULATED=1 says that they must be there."""
+"""The backends that are compiled, as parameters of tests: the emulated kernels, skipped where they were not built, but
+never where CONVGPU_EMULATED=1 says that they must be there; and the GPU's, where there is one.
+
+A file whose tests run on either has an autouse fixture `backend` with the parameters NATIVE, and marks `only_emulated`
+what changes the emulated machine or looks at plans alone. No such file is marked `needs_emulated` as a whole, which
+would skip its tests where `convgpu._cuda` alone was built.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,20 @@ BUILT = importlib.util.find_spec("convgpu._emulated") is not None or os.environ.
 
 needs_emulated = pytest.mark.skipif(not BUILT, reason="convgpu._emulated was not built (an editable install builds it)")
 NATIVE = [pytest.param("emulated", marks=needs_emulated)]
+only_emulated = pytest.mark.parametrize("backend", list(NATIVE), indirect=True)
 
 
 class CudaFromHost:
     """Backend "cuda" for NumPy arrays, moved to the GPU and back at every call: for the tables of cases."""
+
+    @property
+    def module(self) -> Any:
+        """For plans."""
+        return backends.load("cuda").module
+
+    def geometry(self, geo: Any) -> Any:
+        """The module's geometry."""
+        return backends.load("cuda").geometry(geo)
 
     def __getattr__(self, op: str) -> Any:
         def run(*args: Any) -> Any:
@@ -36,3 +51,10 @@ if info.gpu_obstacle() is None:
     backends.NATIVE_BACKENDS += ("cuda_from_host",)
     backends._loaded["cuda_from_host"] = CudaFromHost()
     NATIVE.append(pytest.param("cuda_from_host", marks=pytest.mark.gpu))
+
+
+def skip_without_hopper(backend: str) -> None:
+    """Skip a test of Hopper's kernels on a GPU that is none; the emulated machine is one."""
+    arch = backends.load(backend).module.current_device().arch
+    if arch != 90:
+        pytest.skip(f"the GPU is no Hopper: compute capability {arch / 10}")

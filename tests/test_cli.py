@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
+from optional import require
 
 from convgpu import cli, info
 from convgpu.examples import storage, train
+
+require("PIL", "sklearn")
+from PIL import Image  # noqa: E402 - where they are
+from sklearn.datasets import load_digits  # noqa: E402
 
 PICTURES = ("confusion.png", "filters.png", "loss.png", "misread.png")
 RESULTS = ("checkpoint.safetensors", "history.json", "model.safetensors")

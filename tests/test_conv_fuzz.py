@@ -7,10 +7,13 @@ import os
 import numpy as np
 import pytest
 from conv_checks import DTYPES, FORMATS, check
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from optional import require
 
 from convgpu.cases.conv import ConvCase
+
+require("hypothesis")
+from hypothesis import HealthCheck, given, settings  # noqa: E402 - where it is
+from hypothesis import strategies as st  # noqa: E402
 
 FUZZ = int(os.environ.get("CONVGPU_FUZZ", "0"))
 fuzzed = settings(max_examples=FUZZ or 250, derandomize=not FUZZ, deadline=None, database=None,

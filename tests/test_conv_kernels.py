@@ -39,8 +39,6 @@ from convgpu.backends import load
 from convgpu.cases.conv import CASES, ODD_CHANNELS, ConvCase, grid_cases
 from convgpu.cases.tolerance import C_KERNEL, worst
 
-pytestmark = needs_emulated
-
 MANY = frozenset({"channels", "paddings"})  # of these tags every fourth case
 FUZZ = int(os.environ.get("CONVGPU_FUZZ", "0"))
 
@@ -161,6 +159,7 @@ def native_geometry(x, w, **options):
                                                             options.get("groups", 1), "channels_last"))
 
 
+@needs_emulated
 @pytest.mark.parametrize(("op", "dtype", "x", "w", "options", "plan"), [
     ("conv_fprop", "float32", (64, 56, 56, 64), (3, 3, 64, 128), {}, "engine=simt tile=128 vectors=both splits=1"),
     ("conv_fprop", "bfloat16", (64, 14, 14, 32), (3, 3, 32, 256), {}, "engine=tensor_core tile=128 vectors=both"),
@@ -178,6 +177,7 @@ def test_plans(module, op, dtype, x, w, options, plan):
     assert plan in re.sub(" workspace=.*", "", words)
 
 
+@needs_emulated
 @pytest.mark.parametrize(("precision", "limit"), [("float32", None), ("tf32", 40 << 10)])
 def test_what_runs_is_the_plan_that_is_explained(module, monkeypatch, precision, limit):
     """And a second call of a kind asks for no plan."""
@@ -204,6 +204,7 @@ def test_what_runs_is_the_plan_that_is_explained(module, monkeypatch, precision,
         ran.clear(), asked.clear()
 
 
+@needs_emulated
 def test_every_gpu_has_a_plan_within_its_limits(module):
     gpus = [(80, 108, 163), (86, 84, 99), (89, 128, 99), (90, 132, 227), (100, 148, 227), (120, 170, 99)]
     ops = ("conv_fprop", "conv_dgrad", "conv_wgrad")
@@ -214,6 +215,7 @@ def test_every_gpu_has_a_plan_within_its_limits(module):
             assert int(dict(word.split("=") for word in words[1:])["workspace"]) <= 1 << 20
 
 
+@needs_emulated
 def test_sizes_beyond_32_bits_are_refused(module):
     for op, message in (("conv_fprop", r"conv_fprop: expected at most 2147483392 pixels of an image, got 4294967296"),
                         ("conv_wgrad", r"conv_wgrad: expected at most 2147483392 pixels of an image, got 4294967296"),
@@ -225,6 +227,7 @@ def test_sizes_beyond_32_bits_are_refused(module):
 # --- the same bits
 
 
+@needs_emulated
 @pytest.mark.parametrize("settings", [{"order": "descending", "workers": "1"},
                                       {"order": "random", "workers": "3", "seed": "5", "copy": "eager"}], ids=str)
 def test_bits_do_not_depend_on_the_order_of_threads(settings):

@@ -1,5 +1,5 @@
-"""The convolution kernels for Hopper, emulated: directions, edges of lines and tiles, windows of all kinds, splits,
-special values, and where others take over.
+"""The convolution kernels for Hopper, emulated and on a GPU: directions, edges of lines and tiles, windows of all
+kinds, splits, special values, and where others take over.
 
 tests/kernels/test_conv.cpp runs every instance under sanitizers.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conv_checks import by_name, check
-from native_backends import needs_emulated
+from native_backends import NATIVE, only_emulated, skip_without_hopper
 from test_gemm_wgmma import hopper, settings_of
 
 import convgpu as cg
@@ -19,21 +19,20 @@ from convgpu.cases.conv import ConvCase, conv_cases
 from convgpu.cases.tolerance import C_KERNEL
 from convgpu.dtypes import as_dtype
 
-pytestmark = needs_emulated
-
 HALF = ("float16", "bfloat16")
 OPS = ("conv_fprop", "conv_dgrad", "conv_wgrad")
 
 
-@pytest.fixture(autouse=True)
-def emulated():
-    with cg.use_backend("emulated"):
-        yield
+@pytest.fixture(autouse=True, params=NATIVE)
+def backend(request):
+    skip_without_hopper(request.param)
+    with cg.use_backend(request.param):
+        yield request.param
 
 
-@pytest.fixture(scope="module")
-def native():
-    return load("emulated")
+@pytest.fixture
+def native(backend):
+    return load(backend)
 
 
 def kernels(native, case, dtype="bfloat16", device=None):
@@ -64,6 +63,7 @@ def test_windows_of_all_kinds(native, case):
     check(case, "bfloat16", "channels_first", C_KERNEL)
 
 
+@only_emulated
 @pytest.mark.parametrize("name, multiprocessors, beyond", [("lines_3d_far", 132, 33), ("lines_3d_dilated", 2, 33)])
 def test_tiles_beyond_the_last_tap_ask_for_no_offset_of_6_bits(native, name, multiprocessors, beyond):
     """In maps of three spatial axes an offset has 5 bits."""
@@ -160,6 +160,7 @@ def test_infinities_of_one_group_stay_there(of_a_group):
     assert (y[..., :c] == 9 * c).all() and np.isposinf(y[..., c:]).all()
 
 
+@only_emulated
 def test_the_portable_kernels_take_the_same_cases(native):
     native.module.emulate(native.module.Device(arch=80))
     try:
@@ -169,6 +170,7 @@ def test_the_portable_kernels_take_the_same_cases(native):
         native.module.emulate(native.module.Device())
 
 
+@only_emulated
 @pytest.mark.parametrize(("why", "dtype", "case"), [
     ("no_half_type", "float64", ConvCase("", (1, 9, 9, 64), (3, 3, 64, 64))),
     ("pixels_not_at_multiples_of_16_bytes", "float16", ConvCase("", (1, 9, 9, 63), (3, 3, 63, 64))),
@@ -194,6 +196,7 @@ def test_a_group_that_fills_no_line_has_its_weight_gradient_there(native):
     check(case, "bfloat16", "channels_last", C_KERNEL)
 
 
+@only_emulated
 @pytest.mark.parametrize(("op", "x", "w", "stride", "plan"), [
     ("conv_fprop", (256, 56, 56, 64), (3, 3, 64, 64), 1, "tile=128x64 stages=8 cluster=1 splits=1"),
     ("conv_fprop", (256, 14, 14, 256), (3, 3, 256, 256), 1, "tile=128x256 stages=4 cluster=2 splits=1"),

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import pytest
 from conv_checks import DTYPES, FORMATS, by_name, check, normal, problem, results
-from native_backends import needs_emulated
+from native_backends import NATIVE, only_emulated
 
 import convgpu as cg
 from convgpu.backends import load
@@ -24,23 +24,21 @@ from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.dtypes import as_dtype
 from convgpu.geometry import conv_geometry
 
-pytestmark = needs_emulated
-
 DEPTHWISE = [c for c in CASES if "depthwise" in c.tags and "empty" not in c.tags]
 
 
-@pytest.fixture(autouse=True)
-def emulated():
-    with cg.use_backend("emulated"):
-        yield
+@pytest.fixture(autouse=True, params=NATIVE)
+def backend(request):
+    with cg.use_backend(request.param):
+        yield request.param
 
 
-@pytest.fixture(scope="module")
-def native():
-    return load("emulated")
+@pytest.fixture
+def native(backend):
+    return load(backend)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def module(native):
     return native.module
 
@@ -55,6 +53,7 @@ def test_full_vectors_stay_within_the_bound_of_kernels(case, dtype):
         check(case, dtype, data_format, C_KERNEL)
 
 
+@only_emulated
 def test_cases_reach_every_kernel(native, module):
     for dtype, full in zip(DTYPES, (2, 4, 8, 8)):
         texts = {op: [module.plan_conv(op, native.geometry(c.geometry()), dtype).text for c in DEPTHWISE]
@@ -147,6 +146,7 @@ def test_chunks_of_half_types_are_not_rounded_one_by_one(native):
         assert (native.conv_wgrad(x, gy, geo) == 900).all()
 
 
+@only_emulated
 def test_what_is_the_same_memory_is_not_transposed(native, module):
     def plan(op, x, w, **options):
         geo = conv_geometry("plan", x, w, options.get("stride", 1), "valid", 1, options.get("groups", 1),
@@ -195,6 +195,7 @@ def test_channel_sums_in_parts_and_in_one(native, module):
 # --- the crossing
 
 
+@only_emulated
 def test_what_does_not_fit_is_refused(native, module):
     geo = native.geometry(conv_geometry("crossing", (2, 6, 6, 4), (3, 3, 1, 4), 1, "valid", 1, 4, "channels_last"))
     x, w, y = (np.zeros(s, np.float32) for s in ((2, 6, 6, 4), (3, 3, 1, 4), (2, 4, 4, 4)))
@@ -218,6 +219,7 @@ def test_what_does_not_fit_is_refused(native, module):
         native.conv_fprop(x.astype(np.int32), w, None, conv_geometry("g", x.shape, w.shape, 1, 0, 1, 4, FORMATS[0]), "")
 
 
+@only_emulated
 def test_a_workspace_too_small_is_refused(native, module):
     geo = native.geometry(conv_geometry("small", (2, 4, 6, 6), (4, 1, 3, 3), 1, 0, 1, 4, "channels_first"))
     x, w, y = (np.zeros(s, np.float32) for s in ((2, 4, 6, 6), (4, 1, 3, 3), (2, 4, 4, 4)))
@@ -283,6 +285,7 @@ def test_a_bias_at_any_address_takes_the_plan_of_aligned_arrays(native, monkeypa
     assert first.tobytes() == second.tobytes() and alignments == {16}
 
 
+@only_emulated
 def test_a_workspace_that_is_not_aligned_is_refused(native, module):
     """Whether any of it is used or not: what kernels do with it, they do in vectors."""
     memory = native.empty((4096,), np.uint8)
@@ -306,6 +309,7 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
                 call()
 
 
+@only_emulated
 def test_geometries_that_would_leave_the_arrays_are_refused(module):
     good = {"batch": 1, "channels": 4, "filters": 4, "size": (6, 6), "kernel": (3, 3), "stride": (2, 2),
             "padding": ((0, 0), (0, 1)), "dilation": (1, 1), "groups": 2, "channels_last": True}
@@ -322,6 +326,7 @@ def test_geometries_that_would_leave_the_arrays_are_refused(module):
 # --- the same bits
 
 
+@only_emulated
 @pytest.mark.parametrize("settings", [{"order": "descending", "workers": "1"},
                                       {"order": "random", "workers": "3", "seed": "7"}], ids=str)
 def test_bits_do_not_depend_on_the_order_of_threads(settings):

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from optional import require
 
 import convgpu as cg
 from convgpu.examples import data, lenet5, predict, storage, train
 from convgpu.examples.filter import KERNELS, filtered
+
+require("PIL")
+from PIL import Image  # noqa: E402 - where it is
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 import pytest
-from native_backends import needs_emulated
+from native_backends import NATIVE, only_emulated
 from test_gemm import ACTIVATE, DTYPES, MATMUL_SHAPES, exact, normal
 
 import convgpu as cg
@@ -22,24 +22,24 @@ from convgpu.cases.gemm import gemm_cases
 from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.dtypes import as_dtype
 
-pytestmark = needs_emulated
-
 FEW = [case for case in gemm_cases() if case.m * case.n * case.k < 4_000_000 and max(case.m, case.n) < 4097
        and case.k < 200_000]
 
 
-@pytest.fixture(autouse=True)
-def emulated(module):
-    """Without Hopper's kernels, which have a file of their own: test_gemm_wgmma.py."""
-    module.emulate(module.Device(arch=80))
-    with cg.use_backend("emulated"):
-        yield
-    module.emulate(module.Device())
+@pytest.fixture(autouse=True, params=NATIVE)
+def backend(request):
+    """Emulated without Hopper's kernels, which have a file of their own: test_gemm_wgmma.py."""
+    if request.param == "emulated":
+        emulated = load("emulated").module
+        emulated.emulate(emulated.Device(arch=80))
+        request.addfinalizer(lambda: emulated.emulate(emulated.Device()))
+    with cg.use_backend(request.param):
+        yield request.param
 
 
-@pytest.fixture(scope="module")
-def module():
-    return load("emulated").module
+@pytest.fixture
+def module(backend):
+    return load(backend).module
 
 
 def error_of(y, expected, a, b, length=None):
@@ -124,6 +124,7 @@ def test_a_smaller_workspace_means_fewer_splits_and_the_same_sums(module):
             assert error_of(cg.gemm(a, b).numpy(), expected, a, b) <= 1
 
 
+@only_emulated
 @pytest.mark.parametrize("dtype, sizes, options, plan", [
     ("float32", (1, 4096, 4096, 4096), {}, "engine=simt tile=128 vectors=both splits=1"),
     ("bfloat16", (1, 4096, 4096, 4096), {}, "engine=tensor_core tile=128 vectors=both splits=1"),
@@ -138,6 +139,7 @@ def test_plans(module, dtype, sizes, options, plan):
     assert module.plan_gemm(*sizes, dtype, **options, device=device).text.startswith(f"gemm_tiled {plan} ")
 
 
+@only_emulated
 def test_every_gpu_has_a_plan_within_its_limits(module):
     gpus = [(80, 108, 163), (86, 84, 99), (89, 128, 99), (90, 132, 227), (100, 148, 227), (120, 170, 99)]
     for (arch, count, kib), case, dtype in itertools.product(gpus, gemm_cases(), DTYPES):
@@ -148,6 +150,7 @@ def test_every_gpu_has_a_plan_within_its_limits(module):
         assert int(settings["workspace"]) == plan.workspace <= 1 << 20 and int(settings["splits"]) >= 1
 
 
+@only_emulated
 def test_what_the_crossing_refuses(module):
     run = load("emulated")
     a, b, y = (np.zeros(s, np.float32) for s in ((3, 4), (4, 5), (3, 5)))
@@ -172,6 +175,7 @@ def test_what_the_crossing_refuses(module):
             call(**changes)
 
 
+@only_emulated
 def test_a_plan_runs_what_it_was_made_for_and_nothing_else(module):
     """Else a kernel would take for granted what does not hold, and leave the arrays."""
     run = load("emulated")
@@ -200,6 +204,7 @@ def test_a_plan_runs_what_it_was_made_for_and_nothing_else(module):
             call(plan, **arguments)
 
 
+@only_emulated
 @pytest.mark.parametrize("order, workers", [("descending", "1"), ("random", "3")])
 def test_bits_do_not_depend_on_the_order_of_threads(order, workers):
     program = """if True:

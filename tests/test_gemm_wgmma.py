@@ -1,4 +1,5 @@
-"""The GEMM kernels for Hopper, emulated: layouts, edges, tiles, batches, splits, epilogues, and where others take over.
+"""The GEMM kernels for Hopper, emulated and on a GPU: layouts, edges, tiles, batches, splits, epilogues, and where
+others take over.
 
 tests/kernels/test_gemm.cpp runs every instance under sanitizers.
 """
@@ -9,7 +10,7 @@ import itertools
 
 import numpy as np
 import pytest
-from native_backends import needs_emulated
+from native_backends import NATIVE, only_emulated, skip_without_hopper
 from test_gemm import ACTIVATE, exact, normal
 from test_gemm_kernels import error_of
 
@@ -19,23 +20,22 @@ from convgpu.cases.gemm import GemmCase, gemm_cases
 from convgpu.cases.tolerance import C_KERNEL, worst
 from convgpu.dtypes import as_dtype
 
-pytestmark = needs_emulated
-
 HALF = ("float16", "bfloat16")
 LAYOUTS = tuple(itertools.product((False, True), repeat=2))
 # (M, N, K): below a tile, at its edges and beyond; K shorter than the ring of slots, and several times around it.
 SIZES = ((8, 8, 8), (64, 64, 64), (120, 56, 72), (128, 64, 1600), (136, 72, 1128), (264, 136, 200), (392, 264, 584))
 
 
-@pytest.fixture(autouse=True)
-def emulated():
-    with cg.use_backend("emulated"):
-        yield
+@pytest.fixture(autouse=True, params=NATIVE)
+def backend(request):
+    skip_without_hopper(request.param)
+    with cg.use_backend(request.param):
+        yield request.param
 
 
-@pytest.fixture(scope="module")
-def module():
-    return load("emulated").module
+@pytest.fixture
+def module(backend):
+    return load(backend).module
 
 
 def hopper(module, multiprocessors=132):
@@ -99,6 +99,7 @@ def test_rows_that_tma_cannot_write(c, options, k):
                                       cg.gemm(a, b, c_, **case.options).numpy()[:, :136])
 
 
+@only_emulated
 @pytest.mark.usefixtures("one_multiprocessor")
 @pytest.mark.parametrize("m, n, k", [(520, 264, 8), (648, 136, 72), (264, 520, 520), (300, 77, 264)])
 def test_one_block_for_all_tiles(m, n, k):
@@ -148,6 +149,7 @@ def test_a_product_of_zeros_is_zero_where_rows_end_in_infinity():
     assert np.isposinf(cg.gemm(a, b).numpy().astype("f4")).all()
 
 
+@only_emulated
 @pytest.mark.parametrize("arch", [90, 80])
 def test_cases_on_both_tiers(module, arch):
     """The table of cases with half types, on Hopper's kernels where they apply and on the portable ones."""
@@ -160,6 +162,7 @@ def test_cases_on_both_tiers(module, arch):
         module.emulate(module.Device())
 
 
+@only_emulated
 @pytest.mark.parametrize("dtype, sizes, options, why", [
     ("float64", (1, 512, 512, 512), {}, "no_half_type"),
     ("float16", (1, 512, 512, 0), {}, "no_sums"),
@@ -180,6 +183,7 @@ def test_unaligned_factors_take_the_portable_kernel():
         assert error_of(cg.gemm(a, b).numpy(), a.astype("f8") @ b.astype("f8"), a, b) <= 1
 
 
+@only_emulated
 @pytest.mark.parametrize("sizes, plan", [
     ((1, 8192, 8192, 8192), "tile=128x256 stages=4 cluster=2 splits=1"),
     ((1, 1024, 1024, 1024), "tile=128x128 stages=6 cluster=2 splits=1"),
@@ -191,6 +195,7 @@ def test_plans(module, sizes, plan):
     assert module.plan_gemm(*sizes, "bfloat16", device=hopper(module)).text.startswith(f"gemm_wgmma {plan} ")
 
 
+@only_emulated
 def test_plans_are_within_the_workspace_and_leave_no_split_empty(module):
     sizes = (1, 8, 100, 128, 1000, 4096, 65536)
     for m, n, k, items in itertools.product(sizes, (8, 136, 4096), sizes[1:], (1, 7)):
@@ -201,6 +206,7 @@ def test_plans_are_within_the_workspace_and_leave_no_split_empty(module):
             assert int(settings["workspace"]) <= limit and (splits - 1) * -(-steps // splits) < steps
 
 
+@only_emulated
 def test_explain_names_the_kernel_or_says_why_not():
     text = str(cg.explain("gemm", (8192, 8192), (8192, 8192), dtype="bfloat16", device="H200"))
     assert "kernel      gemm_wgmma, tile 128x256, stages 4, cluster 2, splits 1\n" in text

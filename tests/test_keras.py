@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu as cg
-import convgpu.keras
-from convgpu.keras import loader
-from convgpu.keras.backend import core, optimizer
+require("keras")
+
+import convgpu as cg  # noqa: E402
+import convgpu.keras  # noqa: E402
+from convgpu.keras import loader  # noqa: E402
+from convgpu.keras.backend import core, optimizer  # noqa: E402
 
 # isort: split
-import keras
-from keras import layers as L  # noqa: N812 - as in Keras's own documentation
+import keras  # noqa: E402
+from keras import layers as L  # noqa: N812, E402 - as in Keras's own documentation
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((48, 8, 8, 1)).astype("float32")

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import keras_cache
 import numpy as np
 import pytest
-from PIL import Image
+from optional import require
+
+require("keras", "h5py", "sklearn", "PIL")
+import h5py  # noqa: E402 - where they are
+import keras_cache  # noqa: E402
+from PIL import Image  # noqa: E402
 
 SCRIPTS = Path(__file__).parent.parent / "docs" / "examples"
 # Runs a script as `python script.py` does, but where Keras would download it stops, and what lies in its cache counts

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu as cg
-import convgpu.keras  # noqa: F401
+require("keras")
+
+import convgpu as cg  # noqa: E402
+import convgpu.keras  # noqa: F401, E402
 
 # isort: split
-import keras
-from keras import layers as L  # noqa: N812 - as in Keras's own documentation
+import keras  # noqa: E402
+from keras import layers as L  # noqa: N812, E402 - as in Keras's own documentation
 
 IMAGE, CUBE, SEQUENCE, ROWS = (2, 5, 6, 2), (2, 4, 3, 4, 2), (2, 4, 3), (3, 4)
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu.keras  # noqa: F401  # isort: skip - before keras
-import keras
-import keras_networks
-from keras_networks import NETWORKS
+require("keras")
 
-from convgpu.keras.models import AlexNet, GoogLeNet, LeNet5, ZFNet
+import convgpu.keras  # noqa: F401, E402  # isort: skip - before keras
+import keras  # noqa: E402
+import keras_networks  # noqa: E402
+from keras_networks import NETWORKS  # noqa: E402
+
+from convgpu.keras.models import AlexNet, GoogLeNet, LeNet5, ZFNet  # noqa: E402
 
 
 def error(got: np.ndarray, expected: np.ndarray, floor: float = 0.0) -> float:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import special
+from optional import require
 
 import convgpu as cg
 from convgpu.dtypes import as_dtype
+
+require("scipy")
+from scipy import special  # noqa: E402 - where it is
 
 pytestmark = pytest.mark.filterwarnings("error")
 LABELS = np.array([2, 0, 1, 2, 2])
