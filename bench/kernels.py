@@ -31,8 +31,8 @@ from convgpu.cases.networks import MAX_POOLS, MOBILENET_DEPTHWISE, RESNET50, Con
 from convgpu.cases.pool import PoolCase
 from convgpu.device import GPU
 from convgpu.plans import Call, plan_of
-from convgpu.precision import set_precision
 from convgpu.roofline import find_gpu
+from convgpu.settings import set_precision
 
 DIRECTIONS = ("fprop", "dgrad", "wgrad")
 DRY = find_gpu("H200")

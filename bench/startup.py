@@ -23,13 +23,14 @@ import numpy as np
 import report
 
 import convgpu as cg
-from convgpu.backends import GPU_BACKENDS, current_backend, load, use_backend
+from convgpu.backends import GPU_BACKENDS, load
 from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas, tables
 from convgpu.benchmark.devices import choose
 from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.results import load_average
 from convgpu.device import move
 from convgpu.geometry import conv_geometry, pool_geometry
+from convgpu.settings import current_backend, use_backend
 
 IMPORT, TRACED, UNTRACED, NATIVE = 0.25, 60e-6, 10e-6, 15e-6  # bars, in seconds
 SAMPLES = 25

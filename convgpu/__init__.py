@@ -4,7 +4,6 @@
 
 from . import numpy, optim, tree
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
-from .backends import current_backend, use_backend
 from .backends.numpy.workers import get_num_threads, set_num_threads
 from .check import check_grad
 from .creation import (
@@ -32,9 +31,10 @@ from .ops.pool import (
 )
 from .ops.random import dropout
 from .ops.softmax import log_softmax, logsumexp, softmax
-from .precision import current_precision, set_precision
+from .settings import (
+    current_backend, current_precision, set_precision, set_workspace_limit, use_backend, workspace_limit,
+)
 from .tensor import Tensor, tensor
-from .workspace import set_workspace_limit, workspace_limit
 
 __version__ = "0.1.0"
 

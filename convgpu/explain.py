@@ -19,8 +19,8 @@ from .dtypes import DTypeLike, as_dtype
 from .geometry import adaptive_pool_geometry, conv_geometry, conv_transpose_geometry, pool_geometry
 from .ops import conv, gemm, pool
 from .plans import LAYOUTS, Call, plan_of, work_of
-from .precision import current_precision
 from .roofline import GPUS, Gpu, Work, find_gpu
+from .settings import current_precision
 
 OTHERWISE = "H200"  # the GPU that is explained where there is none
 

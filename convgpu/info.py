@@ -13,9 +13,10 @@ from functools import cache
 import numpy as np
 
 from . import __version__, gpu
-from .backends import CPU_BACKENDS, current_backend
+from .backends import CPU_BACKENDS
 from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
+from .settings import current_backend
 
 # What each extra brings, by the names under which pip knows it.
 PACKAGES = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from .geometry import ConvGeometry, PoolGeometry
 from .roofline import Gpu, Work, conv_work, gemm_work, layout_work, pool_work, sum_work
-from .workspace import workspace_limit
+from .settings import workspace_limit
 
 LAYOUTS = ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")
 

@@ -26,7 +26,7 @@ from .cases.problems import FAMILIES, Problem, as_results
 from .cases.tolerance import C_KERNEL, C_NUMPY, C_TF32, worst
 from .dtypes import DTypeLike, as_dtype
 from .plans import plan_of, tiled_products
-from .precision import current_precision, set_precision
+from .settings import current_precision, set_precision
 from .tensor import tensor, wrap
 
 NATIVE = ("cuda", "emulated")

@@ -9,7 +9,7 @@ from optional import require
 
 import convgpu as cg
 from convgpu.dtypes import as_dtype
-from convgpu.ops.normal import cdf
+from convgpu.ops.gaussian import cdf
 
 require("scipy")
 from scipy import special  # noqa: E402 - where it is

@@ -1,20 +1,22 @@
-"""Settings of the whole process: the precision of float32 products, the limit of workspace."""
+"""Settings of the whole process: the precision of float32 products, the limit of workspace, the CPU's backend."""
 
 import threading
 
 import pytest
 
 import convgpu as cg
-from convgpu import precision, workspace
+from convgpu import settings
 
 SETTINGS = {"precision": (cg.set_precision, cg.current_precision, "tf32", "float32"),
-            "workspace": (cg.set_workspace_limit, cg.workspace_limit, 1 << 20, 64 << 20)}
+            "workspace": (cg.set_workspace_limit, cg.workspace_limit, 1 << 20, 64 << 20),
+            "backend": (cg.use_backend, cg.current_backend, "reference", "numpy")}
 
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    monkeypatch.setattr(precision, "_precision", "float32")
-    monkeypatch.setattr(workspace, "_limit", 64 << 20)
+    for setting, first in ((settings.set_precision, "float32"), (settings.set_workspace_limit, 64 << 20),
+                           (settings.use_backend, "numpy")):
+        monkeypatch.setattr(setting, "value", first)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -45,6 +47,8 @@ def test_settings_hold_for_every_thread(name):
 def test_what_is_refused():
     with pytest.raises(ValueError, match="set_precision: expected one of .'float32', 'tf32'., got 'bfloat16'"):
         cg.set_precision("bfloat16")
+    with pytest.raises(ValueError, match="use_backend: expected one of .'numpy', 'reference', 'emulated'., got 'cuda'"):
+        cg.use_backend("cuda")
     with pytest.raises(ValueError, match="set_workspace_limit: expected nbytes >= 0, got -1"):
         cg.set_workspace_limit(-1)
     with pytest.raises(TypeError, match="set_workspace_limit: expected nbytes to be an integer, got 1.5"):

@@ -14,44 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..device import is_gpu_array
+from ..settings import use_backend
 
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels, for their tests: slow, built on request, and not all ops
 GPU_BACKENDS = ("cuda",)
 
 _loaded: dict[str, Any] = {}
-_cpu_backend = "numpy"
-
-
-class use_backend:
-    """Select the backend for tensors on the CPU, for the whole process; as a context manager, restore it afterwards.
-
-    >>> import convgpu as cg
-    >>> with cg.use_backend("reference"):
-    ...     cg.current_backend()
-    'reference'
-    >>> cg.current_backend()
-    'numpy'
-    """
-
-    def __init__(self, name: str):
-        global _cpu_backend
-        if name not in CPU_BACKENDS + NATIVE_BACKENDS:
-            raise ValueError(f"use_backend: expected one of {CPU_BACKENDS + NATIVE_BACKENDS}, got {name!r}")
-        load(name)
-        self._before, _cpu_backend = _cpu_backend, name
-
-    def __enter__(self) -> use_backend:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        global _cpu_backend
-        _cpu_backend = self._before
-
-
-def current_backend() -> str:
-    """The name of the backend in use for tensors on the CPU; those on the GPU are computed by "cuda"."""
-    return _cpu_backend
 
 
 @contextmanager
@@ -77,7 +46,7 @@ def load(name: str) -> Any:
 
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
     """Run `op` on the backend of its arrays, which are on one device."""
-    name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else _cpu_backend
+    name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else use_backend.value
     function = getattr(_loaded.get(name) or load(name), op, None)
     if function is None:
         raise NotImplementedError(f"{op} is not implemented on backend {name!r}"

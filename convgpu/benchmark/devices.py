@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import info
-from ..backends import GPU_BACKENDS, current_backend, load
+from ..backends import GPU_BACKENDS, load
 from ..cases.tolerance import C_KERNEL, C_NUMPY
 from ..device import CPU, GPU, move, parse_device, to_numpy
+from ..settings import current_backend
 from .figures import name_of
 from .gpu import CupyGpu, GpuClock, rotating
 from .problems import Arrays, Problem

@@ -20,7 +20,7 @@ from ..cases.tolerance import C_NUMPY
 from ..dtypes import as_dtype
 from ..geometry import ConvGeometry, PoolGeometry
 from ..plans import Call, work_of
-from ..precision import current_precision
+from ..settings import current_precision
 from .verification import WrongResultError, verify
 
 Arrays = dict[str, np.ndarray]

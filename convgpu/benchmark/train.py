@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import GPU_BACKENDS, current_backend
+from ..backends import GPU_BACKENDS
 from ..backends.numpy.workers import get_num_threads
 from ..device import CPU
+from ..settings import current_backend
 from .devices import Device
 from .figures import Row
 from .networks import Network, Step

@@ -16,9 +16,9 @@ from ..dtypes import is_half
 from ..op import Op
 from ..tensor import Tensor
 from .elementwise import abs, clip, exp, tanh, where, zero
-from .normal import cdf, normal_cdf, normal_pdf
-from .precision import floating, wide, widened
+from .gaussian import cdf, normal_cdf, normal_pdf
 from .softmax import log_softmax, softmax
+from .widening import floating, wide, widened
 
 # Comparisons are made on wide values too: those of ml_dtypes warn of NaN.
 

@@ -21,12 +21,12 @@ from .contraction import einsum
 from .elementwise import abs as absolute
 from .elementwise import astype, nonzero_divisor
 from .gemm import matmul
-from .precision import floating, widened
 from .reduce import Axes, prepare, spread
 from .reduce import max as max_over
 from .reduce import min as min_over
 from .reduce import sum as sum_over
 from .shape import expand_dims, moveaxis, swapaxes, tril
+from .widening import floating, widened
 
 # --- norms
 

@@ -20,9 +20,9 @@ from ..tensor import Tensor, as_tensor, wrap
 from .activation import sigmoid
 from .elementwise import astype, clip, log, log1p, maximum, square, where
 from .indexing import getitem
-from .precision import wide
 from .shape import expand_dims
 from .softmax import log_softmax
+from .widening import wide
 
 REDUCTIONS = ("mean", "sum", "none")
 

@@ -21,9 +21,9 @@ from ..op import Op
 from ..summation import total
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, power, square
-from .precision import wide
 from .reduce import Axes
 from .shape import reshape
+from .widening import wide
 
 # --- the op, and its gradients of any order
 

@@ -14,8 +14,8 @@ from ..op import Op
 from ..summation import total
 from ..tensor import Tensor
 from .elementwise import exp, where
-from .precision import floating, wide, widened
 from .reduce import Axes, spread
+from .widening import floating, wide, widened
 
 
 def _shifted(x: Any, axes: Axes) -> Any:

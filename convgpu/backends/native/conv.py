@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ...geometry import ConvGeometry
-from ...precision import current_precision
-from ...workspace import workspace_limit
+from ...settings import current_precision, workspace_limit
 from .crossing import VECTOR_BYTES, Array, Crossing
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...dtypes import is_float
-from ...precision import current_precision
-from ...workspace import workspace_limit
+from ...settings import current_precision, workspace_limit
 from .crossing import Crossing
 
 

@@ -15,7 +15,7 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
 from convgpu.keras.borrow import borrowed
-from convgpu.ops.normal import cdf, normal_pdf
+from convgpu.ops.gaussian import cdf, normal_pdf
 
 from .core import convert_to_tensor
 
