@@ -16,15 +16,16 @@ from convgpu.benchmark import figures, quiet_blas
 from convgpu.benchmark.devices import CpuDevice
 from convgpu.benchmark.layers import measure
 from convgpu.benchmark.peers import Torch
-from convgpu.benchmark.problems import Problem, layer_problems
+from convgpu.benchmark.problems import layer_problems
 from convgpu.cases import networks
+from convgpu.cases.problem import Problem
 
 
 def problems(only: str) -> list[Problem]:
     """All layers, directions in turn; those with this text."""
     layers = [*networks.DENSE, *networks.DEPTHWISE, *networks.MAX_POOLS]
     found = layer_problems(layers, ("fprop", "wgrad", "dgrad"))
-    return [p for p in found if only in f"{p.kind} {p.network} {p.layer} {p.direction}"]
+    return [p for p in found if only in f"{p.facts.family} {p.network} {p.layer} {p.facts.direction}"]
 
 
 def told(row: figures.Row) -> None:

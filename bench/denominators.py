@@ -28,6 +28,9 @@ from convgpu.benchmark.roofs import gpu_roof
 from convgpu.benchmark.twins import TorchStep
 from convgpu.cases import networks
 from convgpu.cases.networks import ConvLayer, PoolLayer
+from convgpu.facts.conv import conv_work
+from convgpu.facts.gemm import gemm_work
+from convgpu.facts.pool import pool_work
 
 BATCH = 64
 PRECISIONS = {"float32": (torch.float32, False), "tf32": (torch.float32, True), "bfloat16": (torch.bfloat16, False)}
@@ -98,7 +101,7 @@ def convolutions(layers: list[ConvLayer], precisions: list[str], device: str, ba
                                                                [0, 0], geo.groups, wanted)
 
                 name = "float32" if precision == "tf32" else precision
-                work = roofline.conv_work(f"conv_{direction}", geo, name, "tf32" if precision == "tf32" else "float32")
+                work = conv_work(f"conv_{direction}", geo, name, "tf32" if precision == "tf32" else "float32")
                 yield (_row("conv", layer.network, layer.name, direction, precision, work), precision,
                        forward if direction == "fprop" else backward)
 
@@ -121,7 +124,7 @@ def poolings(layers: list[PoolLayer], device: str, batch: int) -> Iterator[Probl
                 return torch.ops.aten.max_pool2d_with_indices_backward(y, x, *options, [1, 1], False, indices)
 
             for direction, function in (("fprop", forward), ("dgrad", backward)):
-                work = roofline.pool_work("max_pool" + "_dgrad" * (direction == "dgrad"), geo, precision)
+                work = pool_work("max_pool" + "_dgrad" * (direction == "dgrad"), geo, precision)
                 yield _row("pool", layer.network, layer.name, direction, precision, work), precision, function
 
 
@@ -132,7 +135,7 @@ def products(sizes: list[int], precisions: list[str], device: str) -> Iterator[P
             dtype, _ = PRECISIONS[precision]
             a, b = (torch.randn((n, n), device=device, dtype=dtype) for _ in range(2))
             name = "float32" if precision == "tf32" else precision
-            work = roofline.gemm_work(n, n, n, name, precision="tf32" if precision == "tf32" else "float32")
+            work = gemm_work(n, n, n, name, precision="tf32" if precision == "tf32" else "float32")
             yield (_row("gemm", "", f"{n}x{n}x{n}", "fprop", precision, work), precision,
                    lambda a=a, b=b: torch.mm(a, b))  # type: ignore[misc]
     source = torch.ones(max(sizes)**2, device=device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, Problem, layer_problems
+from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems
 from convgpu.cases.networks import ALEXNET, MOBILENET, RESNET50, VGG16, ConvLayer
+from convgpu.cases.problem import Problem
 
 SQUARES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 OTHERS = (
@@ -17,8 +18,8 @@ OTHERS = (
 
 def tables(batch: int = 256) -> list[tuple[str, float, str, list[Problem]]]:
     """(part, least theirs/ours, precision, problems) for each part; ratios are of geometric means."""
-    halves: list[Problem] = [GemmProblem(*sizes, dtype="bfloat16") for sizes in (*((n,) * 3 for n in SQUARES), *OTHERS)]
-    singles: list[Problem] = [GemmProblem(n, n, n) for n in (4096, 6144, 8192)]
+    halves = [gemm_problem(*sizes, dtype="bfloat16") for sizes in (*((n,) * 3 for n in SQUARES), *OTHERS)]
+    singles = [gemm_problem(n, n, n) for n in (4096, 6144, 8192)]
     dense = [layer for network in (RESNET50, VGG16, ALEXNET) for layer in network
              if isinstance(layer, ConvLayer) and layer.channels >= 40 and layer.groups == 1]
     stems = [network[0] for network in (RESNET50, VGG16, ALEXNET, MOBILENET) if isinstance(network[0], ConvLayer)]
@@ -26,7 +27,7 @@ def tables(batch: int = 256) -> list[tuple[str, float, str, list[Problem]]]:
                                                                                    groups=4)]
     both = ("fprop", "dgrad", "wgrad")
     return [
-        ("GEMM bf16 8192", 1.0, "float32", [GemmProblem(8192, 8192, 8192, dtype="bfloat16")]),
+        ("GEMM bf16 8192", 1.0, "float32", [gemm_problem(8192, 8192, 8192, dtype="bfloat16")]),
         ("GEMM bf16", 1.0, "float32", halves),
         ("GEMM float32", 2.5, "float32", singles),
         ("GEMM TF32", 1.0, "tf32", singles),
@@ -34,6 +35,6 @@ def tables(batch: int = 256) -> list[tuple[str, float, str, list[Problem]]]:
           for d, least in (("fprop", 1.0), ("dgrad", 1.05), ("wgrad", 1.1))),
         ("conv bf16 stems, fprop", 1.0, "float32", layer_problems(stems, ("fprop",), "bfloat16", batch)),
         *((f"conv float32 {d}", 2.0, "float32", layer_problems(dense, (d,), "float32", batch)) for d in both),
-        ("grouped", 3.0, "float32", [ConvProblem(layer.geometry(), d, "bfloat16", layer.network, layer.name)
+        ("grouped", 3.0, "float32", [conv_problem(layer.geometry(), d, "bfloat16", layer.network, layer.name)
                                      for layer in grouped for d in both]),
     ]

@@ -16,21 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import report
 from hopper_problems import tables
 
 from convgpu.backends import load
 from convgpu.benchmark.devices import GpuDevice
-from convgpu.benchmark.gpu import rotating
 from convgpu.benchmark.layers import measure
 from convgpu.benchmark.peers import Torch
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_problems
-from convgpu.benchmark.verification import WrongResultError
+from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
 from convgpu.cases.networks import MAX_POOLS, MOBILENET_DEPTHWISE, RESNET50, ConvLayer
 from convgpu.cases.pool import PoolCase
-from convgpu.device import GPU
-from convgpu.plans import Call, plan_of
+from convgpu.cases.problem import Problem
+from convgpu.facts import plan_of, text_of
 from convgpu.roofline import find_gpu
 from convgpu.settings import set_precision
 
@@ -48,79 +45,19 @@ class Bar:
     of_copy: bool = False
 
 
-@dataclass(frozen=True)
-class LayoutProblem(Problem):
-    """Images to the other layout: a copy, at the speed of a copy."""
-
-    op: str
-    shape: tuple[int, ...]
-    dtype: str
-    network, batch, direction, kind = "", None, "copy", "layout"
-
-    @property
-    def layer(self) -> str:  # type: ignore[override]
-        """The shape."""
-        return "x".join(map(str, self.shape))
-
-    @property
-    def call(self) -> Call:
-        """The backend's call by its sizes."""
-        return Call(self.op, (self.shape,), (), self.dtype)
-
-    def operands(self) -> dict[str, np.ndarray]:
-        """x."""
-        return {"x": np.random.default_rng(0).standard_normal(self.shape, np.float32).astype(self.dtype)}
-
-    def run(self, backend: Any, arrays: dict[str, Any]) -> Any:
-        """The call that is timed."""
-        return getattr(backend, self.op)(arrays["x"])
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """From and to where the channels go."""
-        return (1, -1) if self.op == "nchw_to_nhwc" else (-1, 1)
-
-    def verify(self, run: Any, arrays: dict[str, np.ndarray], c: float = 0) -> None:
-        """Every element must be the same."""
-        if not np.array_equal(run(arrays), np.moveaxis(arrays["x"], *self.axes)):
-            raise WrongResultError(f"{self.name}: expected the same elements, got others; not timed")
-
-
-class Peer(Torch):
-    """PyTorch, which transposes by permute and contiguous."""
-
-    def contenders(self, problem: Problem, arrays: Any, device: str, cache_bytes: int = 0) -> dict[str, Any]:
-        """Contenders by name."""
-        if not isinstance(problem, LayoutProblem):
-            return super().contenders(problem, arrays, device, cache_bytes)
-
-        def make() -> Any:
-            x = self.tensor(arrays["x"], device).movedim(*problem.axes)
-            return x.contiguous
-
-        return {f"torch {device}": rotating(make, problem.work.bytes // 2, cache_bytes) if device == GPU else make()}
-
-    def check(self, name: str, problem: Problem, contender: Any, ours: Any) -> None:
-        """Raise WrongResultError unless both compute the same thing."""
-        if not isinstance(problem, LayoutProblem):
-            super().check(name, problem, contender, ours)
-        elif not np.array_equal(contender().cpu().numpy(), ours):
-            raise WrongResultError(f"{name}: expected the result of {problem.name}, got another; not timed")
-
-
 def problems(hopper: bool = False) -> list[tuple[Bar, str, list[Problem]]]:
     """(bar, precision, problems) for each part of the table."""
     if hopper:
         return [(Bar(part, ratio), precision, chosen) for part, ratio, precision, chosen in tables()]
-    halves: list[Problem] = [GemmProblem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
-    halves += [GemmProblem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
-    single: list[Problem] = [GemmProblem(n, n, n) for n in (1024, 4096)] + [GemmProblem(64, 1000, 2048)]
+    halves: list[Problem] = [gemm_problem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
+    halves += [gemm_problem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
+    single: list[Problem] = [gemm_problem(n, n, n) for n in (1024, 4096)] + [gemm_problem(64, 1000, 2048)]
     shapes = (("nchw_to_nhwc", (64, 64, 112, 112)), ("nhwc_to_nchw", (64, 112, 112, 64)),
               ("nchw_to_nhwc", (64, 3, 224, 224)))
-    images: list[Problem] = [LayoutProblem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
+    images: list[Problem] = [layout_problem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
     pools = layer_problems([replace(layer, batch=32) for layer in MAX_POOLS[:1] + MAX_POOLS[3:5] + MAX_POOLS[-1:]],
                            ("fprop", "dgrad"), "bfloat16")
-    averages: list[Problem] = [PoolProblem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
+    averages: list[Problem] = [pool_problem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
                                            "float32", True, "", f"average {size}/{stride}")
                                for size, stride, padding in ((3, 2, 1), (56, 56, 0)) for d in ("fprop", "dgrad")]
     small = [replace(layer, batch=32) for layer in MOBILENET_DEPTHWISE[:6:2]]
@@ -130,8 +67,8 @@ def problems(hopper: bool = False) -> list[tuple[Bar, str, list[Problem]]]:
     dense = [replace(layer, batch=32) for layer in RESNET50[:1] + RESNET50[1:5:3] + RESNET50[9:12:2]]
     return [
         (Bar("float32 GEMM", ratio=0.8), "float32", single),
-        (Bar("float64 GEMM"), "float32", [GemmProblem(2048, 2048, 2048, dtype="float64")]),
-        (Bar("TF32 GEMM"), "tf32", [GemmProblem(4096, 4096, 4096)]),
+        (Bar("float64 GEMM"), "float32", [gemm_problem(2048, 2048, 2048, dtype="float64")]),
+        (Bar("TF32 GEMM"), "tf32", [gemm_problem(4096, 4096, 4096)]),
         (Bar("half GEMM", ratio=0.5), "float32", halves),
         (Bar("layouts", share=0.85, of_copy=True), "float32", images),
         (Bar("max pooling", ratio=1.3, share=0.85, of_copy=True), "float32", pools),
@@ -146,7 +83,7 @@ def problems(hopper: bool = False) -> list[tuple[Bar, str, list[Problem]]]:
 def _unusual() -> Iterable[Problem]:
     grouped = ConvLayer("ResNeXt", 32, 56, 128, 128, 3, groups=32)
     for direction in DIRECTIONS:
-        yield ConvProblem(grouped.geometry(), direction, "bfloat16", grouped.network, grouped.name)
+        yield conv_problem(grouped.geometry(), direction, "bfloat16", grouped.network, grouped.name)
 
 
 def dry_run(hopper: bool) -> None:
@@ -157,11 +94,11 @@ def dry_run(hopper: bool) -> None:
         print(f"{bar.name}: {_asked(bar)}")
         with set_precision(precision):
             for problem in chosen:
-                plan = plan_of(backend, problem.call, DRY, precision) if backend else "(no compiled module)"
+                plan = text_of(plan_of(backend, problem.call, DRY, precision)) if backend else "(no compiled module)"
                 work = problem.work
                 total += work.seconds(DRY)
-                print(f"  {problem.op:14} {problem.dtype:9} {problem.layer:32} {1e3 * work.seconds(DRY):8.3f} ms by "
-                      f"{work.bound(DRY):10}  {plan}")
+                print(f"  {problem.op:14} {problem.call.dtype:9} {problem.layer:32} "
+                      f"{1e3 * work.seconds(DRY):8.3f} ms by {work.bound(DRY):10}  {plan}")
     count = sum(len(chosen) for _, _, chosen in problems(hopper))
     print(f"{count} problems, {1e3 * total:.1f} ms on an {DRY.name} at best")
 
@@ -183,7 +120,7 @@ def run(json: str | None, kept_in_results: bool, hopper: bool) -> int:
     """Measure, print, keep. The exit status tells whether all problems ran; bars are reported, not enforced."""
     import torch
 
-    device, peer, kept = GpuDevice(), Peer(), None
+    device, peer, kept = GpuDevice(), Torch(), None
     copied = _copy_bandwidth(torch)
     print(f"{device.gpu.name}: a copy moves {copied / 1e12:.2f} TB/s, reads and writes counted")
     for bar, precision, chosen in problems(hopper):

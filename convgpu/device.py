@@ -10,6 +10,7 @@ import numpy as np
 
 from . import gpu
 from .extras import require
+from .recorder import Outline
 
 CPU, GPU = "cpu", "gpu"
 OLDEST_CUPY = 14  # the first that knows bfloat16
@@ -32,7 +33,7 @@ def parse_device(device: str) -> str:
 
 
 def device_of(array: Any) -> str:
-    """The device that holds a NumPy or CuPy array."""
+    """The device that holds a NumPy or CuPy array. Arrays without values count as arrays of a GPU."""
     return CPU if isinstance(array, np.ndarray) else GPU
 
 
@@ -92,7 +93,9 @@ def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = Tru
 
 def to_numpy(array: Any) -> np.ndarray:
     """The array's values as a NumPy array. Waits for the GPU."""
-    return array if isinstance(array, np.ndarray) else gpu.run("to('cpu')", array.get)
+    if isinstance(array, np.ndarray):
+        return array
+    return np.asarray(array) if isinstance(array, Outline) else gpu.run("to('cpu')", array.get)
 
 
 def check_one_device(op: str, arrays: Sequence[Any]) -> None:

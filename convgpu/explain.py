@@ -1,6 +1,7 @@
 """What will run: `convgpu.explain("conv_fprop", ...)` names the kernel of a call, and how fast a GPU could be at best.
 
-Plans follow from sizes alone and are made on the host, so that no GPU is needed to read them.
+The function that a user would call is run on arrays without values (convgpu/recorder.py), so that what is explained is
+what would be called. Plans follow from sizes alone and are made on the host: no GPU is needed to read them.
 """
 
 from __future__ import annotations
@@ -13,24 +14,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .backends.numpy.method import method_of
+from . import autograd
 from .device import CPU, parse_device
-from .dtypes import DTypeLike, as_dtype
-from .geometry import adaptive_pool_geometry, conv_geometry, conv_transpose_geometry, pool_geometry
-from .ops import conv, gemm, pool
-from .plans import LAYOUTS, Call, plan_of, work_of
-from .roofline import GPUS, Gpu, Work, find_gpu
+from .dtypes import DTypeLike, as_dtype, is_float
+from .op import Op
+from .recorder import Call, Recorder
+from .roofline import GPUS, OLDEST_ARCH, Gpu, Work, find_gpu
 from .settings import current_precision
+from .tensor import Tensor
 
 OTHERWISE = "H200"  # the GPU that is explained where there is none
+ALIGNED = "for arrays aligned to 16 bytes"
+NO_MODULE = "the plan needs a compiled module: CONVGPU_EMULATED=1 pip install -e ."
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found; str() is for reading.
+    """What `explain` found of one call of a backend; str() is for reading.
 
-    plan: the kernel and how it is set up, as the compiled module states it; on the CPU the method. gpu: None on the
-    CPU, and for a GPU that roofline.GPUS does not list.
+    plan: the kernel and how it is set up, as the compiled module states it; on the CPU the method; "" where there is
+    none, of which `obstacle` says why. gpu: None on the CPU, and for a GPU that roofline.GPUS does not list.
     """
 
     call: Call
@@ -38,11 +41,12 @@ class Explanation:
     plan: str
     work: Work
     gpu: Gpu | None
+    obstacle: str = ""
 
     @property
     def kernel(self) -> str:
-        """The kernel's name."""
-        return self.plan.split()[0]
+        """The kernel's name; "" without a plan."""
+        return self.plan.partition(" ")[0]
 
     @property
     def workspace(self) -> int:
@@ -61,21 +65,8 @@ class Explanation:
 
     def __str__(self) -> str:
         shapes = ", ".join(str(shape) for shape in self.call.shapes if shape is not None)
-        lines = [f"{self.call.op} of {shapes} in {self.call.dtype} on {self.device}"]
-        if self.device == CPU:
-            lines.append(f"method      {self.plan}")
-        else:
-            refusals = {"no_wgmma": "no wgmma  ", "no_packed": "no packing"}
-            apart = ("workspace", "factors", *refusals)
-            rest = {key: value for key, value in self.settings.items() if key not in apart}
-            lines.append(f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}")
-            if "factors" in self.settings:
-                tiled = self.kernel.replace("wgmma", "tiled")
-                factors = self.settings["factors"].replace("_", " ")
-                lines.append(f"factors     {factors}; tiles that they cannot hold by {tiled}")
-            lines += [f"{label}  {self.settings[key].replace('_', ' ')}" for key, label in refusals.items()
-                      if key in self.settings]
-            lines.append(f"workspace   {_scaled(self.workspace, 'B')}")
+        aligned = f", {ALIGNED}" if self.device != CPU and self.plan else ""
+        lines = [f"{self.call.op} of {shapes} in {self.call.dtype} on {self.device}{aligned}", *self._of_plan()]
         on = f" on {self.work.unit}" if self.work.unit else ""
         lines += [f"arithmetic  {_scaled(self.work.flops, 'FLOP')}{on}", f"memory      {_scaled(self.work.bytes, 'B')}"]
         if self.gpu:
@@ -84,6 +75,30 @@ class Explanation:
             lines.append(f"roofline    {_milliseconds(self.work.seconds(self.gpu))}, bound by "
                          f"{self.work.bound(self.gpu)}")
         return "\n".join(lines)
+
+    def _of_plan(self) -> list[str]:
+        if self.device == CPU:
+            return [f"method      {self.plan}"]
+        if not self.plan:
+            return [f"kernel      {self.obstacle}"]
+        refusals = {"no_wgmma": "no wgmma  ", "no_packed": "no packing"}
+        apart = ("workspace", "factors", *refusals)
+        rest = {key: value for key, value in self.settings.items() if key not in apart}
+        lines = [f"kernel      {', '.join([self.kernel, *(f'{k} {v}' for k, v in rest.items())])}"]
+        if "factors" in self.settings:
+            tiled = self.kernel.replace("wgmma", "tiled")
+            factors = self.settings["factors"].replace("_", " ")
+            lines.append(f"factors     {factors}; tiles that they cannot hold by {tiled}")
+        lines += [f"{label}  {self.settings[key].replace('_', ' ')}" for key, label in refusals.items()
+                  if key in self.settings]
+        return [*lines, f"workspace   {_scaled(self.workspace, 'B')}"]
+
+
+class Explanations(tuple[Explanation, ...]):
+    """What `explain` found of a function that calls a backend several times, in the order of the calls."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self))
 
 
 def _scaled(value: float, unit: str) -> str:
@@ -96,28 +111,31 @@ def _milliseconds(seconds: float) -> str:
 
 
 def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str | None = None,
-            precision: str | None = None, **options: Any) -> Explanation:
+            precision: str | None = None, **options: Any) -> Any:
     """Which kernel computes a call, with what tile, split and workspace, and the time that no kernel can beat.
 
     time = max(FLOPs / peak rate, bytes / bandwidth)
 
+    The plan is the one that runs for arrays whose memory is aligned to 16 bytes, as all new arrays are.
+
     Args:
-        op: a function of convgpu ("conv", "conv2d", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool" and
-            their kin, "gemm", "matmul", "linear"); a direction, called with the operands and options of its forward
-            ("conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad", "avg_pool_dgrad", ...); "channel_sum", of x; or
-            a change of layout of x ("nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw").
+        op: a function of convgpu that backends compute ("conv2d", "depthwise_conv", "conv_transpose", "max_pool",
+            "linear", ...), or one of their ops, called with the operands and options of its forward ("conv_fprop",
+            "conv_dgrad", "conv_wgrad", "max_pool_dgrad", "avg_pool_dgrad", ...; "channel_sum", of x; or a change of
+            layout, "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw").
         operands, options: those of the function. A shape may stand for a tensor.
-        dtype: of operands that are shapes.
+        dtype: of operands that are shapes, where no other operand has one.
         device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for this machine's, "cpu" for the method of the numpy
             backend. Without it: this machine's GPU, or an H200 where there is none.
         precision: what float32 products run as, "float32" or "tf32"; without it: as `set_precision` has it.
 
     Returns:
-        An object to be printed, with `kernel`, `settings`, `workspace`, `work`, `seconds`.
+        An object to be printed, with `kernel`, `settings`, `workspace`, `work`, `seconds`; a tuple of them for a
+        function that calls a backend several times. Without a compiled module there is no plan, and all else is there.
 
     Raises:
         ValueError: unknown ops, devices, and what the function itself would refuse. TypeError: options that it does not
-        have. ImportError: no compiled module is there to make a plan.
+        have.
 
     >>> print(explain("conv_fprop", x=(256, 56, 56, 64), w=(3, 3, 64, 64), padding="same", device="cpu"))
     conv_fprop of (256, 56, 56, 64), (3, 3, 64, 64) in float32 on cpu
@@ -125,13 +143,33 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
     arithmetic  59.19 GFLOP on float32 products
     memory      411.2 MB
     """
-    call = call_of(op, *operands, dtype=dtype, **options)
-    if device is not None and device.lower().partition(":")[0] == CPU:
-        return Explanation(call, parse_device(device), method_of(call), work_of(call), None)
-    name, gpu = _device(device)
-    native = _planner()
+    calls = calls_of(op, *operands, dtype=dtype, **options)
     precision = precision or current_precision()
-    return Explanation(call, name, plan_of(native, call, gpu, precision), work_of(call, precision), gpu)
+    if device is not None and device.lower().partition(":")[0] == CPU:
+        name = parse_device(device)
+        found = [Explanation(call, name, _facts(call).method(call), _facts(call).work(call, precision), None)
+                 for call in calls]
+    else:
+        name, gpu = _device(device)
+        found = [_on_gpu(call, name, gpu, precision) for call in calls]
+    return found[0] if len(found) == 1 else Explanations(found)
+
+
+def _facts(call: Call) -> Any:
+    return Op.registry[call.op].facts
+
+
+def _on_gpu(call: Call, name: str, gpu: Gpu | None, precision: str) -> Explanation:
+    from .facts import text_of
+
+    work = _facts(call).work(call, precision)
+    if gpu is not None and gpu.arch < OLDEST_ARCH:
+        return Explanation(call, name, "", work, gpu, f"none: kernels start at compute capability {OLDEST_ARCH / 10}, "
+                                                      f"and the {gpu.name} has {gpu.arch / 10}")
+    native = _planner()
+    if native is None:
+        return Explanation(call, name, "", work, gpu, NO_MODULE)
+    return Explanation(call, name, text_of(_facts(call).plan(native, call, gpu, precision)), work, gpu)
 
 
 def _device(device: str | None) -> tuple[str, Gpu | None]:
@@ -157,106 +195,86 @@ def _device(device: str | None) -> tuple[str, Gpu | None]:
 
 
 def _planner() -> Any:
-    """A native backend, for its plans."""
+    """A native backend, for its plans; None where no module is built."""
     for name in ("cuda", "emulated"):
         if importlib.util.find_spec(f"convgpu._{name}"):
             return importlib.import_module("convgpu.backends.native").load(name)
-    raise ImportError("explain: a compiled module makes the plans, and neither convgpu._cuda nor convgpu._emulated is "
-                      "built: CONVGPU_EMULATED=1 pip install -e .; device='cpu' explains the CPU path without one")
+    return None
 
 
 # --- from the names and arguments of functions to calls
 
 
-def call_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: Any) -> Call:
-    """The backend's call that a function of convgpu comes to, from shapes or tensors and its options."""
-    name = op[:-2] if op[-2:] in ("1d", "2d", "3d") else op
-    if name not in _FUNCTIONS:
-        raise ValueError(f"explain: expected an op, one of {', '.join(_FUNCTIONS)}, got {op!r}")
-    function, build = _FUNCTIONS[name]
-    bound = inspect.signature(function).bind(*operands, **options)
-    bound.apply_defaults()
-    arguments = bound.arguments
-    tensors = {key: arguments[key] for key in ("x", "w", "bias", "a", "b", "c") if arguments.get(key) is not None}
-    known = {as_dtype(t.dtype).name for t in tensors.values() if hasattr(t, "dtype")} or {as_dtype(dtype).name}
-    if len(known) > 1:
-        raise TypeError(f"{op}: expected one dtype, got {', '.join(sorted(known))}")
-    arguments |= {key: tuple(getattr(t, "shape", t)) for key, t in tensors.items()}
-    rank = {"1d": 1, "2d": 2, "3d": 3}.get(op[-2:])
-    if rank is not None and len(arguments["x"]) != rank + 2:
-        raise ValueError(f"{op}: expected x of {rank + 2} axes, got shape {arguments['x']}")
-    return build(name, arguments, known.pop())
+def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: Any) -> list[Call]:
+    """The calls of a backend that a function of convgpu comes to, or of the functions that lead to an op the one call
+    of that op, from shapes or tensors and options.
+    """
+    function, known = _function(op)
+    recorder = Recorder()
+    bound = _on_outlines(op, recorder, function, operands, {**known, **options}, dtype)
+    with autograd._recording(True):
+        results = function(*bound.args, **bound.kwargs)
+        forward = recorder.calls
+        for _ in range(3):  # the forward, its gradients, and theirs
+            found = [call for call in recorder.calls if call.op == op]
+            if found:
+                return found[:1]
+            if not _is_backend_op(op) or (results := _gradients(results)) is None:
+                break
+    if not forward:
+        raise ValueError(f"explain: expected a function that backends compute, got {op!r}, which is made of NumPy's")
+    return forward
 
 
-def _conv_call(op: str, given: dict[str, Any], dtype: str) -> Call:
-    last = given["data_format"] == "channels_last"
-    if op == "conv_transpose":
-        geo = conv_transpose_geometry(op, given["x"], given["w"], given["stride"], given["padding"],
-                                      given["output_padding"], given["dilation"], given["groups"], given["data_format"])
-        op = "conv_dgrad"
-    else:
-        w, groups = given["w"], given.get("groups", 1)
-        if op == "depthwise_conv":  # filters (spatial..., C, multiplier) are C groups of one channel
-            groups = max(w[-2], 1)
-            w = (*w[:-2], 1, w[-2] * w[-1]) if last else (w[-2] * w[-1], 1, *w[:-2])
-        geo = conv_geometry(op, given["x"], w, given["stride"], given["padding"], given["dilation"], groups,
-                            given["data_format"])
-        op = op if op.startswith("conv_") else "conv_fprop"
-    if op == "conv_wgrad":
-        return Call(op, (geo.x_shape, geo.y_shape), (geo,), dtype)
-    image = geo.x_shape if op == "conv_fprop" else geo.y_shape
-    return Call(op, (image, geo.w_shape, given["bias"]), (geo, given["activation"]), dtype)
+def _is_backend_op(op: str) -> bool:
+    return op in Op.registry and Op.registry[op].forward is None
 
 
-def _sum_call(op: str, given: dict[str, Any], dtype: str) -> Call:
-    return Call(op, (given["x"],), (given["data_format"] == "channels_last",), dtype)
+def _function(op: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function that is run for an op or a public function of this name, and options that it needs."""
+    import convgpu
+
+    if _is_backend_op(op):
+        facts = Op.registry[op].facts
+        return facts.explained, dict(facts.options)
+    function = getattr(convgpu, op, None) if op in convgpu.__all__ else None
+    if not callable(function) or inspect.isclass(function):
+        raise ValueError(f"explain: expected a function of convgpu or one of the ops "
+                         f"{', '.join(filter(_is_backend_op, Op.registry))}, got {op!r}")
+    return function, {}
 
 
-def _pool_call(op: str, given: dict[str, Any], dtype: str) -> Call:
-    kind = op.removeprefix("adaptive_").removeprefix("global_")
-    if kind != op:
-        geo = adaptive_pool_geometry(op, given["x"], given.get("output_size", 1), given["data_format"])
-    else:
-        geo = pool_geometry(op, given["x"], given["size"], given["stride"], given["padding"], given.get("dilation", 1),
-                            given["ceil_mode"], given.get("count_include_pad", False), given["data_format"])
-    if kind == "max_pool":
-        return Call(kind, (geo.x_shape,), (geo, True), dtype)
-    shapes = {"avg_pool": (geo.x_shape,), "avg_pool_dgrad": (geo.y_shape,), "max_pool_indices": (geo.y_shape,),
-              "max_pool_dgrad": (geo.y_shape, geo.y_shape), "max_pool_gather": (geo.x_shape, geo.y_shape)}
-    return Call(kind, shapes[kind], (geo,), geo.offset_dtype if kind == "max_pool_indices" else dtype)
+def _on_outlines(name: str, recorder: Recorder, function: Callable[..., Any], operands: tuple[Any, ...],
+                 options: dict[str, Any], dtype: DTypeLike) -> inspect.BoundArguments:
+    """The arguments of a function with arrays without values in the place of shapes, tensors and arrays."""
+    from .facts import FAMILIES
+
+    arrays = {name for family in FAMILIES.values() for name in family.operands}
+    bound = _signature(function).bind(*operands, **options)
+    given = {key: value for key, value in bound.arguments.items() if key in arrays and value is not None}
+    dtypes = [value.dtype for value in given.values() if hasattr(value, "dtype")]
+    for key, value in given.items():
+        shape = getattr(value, "shape", value)
+        if not isinstance(shape, (tuple, list)) or not all(isinstance(n, int) for n in shape):
+            raise TypeError(f"{name}: expected a shape or a tensor for {key}, got {value!r:.60}")
+        kind = as_dtype(value.dtype if hasattr(value, "dtype") else dtypes[0] if dtypes else dtype)
+        bound.arguments[key] = recorder.tensor(tuple(shape), kind, requires_grad=is_float(kind))
+    return bound
 
 
-def _gemm_call(op: str, given: dict[str, Any], dtype: str) -> Call:
-    if op == "matmul":
-        return Call(op, (given["a"], given["b"]), (), dtype)
-    if op == "linear":
-        *rows, c = given["x"]
-        return Call("gemm", ((math.prod(rows), c), given["w"], given["bias"]),
-                    (1.0, 1.0, False, False, given["activation"]), dtype)
-    return Call(op, (given["a"], given["b"], given["c"]),
-                tuple(given[key] for key in ("alpha", "beta", "trans_a", "trans_b", "activation")), dtype)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if isinstance(function, Op):
+        return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                                  for name in function.arguments])
+    return inspect.signature(function)
 
 
-def _layout_call(op: str, given: dict[str, Any], dtype: str) -> Call:
-    return Call(op, (given["x"],), (), dtype)
-
-
-def _of_x(x: Any) -> None:
-    """The signature of a change of layout."""
-
-
-def _of_images(x: Any, data_format: str = "channels_last") -> None:
-    """The signature of channel_sum."""
-
-
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[str, dict[str, Any], str], Call]]] = {
-    **dict.fromkeys(("conv", "conv_fprop", "conv_dgrad", "conv_wgrad"), (conv.conv, _conv_call)),
-    "conv_transpose": (conv.conv_transpose, _conv_call), "depthwise_conv": (conv.depthwise_conv, _conv_call),
-    "channel_sum": (_of_images, _sum_call),
-    **dict.fromkeys(("max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices"), (pool.max_pool, _pool_call)),
-    **dict.fromkeys(("avg_pool", "avg_pool_dgrad"), (pool.avg_pool, _pool_call)),
-    **{name: (getattr(pool, name), _pool_call) for name in (
-        "adaptive_max_pool", "adaptive_avg_pool", "global_max_pool", "global_avg_pool")},
-    "gemm": (gemm.gemm, _gemm_call), "matmul": (gemm.matmul, _gemm_call), "linear": (gemm.linear, _gemm_call),
-    **dict.fromkeys(LAYOUTS, (_of_x, _layout_call)),
-}
+def _gradients(results: Any) -> Any:
+    """The gradients, recorded in turn, of what a function returned with respect to all that it was made of."""
+    ys = [y for y in (results if isinstance(results, (tuple, list)) else [results])
+          if isinstance(y, Tensor) and y.requires_grad]
+    if not ys:
+        return None
+    leaves = [edge for y in ys for node in autograd._reachable([y]) for edge in node.edges if isinstance(edge, Tensor)]
+    seeds = [Tensor(y.array.like(y.shape)).requires_grad_() for y in ys]
+    return autograd.grad(ys, list(dict.fromkeys(leaves)), seeds, create_graph=True)

@@ -16,9 +16,12 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import autograd
+
+if TYPE_CHECKING:
+    from .facts import Facts
 
 _REQUIRED = object()
 
@@ -74,7 +77,22 @@ class Op:
         self._needs: dict[tuple[bool, ...], list[tuple[str, tuple[str, int]]]] = {}
         self.rules: dict[str, Rule] = {}
         self.pulled_back: Rule | None = None
+        self._facts: Facts | None = None
         Op.registry[name] = self
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of an op that backends run, beside its declaration (docs/adding-an-op.md)."""
+        if self._facts is None:
+            from . import facts  # noqa: F401 - which gives them to the ops of all families
+        if self._facts is None:
+            raise LookupError(f"facts of {self.name}: expected an op of which convgpu/facts knows something, which has "
+                              "no function of its own and is run by backends; got one of which it knows nothing")
+        return self._facts
+
+    @facts.setter
+    def facts(self, known: Facts) -> None:
+        self._facts = known
 
     def _parse(self, part: str) -> tuple[str, ...]:
         names = []

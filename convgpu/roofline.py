@@ -8,14 +8,10 @@ an input no pixel that no tap meets. No kernel is faster, unless its arrays are 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
-import numpy as np
-
 from .dtypes import DTypeLike, as_dtype, is_half
-from .geometry import ConvGeometry, PoolGeometry
 
 
 @dataclass(frozen=True)
@@ -37,23 +33,33 @@ class Gpu:
     source: str
 
 
-def _gpu(name: str, arch: int, multiprocessors: int, shared_kb: int, gigabytes: float, float64: float, float32: float,
+OLDEST_ARCH = 80  # kernels use asynchronous copies and TF32, which begin there
+# For one block, at most, in KiB, by compute capability: CUDA C++ Programming Guide, "Technical Specifications".
+SHARED_KB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+
+
+def _gpu(name: str, arch: int, multiprocessors: int, gigabytes: float, float64: float, float32: float,
          tf32: float, half: float, source: str) -> Gpu:
     peak = {"float64": float64 * 1e12, "float32": float32 * 1e12, "tf32": tf32 * 1e12, "half": half * 1e12}
     if arch == 90:
         peak |= {"float32 products": half * 1e12 / 3, "tf32 products": half * 1e12}
-    return Gpu(name, arch, multiprocessors, shared_kb * 1024, gigabytes * 1e9, peak, source)
+    return Gpu(name, arch, multiprocessors, SHARED_KB[arch] * 1024, gigabytes * 1e9, peak, source)
 
 
-# Dense rates, without sparsity, in TFLOP/s. Shared memory per block: CUDA C++ Programming Guide, compute capabilities.
+# Dense rates, without sparsity, in TFLOP/s. Where a source gives no rate of float64, it is what the architecture has: a
+# 32nd of float32 on Turing, a 64th on compute capability 8.6, 8.9 and 12.0. Turing has no TF32: there it is float32.
 GPUS = (
-    _gpu("A100", 80, 108, 163, 2039, 9.7, 19.5, 156, 312, "NVIDIA A100 80GB SXM data sheet"),
-    _gpu("RTX 3090", 86, 82, 99, 936, 0.556, 35.6, 35.6, 71, "NVIDIA Ampere GA102 GPU architecture white paper"),
-    _gpu("RTX 4090", 89, 128, 99, 1008, 1.29, 82.6, 82.6, 165.2, "NVIDIA Ada GPU architecture white paper"),
-    _gpu("H100", 90, 132, 227, 3350, 34, 67, 494.7, 989.4, "NVIDIA H100 SXM data sheet"),
-    _gpu("H200", 90, 132, 227, 4800, 34, 67, 494.7, 989.4, "NVIDIA H200 SXM data sheet"),
-    _gpu("B200", 100, 148, 227, 7700, 37, 75, 1125, 2250, "NVIDIA HGX B200 data sheet, an eighth of it"),
-    _gpu("RTX 5090", 120, 170, 99, 1792, 1.64, 104.8, 104.8, 209.5, "NVIDIA RTX Blackwell GPU white paper"),
+    _gpu("T4", 75, 40, 320, 0.253, 8.1, 8.1, 65, "NVIDIA T4 data sheet"),
+    _gpu("A10", 86, 72, 600, 0.488, 31.2, 62.5, 125, "NVIDIA A10 data sheet"),
+    _gpu("A100", 80, 108, 2039, 9.7, 19.5, 156, 312, "NVIDIA A100 80GB SXM data sheet"),
+    _gpu("RTX 3090", 86, 82, 936, 0.556, 35.6, 35.6, 71, "NVIDIA Ampere GA102 GPU architecture white paper"),
+    _gpu("L4", 89, 58, 300, 0.473, 30.3, 60, 121, "NVIDIA L4 data sheet, half of its rates with sparsity"),
+    _gpu("L40S", 89, 142, 864, 1.431, 91.6, 183, 362.05, "NVIDIA L40S data sheet"),
+    _gpu("RTX 4090", 89, 128, 1008, 1.29, 82.6, 82.6, 165.2, "NVIDIA Ada GPU architecture white paper"),
+    _gpu("H100", 90, 132, 3350, 34, 67, 494.7, 989.4, "NVIDIA H100 SXM data sheet"),
+    _gpu("H200", 90, 132, 4800, 34, 67, 494.7, 989.4, "NVIDIA H200 SXM data sheet"),
+    _gpu("B200", 100, 148, 7700, 37, 75, 1125, 2250, "NVIDIA HGX B200 data sheet, an eighth of it"),
+    _gpu("RTX 5090", 120, 170, 1792, 1.64, 104.8, 104.8, 209.5, "NVIDIA RTX Blackwell GPU white paper"),
 )
 
 OTHER_MODELS = {"ti", "laptop", "pcie", "nvl", "mig"}  # slower or faster ones of the same name
@@ -100,7 +106,7 @@ class Work:
     def seconds(self, gpu: Gpu) -> float:
         """The roofline time: the larger of the two.
 
-        >>> work = gemm_work(4096, 4096, 4096, "float32")
+        >>> work = Work(2 * 4096**3, "float32 products", 3 * 4096**2 * 4)  # a product of two matrices
         >>> f"{1e3 * work.seconds(find_gpu('H200')):.2f} ms, bound by {work.bound(find_gpu('H200'))}"
         '0.42 ms, bound by arithmetic'
         """
@@ -111,7 +117,7 @@ class Work:
         return "arithmetic" if self.arithmetic_seconds(gpu) > self.memory_seconds(gpu) else "memory"
 
 
-def _products_on(dtype: DTypeLike, precision: str) -> str:
+def products_on(dtype: DTypeLike, precision: str) -> str:
     """The unit that multiplies matrices of a dtype."""
     if is_half(as_dtype(dtype)):
         return "half"
@@ -120,63 +126,6 @@ def _products_on(dtype: DTypeLike, precision: str) -> str:
     return as_dtype(dtype).name
 
 
-def _additions_on(dtype: DTypeLike) -> str:
+def additions_on(dtype: DTypeLike) -> str:
+    """The unit that adds and compares a dtype."""
     return ("float64" if as_dtype(dtype) == "float64" else "float32") + " additions"
-
-
-def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "float32") -> Work:
-    """Of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise ones multiply and add in float32, off the tensor cores.
-
-    Args:
-        precision: what float32 products run as: "float32" or "tf32".
-    """
-    touched = geo.batch * geo.channels * math.prod(map(_pixels_met, geo.size, geo.kernel, geo.stride, geo.dilation,
-                                                       (before for before, _ in geo.padding), geo.output))
-    x = touched if op != "conv_dgrad" else math.prod(geo.x_shape)  # a gradient is written everywhere
-    elements = x + math.prod(geo.w_shape) + math.prod(geo.y_shape)
-    depthwise = geo.groups > 1 and geo.channels == geo.groups
-    unit = "float64" if as_dtype(dtype) == "float64" else "float32"
-    return Work(2 * geo.macs, unit if depthwise else _products_on(dtype, precision),
-                elements * as_dtype(dtype).itemsize)
-
-
-def _pixels_met(n: int, f: int, stride: int, dilation: int, before: int, out: int) -> int:
-    """How many of an axis's n pixels some tap of some output meets."""
-    met = np.zeros(n, bool)
-    for shift in (r * dilation - before for r in range(f)):  # output p meets pixel p*stride + shift, if it is there
-        met[shift % stride if shift < 0 else shift:max(shift + (out - 1) * stride + 1, 0):stride] = True
-    return int(met.sum())
-
-
-def sum_work(shape: tuple[int, ...], channels_last: bool, dtype: DTypeLike) -> Work:
-    """Of "channel_sum" over everything but the channels."""
-    elements = math.prod(shape)
-    channels = shape[-1 if channels_last else 1]
-    return Work(elements, _additions_on(dtype), (elements + channels) * as_dtype(dtype).itemsize)
-
-
-def pool_work(op: str, geo: PoolGeometry, dtype: DTypeLike, with_offsets: bool = True) -> Work:
-    """Of "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool" or "avg_pool_dgrad".
-
-    Args:
-        with_offsets: whether max_pool saves the winners' offsets, which only a gradient needs.
-    """
-    size, offset = as_dtype(dtype).itemsize, as_dtype(geo.offset_dtype).itemsize
-    x, y = math.prod(geo.x_shape), math.prod(geo.y_shape)
-    taps = y * math.prod(geo.window)
-    if op in ("max_pool_gather", "max_pool_indices"):
-        return Work(0, "", y * (offset + (8 if op == "max_pool_indices" else 2 * size)))
-    offsets = y * offset if op == "max_pool_dgrad" or op == "max_pool" and with_offsets else 0
-    return Work(y if op == "max_pool_dgrad" else taps, _additions_on(dtype), (x + y) * size + offsets)
-
-
-def gemm_work(m: int, n: int, k: int, dtype: DTypeLike, batch: int = 1, c_elements: int = 0,
-              precision: str = "float32") -> Work:
-    """Of "gemm" or "matmul": (M, K) times (K, N), `batch` times, with c of so many elements added."""
-    elements = batch * (m * k + k * n + m * n) + c_elements
-    return Work(2 * batch * m * n * k, _products_on(dtype, precision), elements * as_dtype(dtype).itemsize)
-
-
-def layout_work(shape: tuple[int, ...], dtype: DTypeLike) -> Work:
-    """Of a change of layout: read once, written once."""
-    return Work(0, "", 2 * math.prod(shape) * as_dtype(dtype).itemsize)

@@ -11,6 +11,7 @@ import numpy as np
 from .convert import NotAnArray, copy_of, read_only
 from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, run_there, to_numpy
 from .dtypes import DTypeLike, as_dtype, is_float
+from .recorder import Outline
 
 
 class Tensor:
@@ -359,7 +360,7 @@ def wrap(array: Any) -> Tensor:
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
         return Tensor(array)
-    if is_gpu_array(array):
+    if is_gpu_array(array) or isinstance(array, Outline):
         return Tensor(array)
     return Tensor(read_only(np.asarray(array)))  # NumPy's scalars, for instance of a full reduction
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from . import backends, benchmark, info
-from .cases.problems import FAMILIES, Problem, as_results
-from .cases.tolerance import C_KERNEL, C_NUMPY, C_TF32, worst
+from .cases.problem import Judge, Problem, as_results
+from .cases.tolerance import C_KERNEL, C_NUMPY, C_TF32
 from .dtypes import DTypeLike, as_dtype
-from .plans import plan_of, tiled_products
+from .facts import FAMILIES, plan_of, text_of, tiled_products
 from .settings import current_precision, set_precision
 from .tensor import tensor, wrap
 
@@ -165,7 +165,7 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
 
     Args:
         backend: "cuda", "emulated", "numpy" or "reference"; None: the nearest to a GPU that is there.
-        families: names of cases.problems.FAMILIES; None: all.
+        families: names of convgpu.facts.FAMILIES; None: all.
         quick: each case in one dtype and data format, which go around from case to case, and no large products.
         cases: only those of these names.
         progress: say what will run, and show a bar on stderr, where that is a terminal.
@@ -232,7 +232,7 @@ def _check(report: Report, run: Any, family: str, case: str, data_format: str, p
 
     try:
         if native:
-            kernel = plan_of(run, problem.call, precision=current_precision()).split()[0]
+            kernel = text_of(plan_of(run, problem.call, precision=current_precision())).split()[0]
         judge = Judge(problem, (C_KERNEL if native else C_NUMPY) + C_TF32 * tf32)
         first, intact = _call(run, problem, report.backend, 0)
         again, _ = _call(run, problem, report.backend, 0)
@@ -262,39 +262,12 @@ def _call(run: Any, problem: Problem, backend: str, shift: int) -> tuple[list[np
     """The results as NumPy arrays, and whether the guards are intact; None without guards."""
     function = problem.op
     if backend not in NATIVE:
-        return list(as_results(getattr(run, function)(*problem.arrays, *problem.statics))), None
+        return list(as_results(getattr(run, function)(*problem.operands(), *problem.call.statics))), None
     guards = Guards(run, shift)
     guarded = copy.copy(run)
     guarded.empty = guards.empty
-    arrays = [a if a is None or backend == "emulated" else tensor(a).to("gpu").array for a in problem.arrays]
+    arrays = [a if a is None or backend == "emulated" else tensor(a).to("gpu").array for a in problem.operands()]
     if shift:
         arrays = [guards.copy(a) for a in arrays]
-    results = [wrap(r).numpy() for r in as_results(getattr(guarded, function)(*arrays, *problem.statics))]
+    results = [wrap(r).numpy() for r in as_results(getattr(guarded, function)(*arrays, *problem.call.statics))]
     return results, guards.intact()
-
-
-class Judge:
-    """The exact results of a problem, computed once."""
-
-    def __init__(self, problem: Problem, c: float):
-        self._problem, self._c = problem, c
-        self._exact = problem.exact()
-        self._magnitude = None if problem.length is None else problem.magnitude()
-
-    def error(self, results: list[np.ndarray]) -> float:
-        """The largest error in units of the bound; Inf for a wrong shape or dtype, or where all must be exact."""
-        problem = self._problem
-        if [r.shape for r in results] != [e.shape for e in self._exact]:
-            return math.inf
-        if problem.answer is not None:
-            return 0.0 if results[0].tobytes() == np.ascontiguousarray(problem.answer[0]).tobytes() else math.inf
-        if self._magnitude is None:
-            return 0.0 if all(map(_same, results, self._exact)) else math.inf
-        if results[0].dtype != problem.dtype:
-            return math.inf
-        return worst(results[0], self._exact[0], self._magnitude, problem.length or 0, self._c)
-
-
-def _same(got: np.ndarray, exact: np.ndarray) -> bool:
-    wide = got.astype(exact.dtype)
-    return bool(((wide == exact) | (wide != wide) & (exact != exact)).all())

@@ -16,14 +16,16 @@ from convgpu import backends
 from convgpu.backends import numpy as numpy_backend
 from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, train
 from convgpu.benchmark.networks import NETWORKS
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, layer_problems
+from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
 from convgpu.benchmark.timing import Timing
-from convgpu.benchmark.verification import WrongResultError
+from convgpu.benchmark.verification import WrongResultError, check
 from convgpu.benchmark.watched import watched
 from convgpu.cases import networks
+from convgpu.cases.problem import Problem
 from convgpu.cli import main
 from convgpu.examples import alexnet, lenet5, resnet50, vgg16
 from convgpu.geometry import conv_geometry, pool_geometry
+from convgpu.recorder import Call
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 CONV = ("conv", "--shape", "2", "9", "8", "3", "--filters", "5", "--kernel", "3", "--samples", "2")
@@ -171,7 +173,7 @@ def test_what_does_not_fit_leaves_a_gap(monkeypatch: pytest.MonkeyPatch, capsys:
     def too_large(problem):
         raise MemoryError("Unable to allocate 9 TiB")
 
-    monkeypatch.setattr(GemmProblem, "operands", too_large)
+    monkeypatch.setattr(Problem, "operands", too_large)
     assert benchmark("gemm", "--shape", "9", "8", "7", "--device", "cpu") == 0
     assert "Not timed: convgpu cpu: MemoryError: Unable to allocate 9 TiB" in capsys.readouterr().out
 
@@ -179,19 +181,26 @@ def test_what_does_not_fit_leaves_a_gap(monkeypatch: pytest.MonkeyPatch, capsys:
 # --- nothing wrong is timed
 
 CONV_GEO = conv_geometry("conv", (3, 9, 8, 4), (3, 3, 4, 5), 2, "same", 1, 1, "channels_last")
+GROUPED = conv_geometry("conv", (3, 9, 8, 6), (3, 3, 2, 9), 1, 1, 1, 3, "channels_last")
+FIRST = conv_geometry("conv", (3, 4, 9, 8), (5, 4, 3, 3), 2, 1, 1, 1, "channels_first")
 POOL_GEO = pool_geometry("pool", (2, 9, 8, 3), 3, 2, 0, 1, False, True, "channels_last")
-PROBLEMS = [*[ConvProblem(CONV_GEO, d) for d in ("fprop", "dgrad", "wgrad")],
-            *[PoolProblem(POOL_GEO, d, average=a) for d in ("fprop", "dgrad") for a in (False, True)],
-            GemmProblem(9, 8, 7), GemmProblem(9, 8, 7, trans_a=True, trans_b=True, dtype="float64"),
-            GemmProblem(40, 8, 70, dtype="float16")]
+PROBLEMS = [*[conv_problem(CONV_GEO, d) for d in ("fprop", "dgrad", "wgrad")],
+            *[pool_problem(POOL_GEO, d, average=a) for d in ("fprop", "dgrad") for a in (False, True)],
+            gemm_problem(9, 8, 7), gemm_problem(9, 8, 7, trans_a=True, trans_b=True, dtype="float64"),
+            gemm_problem(40, 8, 70, dtype="float16"),
+            *[conv_problem(g, d) for g in (GROUPED, FIRST) for d in ("fprop", "dgrad", "wgrad")],
+            *[layout_problem(op, (2, 3, 4, 5)) for op in ("nchw_to_nhwc", "hwio_to_oihw")],
+            Problem(Call("matmul", ((3, 70, 9), (9, 4)), (), "float32")),
+            Problem(Call("channel_sum", ((3, 5, 4, 7),), (True,), "float32"))]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
 def test_right_ones_pass_and_wrong_ones_do_not(problem) -> None:
     arrays = problem.operands()
-    problem.verify(lambda a: problem.run(numpy_backend, a), arrays)
-    with pytest.raises(WrongResultError, match=f"{problem.op} .*; not timed"):
-        problem.verify(lambda a: problem.run(Wrong(problem.op), a), arrays)
+    for few in (False, True):
+        check(problem, arrays, problem.run(numpy_backend, arrays), few=few)
+        with pytest.raises(WrongResultError, match=f"{problem.op} .*; not timed"):
+            check(problem, arrays, problem.run(Wrong(problem.op), arrays), few=few)
 
 
 @pytest.mark.parametrize("arguments, op", [(CONV, "conv_wgrad"), (
@@ -308,9 +317,9 @@ def test_pytorch_computes_the_same_problems() -> None:
 
     peer = Torch()
     for problem in [*layer_problems([networks.MOBILENET_DEPTHWISE[-1]], ("fprop", "dgrad", "wgrad"), batch=1),
-                    PoolProblem(POOL_GEO, "fprop", average=True), PoolProblem(POOL_GEO, "dgrad", average=True),
-                    PoolProblem(POOL_GEO, "dgrad"), GemmProblem(5, 6, 7, True, True),
-                    GemmProblem(5, 6, 7, dtype="bfloat16")]:
+                    pool_problem(POOL_GEO, "fprop", average=True), pool_problem(POOL_GEO, "dgrad", average=True),
+                    pool_problem(POOL_GEO, "dgrad"), gemm_problem(5, 6, 7, True, True),
+                    gemm_problem(5, 6, 7, dtype="bfloat16")]:
         arrays = problem.operands()
         ours = problem.run(numpy_backend, arrays)
         for name, contender in peer.contenders(problem, arrays, "cpu").items():
@@ -318,7 +327,7 @@ def test_pytorch_computes_the_same_problems() -> None:
             with pytest.raises(WrongResultError, match="expected the result of"):
                 peer.check(name, problem, contender, ours * 1.1)
     with pytest.raises(NotImplementedError, match="PyTorch pads both sides alike"):
-        asymmetric = ConvProblem(conv_geometry("conv", (1, 8, 8, 1), (3, 3, 1, 1), 2, "same", 1, 1, "channels_last"),
+        asymmetric = conv_problem(conv_geometry("conv", (1, 8, 8, 1), (3, 3, 1, 1), 2, "same", 1, 1, "channels_last"),
                                  "fprop")
         peer.contenders(asymmetric, asymmetric.operands(), "cpu")
 

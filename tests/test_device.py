@@ -17,7 +17,7 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import backends, device, info
 from convgpu.cases.pool import CASES as POOL_CASES
-from convgpu.cases.problems import FAMILIES
+from convgpu.facts import FAMILIES
 from convgpu.ops.repeated import last_of_each, sums_at
 from convgpu.verify import verify
 

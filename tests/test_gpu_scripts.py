@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from native_backends import needs_emulated
 
-from convgpu.cases.problems import FAMILIES
+from convgpu.facts import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "bench" / "on_gpu.sh"

@@ -17,7 +17,7 @@ from convgpu import geometry, verify
 from convgpu.backends import load
 from convgpu.cases import layout
 from convgpu.cases.pool import CASES, PoolCase
-from convgpu.cases.problems import FAMILIES
+from convgpu.facts import FAMILIES
 
 pytestmark = needs_emulated
 

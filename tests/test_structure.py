@@ -14,17 +14,22 @@ from native_backends import needs_emulated
 import convgpu as cg
 from convgpu import Op, backends
 from convgpu.backends.native import Native
+from convgpu.benchmark.peers import Torch
+from convgpu.benchmark.verification import check
+from convgpu.cases.problem import Problem
+from convgpu.facts import FAMILIES
+from convgpu.roofline import GPUS
 
 ROOT = Path(__file__).parent.parent
-# The ops that backends run, and the family of each: the file that declares it.
-FAMILIES = {name: path.stem for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
+# The ops that backends run, and the file that declares each.
+DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
-PAGES = {"conv": "convolution.md", "pool": "pooling.md", "gemm": "gemm.md"}
+NOT_IN_PYTORCH = {"channel_sum", "matmul", "max_pool_gather", "max_pool_indices"}  # no op of its own does the same
 
 
 @pytest.mark.parametrize("backend", [*backends.CPU_BACKENDS, "native"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", DECLARED)
 def test_backends_run_every_op_under_its_name_and_with_its_arguments(name: str, backend: str) -> None:
     function = getattr(Native if backend == "native" else backends.load(backend), name)
     assert function.__name__ == name and function.__doc__
@@ -37,15 +42,55 @@ def test_backends_have_no_function_that_is_no_op(backend: str) -> None:
     module = backends.load(backend)
     functions = {name for name, value in vars(module).items()
                  if inspect.isfunction(value) and value.__module__.startswith(module.__name__)}
-    assert {name for name in functions if not name.startswith("_")} == set(FAMILIES)
+    assert {name for name in functions if not name.startswith("_")} == set(DECLARED)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+def test_every_op_belongs_to_one_family() -> None:
+    assert sorted(name for family in FAMILIES.values() for name in family.ops) == sorted(DECLARED)
+    for name, family in FAMILIES.items():
+        assert all(Op.registry[op].facts.family == name for op in family.ops)
+
+
+def _says(path: Path, pattern: str) -> bool:
+    return re.search(pattern, path.read_text(encoding="utf-8")) is not None
+
+
+@pytest.mark.parametrize("name", DECLARED)
 def test_no_room_is_missing_an_op(name: str) -> None:
-    family = FAMILIES[name]
-    assert (ROOT / "convgpu" / "cases" / f"{family}.py").is_file()
-    for room in (ROOT / "tests" / f"test_{family}.py", ROOT / "docs" / PAGES[family]):
-        assert re.search(rf"\b{name}\b", room.read_text(encoding="utf-8")), f"{name} is missing in {room.name}"
+    facts = Op.registry[name].facts
+    family, sources = facts.family, ROOT / "csrc" / facts.family
+    kernel = rf"__global__[^;{{]*?\b{facts.kernel or name}\w*\("
+    rooms = {
+        "declared in a file of convgpu/ops": DECLARED[name].is_file(),
+        f"known in convgpu/facts/{family}.py": (ROOT / "convgpu" / "facts" / f"{family}.py").is_file(),
+        f"cases in convgpu/cases/{family}.py": (ROOT / "convgpu" / "cases" / f"{family}.py").is_file(),
+        f"marshalled in convgpu/backends/native/{family}.py": _says(
+            ROOT / "convgpu" / "backends" / "native" / f"{family}.py", rf"\bdef {name}\b"),
+        f"bound in csrc/{family}/bind.cpp": _says(sources / "bind.cpp", rf'"{name}"'),
+        f"a launcher in csrc/{family}": any(_says(path, rf"\bvoid {name}\(") for path in sources.rglob("*.h")),
+        f"a kernel in csrc/{family}": any(_says(path, kernel) for path in sources.rglob("*.cuh")),
+        "in the family's tests": any(_says(path, rf"\b{name}\b") for path in (
+            ROOT / "tests" / f"test_{family}.py", ROOT / "tests" / f"test_{DECLARED[name].stem}.py") if path.is_file()),
+        f"on the page docs/{FAMILIES[family].page}": _says(ROOT / "docs" / FAMILIES[family].page, rf"\b{name}\b"),
+        "a contender among PyTorch's": hasattr(Torch, name) is (name not in NOT_IN_PYTORCH),
+    }
+    assert [room for room, there in rooms.items() if not there] == []
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_facts_are_enough_to_explain_and_to_time_an_op(name: str) -> None:
+    """Of some case: FLOPs and bytes, a method, operands that are drawn, and a part of the result that is compared."""
+    facts = Op.registry[name].facts
+    family = FAMILIES[facts.family]
+    call = next(p.call for case in family.cases for p in family.problems(case, "float32", family.formats[0])
+                if p.op == name and all(0 not in shape for shape in p.call.shapes if shape is not None))
+    problem = Problem(call, layer="some")
+    assert problem.work.bytes > 0 and problem.work.seconds(GPUS[-1]) > 0 and facts.method(call)
+    assert isinstance(facts.explained, Op) or facts.explained.__doc__
+    arrays = problem.operands()
+    assert tuple(None if a is None else a.shape for a in arrays) == call.shapes
+    for few in (False, True):
+        check(problem, arrays, problem.run(backends.load("numpy"), arrays), few=few)
 
 
 @pytest.mark.parametrize("signature", [

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..device import is_gpu_array
+from ..recorder import Outline
 from ..settings import use_backend
 
 CPU_BACKENDS = ("numpy", "reference")
@@ -45,7 +46,9 @@ def load(name: str) -> Any:
 
 
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
-    """Run `op` on the backend of its arrays, which are on one device."""
+    """Run `op` on the backend of its arrays, which are on one device; of arrays without values take notes."""
+    if isinstance(arrays[0], Outline):
+        return arrays[0].recorder.run(op, arrays, statics)
     name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else use_backend.value
     function = getattr(_loaded.get(name) or load(name), op, None)
     if function is None:

@@ -222,3 +222,26 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _wider(dtype: np.dtype) -> type[np.floating]:
     return np.longdouble if dtype.itemsize >= 8 else np.float64
+
+
+# --- layouts
+
+
+def nchw_to_nhwc(x: np.ndarray) -> np.ndarray:
+    """y[n, p, c] = x[n, c, p]."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+def nhwc_to_nchw(x: np.ndarray) -> np.ndarray:
+    """y[n, c, p] = x[n, p, c]."""
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+
+
+def oihw_to_hwio(w: np.ndarray) -> np.ndarray:
+    """y[r, c, k] = w[k, c, r]."""
+    return np.ascontiguousarray(np.moveaxis(w, (0, 1), (-1, -2)))
+
+
+def hwio_to_oihw(w: np.ndarray) -> np.ndarray:
+    """y[k, c, r] = w[r, c, k]."""
+    return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..backends.numpy.workers import set_num_threads
 from ..cases.networks import NETWORKS as LAYERS
+from ..cases.problem import Problem
 from ..extras import require
 from ..geometry import conv_geometry, pool_geometry
 from . import compare as comparison
@@ -18,7 +19,7 @@ from . import train as training
 from .devices import Device
 from .grid import wrapped
 from .peers import Torch
-from .problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_problems
+from .problems import conv_problem, gemm_problem, layer_problems, pool_problem
 from .results import Results
 from .tables import render
 from .timing import quiet_blas
@@ -35,7 +36,7 @@ def layers(network: str, batch: int | None, direction: str, dtype: str, samples:
 def gemm(shape: Sequence[int], trans_a: bool, trans_b: bool, dtype: str, samples: int, **common: Any) -> int:
     """One matrix product."""
     m, n, k = shape
-    return _measure_ops([GemmProblem(m, n, k, trans_a, trans_b, dtype)], samples, **common)
+    return _measure_ops([gemm_problem(m, n, k, trans_a, trans_b, dtype)], samples, **common)
 
 
 def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequence[int], padding: str,
@@ -45,7 +46,7 @@ def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequ
     geo = conv_geometry("conv", tuple(shape), (r, s, shape[-1] // groups, filters), _pair(stride), _padding(padding),
                         _pair(dilation), groups, "channels_last")
     name = f"{r}x{s} {shape[-1]}>{filters} @{shape[1]}x{shape[2]} b{shape[0]}"
-    return _measure_ops([ConvProblem(geo, d, dtype, layer=name) for d in _directions(direction)], samples, **common)
+    return _measure_ops([conv_problem(geo, d, dtype, layer=name) for d in _directions(direction)], samples, **common)
 
 
 def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | None, padding: str, average: bool,
@@ -54,7 +55,7 @@ def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | No
     geo = pool_geometry("pool", tuple(shape), _pair(window), None if stride is None else _pair(stride),
                         _padding(padding), 1, False, True, "channels_last")
     name = f"pool {'x'.join(map(str, geo.window))} {shape[-1]} @{shape[1]}x{shape[2]} b{shape[0]}"
-    problems = [PoolProblem(geo, d, dtype, average, layer=name) for d in _directions(direction) if d != "wgrad"]
+    problems = [pool_problem(geo, d, dtype, average, layer=name) for d in _directions(direction) if d != "wgrad"]
     return _measure_ops(problems, samples, **common)
 
 

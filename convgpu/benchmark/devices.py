@@ -7,12 +7,12 @@ from typing import Any
 
 from .. import info
 from ..backends import GPU_BACKENDS, load
+from ..cases.problem import Arrays, Problem
 from ..cases.tolerance import C_KERNEL, C_NUMPY
 from ..device import CPU, GPU, move, parse_device, to_numpy
 from ..settings import current_backend
 from .figures import name_of
 from .gpu import CupyGpu, GpuClock, rotating
-from .problems import Arrays, Problem
 from .roofs import Roof, cpu_roof, gpu_roof
 from .timing import Clock, Contender, HostClock
 
@@ -33,7 +33,7 @@ class CpuDevice:
         """Measured now."""
         return cpu_roof(dtype)
 
-    def arrays(self, arrays: Arrays) -> dict[str, Any]:
+    def arrays(self, arrays: Arrays) -> Arrays:
         """The operands on this device."""
         return arrays
 
@@ -61,9 +61,9 @@ class GpuDevice:
         """Published; None for a GPU that the table lacks."""
         return gpu_roof(self.gpu.name)
 
-    def arrays(self, arrays: Arrays) -> dict[str, Any]:
+    def arrays(self, arrays: Arrays) -> Arrays:
         """The operands on this device: copies at every call."""
-        return {name: move(array, GPU) for name, array in arrays.items()}
+        return tuple(None if array is None else move(array, GPU) for array in arrays)
 
     def result(self, problem: Problem, arrays: Arrays) -> Any:
         """One call, back as NumPy arrays, for the check."""

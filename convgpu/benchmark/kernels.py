@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends import load
-from ..backends.numpy.method import method_of
-from ..plans import plan_of
-from .problems import Problem
+from ..cases.problem import Problem
+from ..facts import method_of, plan_of, text_of
 
 
 def kernel_of(backend: Any, problem: Problem) -> str:
     """The kernel and its settings, "kernel key=value ..."; of NumPy's the method, in words; "" if unknown."""
     if backend is load("numpy"):
         return method_of(problem.call)
-    return plan_of(backend, problem.call) if hasattr(backend, "module") else ""
+    return text_of(plan_of(backend, problem.call)) if hasattr(backend, "module") else ""

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backends.numpy.workers import get_num_threads
+from ..cases.problem import Arrays, Problem
 from .devices import Device, GpuDevice
 from .kernels import kernel_of
 from .peers import PREFIX, Torch
-from .problems import Problem
 from .progress import Progress
 from .results import Results, environment, load_average
 from .roofs import Roof
 from .timing import Clock, Contender, alternate
-from .verification import WrongResultError
+from .verification import WrongResultError, check
 
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
     """
     rows: list[Row] = []
     load = load_average()
-    dtypes = {problem.dtype for problem in problems}
+    dtypes = {problem.call.dtype for problem in problems}
     roofs: dict[str, Roof] = {}
     _raise_roofs(roofs, devices, dtypes)
     interrupted = False
@@ -85,7 +85,7 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
         absent, devices = {device.name: f"MemoryError: {error}" for device in devices}, ()
     for device in devices:
         try:
-            problem.verify(lambda a, device=device: device.result(problem, a), arrays, device.c)  # type: ignore[misc]
+            check(problem, arrays, device.result(problem, arrays), device.c)
             contenders[device.name] = device.contender(problem, arrays)
         except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[device.name] = f"{type(error).__name__}: {error}"
@@ -98,7 +98,7 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
     return {**row, "absent": absent} if absent else row
 
 
-def _add_peer(peer: Torch, problem: Problem, arrays: dict[str, Any], device: Device, contenders: dict[str, Contender],
+def _add_peer(peer: Torch, problem: Problem, arrays: Arrays, device: Device, contenders: dict[str, Contender],
               clocks: dict[str, Clock], absent: dict[str, str]) -> None:
     """The peer's contenders on this device, seen to compute the same thing."""
     why = peer.can_use(device.kind)

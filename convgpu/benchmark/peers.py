@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..backends import numpy as numpy_backend
 from ..backends.numpy.workers import get_num_threads
+from ..cases.problem import Arrays, Problem
 from ..device import GPU
+from ..dtypes import is_half
 from ..extras import require
+from ..geometry import ConvGeometry, PoolGeometry
 from .gpu import rotating
-from .problems import Arrays, ConvProblem, GemmProblem, PoolProblem, Problem
 from .timing import Contender
 from .verification import WrongResultError
 
@@ -46,7 +48,7 @@ class Torch:
         Raises:
             NotImplementedError: PyTorch has no such op.
         """
-        layouts = ("",) if isinstance(problem, GemmProblem) else LAYOUTS
+        layouts = LAYOUTS if _of_images(problem) else ("",)
         found = {}
         for layout in layouts:
             make = partial(self._contender, problem, arrays, device, layout)
@@ -58,7 +60,7 @@ class Torch:
         """Raise WrongResultError unless both compute the same thing."""
         theirs, ours = self._result(problem, contender()), ours[0] if isinstance(ours, tuple) else ours
         ours = ours.astype(np.float64)
-        limit = AGREEMENT_OF_HALVES if problem.dtype in ("float16", "bfloat16") else AGREEMENT
+        limit = AGREEMENT_OF_HALVES if is_half(problem.dtype) else AGREEMENT
         if theirs.shape != ours.shape or float(np.linalg.norm(theirs - ours)) > limit * float(np.linalg.norm(ours)):
             raise WrongResultError(f"{name}: expected the result of {problem.name}, got another; not timed")
 
@@ -82,50 +84,102 @@ class Torch:
         return tensor.contiguous(memory_format=formats[layout])
 
     def _contender(self, problem: Problem, arrays: Arrays, device: str, layout: str) -> Contender:
-        if isinstance(problem, ConvProblem):
-            return self._conv(problem, arrays, device, layout)
-        if isinstance(problem, PoolProblem):
-            return self._pool(problem, arrays, device, layout)
-        assert isinstance(problem, GemmProblem)
-        a, b = self.tensor(arrays["a"], device), self.tensor(arrays["b"], device)
-        a, b = a.T if problem.trans_a else a, b.T if problem.trans_b else b
+        make = getattr(self, problem.op, None)
+        if make is None:
+            raise NotImplementedError(f"{problem.op} in PyTorch is not written down here")
+        return make(arrays, problem.call.statics, device, layout)
+
+    # --- each op of ours in PyTorch, by its name
+
+    def gemm(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """A product of two matrices, either of which may be given as its transpose."""
+        a, b = (self.tensor(array, device) for array in arrays[:2])
+        a, b = a.T if statics[2] else a, b.T if statics[3] else b
         return lambda: self.torch.mm(a, b)
 
-    def _conv(self, problem: ConvProblem, arrays: Arrays, device: str, layout: str) -> Contender:
-        geo, torch = problem.geo, self.torch
-        padding = _same_on_both_sides(geo.padding)
-        x, gy = (self.images(arrays[name], device, layout) for name in ("x", "gy"))
-        w = self.filters(arrays["w"], device, layout)
-        if problem.direction == "fprop":
-            return lambda: torch.nn.functional.conv2d(x, w, None, geo.stride, padding, geo.dilation, geo.groups)
-        wanted = [problem.direction == "dgrad", problem.direction == "wgrad", False]
-        return lambda: torch.ops.aten.convolution_backward(gy, x, w, None, geo.stride, padding, geo.dilation, False,
-                                                           [0, 0], geo.groups, wanted)
+    def conv_fprop(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The forward."""
+        geo, padding = statics[0], _same_on_both_sides(statics[0].padding)
+        x, w = self.images(arrays[0], device, layout), self.filters(arrays[1], device, layout)
+        return lambda: self.torch.nn.functional.conv2d(x, w, None, geo.stride, padding, geo.dilation, geo.groups)
 
-    def _pool(self, problem: PoolProblem, arrays: Arrays, device: str, layout: str) -> Contender:
-        geo, torch = problem.geo, self.torch
+    def conv_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The gradient of the images, of which PyTorch asks the sizes only."""
+        gy, w = self.images(arrays[0], device, layout), self.filters(arrays[1], device, layout)
+        x = self.images(np.zeros(statics[0].x_shape, arrays[0].dtype), device, layout)
+        return self._backward(gy, x, w, statics[0], [True, False, False])
+
+    def conv_wgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The gradient of the filters, of which PyTorch asks the sizes only."""
+        x, gy = (self.images(array, device, layout) for array in arrays)
+        w = self.filters(np.zeros(statics[0].w_shape, arrays[0].dtype), device, layout)
+        return self._backward(gy, x, w, statics[0], [False, True, False])
+
+    def _backward(self, gy: Any, x: Any, w: Any, geo: Any, wanted: list[bool]) -> Contender:
         padding = _same_on_both_sides(geo.padding)
-        x, gy = (self.images(arrays[name], device, layout) for name in ("x", "gy"))
-        if problem.average:
-            options = geo.window, geo.stride, padding, False, geo.count_include_pad
-            forward: Callable[[], Any] = lambda: torch.nn.functional.avg_pool2d(x, *options)  # noqa: E731
-            return forward if problem.direction == "fprop" else (
-                lambda: torch.ops.aten.avg_pool2d_backward(gy, x, *options, None))
-        with_indices = torch.nn.functional.max_pool2d_with_indices
-        if problem.direction == "fprop":
-            return lambda: with_indices(x, geo.window, geo.stride, padding, geo.dilation)
-        _, indices = with_indices(x, geo.window, geo.stride, padding, geo.dilation)
-        return lambda: torch.ops.aten.max_pool2d_with_indices_backward(gy, x, geo.window, geo.stride, padding,
-                                                                       geo.dilation, False, indices)
+        return lambda: self.torch.ops.aten.convolution_backward(
+            gy, x, w, None, geo.stride, padding, geo.dilation, False, [0, 0], geo.groups, wanted)
+
+    def avg_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The averages."""
+        x, options = self.images(arrays[0], device, layout), _average_options(statics[0])
+        return lambda: self.torch.nn.functional.avg_pool2d(x, *options)
+
+    def avg_pool_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The gradient of the images, of which PyTorch asks the sizes only."""
+        gy, options = self.images(arrays[0], device, layout), _average_options(statics[0])
+        x = self.images(np.zeros(statics[0].x_shape, arrays[0].dtype), device, layout)
+        return lambda: self.torch.ops.aten.avg_pool2d_backward(gy, x, *options, None)
+
+    def max_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The maxima and where they stand."""
+        x, geo = self.images(arrays[0], device, layout), statics[0]
+        padding = _same_on_both_sides(geo.padding)
+        options = geo.window, geo.stride, padding, geo.dilation
+        return lambda: self.torch.nn.functional.max_pool2d_with_indices(x, *options)
+
+    def max_pool_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The gradient of the images, of which PyTorch asks the sizes only, from the same winners."""
+        gy, geo = self.images(arrays[0], device, layout), statics[0]
+        padding = _same_on_both_sides(geo.padding)
+        x = self.images(np.zeros(geo.x_shape, arrays[0].dtype), device, layout)
+        indices = self.images(numpy_backend.max_pool_indices(arrays[1], geo), device, layout)
+        return lambda: self.torch.ops.aten.max_pool2d_with_indices_backward(gy, x, geo.window, geo.stride, padding,
+                                                                            geo.dilation, False, indices)
+
+    def nchw_to_nhwc(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """A transposed copy."""
+        return self.tensor(arrays[0], device).movedim(1, -1).contiguous
+
+    def nhwc_to_nchw(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """A transposed copy."""
+        return self.tensor(arrays[0], device).movedim(-1, 1).contiguous
+
+    def oihw_to_hwio(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """A transposed copy."""
+        return self.tensor(arrays[0], device).movedim((0, 1), (-1, -2)).contiguous
+
+    def hwio_to_oihw(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """A transposed copy."""
+        return self.tensor(arrays[0], device).movedim((-1, -2), (0, 1)).contiguous
 
     def _result(self, problem: Problem, result: Any) -> np.ndarray:
         """What a contender returned, in our layout, as float64."""
         if isinstance(result, tuple):
             result = next(part for part in result if part is not None)
         wide = result.detach().to("cpu", self.torch.float64)
-        if isinstance(problem, GemmProblem):
+        if not _of_images(problem):
             return wide.numpy()
-        return wide.permute(*((2, 3, 1, 0) if problem.direction == "wgrad" else (0, 2, 3, 1))).numpy()
+        return wide.permute(*((2, 3, 1, 0) if problem.op == "conv_wgrad" else (0, 2, 3, 1))).numpy()
+
+
+def _of_images(problem: Problem) -> bool:
+    """Whether the operands lie in one of two layouts: those of an op with a geometry."""
+    return any(isinstance(s, (ConvGeometry, PoolGeometry)) for s in problem.call.statics)
+
+
+def _average_options(geo: PoolGeometry) -> tuple[Any, ...]:
+    return geo.window, geo.stride, _same_on_both_sides(geo.padding), False, geo.count_include_pad
 
 
 def _same_on_both_sides(padding: tuple[tuple[int, int], ...]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Layouts: no ops of the tape, but what other kernels and their callers use."""
+"""Changes of layout."""
 
 from __future__ import annotations
 

@@ -1,0 +1,177 @@
+"""A problem: one call of a backend's op on operands, and what its result must be.
+
+The tables of cases, `convgpu verify`, the benchmarks and networks that are watched while they train all hold what a
+backend gives against the same thing. The facts of the op (convgpu/facts) say how its operands are drawn, how many terms
+its sums have, and which part of a large call is compared.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import reference
+from ..dtypes import as_dtype, is_float
+from ..op import Op
+from ..recorder import Call
+from ..roofline import Work
+from ..settings import current_precision
+from .tolerance import C_NUMPY, worst
+
+Arrays = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A call `op(*arrays, *statics)` of a backend's function.
+
+    arrays: the operands; None where they are to be drawn, for a call whose sizes are all that is given so far.
+    answer: the exact results, where it is not the reference backend that knows them. network, layer: what a benchmark
+    files it under.
+    """
+
+    call: Call
+    arrays: Arrays | None = None
+    answer: Arrays | None = None
+    network: str = ""
+    layer: str = ""
+
+    @classmethod
+    def of(cls, op: str, arrays: Arrays, statics: tuple[Any, ...] = (), answer: Arrays | None = None) -> Problem:
+        """The problem of given operands."""
+        dtype = next(a.dtype for a in arrays if a is not None).name
+        shapes = tuple(None if a is None else tuple(a.shape) for a in arrays)
+        return cls(Call(op, shapes, statics, dtype), arrays, answer)
+
+    @property
+    def op(self) -> str:
+        """The name of the op."""
+        return self.call.op
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype that the op computes in."""
+        return as_dtype(self.call.dtype)
+
+    @property
+    def facts(self) -> Any:
+        """What is known of the op."""
+        return Op.registry[self.op].facts
+
+    @property
+    def name(self) -> str:
+        """What stands in messages."""
+        return f"{self.op} {self.layer} {self.call.dtype}"
+
+    @property
+    def work(self) -> Work:
+        """FLOPs and bytes."""
+        return self.facts.work(self.call, current_precision())
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What its timings are filed under."""
+        work = self.work
+        return {"kind": self.facts.family, "network": self.network, "layer": self.layer,
+                "direction": self.facts.direction, "op": self.op, "dtype": self.call.dtype, "flops": work.flops,
+                "unit": work.unit, "bytes": work.bytes}
+
+    def operands(self) -> Arrays:
+        """The arrays: those given, or the same random values at every call."""
+        return self.facts.draw(self.call) if self.arrays is None else self.arrays
+
+    def run(self, backend: Any, arrays: Arrays) -> Any:
+        """The call, on these operands."""
+        return getattr(backend, self.op)(*arrays, *self.call.statics)
+
+    def error(self, arrays: Arrays, results: Any, c: float = C_NUMPY, few: bool = False) -> float:
+        """The largest error of a backend's results in units of the bound, of the part that is compared.
+
+        Args:
+            few: compare a smaller part, for whole networks.
+        """
+        part, got = self.facts.part(self, arrays, as_results(results), few)
+        return Judge(part, c).error(list(got))
+
+    @property
+    def length(self) -> int | None:
+        """The number of terms of each sum, for the bound; None where every element must be exact."""
+        return self.facts.bound(self.call).length
+
+    def exact(self) -> Arrays:
+        """The results in float64; for float64 in long double."""
+        if self.answer is not None:
+            return self.answer
+        return self._by_reference([_wide(a) for a in self.operands()], self.call.statics)
+
+    def magnitude(self) -> np.ndarray:
+        """The op on absolute values: what the errors of a sum are proportional to."""
+        bound = self.facts.bound(self.call)
+        return self._by_reference([_absolute(_wide(a)) for a in self.operands()], bound.statics)[0] + bound.slack
+
+    def _by_reference(self, arrays: list[Any], statics: tuple[Any, ...]) -> Arrays:
+        with np.errstate(invalid="ignore"):
+            return as_results(getattr(reference, self.op)(*arrays, *statics))
+
+
+class Judge:
+    """The exact results of a problem whose operands are given, computed once."""
+
+    def __init__(self, problem: Problem, c: float):
+        self._problem, self._c = problem, c
+        self._exact = problem.exact()
+        self._magnitude = None if problem.length is None else problem.magnitude()
+
+    def error(self, results: list[np.ndarray]) -> float:
+        """The largest error in units of the bound; Inf for a wrong shape or dtype, or where all must be exact."""
+        problem = self._problem
+        if [r.shape for r in results] != [e.shape for e in self._exact]:
+            return math.inf
+        if problem.answer is not None:
+            return 0.0 if results[0].tobytes() == np.ascontiguousarray(problem.answer[0]).tobytes() else math.inf
+        if self._magnitude is None:
+            return 0.0 if all(map(_same, results, self._exact)) else math.inf
+        if results[0].dtype != problem.dtype:
+            return math.inf
+        return worst(results[0], self._exact[0], self._magnitude, problem.length or 0, self._c)
+
+
+def as_results(returned: Any) -> Arrays:
+    """What a backend's function returned, always as a tuple."""
+    return tuple(r for r in returned if r is not None) if isinstance(returned, tuple) else (returned,)
+
+
+def _same(got: np.ndarray, exact: np.ndarray) -> bool:
+    wide = got.astype(exact.dtype)
+    return bool(((wide == exact) | (wide != wide) & (exact != exact)).all())
+
+
+def _wide(a: np.ndarray | None) -> np.ndarray | None:
+    if a is None or not is_float(a.dtype):
+        return a
+    return a.astype(np.longdouble if a.dtype == np.float64 else np.float64)
+
+
+def _absolute(a: np.ndarray | None) -> np.ndarray | None:
+    return np.abs(a) if a is not None and np.issubdtype(a.dtype, np.floating) else a
+
+
+def normal(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Normally distributed values, the same for the same name."""
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    return generator.standard_normal(shape, np.float32).astype(as_dtype(dtype))
+
+
+def ends(n: int, most: int = 2) -> list[int]:
+    """At most so many indices out of n, the first and the last among them, evenly spread."""
+    return sorted({round(i * (n - 1) / (most - 1)) for i in range(most)}) if n > most else list(range(n))
+
+
+
+def some_of(array: np.ndarray, indices: list[int], axis: int) -> np.ndarray:
+    """What stands at these indices of an axis; an array of nothing too."""
+    return np.take(array, np.asarray(indices, np.int64), axis=axis)

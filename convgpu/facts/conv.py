@@ -1,0 +1,218 @@
+"""What is known of convolution's ops: conv_fprop, conv_dgrad, conv_wgrad, channel_sum."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..backends.numpy import conv as numpy_conv
+from ..cases import conv as cases
+from ..cases.problem import Arrays, Problem, ends, some_of
+from ..dtypes import DTypeLike, accumulator, as_dtype
+from ..geometry import ConvGeometry, is_channels_last
+from ..ops import conv as ops
+from ..recorder import Call, Shape
+from ..roofline import Gpu, Work, additions_on, products_on
+from ..settings import workspace_limit
+from ..tensor import Tensor
+from .facts import Bound, Facts, Family, device_of, slack_of
+
+# --- what a call returns, and what it costs
+
+
+def _results(call: Call) -> tuple[tuple[Shape, str]]:
+    geo = call.statics[0]
+    shapes = {"conv_fprop": geo.y_shape, "conv_dgrad": geo.x_shape, "conv_wgrad": geo.w_shape}
+    return (shapes[call.op], call.dtype),
+
+
+def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "float32") -> Work:
+    """Of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise ones multiply and add in float32, off the tensor cores.
+
+    Args:
+        precision: what float32 products run as: "float32" or "tf32".
+    """
+    touched = geo.batch * geo.channels * math.prod(map(pixels_met, geo.size, geo.kernel, geo.stride, geo.dilation,
+                                                       (before for before, _ in geo.padding), geo.output))
+    x = touched if op != "conv_dgrad" else math.prod(geo.x_shape)  # a gradient is written everywhere
+    elements = x + math.prod(geo.w_shape) + math.prod(geo.y_shape)
+    depthwise = geo.groups > 1 and geo.channels == geo.groups
+    unit = "float64" if as_dtype(dtype) == "float64" else "float32"
+    return Work(2 * geo.macs, unit if depthwise else products_on(dtype, precision),
+                elements * as_dtype(dtype).itemsize)
+
+
+def pixels_met(n: int, f: int, stride: int, dilation: int, before: int, out: int) -> int:
+    """How many of an axis's n pixels some tap of some output meets."""
+    met = np.zeros(n, bool)
+    for shift in (r * dilation - before for r in range(f)):  # output p meets pixel p*stride + shift, if it is there
+        met[shift % stride if shift < 0 else shift:max(shift + (out - 1) * stride + 1, 0):stride] = True
+    return int(met.sum())
+
+
+def _product(call: Call) -> tuple[int, int, int, int]:
+    geo = call.statics[0]
+    taps, pixels = math.prod(geo.kernel), geo.batch * math.prod(geo.output)
+    c, k = geo.channels // geo.groups, geo.filters // geo.groups
+    return geo.groups, *{"conv_fprop": (pixels, k, taps * c), "conv_wgrad": (taps * c, k, pixels),
+                         "conv_dgrad": (geo.batch * math.prod(geo.size), c, taps * k)}[call.op]
+
+
+# --- what computes it
+
+
+def _plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
+    return native.module.plan_conv(call.op, native.geometry(call.statics[0]), call.dtype, precision=precision,
+                                   device=device_of(native, gpu), limit=workspace_limit())
+
+
+def _method(call: Call) -> str:
+    """Where no Inf or NaN meets padding."""
+    geo, backward = call.statics[0], call.op == "conv_dgrad"
+    size = accumulator(as_dtype(call.dtype)).itemsize
+    method = numpy_conv._backward(geo, size) if backward else numpy_conv._forward(geo)
+    if method.empty:
+        return "no sums to take"
+    if method.depthwise:
+        return "sums over windows"
+    if method.scatters:
+        return "matrix products and col2im, tile by tile"
+    return ("" if method.gather.pointwise else "im2col and ") + "matrix products, tile by tile"
+
+
+# --- how right it must be, and which part of a large call is compared
+
+
+def _bound(call: Call) -> Bound:
+    geo = call.statics[0]
+    if call.op == "conv_wgrad":
+        return Bound(geo.batch * math.prod(geo.output), call.statics)
+    inputs = geo.channels if call.op == "conv_fprop" else geo.filters
+    return Bound(math.prod(geo.kernel) * inputs // max(geo.groups, 1) + 1, (geo, None), slack_of(call.statics[1]))
+
+
+def _some(geo: ConvGeometry, few: bool, both: bool = False) -> tuple[ConvGeometry, list[int], list[int]]:
+    """The same convolution with fewer channels and filters, and which: whole groups, or channels of the only group.
+
+    Args:
+        both: of the channels too, as a weight gradient allows; else of the filters alone.
+    """
+    if geo.groups > 1:
+        groups = ends(geo.groups, 2 if few else 32)
+        c, k = geo.channels // geo.groups, geo.filters // geo.groups
+        channels = [g * c + i for g in groups for i in range(c)]
+        filters = [g * k + i for g in groups for i in range(k)]
+        return replace(geo, groups=len(groups), channels=len(channels), filters=len(filters)), channels, filters
+    filters = ends(geo.filters, 2 if few else 64)
+    channels = ends(geo.channels, 2 if few else 64) if both else list(range(geo.channels))
+    return replace(geo, channels=len(channels), filters=len(filters)), channels, filters
+
+
+def _images(x: Any, at: list[int], channels: list[int], geo: ConvGeometry) -> Any:
+    """Some channels of some images."""
+    part = x if len(at) == len(x) else x[at]
+    return some_of(part, channels, -1 if geo.channels_last else 1)
+
+
+def _filters(w: Any, channels: list[int], filters: list[int], geo: ConvGeometry) -> Any:
+    """The filters between some channels and some filters; with groups, the axis of channels is that of one group."""
+    last = geo.channels_last
+    w = some_of(w, filters, -1 if last else 0)
+    return w if geo.groups > 1 else some_of(w, channels, -2 if last else 1)
+
+
+def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
+    """Of fprop and dgrad two images, of wgrad all; of each some of the channels that come out."""
+    call, geo = problem.call, problem.call.statics[0]
+    few = few or call.dtype == "float64"  # whose reference computes in long double
+    if call.op == "conv_wgrad":
+        part, channels, filters = _some(geo, few, both=True)
+        every = list(range(geo.batch))
+        x, gy = _images(arrays[0], every, channels, geo), _images(arrays[1], every, filters, geo)
+        return Problem.of(call.op, (x, gy), (part,)), (_filters(results[0], channels, filters, geo),)
+    fprop = call.op == "conv_fprop"
+    at = ends(geo.batch)[-1:] if few else ends(geo.batch)
+    turned = geo if fprop else replace(geo, channels=geo.filters, filters=geo.channels)
+    part, inputs, outputs = _some(turned, few)
+    part = part if fprop else replace(part, channels=part.filters, filters=part.channels)
+    x, w, bias = arrays
+    w = _filters(w, inputs, outputs, geo) if fprop else _filters(w, outputs, inputs, geo)
+    operands = _images(x, at, inputs, geo), w, None if bias is None else bias[outputs]
+    return (Problem.of(call.op, operands, (replace(part, batch=len(at)), *call.statics[1:])),
+            (_images(results[0], at, outputs, geo),))
+
+
+# --- the tables
+
+_FUSED = (None, "relu", "tanh", "sigmoid")  # activations that ops take
+
+
+def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Problem]:
+    """Three directions, bias and an activation on that which is the case's forward; and the bias gradient."""
+    geo = case.geometry(data_format)
+    x, w, gy = (case.draw(shape, role, dtype) for role, shape in (("x", geo.x_shape), ("w", geo.w_shape),
+                                                                  ("g", geo.y_shape)))
+    forward = "conv_dgrad" if case.form == "conv_transpose" else "conv_fprop"
+    for op, image, outputs in (("conv_fprop", x, geo.filters), ("conv_dgrad", gy, geo.channels)):
+        bias = case.draw((outputs,), "bias", dtype) if op == forward else None
+        activation = _FUSED[zlib.crc32(case.name.encode()) % len(_FUSED)] if op == forward else None
+        yield Problem.of(op, (image, w, bias), (geo, activation))
+    yield Problem.of("conv_wgrad", (x, gy), (geo,))
+    yield Problem.of("channel_sum", (gy,), (geo.channels_last,))
+
+
+_conv = partial(Facts, family="conv", results=_results, work=lambda call, precision: conv_work(
+    call.op, call.statics[0], call.dtype, precision), plan=_plan, method=_method, bound=_bound, part=_part,
+    explained=ops.conv, product=_product)
+ops.fprop.facts = _conv()
+ops.dgrad.facts = _conv(direction="dgrad")
+ops.wgrad.facts = _conv(direction="wgrad")
+
+
+# --- the sum over everything but the channels
+
+
+def _sum_work(call: Call, precision: str) -> Work:
+    (shape,), (channels_last,) = call.shapes, call.statics
+    assert shape is not None
+    elements, channels = math.prod(shape), shape[-1 if channels_last else 1]
+    return Work(elements, additions_on(call.dtype), (elements + channels) * as_dtype(call.dtype).itemsize)
+
+
+def _sum_plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
+    return native.module.plan_channel_sum(list(call.shapes[0] or ()), call.statics[0], call.dtype,
+                                          device=device_of(native, gpu), limit=workspace_limit())
+
+
+def _channels(call: Call) -> int:
+    shape = call.shapes[0] or ()
+    return shape[-1 if call.statics[0] else 1]
+
+
+def _sum_part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
+    """Two channels, over all images."""
+    some = ends(_channels(problem.call))
+    g = some_of(arrays[0], some, -1 if problem.call.statics[0] else 1)
+    return Problem.of("channel_sum", (g,), problem.call.statics), (results[0][some],)
+
+
+def channel_sum(x: Tensor, data_format: str = "channels_last") -> Tensor:
+    """The sum of images over everything but their channels, for `explain`."""
+    return ops.channel_sum(x, is_channels_last("channel_sum", data_format))
+
+
+ops.channel_sum.facts = Facts(
+    family="conv", results=lambda call: (((_channels(call),), call.dtype),), work=_sum_work, plan=_sum_plan,
+    method=lambda call: "sums in blocks of 32",
+    bound=lambda call: Bound(math.prod(call.shapes[0] or ()) // max(_channels(call), 1), call.statics),
+    part=_sum_part, explained=channel_sum, direction="bias")
+
+FAMILY = Family(ops=("conv_fprop", "conv_dgrad", "conv_wgrad", "channel_sum"), page="convolution.md",
+                cases=(*cases.CASES, *cases.LARGE), problems=problems,
+                operands=("x", "w", "bias", "depthwise", "pointwise"), tf32=True)
