@@ -21,6 +21,7 @@ from .ops.conv import (
 from .ops.elementwise import exp, log, tanh
 from .ops.gemm import gemm, linear, matmul
 from .ops.loss import binary_cross_entropy, cross_entropy, embedding, huber_loss, mse_loss, one_hot
+from .ops.lp_pool import lp_pool, lp_pool1d, lp_pool2d, lp_pool3d
 from .ops.norm import batch_norm, group_norm, layer_norm, local_response_norm
 from .ops.pool import (
     max_pool, max_pool1d, max_pool2d, max_pool3d, avg_pool, avg_pool1d, avg_pool2d, avg_pool3d,
@@ -56,7 +57,8 @@ __all__ = [
     "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d",
     "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
     "is_grad_enabled", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax",
-    "logsumexp", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "no_grad", "numpy",
+    "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d",
+    "max_pool3d", "mse_loss", "no_grad", "numpy",
     "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "selu", "separable_conv", "separable_conv1d",
     "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",
     "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend", "value_and_grad",

@@ -13,6 +13,7 @@ from native_backends import needs_emulated
 
 import convgpu as cg
 from convgpu import backends
+from convgpu.architectures import alexnet, lenet5, resnet50, vgg16
 from convgpu.backends import numpy as numpy_backend
 from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, train
 from convgpu.benchmark.networks import NETWORKS
@@ -23,7 +24,6 @@ from convgpu.benchmark.watched import watched
 from convgpu.cases import networks
 from convgpu.cases.problem import Problem
 from convgpu.cli import main
-from convgpu.examples import alexnet, lenet5, resnet50, vgg16
 from convgpu.geometry import conv_geometry, pool_geometry
 from convgpu.recorder import Call
 
@@ -318,8 +318,9 @@ def test_pytorch_computes_the_same_problems() -> None:
     peer = Torch()
     for problem in [*layer_problems([networks.MOBILENET_DEPTHWISE[-1]], ("fprop", "dgrad", "wgrad"), batch=1),
                     pool_problem(POOL_GEO, "fprop", average=True), pool_problem(POOL_GEO, "dgrad", average=True),
-                    pool_problem(POOL_GEO, "dgrad"), gemm_problem(5, 6, 7, True, True),
-                    gemm_problem(5, 6, 7, dtype="bfloat16")]:
+                    pool_problem(POOL_GEO, "dgrad"),
+                    Problem(Call("lp_pool", (POOL_GEO.x_shape,), (POOL_GEO, 2.0), "float32")),
+                    gemm_problem(5, 6, 7, True, True), gemm_problem(5, 6, 7, dtype="bfloat16")]:
         arrays = problem.operands()
         ours = problem.run(numpy_backend, arrays)
         for name, contender in peer.contenders(problem, arrays, "cpu").items():

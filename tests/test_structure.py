@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
-NOT_IN_PYTORCH = {"channel_sum", "matmul", "max_pool_gather", "max_pool_indices"}  # no op of its own does the same
+NOT_IN_PYTORCH = {"channel_sum", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool_gather",
+                  "max_pool_indices"}  # no op of its own does the same
 
 
 @pytest.mark.parametrize("backend", [*backends.CPU_BACKENDS, "native"])
@@ -164,6 +165,9 @@ WALKS = [  # a function, operands, its op, and the GPU
     ("max_pool_dgrad", ((2, 9, 9, 8), 2), "max_pool_dgrad", "A100"),
     ("avg_pool_dgrad", ((2, 9, 9, 8), 2), "avg_pool_dgrad", "A100"),
     ("max_pool_gather", ((2, 9, 9, 8), 2), "max_pool_gather", "A100"),
+    ("lp_pool2d", ((2, 9, 9, 8), 3, 2), "lp_pool", "A100"),
+    ("lp_pool_dgrad", ((2, 9, 9, 8), 3, 2), "lp_pool_dgrad", "A100"),
+    ("lp_pool_gather", ((2, 9, 9, 8), 3, 2), "lp_pool_gather", "A100"),
     ("gemm", ((300, 200), (200, 100)), "gemm", "A100"),
     ("matmul", ((4096, 4096), (4096, 4096)), "matmul", "H200"),
 ]
@@ -172,10 +176,10 @@ WALKS = [  # a function, operands, its op, and the GPU
 @needs_emulated
 @pytest.mark.parametrize(("function", "operands", "op", "gpu"), WALKS, ids=lambda value: str(value).replace(" ", ""))
 def test_four_jumps_lead_from_the_function_to_the_kernel(function, operands, op, gpu):
-    family = FAMILIES[op]
+    family = Op.registry[op].facts.family
     # 1. The function is in the file that declares the op. (Gradients, which have no function, begin with the op.)
     if hasattr(cg, function):
-        assert inspect.getsourcefile(inspect.unwrap(getattr(cg, function))) == str(ROOT / f"convgpu/ops/{family}.py")
+        assert inspect.getsourcefile(inspect.unwrap(getattr(cg, function))) == str(DECLARED[op])
     # 2. The backend's method bears the op's name, in the family's file.
     method = getattr(Native, op)
     assert inspect.getsourcefile(method) == str(ROOT / f"convgpu/backends/native/{family}.py")
@@ -192,8 +196,15 @@ def test_four_jumps_lead_from_the_function_to_the_kernel(function, operands, op,
     assert re.search(rf"__global__[^;{{]*\b{found[0].stem}\(", found[0].read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("family", sorted({*FAMILIES.values(), "layout"}))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_kernel_stands_in_a_file_of_its_name(family):
     """Others may follow in the same file, but the one that it is named after is there."""
     for path in sorted((ROOT / "csrc" / family).rglob("*.cuh")):
         assert re.search(rf"__global__[^;{{]*\b{path.stem}\(", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_library_does_not_import_its_examples() -> None:
+    """Only the command does, which runs them."""
+    importers = {path.relative_to(ROOT).as_posix() for path in (ROOT / "convgpu").rglob("*.py")
+                 if re.search(r"^\s*(from|import) [\w.]*\bexamples\b", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert {name for name in importers if not name.startswith("convgpu/examples/")} == {"convgpu/cli.py"}

@@ -175,6 +175,48 @@ def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 
+def lp_pool(x: np.ndarray, geo: PoolGeometry, norm_type: float) -> np.ndarray:
+    """y[n, q, c] = (the sum of |pixel|^p over window q)^(1/p), in units of the window's largest |pixel|."""
+    xs = np.abs(_images(x, geo))
+    largest = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
+    for _, at_x, at_y in _window_taps(geo):
+        largest[at_y] = np.maximum(largest[at_y], xs[at_x])
+    unit = np.where(np.isfinite(largest) & (largest > 0), largest, 1)
+    total = np.zeros_like(largest)
+    for _, at_x, at_y in _window_taps(geo):
+        total[at_y] += (xs[at_x] / unit[at_y]) ** norm_type
+    y = np.where(np.isfinite(largest), unit * total ** (1 / norm_type), largest)
+    return _from_last(y, geo.channels_last, x.dtype)
+
+
+def lp_pool_dgrad(gy: np.ndarray, x: np.ndarray, y: np.ndarray, geo: PoolGeometry, power: float,
+                  signed: bool) -> np.ndarray:
+    """gx[i] = the sum of gy[q] * f(x[i] / y[q]) over the windows q that hold pixel i."""
+    gs, xs, ys = _images(gy, geo), _images(x, geo), _images(y, geo)
+    gx = np.zeros(xs.shape, xs.dtype)
+    for _, at_x, at_y in _window_taps(geo):
+        np.add.at(gx, at_x, gs[at_y] * _power_of_quotient(xs[at_x], ys[at_y], power, signed))
+    return _from_last(gx, geo.channels_last, gy.dtype)
+
+
+def lp_pool_gather(v: np.ndarray, x: np.ndarray, y: np.ndarray, geo: PoolGeometry, power: float,
+                   signed: bool) -> np.ndarray:
+    """z[q] = the sum of v[i] * f(x[i] / y[q]) over the pixels i of window q."""
+    vs, xs, ys = _images(v, geo), _images(x, geo), _images(y, geo)
+    z = np.zeros(ys.shape, ys.dtype)
+    for _, at_x, at_y in _window_taps(geo):
+        z[at_y] += vs[at_x] * _power_of_quotient(xs[at_x], ys[at_y], power, signed)
+    return _from_last(z, geo.channels_last, v.dtype)
+
+
+def _power_of_quotient(x: np.ndarray, y: np.ndarray, power: float, signed: bool) -> np.ndarray:
+    """f(x / y) = |x / y|^power, times the sign of x where signed; 0 where y is 0, and where x is and power < 0."""
+    nothing = (y == 0) | (x == 0) & (power < 0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # inf / inf; x / inf to a negative power
+        t = np.abs(np.where(nothing, 1, x) / np.where(nothing, 1, y)) ** power
+    return np.where(nothing, 0, t * np.sign(x) if signed else t)
+
+
 def _window_taps(geo: PoolGeometry) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
     """Per tap: its offset in the window, the pixels of x that it meets, the outputs whose tap lies inside the input."""
     outputs = [np.arange(out) for out in geo.output]

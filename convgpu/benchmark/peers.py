@@ -131,6 +131,15 @@ class Torch:
         x = self.images(np.zeros(statics[0].x_shape, arrays[0].dtype), device, layout)
         return lambda: self.torch.ops.aten.avg_pool2d_backward(gy, x, *options, None)
 
+    def lp_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The norms of even orders over whole windows: PyTorch takes powers of x itself, and scales other windows."""
+        x, (geo, p) = self.images(arrays[0], device, layout), statics
+        whole = all(start >= 0 and start + (out - 1) * stride + f <= n for start, out, stride, f, n in zip(
+            (-before for before, _ in geo.padding), geo.output, geo.stride, geo.window, geo.size))
+        if p % 2 or not whole:
+            raise NotImplementedError(f"PyTorch's norm of order {p:g} over windows {geo.window} is another one")
+        return lambda: self.torch.nn.functional.lp_pool2d(x, p, geo.window, geo.stride)
+
     def max_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """The maxima and where they stand."""
         x, geo = self.images(arrays[0], device, layout), statics[0]

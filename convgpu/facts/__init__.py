@@ -38,7 +38,7 @@ def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "f
 
 def text_of(plan: Any) -> str:
     """A plan in words: "kernel key=value ..."."""
-    return getattr(plan, "text", plan)
+    return plan.text
 
 
 def method_of(call: Call) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from ..cases.problem import Arrays, Problem, ends, normal, some_of
 from ..dtypes import DTypeLike, as_dtype
 from ..geometry import PoolGeometry
 from ..op import Op
+from ..ops import lp_pool as lp_ops
 from ..ops import pool as ops
 from ..recorder import Call, Shape
 from ..roofline import Gpu, Work, additions_on
@@ -106,6 +108,18 @@ def problems(case: cases.PoolCase, dtype: str, data_format: str) -> Iterator[Pro
     if case.averages:
         yield Problem.of("avg_pool", (x,), (geo,))
         yield Problem.of("avg_pool_dgrad", (gy,), (geo,))
+    if case.averages and not case.adaptive:
+        p = _norm_of(case)
+        y = reference.lp_pool(x, geo, p)
+        yield Problem.of("lp_pool", (x,), (geo, p))
+        yield Problem.of("lp_pool_dgrad", (gy, x, y), (geo, p - 1, True))
+        yield Problem.of("lp_pool_gather", (normal("v", geo.x_shape, dtype), x, y), (geo, p - 1, True))
+        yield Problem.of("lp_pool_dgrad", (gy, x, y), (geo, p - 2, False))
+
+
+def _norm_of(case: cases.PoolCase) -> float:
+    """Which p-norm is taken in a case: each of four has a quarter of them."""
+    return (1.0, 2.0, 3.0, 3.5)[zlib.crc32(case.name.encode()) % 4]
 
 
 def exact(call: Call) -> Bound:
@@ -135,5 +149,30 @@ Op.registry["avg_pool"].facts = _average(results=like_y, bound=of_taps, method=_
 Op.registry["avg_pool_dgrad"].facts = _average(results=like_x, bound=of_taps, method=lambda call: _SEPARABLE,
                                                direction="dgrad")
 
-FAMILY = Family(ops=("max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool", "avg_pool_dgrad"),
+
+
+def lp_pool_work(op: str, geo: PoolGeometry, dtype: DTypeLike) -> Work:
+    """Of "lp_pool", "lp_pool_dgrad" or "lp_pool_gather": two operations per tap, a power and an addition."""
+    x, y = math.prod(geo.x_shape), math.prod(geo.y_shape)
+    arrays = {"lp_pool": x + y, "lp_pool_dgrad": 2 * x + 2 * y, "lp_pool_gather": 2 * x + 2 * y}[op]
+    return Work(2 * y * math.prod(geo.window), additions_on(dtype), arrays * as_dtype(dtype).itemsize)
+
+
+def _draw_of_norms(call: Call) -> Arrays:
+    """A gradient or a tangent, an image, and the Euclidean norms of its windows."""
+    from ..backends import numpy as backend
+
+    first, x, _ = drawn(call)
+    return first, x, backend.lp_pool(x, geometry_of(call), 2.0)
+
+
+_power = partial(Facts, family="pool", plan=plan, part=part, bound=of_taps, explained=lp_ops.lp_pool,
+                 work=lambda call, precision: lp_pool_work(call.op, call.statics[0], call.dtype),
+                 method=lambda call: "tap after tap, image after image")
+Op.registry["lp_pool"].facts = _power(results=like_y)
+Op.registry["lp_pool_dgrad"].facts = _power(results=like_x, draw=_draw_of_norms, direction="dgrad")
+Op.registry["lp_pool_gather"].facts = _power(results=like_y, draw=_draw_of_norms, direction="gather")
+
+FAMILY = Family(ops=("max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool", "avg_pool_dgrad",
+                     "lp_pool", "lp_pool_dgrad", "lp_pool_gather"),
                 page="pooling.md", cases=cases.CASES, problems=problems, operands=("x",))

@@ -34,7 +34,8 @@ _avg_pool.vjp(x=lambda g, geo: _avg_pool_dgrad(g, geo))
 _avg_pool_dgrad.vjp(gy=lambda g, geo: _avg_pool(g, geo))
 
 
-def _run_max(name: str, x: Tensor, geo: PoolGeometry, return_indices: bool) -> Any:
+def run_max(name: str, x: Tensor, geo: PoolGeometry, return_indices: bool) -> Any:
+    """Max pooling by a function of this name, with offsets where a gradient or the caller needs them."""
     if x.dtype.kind not in "iu" and not is_float(x.dtype):
         raise TypeError(f"{name}: expected x of a floating or integer dtype, got {x.dtype}")
     records = x.requires_grad and is_grad_enabled()
@@ -77,7 +78,7 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
     """
     x = as_tensor(x, "max_pool")
     geo = pool_geometry("max_pool", x.shape, size, stride, padding, dilation, bool(ceil_mode), False, data_format)
-    return _run_max("max_pool", x, geo, return_indices)
+    return run_max("max_pool", x, geo, return_indices)
 
 
 def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", ceil_mode: bool = False,
@@ -135,7 +136,7 @@ def adaptive_max_pool(x: Any, output_size: Any, *, return_indices: bool = False,
 
 def _adaptive_max(name: str, x: Any, output_size: Any, return_indices: bool, data_format: str) -> Any:
     x = as_tensor(x, name)
-    return _run_max(name, x, adaptive_pool_geometry(name, x.shape, output_size, data_format), return_indices)
+    return run_max(name, x, adaptive_pool_geometry(name, x.shape, output_size, data_format), return_indices)
 
 
 def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_last") -> Tensor:

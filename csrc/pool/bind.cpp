@@ -77,6 +77,23 @@ void bind_pool(py::module_& m) {
             pool::avg_pool_dgrad(gy, gx, geo, plan, stream_of(stream));
         },
         "gy"_a, "gx"_a, "geo"_a, "plan"_a, "stream"_a, Unlocked());
+    m.def(
+        "lp_pool",
+        [](const Array& x, const Array& y, const PoolGeometry& geo, const pool::Plan& plan, double norm_type,
+           uintptr_t stream) { pool::lp_pool(x, y, geo, plan, norm_type, stream_of(stream)); },
+        "x"_a, "y"_a, "geo"_a, "plan"_a, "norm_type"_a, "stream"_a, Unlocked());
+    m.def(
+        "lp_pool_dgrad",
+        [](const Array& gy, const Array& x, const Array& y, const Array& gx, const PoolGeometry& geo,
+           const pool::Plan& plan, double power, bool with_sign,
+           uintptr_t stream) { pool::lp_pool_dgrad(gy, x, y, gx, geo, plan, power, with_sign, stream_of(stream)); },
+        "gy"_a, "x"_a, "y"_a, "gx"_a, "geo"_a, "plan"_a, "power"_a, "signed"_a, "stream"_a, Unlocked());
+    m.def(
+        "lp_pool_gather",
+        [](const Array& v, const Array& x, const Array& y, const Array& z, const PoolGeometry& geo,
+           const pool::Plan& plan, double power, bool with_sign,
+           uintptr_t stream) { pool::lp_pool_gather(v, x, y, z, geo, plan, power, with_sign, stream_of(stream)); },
+        "v"_a, "x"_a, "y"_a, "z"_a, "geo"_a, "plan"_a, "power"_a, "signed"_a, "stream"_a, Unlocked());
 }
 
 }  // namespace convgpu

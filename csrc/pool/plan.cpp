@@ -68,8 +68,8 @@ bool is_disjoint(const PoolGeometry& geo) {
 }
 
 // In the order of Op.
-constexpr const char* kOps[] = {"max_pool",         "max_pool_dgrad", "max_pool_gather",
-                                "max_pool_indices", "avg_pool",       "avg_pool_dgrad"};
+constexpr const char* kOps[] = {"max_pool",       "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool",
+                                "avg_pool_dgrad", "lp_pool",        "lp_pool_dgrad",   "lp_pool_gather"};
 
 }  // namespace
 
@@ -87,6 +87,7 @@ Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment) {
     Plan plan{op, geo, dtype};
     plan.vector = vector_of(geo, dtype, alignment >= kVectorBytes);
     if (op == Op::kMaxPoolDgrad && is_disjoint(geo)) plan.kernel = Kernel::kDisjoint;
+    if (op == Op::kLpPool || op == Op::kLpPoolGather) plan.kernel = Kernel::kWindow;
     if (op != Op::kMaxPool && op != Op::kAvgPool) return plan;
     if (wants_split(geo, plan.vector)) {
         plan.kernel = Kernel::kSplit;
@@ -103,7 +104,8 @@ std::string Plan::text() const {
     if (kernel == Kernel::kWindow) text += "_window";
     if (kernel == Kernel::kSplit) text += "_split";
     if (kernel == Kernel::kDisjoint) text += "_disjoint";
-    if (kernel == Kernel::kGather && (op == Op::kMaxPoolDgrad || op == Op::kAvgPoolDgrad)) text += "_gather";
+    const bool is_dgrad = op == Op::kMaxPoolDgrad || op == Op::kAvgPoolDgrad || op == Op::kLpPoolDgrad;
+    if (kernel == Kernel::kGather && is_dgrad) text += "_gather";
     text += " vector=" + std::to_string(vector);
     if (side) text += " side=" + std::to_string(side);
     if (kernel == Kernel::kSplit) {

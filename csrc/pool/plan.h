@@ -7,7 +7,17 @@
 
 namespace convgpu::pool {
 
-enum class Op { kMaxPool, kMaxPoolDgrad, kMaxPoolGather, kMaxPoolIndices, kAvgPool, kAvgPoolDgrad };
+enum class Op {
+    kMaxPool,
+    kMaxPoolDgrad,
+    kMaxPoolGather,
+    kMaxPoolIndices,
+    kAvgPool,
+    kAvgPoolDgrad,
+    kLpPool,
+    kLpPoolDgrad,
+    kLpPoolGather
+};
 
 const char* name_of(Op op);
 Op op_of(const std::string& name);  // throws std::invalid_argument for any other name

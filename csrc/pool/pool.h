@@ -22,5 +22,15 @@ void max_pool_indices(const Array& offsets, const Array& indices, const PoolGeom
 void avg_pool(const Array& x, const Array& y, const PoolGeometry& geo, const Plan& plan, Stream stream);
 // gx = the sum of gy / divisor over the windows that hold each pixel.
 void avg_pool_dgrad(const Array& gy, const Array& gx, const PoolGeometry& geo, const Plan& plan, Stream stream);
+// y = the norm_type-norm of every window; norm_type >= 1 and finite.
+void lp_pool(const Array& x, const Array& y, const PoolGeometry& geo, const Plan& plan, double norm_type,
+             Stream stream);
+// gx = the sum of gy * f(x / y) over the windows that hold each pixel. f(t) = |t|^power, times the sign of t where
+// `with_sign`; 0 where y is 0, and where x is 0 and the power is negative.
+void lp_pool_dgrad(const Array& gy, const Array& x, const Array& y, const Array& gx, const PoolGeometry& geo,
+                   const Plan& plan, double power, bool with_sign, Stream stream);
+// z = the sum of v * f(x / y) over the pixels of every window; v has the shape of x, z that of y.
+void lp_pool_gather(const Array& v, const Array& x, const Array& y, const Array& z, const PoolGeometry& geo,
+                    const Plan& plan, double power, bool with_sign, Stream stream);
 
 }  // namespace convgpu::pool

@@ -11,7 +11,7 @@ from .crossing import Array, Crossing
 
 
 class Pool(Crossing):
-    """max_pool, avg_pool, and their gradients."""
+    """max_pool, avg_pool, lp_pool, and their gradients."""
 
     def max_pool(self, x: Array, geo: PoolGeometry, with_offsets: bool) -> tuple[Array, Array | None]:
         """The largest pixel of every window, and where wanted its offset in the window."""
@@ -52,5 +52,23 @@ class Pool(Crossing):
         self._launch_pool("avg_pool_dgrad", (gy, gx), geo, gy.dtype)
         return gx
 
-    def _launch_pool(self, op: str, arrays: tuple[Any, ...], geo: PoolGeometry, dtype: np.dtype) -> None:
-        self.launch(op, arrays, "plan_pool", (op, geo, dtype), takes_workspace=False)
+    def lp_pool(self, x: Array, geo: PoolGeometry, norm_type: float) -> Array:
+        """The p-norm of every window."""
+        y = self.empty(geo.y_shape, x.dtype)
+        self._launch_pool("lp_pool", (x, y), geo, x.dtype, norm_type)
+        return y
+
+    def lp_pool_dgrad(self, gy: Array, x: Array, y: Array, geo: PoolGeometry, power: float, signed: bool) -> Array:
+        """The sum of gy * f(x / y) over the windows that hold each pixel."""
+        gx = self.empty(geo.x_shape, gy.dtype)
+        self._launch_pool("lp_pool_dgrad", (gy, x, y, gx), geo, gy.dtype, power, signed)
+        return gx
+
+    def lp_pool_gather(self, v: Array, x: Array, y: Array, geo: PoolGeometry, power: float, signed: bool) -> Array:
+        """The sum of v * f(x / y) over the pixels of each window."""
+        z = self.empty(geo.y_shape, v.dtype)
+        self._launch_pool("lp_pool_gather", (v, x, y, z), geo, v.dtype, power, signed)
+        return z
+
+    def _launch_pool(self, op: str, arrays: tuple[Any, ...], geo: PoolGeometry, dtype: np.dtype, *options: Any) -> None:
+        self.launch(op, arrays, "plan_pool", (op, geo, dtype), *options, takes_workspace=False)
