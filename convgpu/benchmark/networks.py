@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import optim, tree
+from ..architectures import alexnet, lenet5, resnet50, vgg16
 from ..autograd import value_and_grad
-from ..examples import alexnet, lenet5, resnet50, vgg16
 from ..tensor import Tensor, tensor
 
 LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; small, for images of noise
@@ -18,7 +18,7 @@ LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; small, for images of noise
 
 @dataclass(frozen=True)
 class Network:
-    """A model of convgpu.examples: its parameters, its loss, the images that it takes."""
+    """A network of convgpu.architectures: its parameters, its loss, the images that it takes."""
 
     name: str
     title: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..examples import resnet50, vgg16
+from ..architectures import resnet50, vgg16
 from .networks import LEARNING_RATE, MOMENTUM, Network
 from .peers import Torch
 from .verification import WrongResultError

@@ -1,0 +1,1 @@
+"""Networks as functions of nested dicts of parameters, written to be copied: LeNet-5, AlexNet, VGG-16, ResNet-50."""
