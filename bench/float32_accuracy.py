@@ -37,7 +37,7 @@ def rows(backend: str, m: int, n: int, lengths: Sequence[int], precision: str) -
                 plan = native.module.plan_gemm(1, m, n, k, "float32", precision=precision,
                                                device=native.module.current_device())
                 got, of_chain = (largest_and_rms(errors(z, a, b)) for z in (y, chain(a, b)))
-                found.append({"data": data.__name__, "m": m, "n": n, "k": k, "kernel": plan.split()[0],
+                found.append({"data": data.__name__, "m": m, "n": n, "k": k, "kernel": plan.text.split()[0],
                               "largest": got[0], "rms": got[1], "chain_largest": of_chain[0], "chain_rms": of_chain[1]})
     return found
 
