@@ -10,6 +10,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
@@ -259,7 +260,13 @@ def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
 
 
 def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, Tensor) else x
+    """x without its history, and with its mask: metrics leave out what is masked."""
+    if not isinstance(x, Tensor):
+        return x
+    y = x.detach()
+    if (mask := get_keras_mask(x)) is not None:
+        set_keras_mask(y, mask)
+    return y
 
 
 def _batch_size(x: Any) -> int:

@@ -1,0 +1,139 @@
+"""Training with Keras on convgpu: what a mask leaves out of losses and metrics, and gradients that are forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convgpu.keras  # noqa: F401
+
+# isort: split
+import keras
+from keras import layers as L  # noqa: N812 - as in Keras's own documentation
+
+# --- masks
+
+
+def masked(**options: Any) -> Any:
+    """A network whose outputs are 0, and whose second step is masked where the token is 0; it learns nothing."""
+    model = keras.Sequential([keras.Input((2,)), L.Embedding(5, 3, mask_zero=True, embeddings_initializer="ones"),
+                              L.Dense(1, kernel_initializer="zeros")])
+    model.compile(**{"optimizer": keras.optimizers.SGD(0.0), "loss": "mse", "metrics": ["mae"], **options})
+    return model
+
+
+def every_way(model: Any, x: Any, y: Any, **weights: Any) -> list[dict[str, float]]:
+    """Loss and metrics as fit, its validation, train_on_batch, test_on_batch and evaluate give them."""
+    history = model.fit(x, y, validation_data=(x, y, *weights.values()), verbose=0, **weights).history
+    fitted = {name: values[0] for name, values in history.items()}
+    return [{name: value for name, value in fitted.items() if not name.startswith("val_")},
+            {name.removeprefix("val_"): value for name, value in fitted.items() if name.startswith("val_")},
+            model.train_on_batch(x, y, return_dict=True, **weights),
+            model.test_on_batch(x, y, return_dict=True, **weights),
+            model.evaluate(x, y, return_dict=True, verbose=0, **weights)]
+
+
+TOKENS, TARGETS = np.array([[1, 0], [2, 3]]), np.array([[[1.0], [100.0]], [[2.0], [5.0]]])
+KEPT = np.array([1.0, 2.0, 5.0])  # the targets that no mask leaves out
+
+
+def test_metrics_leave_out_what_is_masked() -> None:
+    for logs in every_way(masked(), TOKENS[:1], TARGETS[:1]):
+        assert logs == {"loss": 1.0, "mae": 1.0}
+    for logs in every_way(masked(), TOKENS, TARGETS):
+        assert logs == pytest.approx({"loss": (KEPT**2).mean(), "mae": KEPT.mean()})
+
+
+def test_weighted_metrics_leave_out_what_is_masked() -> None:
+    model = masked(weighted_metrics=[keras.metrics.MeanSquaredError(name="weighted")])
+    steps = np.array([[1.0, 3.0], [2.0, 0.5]])
+    w = np.array([1.0, 2.0, 0.5])
+    for logs in every_way(model, TOKENS, TARGETS, sample_weight=steps):
+        assert logs == pytest.approx({"loss": (w * KEPT**2).mean(), "mae": KEPT.mean(),
+                                      "weighted": (w * KEPT**2).sum() / w.sum()})
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_masks_in_mixed_precision(policy: str) -> None:
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = masked()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with np.errstate(all="ignore"):  # the scaled gradients of float16 overflow, and the step is skipped
+        for logs in every_way(model, TOKENS, TARGETS):
+            assert logs == pytest.approx({"loss": 10.0, "mae": KEPT.mean()})
+
+
+def test_masks_of_several_outputs() -> None:
+    x = np.array([[[1.0], [0.0], [3.0]], [[0.0], [2.0], [0.0]]], "float32")
+    inputs = keras.Input((3, 1))
+    steps = L.Masking()(inputs)
+    twice = L.Dense(1, kernel_initializer=keras.initializers.Constant(2.0), name="twice")
+    model = keras.Model(inputs, {"each": L.Dense(1, kernel_initializer="ones", name="each")(steps),
+                                 "twice": twice(L.Dropout(0)(steps))})
+    model.compile(keras.optimizers.SGD(0.0), {"each": "mse", "twice": "mse"},
+                  metrics={"each": ["mae"], "twice": ["mse"]})
+    y = {"each": np.full((2, 3, 1), 7.0), "twice": np.full((2, 3, 1), 7.0)}
+    kept = np.array([1.0, 3.0, 2.0])
+    for logs in every_way(model, x, y):
+        assert logs["each_mae"] == pytest.approx((7 - kept).mean())
+        assert logs["twice_mse"] == pytest.approx(((7 - 2 * kept) ** 2).mean())
+
+
+# --- gradients that are forgotten
+
+
+def test_zero_grad_forgets_the_gradients_of_all_layers_inside() -> None:
+    inner = keras.Sequential([keras.Input((2,)), L.Dense(2)])
+    model = keras.Sequential([keras.Input((2,)), inner, L.BatchNormalization(), L.Dense(1)])
+    x = np.ones((3, 2), "float32")
+    model(x, training=True).sum().backward()
+    assert all(w.value.grad is not None for w in model.trainable_weights)
+    inner.layers[0].zero_grad()
+    assert [w.value.grad is None for w in model.trainable_weights] == [True, True] + [False] * 4
+    model.zero_grad()
+    assert all(w.value.grad is None for w in model.weights)
+    L.Dense(2).zero_grad()  # not built: nothing to forget
+
+
+def test_a_gan_trains_with_the_losses_of_its_formulas() -> None:
+    """Generator z -> a z + b, discriminator x -> c x + d, logistic losses, plain descent: all written out in NumPy."""
+    rate, steps = 0.3, 6
+    draws = np.random.default_rng(0)
+    z, real = draws.standard_normal((steps, 16, 1)), draws.standard_normal((steps, 16, 1)) + 3
+    keras.utils.set_random_seed(0)
+    generator, discriminator = (keras.Sequential([keras.Input((1,)), L.Dense(1)]) for _ in range(2))
+    (a, b), (c, d) = ([float(w.numpy().item()) for w in m.weights] for m in (generator, discriminator))
+    loss_of = keras.losses.BinaryCrossentropy(from_logits=True)
+    g_optimizer, d_optimizer = keras.optimizers.SGD(rate), keras.optimizers.SGD(rate)
+
+    def descend(loss: Any, model: Any, optimizer: Any) -> None:
+        generator.zero_grad()
+        discriminator.zero_grad()
+        loss.backward()
+        optimizer.apply([w.value.grad for w in model.trainable_weights], model.trainable_weights)
+
+    def sigmoid(v: Any) -> Any:
+        return 1 / (1 + np.exp(-v))
+
+    ones, zeros = np.ones((16, 1), "float32"), np.zeros((16, 1), "float32")
+    for zs, xs in zip(z, real):
+        noise, data = zs.astype("float32"), xs.astype("float32")
+        d_loss = loss_of(ones, discriminator(data)) + loss_of(zeros, discriminator(generator(noise)))
+        descend(d_loss, discriminator, d_optimizer)
+        g_loss = loss_of(ones, discriminator(generator(noise)))
+        descend(g_loss, generator, g_optimizer)
+
+        fake = a * zs + b
+        up, down = sigmoid(c * xs + d), sigmoid(c * fake + d)
+        expected = -np.log(up).mean() - np.log(1 - down).mean()
+        assert d_loss.item() == pytest.approx(expected, rel=1e-4)
+        c, d = c - rate * ((up - 1) * xs + down * fake).mean(), d - rate * (up - 1 + down).mean()
+        down = sigmoid(c * fake + d)
+        assert g_loss.item() == pytest.approx(-np.log(down).mean(), rel=1e-4)
+        a, b = a - rate * ((down - 1) * c * zs).mean(), b - rate * ((down - 1) * c).mean()
+    weights = [w.numpy().item() for m in (generator, discriminator) for w in m.weights]
+    np.testing.assert_allclose(weights, [a, b, c, d], rtol=1e-3, atol=1e-5)
