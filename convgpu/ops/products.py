@@ -16,7 +16,7 @@ from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype
 from .joining import concatenate, stack
-from .reduce import Axes, in_accumulator, prepare, spread
+from .reduce import Axes, in_accumulator, of_dtype, prepare, spread
 from .shape import flip, moveaxis, ravel, reshape
 
 
@@ -56,7 +56,7 @@ def prod(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False)
     24.0
     """
     x, axes = prepare("prod", x, axis, dtype)
-    return in_accumulator(_prod, x, axes, keepdims)
+    return of_dtype(in_accumulator(_prod, x, axes, keepdims), dtype)
 
 
 def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
@@ -66,7 +66,7 @@ def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     Tensor([ 2.,  6., 24.], dtype=float32)
     """
     x, along = _running("cumprod", x, axis, dtype)
-    return in_accumulator(_cumprod, x, along)
+    return of_dtype(in_accumulator(_cumprod, x, along), dtype)
 
 
 # --- running sums
@@ -89,7 +89,7 @@ def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     Tensor([1., 3., 6.], dtype=float32)
     """
     x, along = _running("cumsum", x, axis, dtype)
-    return _cumsum(x, along)
+    return of_dtype(_cumsum(x, along), dtype)
 
 
 def _running(op: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int]:

@@ -46,6 +46,11 @@ def prepare(op: str, x: Any, axis: Any, dtype: Any = None) -> tuple[Tensor, Axes
     return (x if dtype is None else astype(x, as_dtype(dtype))), _axes(axis, x, op)
 
 
+def of_dtype(y: Tensor, dtype: Any) -> Tensor:
+    """A result in the dtype that was asked for: sums and products of small integers are wider on their own."""
+    return y if dtype is None else astype(y, as_dtype(dtype))
+
+
 def _count(shape: tuple[int, ...], axes: Axes) -> int:
     return math.prod([shape[a] for a in axes])
 
@@ -82,7 +87,7 @@ def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) 
     Tensor([4., 6.], dtype=float32)
     """
     x, axes = prepare("sum", x, axis, dtype)
-    return _sum(x, axes, keepdims, x.shape)
+    return of_dtype(_sum(x, axes, keepdims, x.shape), dtype)
 
 
 def mean(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:

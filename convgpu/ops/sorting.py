@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..device import is_gpu_array
 from ..dtypes import is_float, is_half
@@ -15,7 +16,7 @@ from .elementwise import isnan, where
 from .indexing import take, take_along_axis
 from .reduce import sum as sum_over
 from .repeated import sums_at
-from .shape import ravel, reshape
+from .shape import moveaxis, ravel, reshape
 
 
 def _ordered(x: Any) -> Any:
@@ -24,7 +25,7 @@ def _ordered(x: Any) -> Any:
 
 
 def _unique_forward(x: Any, *options: Any) -> Any:
-    found = np.unique(_ordered(x), *options)
+    found = np.unique(_ordered(x), *options[:-1], equal_nan=options[-1])
     if isinstance(found, tuple):
         return found[0].astype(x.dtype, copy=False), *found[1:]
     return found.astype(x.dtype, copy=False)
@@ -35,7 +36,7 @@ _searchsorted = Op("searchsorted", "a, v; side -> y",
                    lambda a, v, side: np.searchsorted(_ordered(a), _ordered(v), side=side))
 _bincount = Op("bincount", "x, weights; minlength -> y", lambda x, weights, minlength: _counts(x, weights, minlength))
 # Without a gradient rule: which elements are equal changes with any step, so asking for one is an error.
-_unique = Op("unique", "x; return_index, return_inverse, return_counts, axis -> y", _unique_forward)
+_unique = Op("unique", "x; return_index, return_inverse, return_counts, axis, equal_nan -> y", _unique_forward)
 
 
 def _counts(x: Any, weights: Any, minlength: int) -> Any:
@@ -64,13 +65,15 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     return take_along_axis(x, argsort(x, axis), axis)
 
 
-def median(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """The middle element along `axis`, of two the mean; NaN where there is one.
+def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The middle element along `axis` (an integer, a tuple or None), of two the mean; NaN where there is one.
 
     >>> median([3.0, 1.0, 2.0, 10.0]).item()
     2.5
     """
     x = as_tensor(x, "median")
+    if isinstance(axis, (tuple, list)):
+        return _median_over(x, normalize_axis_tuple(axis, x.ndim, "axis"), keepdims)
     ordered, along = (sort(x, None), 0) if axis is None else (sort(x, axis), normalize_axis_index(axis, x.ndim))
     n = ordered.shape[along]
     if n == 0:
@@ -84,14 +87,26 @@ def median(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor
     return y.squeeze(along)
 
 
+def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    """The median over several axes: over one, into which they are put."""
+    kept = tuple([n for a, n in enumerate(x.shape) if a not in axes])
+    rows = reshape(moveaxis(x, axes, range(-len(axes), 0)), (*kept, math.prod([x.shape[a] for a in axes])))
+    y = median(rows, -1)
+    return reshape(y, tuple([1 if a in axes else n for a, n in enumerate(x.shape)])) if keepdims else y
+
+
 def unique(x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
-           axis: int | None = None) -> Any:
+           axis: int | None = None, *, equal_nan: bool = True) -> Any:
     """The different elements in ascending order, and on request where they first stand, how to rebuild x, how many.
+
+    Args:
+        axis: compare the slices along it; None: all elements.
+        equal_nan: all NaN count as one element; else each as one of its own.
 
     >>> unique([2, 1, 2])
     Tensor([1, 2], dtype=int64)
     """
-    return _unique(as_tensor(x, "unique"), return_index, return_inverse, return_counts, axis)
+    return _unique(as_tensor(x, "unique"), return_index, return_inverse, return_counts, axis, equal_nan)
 
 
 def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:

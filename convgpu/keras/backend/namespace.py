@@ -14,16 +14,43 @@ from convgpu.tensor import as_tensor
 
 
 def _of_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with the option `dtype`: of what its argument is converted to first."""
+    """A function with the option `dtype`: its argument is converted to it first, and its result is of it."""
     def converted(x: Any, *args: Any, dtype: Any = None, **options: Any) -> Any:
-        return function(x if dtype is None else cnp.astype(x, dtype), *args, **options)
+        if dtype is None:
+            return function(x, *args, **options)
+        return cnp.astype(function(cnp.astype(x, dtype), *args, **options), dtype)
 
     converted.__name__ = function.__name__
     return converted
 
 
 log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cnp.log1p, cnp.sqrt))  # type: ignore
-cumsum, cumprod, prod, trace, var = map(_of_dtype, (cnp.cumsum, cnp.cumprod, cnp.prod, cnp.trace, cnp.var))  # type: ignore
+trace, var = map(_of_dtype, (cnp.trace, cnp.var))
+nancumprod, nancumsum, nanprod, nanstd, nanvar = map(  # type: ignore
+    _of_dtype, (cnp.nancumprod, cnp.nancumsum, cnp.nanprod, cnp.nanstd, cnp.nanvar))
+empty, empty_like = cnp.zeros, cnp.zeros_like  # a Tensor is a value, and has one from the start
+
+
+# --- what is known of complex numbers: these are real
+
+
+def real(x: Any) -> Tensor:
+    """x, whose imaginary part is 0."""
+    return as_tensor(x)
+
+
+conj = conjugate = real
+
+
+def imag(x: Any) -> Tensor:
+    """The imaginary part: zeros."""
+    return cnp.zeros_like(x)
+
+
+def angle(x: Any) -> Tensor:
+    """The angle to the positive axis: 0, or pi where the sign of x is negative; NaN of NaN."""
+    x = as_tensor(x)
+    return cnp.where(cnp.isnan(x), x, cnp.where(cnp.signbit(x), onp.pi, 0.0))
 
 
 def _with_initial(reduce: Callable[..., Any], choose: Callable[..., Any]) -> Callable[..., Any]:

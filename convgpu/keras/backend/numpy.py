@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from typing import Any
 
+from keras.src import tree
 from keras.src.backend import config
 from keras.src.backend.common import dtypes, standardize_dtype
+from keras.src.backend.common.backend_utils import _vectorize_apply_excluded, vectorize_impl
 
 import convgpu.numpy as cnp
-from convgpu import Tensor
+from convgpu import Op, Tensor
+from convgpu.dtypes import as_dtype, is_float
 from convgpu.keras.borrow import borrowed
 
 from .core import convert_to_tensor
@@ -22,19 +26,109 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
     return cnp.eye(N, M, k, dtype=dtype or config.floatx())
 
 
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803 - Keras's names
+    """An (N, M) matrix with ones at and below its k-th diagonal."""
+    return cnp.tri(N, M, k, dtype=dtype or config.floatx())
+
+
+# --- sequences from start to stop: numbers, or tensors, whose sequences go along `axis`
+
+
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
              axis: int = 0) -> Any:
     """`num` evenly spaced values from start to stop (numbers or tensors) along `axis`; with retstep, also the step."""
-    start, stop = convert_to_tensor(start), convert_to_tensor(stop)
-    dtype = dtype or dtypes.result_type(start.dtype, stop.dtype, float)
-    start, stop = cnp.broadcast_arrays(start.astype("float64"), stop.astype("float64"))
+    dtype = dtype or _dtype_of_sequence(start, stop)
+    start, stop, fractions = _ends("linspace", start, stop, num, endpoint)
     intervals = num - 1 if endpoint else num
     step = (stop - start) / intervals if intervals > 0 else (stop - start) * float("nan")
-    fractions = cnp.arange(num, dtype="float64").reshape((num,) + (1,) * start.ndim) / builtins.max(intervals, 1)
-    values = start + (stop - start) * fractions
-    values = cnp.moveaxis(values, 0, axis)
-    values = cnp.floor(values).astype(dtype) if "int" in str(dtype) else values.astype(dtype)
+    values = _laid_along(start + (stop - start) * fractions, axis, dtype)
     return (values, step) if retstep else values
+
+
+def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10, dtype: Any = None,
+             axis: int = 0) -> Tensor:
+    """base to the power of `num` evenly spaced values from start to stop."""
+    dtype = dtype or _dtype_of_sequence(start, stop)
+    exponents = linspace(start, stop, num, endpoint, dtype="float64", axis=axis)
+    return _rounded(cnp.power(cnp.astype(convert_to_tensor(base), "float64"), exponents), dtype)
+
+
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Tensor:
+    """`num` values from start to stop, each the same multiple of the one before."""
+    dtype = dtype or config.floatx()
+    start, stop, fractions = _ends("geomspace", start, stop, num, endpoint)
+    ratio = stop / start
+    if not bool(cnp.all((ratio > 0) & cnp.isfinite(ratio))):
+        raise ValueError(f"geomspace: expected start and stop of one sign and not 0, got start={start} and stop={stop}")
+    return _laid_along(start * cnp.power(ratio, fractions), axis, dtype)
+
+
+def _dtype_of_sequence(start: Any, stop: Any) -> str:
+    return dtypes.result_type(*[getattr(end, "dtype", type(end)) for end in (start, stop)], float)
+
+
+def _ends(op: str, start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Start and stop in one shape, and how far each of `num` values is from one to the other, on a new first axis."""
+    if num < 0:
+        raise ValueError(f"{op}: expected num >= 0, got {num}")
+    start, stop = (convert_to_tensor(end).astype("float64") for end in (start, stop))
+    start, stop = cnp.broadcast_arrays(start, stop)
+    steps = builtins.max(num - 1 if endpoint else num, 1)
+    return start, stop, cnp.arange(num, dtype="float64").reshape((num,) + (1,) * start.ndim) / steps
+
+
+def _laid_along(values: Tensor, axis: int, dtype: Any) -> Tensor:
+    return _rounded(cnp.moveaxis(values, 0, axis), dtype)
+
+
+def _rounded(values: Tensor, dtype: Any) -> Tensor:
+    return (cnp.floor(values) if "int" in standardize_dtype(dtype) else values).astype(dtype)
+
+
+# --- element by element
+
+
+def reciprocal(x: Any) -> Tensor:
+    """1 / x; of integers a floating value."""
+    x = convert_to_tensor(x)
+    return cnp.reciprocal(x if is_float(x.dtype) else x.astype(config.floatx()))
+
+
+def view(x: Any, dtype: Any = None) -> Tensor:
+    """The bytes of x as values of another dtype; the last axis grows or shrinks with the size of an element."""
+    x = convert_to_tensor(x)
+    return x if dtype is None else _view(x, as_dtype(standardize_dtype(dtype)))
+
+
+# Without a gradient rule: the bits of a number are not a smooth function of it, so asking for one is an error.
+_view = Op("keras_view", "x; dtype -> y", lambda x, dtype: x.view(dtype))
+
+
+def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
+    """pyfunc for each element of its broadcast arguments, or for each block of the axes that the signature names.
+
+    Args:
+        excluded: numbers and names of arguments that are passed on as they are.
+        signature: such as "(m,n),(n)->(m)".
+    """
+    def vectorized(*args: Any, **options: Any) -> Any:
+        function, given, named = _vectorize_apply_excluded(pyfunc, set(excluded or ()), args, options)
+        return vectorize_impl(function, _mapped, signature=signature)(*given, **named)
+
+    return vectorized
+
+
+def _mapped(function: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """The function of each entry along the first axis of the arguments whose number in in_axes is 0, stacked."""
+    def of_all(*args: Any) -> Any:
+        count = next(x.shape[0] for x, axis in zip(args, in_axes) if axis == 0)
+        results = [function(*[x[i] if axis == 0 else x for x, axis in zip(args, in_axes)]) for i in range(count)]
+        return tree.map_structure(lambda *parts: cnp.stack(parts), *results)
+
+    return of_all
+
+
+# --- reductions
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - Keras's name
@@ -45,4 +139,4 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:  # noqa: A0
         dtype = "int32"
     elif dtype in ("uint8", "uint16"):
         dtype = "uint32"
-    return cnp.sum(x, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims).astype(dtype)
+    return cnp.sum(x, tuple(axis) if isinstance(axis, list) else axis, dtype, keepdims=keepdims)
