@@ -9,7 +9,7 @@ from convgpu import backends
 
 # Programs that tests start, each in a process of its own: to import them here would choose Keras's backend. What
 # needs packages of its own; and what makes of this machine another one.
-collect_ignore = ["keras_networks.py", "keras_suite", "keras_cache.py", "only_cuda.py"]
+collect_ignore = ["keras_calls.py", "keras_networks.py", "keras_suite", "keras_cache.py", "only_cuda.py"]
 
 
 @pytest.fixture(autouse=True)

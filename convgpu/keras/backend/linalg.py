@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as onp
+from keras.src import tree
+from keras.src.backend.common import dtypes
 
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
+from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrowed
 
 from .core import convert_to_tensor
@@ -64,3 +68,25 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
     total = sum((cnp.sum(g * t) for g, t in zip(grads, along)), start=cnp.sum(seed * 0))
     change = cg.grad(total, seed)
     return (y.detach(), change, aux) if has_aux else (y.detach(), change)
+
+
+# --- dtypes
+
+
+def _in_floats(function: Callable[..., Any], operands: int) -> Callable[..., Any]:
+    """A function whose operands are converted to one floating dtype; of half types it is computed in float32."""
+    @functools.wraps(function)
+    def computed(*args: Any, **options: Any) -> Any:
+        tensors = [convert_to_tensor(x) for x in args[:operands]]
+        dtype = dtypes.result_type(*[t.dtype for t in tensors], float)
+        half = dtype in ("float16", "bfloat16")
+        results = function(*[t.astype("float32" if half else dtype) for t in tensors], *args[operands:], **options)
+        return tree.map_structure(lambda y: y.astype(dtype) if is_float(y.dtype) else y, results) if half else results
+
+    return computed
+
+
+for _operands, _names in ((1, "cholesky cholesky_inverse det eig eigh inv lu_factor matrix_rank pinv qr svd"),
+                          (2, "lstsq solve solve_triangular")):
+    for _name in _names.split():
+        globals()[_name] = _in_floats(globals()[_name], _operands)

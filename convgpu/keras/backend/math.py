@@ -14,7 +14,9 @@ from keras.src.backend.common import dtypes, standardize_dtype
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
+from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrowed
+from convgpu.ops.elementwise import nonzero_divisor, same
 from convgpu.ops.gaussian import cdf, normal_pdf
 
 from .core import convert_to_tensor
@@ -32,18 +34,20 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None, so
 
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
     """Per segment the largest of the entries of data with its number; equal ones share the gradient."""
-    return _segment_extreme(cnp.max, -math.inf, data, segment_ids, num_segments)
+    return _segment_extreme("maximum", data, segment_ids, num_segments)
 
 
 def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
     """Per segment the smallest of the entries of data with its number; equal ones share the gradient."""
-    return _segment_extreme(cnp.min, math.inf, data, segment_ids, num_segments)
+    return _segment_extreme("minimum", data, segment_ids, num_segments)
 
 
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
     """Per segment the product of the entries of data with its number."""
     data, ids, count = _segments(data, segment_ids, num_segments)
-    return cnp.stack([cnp.prod(data[onp.flatnonzero(ids == i)], 0) for i in range(count)])
+    order = onp.argsort(ids, kind="stable")
+    members = onp.split(order, onp.searchsorted(ids[order], onp.arange(1, count)))[:count]
+    return cnp.stack([cnp.prod(data[m], 0, data.dtype) for m in members])
 
 
 def _segments(data: Any, segment_ids: Any, num_segments: int | None) -> tuple[Tensor, onp.ndarray, int]:
@@ -53,12 +57,27 @@ def _segments(data: Any, segment_ids: Any, num_segments: int | None) -> tuple[Te
     return (data, ids, count) if len(kept) == len(ids) else (data[kept], ids[kept], count)
 
 
-def _segment_extreme(reduce: Any, nothing: float, data: Any, segment_ids: Any, num_segments: int | None) -> Tensor:
-    data, ids, count = _segments(data, segment_ids, num_segments)
-    empty = cnp.full(data.shape[1:], nothing if data.dtype.kind != "i" else 0, data.dtype)
-    members = [onp.flatnonzero(ids == i) for i in range(count)]
-    return cnp.stack([reduce(data[m], 0) if m.size else empty for m in members])
+def _segment_extreme(ufunc: str, data: Any, segment_ids: Any, num_segments: int | None) -> Tensor:
+    return _extreme_at(*_segments(data, segment_ids, num_segments), ufunc)
 
+
+def _extreme_at_forward(x: Any, ids: onp.ndarray, count: int, ufunc: str) -> Any:
+    """Per segment its extreme; where there is none -inf or inf, of integers 0."""
+    nothing = (-math.inf if ufunc == "maximum" else math.inf) if is_float(x.dtype) else 0
+    y = onp.full_like(x, nothing, shape=(count, *x.shape[1:]))
+    if not is_float(x.dtype):  # an entry of each segment: what is there decides, not the 0
+        y[ids] = x
+    getattr(onp, ufunc).at(y, ids, x)
+    return y
+
+
+def _extreme_at_rule(g: Tensor, x: Tensor, ids: onp.ndarray, count: int, y: Tensor) -> Tensor:
+    won = same(x, y[ids])
+    winners = segment_sum(won.astype(g.dtype), ids, count)
+    return cnp.where(won, (g / cnp.maximum(winners, 1))[ids], 0)
+
+
+_extreme_at = Op("keras_segment_extreme", "x; ids, count, ufunc -> y", _extreme_at_forward).vjp(x=_extreme_at_rule)
 
 # --- the largest
 
@@ -85,8 +104,51 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def rsqrt(x: Any) -> Tensor:
     """1 / sqrt(x)."""
-    return convert_to_tensor(x) ** -0.5
+    return _floating(x) ** -0.5
 
+
+# --- distances
+
+
+_PIECE = 1 << 20  # elements of the differences of all pairs that are there at a time
+
+
+def cdist(x: Any, y: Any) -> Tensor:
+    """The distance of each of the n points of x to each of the m points of y: (..., n, k), (..., m, k) -> (..., n, m).
+
+    The gradient of a distance of 0 is 0. Of the n x m differences only a piece is in memory at a time.
+    """
+    x, y = convert_to_tensor(x), convert_to_tensor(y)
+    dtype = dtypes.result_type(x.dtype, y.dtype, float)
+    if x.ndim < 2 or y.ndim < 2:
+        raise ValueError("`cdist` inputs must have rank >= 2")
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError("Last dimension of inputs to `cdist` must match")
+    wide = "float64" if dtype == "float64" else "float32"
+    batch = onp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x, y = (cnp.broadcast_to(z.astype(wide), (*batch, *z.shape[-2:])) for z in (x, y))
+    return _cdist(x, y).astype(dtype)
+
+
+def _cdist_forward(x: Any, y: Any) -> Any:
+    rows = max(1, _PIECE // max(1, y.size))
+    pieces = []
+    for start in range(0, max(1, x.shape[-2]), rows):
+        d = x[..., start:start + rows, None, :] - y[..., None, :, :]
+        pieces.append(onp.sqrt(onp.sum(onp.square(d, out=d), axis=-1)))
+    return onp.concatenate(pieces, axis=-2)
+
+
+def _cdist_rule(g: Tensor, x: Tensor, y: Tensor, distance: Tensor) -> Tensor:
+    """Of x: the sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; about the middle of y fewer digits cancel."""
+    pull = cnp.where(distance == 0, 0, g / nonzero_divisor(distance))
+    middle = cnp.mean(y.detach(), -2, keepdims=True) if y.shape[-2] else 0
+    return cnp.sum(pull, -1, keepdims=True) * (x - middle) - cnp.matmul(pull, y - middle)
+
+
+_cdist = Op("keras_cdist", "x, y -> distance", _cdist_forward).vjp(
+    x=_cdist_rule,
+    y=lambda g, x, y, distance: _cdist_rule(cnp.swapaxes(g, -1, -2), y, x, cnp.swapaxes(distance, -1, -2)))
 
 # --- the error function: by the normal distribution function, whose tails keep their digits
 
@@ -213,7 +275,7 @@ def _of_length(x: Tensor, n: int) -> Tensor:
 
 def rfft(x: Any, fft_length: int | None = None) -> tuple[Tensor, Tensor]:
     """The first half of the Fourier transform of a real x, which determines the other."""
-    x = convert_to_tensor(x)
+    x = _floating(x)
     x = _of_length(x, x.shape[-1] if fft_length is None else fft_length)
     half = x.shape[-1] // 2 + 1
     real, imaginary = fft((x, cnp.zeros_like(x)))

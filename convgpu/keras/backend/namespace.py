@@ -50,7 +50,7 @@ def imag(x: Any) -> Tensor:
 def angle(x: Any) -> Tensor:
     """The angle to the positive axis: 0, or pi where the sign of x is negative; NaN of NaN."""
     x = as_tensor(x)
-    return cnp.where(cnp.isnan(x), x, cnp.where(cnp.signbit(x), onp.pi, 0.0))
+    return cnp.where(cnp.isnan(x), x, cnp.where(cnp.signbit(x), cnp.full_like(x, onp.pi), cnp.zeros_like(x)))
 
 
 def _with_initial(reduce: Callable[..., Any], choose: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,8 @@ C/groups, K), in both data formats.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as onp
@@ -24,6 +26,8 @@ from convgpu.keras.borrow import borrowed
 from .core import cast, convert_to_tensor
 
 exec(borrowed("nn"), globals())
+_borrowed_categorical_crossentropy = globals()["categorical_crossentropy"]
+_borrowed_batch_normalization = globals()["batch_normalization"]
 
 from .attention import dot_product_attention  # noqa: E402, F401 - in the place of those borrowed
 from .ctc import ctc_decode, ctc_loss  # noqa: E402, F401
@@ -39,7 +43,35 @@ def _floating(*xs: Any) -> list[Tensor]:
     return [cast(t, dtype) for t in tensors]
 
 
+def _of_floats(name: str) -> Callable[..., Tensor]:
+    """The function of that name that was borrowed: of integers it is computed in floats; its result is of x's dtype."""
+    function = globals()[name]
+
+    def of_floats(x: Any, *args: Any, **options: Any) -> Tensor:
+        x, = _floating(x)
+        return cast(function(x, *args, **options), backend.standardize_dtype(x.dtype))
+
+    of_floats.__name__, of_floats.__doc__ = name, function.__doc__
+    return of_floats
+
+
+celu, hard_sigmoid, hard_silu, log_sigmoid, softsign, sparsemax, squareplus, tanh_shrink = map(_of_floats, (
+    "celu", "hard_sigmoid", "hard_silu", "log_sigmoid", "softsign", "sparsemax", "squareplus", "tanh_shrink"))
+
 # --- convolution
+
+
+def _of_integers(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A convolution that gives integers of integers: computed in float64, which is exact below 2^53, then wrapped."""
+    @functools.wraps(convolve)
+    def convolved(inputs: Any, kernel: Any, *args: Any, **options: Any) -> Tensor:
+        x, w = convert_to_tensor(inputs), convert_to_tensor(kernel)
+        if is_float(x.dtype) or is_float(w.dtype):
+            return convolve(x, w, *args, **options)
+        y = convolve(x.astype("float64"), w.astype("float64"), *args, **options)
+        return (y if in_symbolic_scope() else y.astype("int64")).astype(result_type(x.dtype, w.dtype))
+
+    return convolved
 
 
 def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
@@ -58,6 +90,7 @@ def _padding(padding: Any) -> Any:
     return padding.lower() if isinstance(padding, str) else [tuple(p) for p in padding]
 
 
+@_of_integers
 def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
          dilation_rate: Any = 1) -> Tensor:
     """Convolution with a kernel (spatial..., C/groups, K)."""
@@ -93,6 +126,7 @@ def _check_channels(x: Tensor, kernel_channels: int, data_format: str) -> None:
                          f"input channels={channels}, kernel input channels={kernel_channels}, {data_format=}.")
 
 
+@_of_integers
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
                    dilation_rate: Any = 1) -> Tensor:
     """Convolution of each channel with filters of its own: a kernel (spatial..., C, multiplier)."""
@@ -110,6 +144,7 @@ def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, st
     return conv(middle, pointwise_kernel, 1, "valid", data_format, 1)
 
 
+@_of_integers
 def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", output_padding: Any = None,
                    data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
     """Transposed convolution with a kernel (spatial..., C_out, C_in).
@@ -185,8 +220,9 @@ def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = N
 
 
 def relu(x: Any) -> Tensor:
-    """max(x, 0)."""
-    return cg.relu(convert_to_tensor(x))
+    """max(x, 0); of integers an integer."""
+    x = convert_to_tensor(x)
+    return cg.relu(x) if is_float(x.dtype) else cnp.maximum(x, cnp.zeros_like(x))
 
 
 def sigmoid(x: Any) -> Tensor:
@@ -254,7 +290,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
 
 def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
     """-log of the probability of the class `target`."""
-    target, output = convert_to_tensor(target, "int32"), convert_to_tensor(output)
+    target, (output,) = convert_to_tensor(target, "int32"), _floating(output)
     if target.ndim == output.ndim and target.shape[-1] == 1:
         target = cnp.squeeze(target, -1)
     if output.ndim < 1:
@@ -270,6 +306,11 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
     return -cnp.squeeze(cnp.take_along_axis(logarithms, cnp.expand_dims(target, axis), axis), axis)
 
 
+def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
+    """-sum of target * log(output), output being probabilities along axis, or their logits."""
+    return _borrowed_categorical_crossentropy(*_floating(target, output), from_logits, axis)
+
+
 def _probabilities(output: Tensor, axis: int) -> Tensor:
     """output with the sum 1 along axis, away from 0 and 1."""
     output = output / cnp.sum(output, axis, keepdims=True)
@@ -278,7 +319,7 @@ def _probabilities(output: Tensor, axis: int) -> Tensor:
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
     """-target * log(output) - (1 - target) * log(1 - output), element by element."""
-    target, output = convert_to_tensor(target), convert_to_tensor(output)
+    target, output = _floating(target, output)
     if target.shape != output.shape:
         raise ValueError("Arguments `target` and `output` must have the same shape. Received: "
                          f"target.shape={target.shape}, output.shape={output.shape}")
@@ -295,13 +336,22 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
     """Mean and variance over axes, in two passes; half types are computed in float32."""
     if synchronized:
         raise NotImplementedError("moments: synchronized=True needs several devices; convgpu computes on one")
-    x = convert_to_tensor(x)
+    x, = _floating(x)
     axes = tuple(axes) if isinstance(axes, list) else axes
     if x.dtype.name != "float16":
         return cnp.mean(x, axes, keepdims=keepdims), cnp.var(x, axes, keepdims=keepdims)
     wide = moments(cast(x, "float32"), axes, keepdims)
     largest = float(cnp.finfo("float16").max)
     return tuple([cast(cnp.clip(m, -largest, largest), "float16") for m in wide])  # type: ignore[return-value]
+
+
+def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any = None, scale: Any = None,
+                        epsilon: float = 1e-3) -> Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * scale + offset."""
+    x, mean, variance = (convert_to_tensor(v) for v in (x, mean, variance))
+    dtype = result_type(x.dtype, mean.dtype, variance.dtype, float)
+    x, mean, variance = (v if is_float(v.dtype) else cast(v, dtype) for v in (x, mean, variance))
+    return _borrowed_batch_normalization(x, mean, variance, axis, offset, scale, epsilon)
 
 
 # --- patches

@@ -55,7 +55,7 @@ def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: 
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Tensor:
     """`num` values from start to stop, each the same multiple of the one before."""
-    dtype = dtype or config.floatx()
+    dtype = dtype or _dtype_of_sequence(start, stop)
     start, stop, fractions = _ends("geomspace", start, stop, num, endpoint)
     ratio = stop / start
     if not bool(cnp.all((ratio > 0) & cnp.isfinite(ratio))):
@@ -92,6 +92,66 @@ def reciprocal(x: Any) -> Tensor:
     """1 / x; of integers a floating value."""
     x = convert_to_tensor(x)
     return cnp.reciprocal(x if is_float(x.dtype) else x.astype(config.floatx()))
+
+
+def _of_scalars(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of two operands that was borrowed: beside a tensor, a Python number takes the tensor's dtype."""
+    def weak(x1: Any, x2: Any) -> Tensor:
+        if isinstance(x1, (int, float)) and not isinstance(x2, (int, float)):
+            x2 = convert_to_tensor(x2)
+            x1 = convert_to_tensor(x1, dtypes.result_type(x2.dtype, type(x1)))
+        elif isinstance(x2, (int, float)) and not isinstance(x1, (int, float)):
+            x1 = convert_to_tensor(x1)
+            x2 = convert_to_tensor(x2, dtypes.result_type(x1.dtype, type(x2)))
+        return function(x1, x2)
+
+    weak.__name__, weak.__doc__ = function.__name__, function.__doc__
+    return weak
+
+
+def _of_bools(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of two operands that was borrowed: of booleans it gives int32."""
+    def counted(x1: Any, x2: Any) -> Tensor:
+        kinds = [getattr(x, "dtype", type(x)) for x in (x1, x2)]
+        if dtypes.result_type(*kinds) == "bool":
+            x1, x2 = convert_to_tensor(x1, "int32"), convert_to_tensor(x2, "int32")
+        return function(x1, x2)
+
+    counted.__name__, counted.__doc__ = function.__name__, function.__doc__
+    return counted
+
+
+for _name in ("bitwise_left_shift", "bitwise_right_shift", "floor_divide", "left_shift", "power", "right_shift"):
+    globals()[_name] = _of_bools(globals()[_name])
+for _name in ("arctan2", "fmod", "gcd", "heaviside", "hypot", "lcm", "logaddexp", "logaddexp2", "mod", "nextafter"):
+    globals()[_name] = _of_scalars(globals()[_name])
+
+
+def sign(x: Any) -> Tensor:
+    """-1, 0 or 1 after the sign of x."""
+    x = convert_to_tensor(x)
+    return x if x.dtype == bool else cnp.sign(x)
+
+
+def round(x: Any, decimals: int = 0) -> Tensor:  # noqa: A001 - Keras's name
+    """x rounded to so many decimals, halves to even."""
+    x = convert_to_tensor(x)
+    return x if x.dtype == bool else cnp.round(x, decimals)
+
+
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
+    """From the first of the choices whose condition is true; the default where none is."""
+    choices = [convert_to_tensor(choice) for choice in choicelist]
+    dtype = dtypes.result_type(*[choice.dtype for choice in choices], getattr(default, "dtype", type(default)))
+    return cnp.select(condlist, [choice.astype(dtype) for choice in choices], convert_to_tensor(default, dtype))
+
+
+def histogram(x: Any, bins: Any = 10, range: Any = None) -> tuple[Tensor, Tensor]:  # noqa: A002 - Keras's name
+    """How many elements lie in each bin, and the edges of the bins; both of x's dtype, of floatx for integers."""
+    x = convert_to_tensor(x)
+    dtype = x.dtype if is_float(x.dtype) else config.floatx()
+    counts, edges = cnp.histogram(x, bins, range)
+    return counts.astype(dtype), edges.astype(dtype)
 
 
 def view(x: Any, dtype: Any = None) -> Tensor:
