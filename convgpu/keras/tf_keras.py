@@ -1,7 +1,8 @@
 """`from tensorflow import keras` and `tensorflow.keras.*` without TensorFlow: they give Keras 3 on convgpu.
 
-Nothing else of TensorFlow is here: another name is explained in one sentence, those of TensorFlow 1 with what Keras 3
-has in their place.
+With them comes what scripts of Keras 2 use and Keras 3 has dropped or has for TensorFlow alone: the functions of
+`keras.backend`, `layers.experimental.preprocessing`, `timeseries_dataset_from_array`. Nothing else of TensorFlow is
+here: another name is explained in one sentence, those of TensorFlow 1 with what Keras 3 has in their place.
 """
 
 from __future__ import annotations
@@ -40,6 +41,22 @@ REPLACEMENTS = {
 }
 
 
+# Modules that Keras 3 has no more, and where their names are now.
+MOVED = {
+    "layers.experimental": "layers", "layers.experimental.preprocessing": "layers", "layers.preprocessing": "layers",
+    "optimizers.legacy": "optimizers", "optimizers.schedules.legacy": "optimizers.schedules",
+    "mixed_precision.experimental": "mixed_precision", "utils.np_utils": "utils", "utils.vis_utils": "utils",
+    "callbacks.experimental": "callbacks",
+}
+# Private packages from which old scripts import the names of tensorflow.keras.
+PRIVATE = ("tensorflow.python.keras", "tensorflow.contrib.keras", "tensorflow_core.keras")
+GONE = {
+    "wrappers.scikit_learn": "keras.wrappers.SKLearnClassifier and SKLearnRegressor",
+    "estimator": "model.fit", "experimental": "keras.layers and keras.models",
+    "preprocessing.image_dataset": "keras.utils", "engine": "keras.layers and keras.models",
+}
+
+
 class _TensorFlow(ModuleType):
     """The module `tensorflow`: it knows `keras`, and says so."""
 
@@ -54,32 +71,105 @@ class _TensorFlow(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name == "keras":
             return importlib.import_module("tensorflow.keras")
-        instead = f"; use {REPLACEMENTS[name]}" if name in REPLACEMENTS else ""
-        raise AttributeError(f"tensorflow.{name}: convgpu answers for tensorflow.keras alone{instead}")
+        if name in ("python", "contrib"):
+            return importlib.import_module(f"tensorflow.{name}")
+        raise AttributeError(_explained(f"tensorflow.{name}"))
 
 
 class _Finder:
-    """Finds `tensorflow.keras.x` as Keras's own module x."""
+    """Finds `tensorflow.keras.x` as Keras's own module x, and explains what else of `tensorflow` is imported."""
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != "tensorflow.keras" and not name.startswith("tensorflow.keras."):
+        if name.split(".")[0] not in ("tensorflow", "tensorflow_core"):
             return None
-        return importlib.machinery.ModuleSpec(name, cls, is_package=True)  # type: ignore[arg-type]
+        if name in _ABOVE_PRIVATE or _inside(name) is not None:
+            return importlib.machinery.ModuleSpec(name, cls, is_package=True)  # type: ignore[arg-type]
+        raise ModuleNotFoundError(_explained(name), name=name)
 
     @staticmethod
     def create_module(spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        rest = spec.name.removeprefix("tensorflow.keras")
-        inside = _KERAS + rest
-        found = importlib.import_module(inside if _exists(inside) else "keras" + rest)
+        if spec.name in _ABOVE_PRIVATE:
+            return _Above(spec.name)
+        inside = _inside(spec.name)
+        assert inside is not None
+        found = importlib.import_module(inside)
         module = ModuleType(spec.name, found.__doc__)  # its own, so that the one it stands for keeps its name
-        module.__dict__.update({k: v for k, v in vars(found).items() if not k.startswith("__")})
-        module.__getattr__ = lambda name: getattr(found, name)  # type: ignore[method-assign]
+        module.__dict__.update({k: v for k, v in vars(found).items()
+                                if not k.startswith("__") and not isinstance(v, ModuleType)})
+        module.__dict__.update(_added(inside.removeprefix(_KERAS)))
+        module.__getattr__ = lambda name: _attribute(found, spec.name, name)  # type: ignore[method-assign]
         return module
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
         pass
+
+
+class _Above(ModuleType):
+    """A package that exists for the private one in it."""
+
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_explained(f"{self.__name__}.{name}"))
+
+
+_ABOVE_PRIVATE = {name.rpartition(".")[0] for name in PRIVATE} - {"tensorflow"}
+
+
+def _rest(name: str) -> str | None:
+    """Of a module's name what follows `tensorflow.keras`, or a private package that stands for it."""
+    for beginning in ("tensorflow.keras", *PRIVATE):
+        if name == beginning or name.startswith(beginning + "."):
+            return name[len(beginning):].lstrip(".")
+    return None
+
+
+def _inside(name: str) -> str | None:
+    """The module of Keras that a module of tensorflow.keras is; None where there is none."""
+    rest = _rest(name)
+    if rest is None:
+        return None
+    rest = MOVED.get(rest, rest)
+    if rest == "backend":
+        return "convgpu.keras.legacy_backend"
+    candidates = [package + f".{rest}" * bool(rest) for package in (_KERAS, "keras")]
+    return next((c for c in candidates if _exists(c)), None)
+
+
+def _added(module: str) -> dict[str, Any]:
+    """Names that a module of tensorflow.keras has beside those of Keras 3 on any backend."""
+    if module in (".utils", ".preprocessing"):
+        from .timeseries import timeseries_dataset_from_array
+
+        return {"timeseries_dataset_from_array": timeseries_dataset_from_array}
+    return {}
+
+
+def _attribute(found: ModuleType, module: str, name: str) -> Any:
+    """What a module that stands for another does not hold itself: a module in it, or an attribute made on demand."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if _inside(f"{module}.{name}") is not None:
+        return importlib.import_module(f"{module}.{name}")
+    if found.__name__ == "convgpu.keras.legacy_backend" or hasattr(found, name):
+        return getattr(found, name)
+    raise AttributeError(_explained(f"{module}.{name}"))
+
+
+def _explained(name: str) -> str:
+    """In one sentence why there is no such module or name, and what to use."""
+    rest = _rest(name)
+    if rest is None:
+        first = name.split(".")[1] if "." in name else name
+        instead = f"; use {REPLACEMENTS[first]}" if first in REPLACEMENTS else ""
+        return f"{name}: convgpu answers for tensorflow.keras alone{instead}"
+    for gone, instead in GONE.items():
+        if rest == gone or rest.startswith(gone + "."):
+            return f"{name}: Keras 3 does not have it; use {instead}"
+    where = " and in tensorflow.keras" if not name.startswith("tensorflow.keras") else ""
+    return f"{name}: Keras 3 does not have it; look for {rest.rpartition('.')[2]} in keras.layers, keras.ops{where}"
 
 
 def _exists(name: str) -> bool:

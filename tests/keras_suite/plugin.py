@@ -5,8 +5,10 @@ It selects the backend, gives the markers their meaning, and skips what `exclusi
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -69,11 +71,57 @@ class _AbsentFinder:
         pass
 
 
-ABSENT = [name for name in ("tensorflow", "grain") if importlib.util.find_spec(name) is None]
+ABSENT = [name for name in ("tensorflow", "grain", "jax") if importlib.util.find_spec(name) is None]
 for lazy in vars(module_utils).values():
     if isinstance(lazy, module_utils.LazyModule) and lazy.name.split(".")[0] in ABSENT:
         lazy._available = False
 sys.meta_path.append(_AbsentFinder)  # type: ignore[arg-type]
+
+
+
+class _DtypesOfJax(ModuleType):
+    """jax.numpy, whose functions of arrays give shapes and dtypes alone.
+
+    The tests ask it for nothing else, and it would compile each of thousands of calls.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._numpy, name)
+        return functools.partial(self._abstract, found) if inspect.isroutine(found) or _is_jitted(found) else found
+
+    @staticmethod
+    def _abstract(function: Any, *args: Any, **options: Any) -> Any:
+        import jax
+
+        leaves, tree = jax.tree.flatten((args, options))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))]
+        if not places or any(isinstance(leaves[i], jax.core.Tracer) for i in places):
+            return function(*args, **options)
+
+        def run(arrays: list[Any]) -> Any:
+            filled = dict(zip(places, arrays))
+            positional, named = jax.tree.unflatten(tree, [filled.get(i, leaf) for i, leaf in enumerate(leaves)])
+            return function(*positional, **named)
+
+        arrays = [leaves[i] for i in places]
+        try:
+            return jax.eval_shape(run, arrays)
+        except Exception:  # noqa: BLE001 - of a function that needs values: it gets ones, and raises what it raises
+            return run([jax.numpy._numpy.ones(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
+                        for x in arrays])
+
+
+def _is_jitted(x: Any) -> bool:
+    return hasattr(x, "lower") and callable(x)
+
+
+if "jax" not in ABSENT:
+    import jax
+    import jax.numpy
+
+    dtypes_of_jax = _DtypesOfJax("jax.numpy")
+    dtypes_of_jax._numpy = jax.numpy  # type: ignore[attr-defined]
+    jax.numpy = sys.modules["jax.numpy"] = dtypes_of_jax  # type: ignore[assignment]
 
 # This test chooses a trainer and a device by the name of the backend.
 EDITS["keras.src.trainers.trainer_test"] = {
