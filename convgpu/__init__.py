@@ -2,6 +2,7 @@
 
 # ruff: noqa: I001 - a list of names, kin beside kin
 
+from . import keras_loader as _keras_loader
 from . import numpy, optim, tree
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
@@ -38,6 +39,8 @@ from .settings import (
 from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
+
+_keras_loader.install_if_asked()
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ require("keras")
 
 import convgpu as cg  # noqa: E402
 import convgpu.keras  # noqa: E402
-from convgpu.keras import loader  # noqa: E402
+from convgpu import keras_loader as loader  # noqa: E402
 from convgpu.keras.backend import core, optimizer  # noqa: E402
 
 # isort: split
@@ -66,6 +66,16 @@ def test_imported_too_late() -> None:
     if "No module named 'jax'" in done.stderr:
         pytest.skip("Keras's NumPy backend needs jax")
     assert "keras was imported before, with another backend; put `import convgpu.keras`" in done.stderr
+
+
+def test_chosen_by_the_environment() -> None:
+    """Where convgpu is imported first; Keras alone knows no backend of this name, and says so."""
+    code = "import keras; print(keras.backend.backend(), type(keras.ops.ones(1)).__module__)"
+    done = python("import convgpu; " + code, KERAS_BACKEND="convgpu")
+    assert done.stdout == "convgpu convgpu.tensor\n", done.stderr
+    assert "Unable to import backend : convgpu" in python(code, KERAS_BACKEND="convgpu").stderr
+    loaded = "import sys; import convgpu; print('keras' in sys.modules)"
+    assert python(loaded, KERAS_BACKEND="convgpu").stdout == python(loaded, KERAS_BACKEND="torch").stdout == "False\n"
 
 
 @pytest.mark.parametrize("version", ["3.13.2", "3.16.0", "2.15.0", "4.0.1"])
@@ -194,6 +204,25 @@ def test_devices() -> None:
             pass
     with pytest.raises(ValueError, match="device: expected 'cpu' or 'gpu'"), keras.device("tpu:0"):
         pass
+
+
+def test_one_device_is_listed_and_several_are_refused() -> None:
+    distribution = keras.distribution
+    first = core.current_device()
+    assert distribution.list_devices() == [f"{first}:0"] and distribution.list_devices("cpu") == ["cpu:0"]
+    assert distribution.list_devices("tpu") == []
+    assert len(distribution.list_devices("gpu")) == (0 if cg.info.gpu_obstacle() else 1)
+    assert distribution.get_device_count() == 1
+    for make in (lambda: distribution.DataParallel(devices=["cpu:0"]), lambda: distribution.DataParallel(),
+                 lambda: distribution.DataParallel(devices=["cpu:0", "cpu:1"])):
+        with pytest.raises(NotImplementedError, match="convgpu computes on one device, got .*DataParallel.*leave"):
+            distribution.set_distribution(make())
+        with pytest.raises(NotImplementedError, match="convgpu computes on one device"), make().scope():
+            pass
+    assert distribution.distribution() is None
+    distribution.set_distribution(None)
+    with pytest.raises(NotImplementedError, match="one process on one device"):
+        distribution.initialize()
 
 
 def test_shapes_are_found_without_computing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,7 +232,7 @@ for get in (lambda: K.frobnicate, lambda: tf.keras.experimental, lambda: tf.kera
         "SKLearnRegressor",
         "tensorflow.python.keras.engine: Keras 3 does not have it; use keras.layers and keras.models",
         "tensorflow.python.framework: convgpu answers for tensorflow.keras alone",
-        "tensorflow.data.experimental: convgpu answers for tensorflow.keras alone; use NumPy arrays or a "
+        "tensorflow.data: convgpu answers for tensorflow.keras alone; use NumPy arrays or a "
         "keras.utils.PyDataset, which model.fit takes",
         "tensorflow.keras.frobnicate: Keras 3 does not have it; look for frobnicate in keras.layers, keras.ops",
         "tensorflow.contrib.slim: convgpu answers for tensorflow.keras alone; use keras.layers and keras.optimizers",

@@ -4,10 +4,10 @@
     import keras                        # keras.backend.backend() == "convgpu"
 
 An unchanged script runs by `python -m convgpu.keras script.py`. `convgpu.keras.backend` is the backend, laid out as
-Keras lays out its own; `convgpu.keras.loader` makes Keras find it.
+Keras lays out its own; `convgpu.keras_loader` makes Keras find it.
 """
 
-from .loader import install
+from convgpu.keras_loader import install
 
 install()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import convgpu.keras  # noqa: F401
-from convgpu.keras.loader import EDITS
+from convgpu.keras_loader import EDITS
 
 # isort: split
 from keras.src.utils import module_utils

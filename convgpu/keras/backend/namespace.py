@@ -25,7 +25,7 @@ def _of_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cnp.log1p, cnp.sqrt))  # type: ignore
-trace, var = map(_of_dtype, (cnp.trace, cnp.var))
+trace, var = map(_of_dtype, (cnp.trace, cnp.var))  # type: ignore
 nancumprod, nancumsum, nanprod, nanstd, nanvar = map(  # type: ignore
     _of_dtype, (cnp.nancumprod, cnp.nancumsum, cnp.nanprod, cnp.nanstd, cnp.nanvar))
 empty, empty_like = cnp.zeros, cnp.zeros_like  # a Tensor is a value, and has one from the start

@@ -1,7 +1,10 @@
-"""How Keras finds a backend that it does not know: eight of its modules are edited as they are imported.
+"""How Keras finds a backend that it does not know: nine of its modules are edited as they are imported.
 
-Keras chooses its backend by comparing `backend()` with the names that it knows, and has no plugins yet. `EDITS` is all
-that is changed: texts that must stand in a module exactly once, and what takes their place.
+Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at another with
+"Unable to import backend". `EDITS` is all that is changed: texts that must stand in a module exactly once, and what
+takes their place. A later Keras is to load backends from packages named keras_NAME; then `convgpu.keras.backend`, which
+is laid out for it, stays, and this module goes. It stands outside of `convgpu.keras`, because `import convgpu` runs it
+where KERAS_BACKEND asks for convgpu, and does not import Keras.
 """
 
 from __future__ import annotations
@@ -26,8 +29,7 @@ EDITS: dict[str, dict[str, str]] = {
             'elif backend() == "convgpu":\n'
             "    from convgpu.keras.backend import *  # noqa: F403\n"
             "    from convgpu.keras.backend.core import Variable as BackendVariable\n"
-            "\n"
-            "    distribution_lib = None\n"
+            "    from convgpu.keras.backend import distribution_lib\n"
             'elif backend() == "numpy":',
     },
     "keras.src.layers.layer": {
@@ -55,6 +57,11 @@ EDITS: dict[str, dict[str, str]] = {
             "        ConvgpuExportArchive as BackendSavedModelExportArchive,\n"
             "    )\n"
             'elif backend.backend() == "numpy":',
+    },
+    "keras.src.distribution.distribution_lib": {
+        "    global_state.set_global_attribute(GLOBAL_ATTRIBUTE_NAME, value)":
+            "    distribution_lib.check(value)\n"
+            "    global_state.set_global_attribute(GLOBAL_ATTRIBUTE_NAME, value)",
     },
     "keras.src.utils.backend_utils": {
         '        if self._backend == "numpy":\n':
@@ -112,6 +119,16 @@ class _Finder:
             raise ImportError(f"convgpu.keras: this Keras has no module {name}; {WORKING}")
         spec.loader = _Loader(name, spec.origin)
         return spec
+
+
+def install_if_asked() -> None:
+    """Make convgpu the backend where the environment says KERAS_BACKEND=convgpu and Keras is not imported yet."""
+    if os.environ.get("KERAS_BACKEND") == NAME and "keras.src" not in sys.modules:
+        try:
+            importlib.metadata.version("keras")
+        except importlib.metadata.PackageNotFoundError:
+            return  # nothing will ask for a backend
+        install()
 
 
 def install() -> None:
