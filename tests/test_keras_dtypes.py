@@ -103,6 +103,19 @@ def test_every_function_of_keras_ops_is_in_the_table() -> None:
     assert set(called) | left_out == public, (public - left_out - set(called), set(called) - public)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_arrays_of_64_bits_become_tensors_of_32(dtype: str) -> None:
+    """As in Keras on JAX, for every function of one array or two; with floatx float64 they would stay."""
+    one, two = np.ones((2, 4), dtype), np.ones((3, 3), dtype)
+    wide = {}
+    for name in (*keras_calls.UNARY, *keras_calls.BINARY):
+        got = keras_calls.attempt(getattr(o, name), [one] if name in keras_calls.UNARY else [two, two])
+        if isinstance(got, list) and any("64" in d for d in got):
+            wide[name] = got
+    # Keras's formulas go back to the dtype of an array, and corrcoef's name float64.
+    assert set(wide) <= {"normalize", "rms_normalization", "layer_normalization", "corrcoef"}, wide
+
+
 # --- values of integers and booleans
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -160,6 +161,22 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
     return cg.tensor(onp.asarray(x), dtype=name, device=current_device())
 
 
+def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that was borrowed and converts nothing: NumPy's arrays become tensors first, and lose 64 bits."""
+    names = inspect.signature(function).parameters
+    operands = [i for i, name in enumerate(names) if name in ("a", "array", "x", "x1", "x2")]
+
+    @functools.wraps(function)
+    def converted(*args: Any, **options: Any) -> Any:
+        given = list(args)
+        for i in operands:
+            if i < len(given) and isinstance(given[i], (onp.ndarray, onp.generic)):
+                given[i] = convert_to_tensor(given[i])
+        return function(*given, **options)
+
+    return converted
+
+
 def convert_to_numpy(x: Any) -> onp.ndarray:
     """The values of x as a NumPy array of its own."""
     if isinstance(x, KerasVariable):
@@ -276,6 +293,11 @@ def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Tensor:
 
 def _block(start: Any, sizes: Any) -> tuple[Any, ...]:
     return tuple([builtins.slice(int(i), int(i) + int(n)) for i, n in zip(start, sizes)])
+
+
+def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Tensor]:
+    """The entries along an axis, which is gone from each."""
+    return list(np.moveaxis(convert_to_tensor(x), axis, 0))
 
 
 # --- control flow

@@ -23,7 +23,7 @@ from convgpu.dtypes import is_float
 from convgpu.geometry import conv_geometry, conv_transpose_geometry, pool_geometry
 from convgpu.keras.borrow import borrowed
 
-from .core import cast, convert_to_tensor
+from .core import cast, convert_to_tensor, of_tensors
 
 exec(borrowed("nn"), globals())
 _borrowed_categorical_crossentropy = globals()["categorical_crossentropy"]
@@ -57,6 +57,8 @@ def _of_floats(name: str) -> Callable[..., Tensor]:
 
 celu, hard_sigmoid, hard_silu, log_sigmoid, softsign, sparsemax, squareplus, tanh_shrink = map(_of_floats, (
     "celu", "hard_sigmoid", "hard_silu", "log_sigmoid", "softsign", "sparsemax", "squareplus", "tanh_shrink"))
+
+soft_shrink, sparse_plus = of_tensors(globals()["soft_shrink"]), of_tensors(globals()["sparse_plus"])
 
 # --- convolution
 

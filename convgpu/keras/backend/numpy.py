@@ -16,9 +16,16 @@ from convgpu import Op, Tensor
 from convgpu.dtypes import as_dtype, is_float
 from convgpu.keras.borrow import borrowed
 
-from .core import convert_to_tensor
+from .core import convert_to_tensor, of_tensors
 
 exec(borrowed("numpy"), globals())
+
+
+for _name, _function in list(globals().items()):
+    _code = getattr(_function, "__code__", None)
+    if _code is not None and _code.co_filename.endswith("numpy.py") and "convert_to_tensor" not in _code.co_names:
+        if _function.__module__ == __name__ and _code.co_filename != __file__:
+            globals()[_name] = of_tensors(_function)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803 - Keras's names
