@@ -127,6 +127,8 @@ def test_integers_are_computed_and_not_cut() -> None:
     np.testing.assert_allclose(o.rsqrt(np.array([4], "int8")), [0.5])
     np.testing.assert_array_equal(o.relu(x), [0, 0, 2])
     np.testing.assert_array_equal(o.power(np.array([2, 3], "uint8"), 2), [4, 9])
+    np.testing.assert_array_equal(o.power([2, 3], [True, False]), [2, 1])
+    np.testing.assert_array_equal(o.mod([5, 7], 3), [2, 1])
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])

@@ -346,12 +346,12 @@ _with_custom_gradient = cg.Op("custom_gradient", "*xs; output, gradient -> y", l
     xs=lambda g, gradient: gradient(g))
 
 
-def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose gradient is the second of the two things that `function` returns."""
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose gradient is the second of the two things that `f` returns."""
     def differentiable(*args: Any, **kwargs: Any) -> Any:
         tensors = [convert_to_tensor(x) for x in args]
         with cg.no_grad():
-            output, gradient = function(*args, **kwargs)
+            output, gradient = f(*args, **kwargs)
 
         def pulled_back(g: Tensor) -> list[Any]:
             grads = gradient(g)

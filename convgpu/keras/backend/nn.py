@@ -47,11 +47,11 @@ def _of_floats(name: str) -> Callable[..., Tensor]:
     """The function of that name that was borrowed: of integers it is computed in floats; its result is of x's dtype."""
     function = globals()[name]
 
+    @functools.wraps(function)
     def of_floats(x: Any, *args: Any, **options: Any) -> Tensor:
         x, = _floating(x)
         return cast(function(x, *args, **options), backend.standardize_dtype(x.dtype))
 
-    of_floats.__name__, of_floats.__doc__ = name, function.__doc__
     return of_floats
 
 

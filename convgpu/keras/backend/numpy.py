@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -103,6 +104,7 @@ def reciprocal(x: Any) -> Tensor:
 
 def _of_scalars(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of two operands that was borrowed: beside a tensor, a Python number takes the tensor's dtype."""
+    @functools.wraps(function)
     def weak(x1: Any, x2: Any) -> Tensor:
         if isinstance(x1, (int, float)) and not isinstance(x2, (int, float)):
             x2 = convert_to_tensor(x2)
@@ -112,19 +114,18 @@ def _of_scalars(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
             x2 = convert_to_tensor(x2, dtypes.result_type(x1.dtype, type(x2)))
         return function(x1, x2)
 
-    weak.__name__, weak.__doc__ = function.__name__, function.__doc__
     return weak
 
 
 def _of_bools(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of two operands that was borrowed: of booleans it gives int32."""
+    @functools.wraps(function)
     def counted(x1: Any, x2: Any) -> Tensor:
-        kinds = [getattr(x, "dtype", type(x)) for x in (x1, x2)]
-        if dtypes.result_type(*kinds) == "bool":
+        x1, x2 = (x if isinstance(x, (int, float)) else convert_to_tensor(x) for x in (x1, x2))
+        if dtypes.result_type(*[getattr(x, "dtype", type(x)) for x in (x1, x2)]) == "bool":
             x1, x2 = convert_to_tensor(x1, "int32"), convert_to_tensor(x2, "int32")
         return function(x1, x2)
 
-    counted.__name__, counted.__doc__ = function.__name__, function.__doc__
     return counted
 
 
