@@ -1,6 +1,6 @@
 """A pytest plugin that stands in for the conftest.py of Keras's tests, which its wheel leaves out.
 
-It selects the backend, gives the markers their meaning, and skips what `exclusions.txt` lists.
+It selects the backend, gives the markers their meaning, and leaves out what `files.txt` and `exclusions.txt` list.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import run
 
 import convgpu.keras  # noqa: F401
 from convgpu.keras_loader import EDITS
@@ -71,7 +72,7 @@ class _AbsentFinder:
         pass
 
 
-ABSENT = [name for name in ("tensorflow", "grain", "jax") if importlib.util.find_spec(name) is None]
+ABSENT = [name for name in ("tensorflow", "grain", "jax", "torch") if importlib.util.find_spec(name) is None]
 for lazy in vars(module_utils).values():
     if isinstance(lazy, module_utils.LazyModule) and lazy.name.split(".")[0] in ABSENT:
         lazy._available = False
@@ -80,14 +81,16 @@ sys.meta_path.append(_AbsentFinder)  # type: ignore[arg-type]
 
 
 class _DtypesOfJax(ModuleType):
-    """jax.numpy, whose functions of arrays give shapes and dtypes alone.
+    """jax.numpy, whose functions of arrays give tests shapes and dtypes alone.
 
-    The tests ask it for nothing else, and it would compile each of thousands of calls.
+    They ask it for nothing else, and it would compile each of thousands of calls.
     """
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._numpy, name)
-        return functools.partial(self._abstract, found) if inspect.isroutine(found) or _is_jitted(found) else found
+        of_a_test = str(sys._getframe(1).f_globals.get("__name__")).endswith("_test")
+        is_function = inspect.isroutine(found) or (callable(found) and hasattr(found, "lower"))  # plain, or jitted
+        return functools.partial(self._abstract, found) if of_a_test and is_function else found
 
     @staticmethod
     def _abstract(function: Any, *args: Any, **options: Any) -> Any:
@@ -109,10 +112,6 @@ class _DtypesOfJax(ModuleType):
         except Exception:  # noqa: BLE001 - of a function that needs values: it gets ones, and raises what it raises
             return run([jax.numpy._numpy.ones(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
                         for x in arrays])
-
-
-def _is_jitted(x: Any) -> bool:
-    return hasattr(x, "lower") and callable(x)
 
 
 if "jax" not in ABSENT:
@@ -169,7 +168,7 @@ EXCLUDED = exclusions()
 
 def _is_there(reason: str) -> bool:
     """Whether the package is installed that a test `needs`."""
-    needed = re.match(r"needs the package (\w+)", reason)
+    needed = re.search(r"needs the package (\w+)$", reason)
     return needed is not None and needed[1] not in ABSENT and importlib.util.find_spec(needed[1]) is not None
 
 
@@ -186,9 +185,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Files that cannot even be imported."""
-    name = str(collection_path).partition(PACKAGE)[2]
-    return True if name in EXCLUDED and not _is_there(EXCLUDED[name]) else None
+    """Files that are not run: some cannot even be imported."""
+    section, reason = run.table().get(str(collection_path).partition(PACKAGE)[2], ("", ""))
+    return True if section == "not run" and not _is_there(reason) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
