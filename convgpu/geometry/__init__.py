@@ -5,10 +5,10 @@ dilation d and padding (before, after). "same" is ceil(n / s), the odd pixel of 
 """
 
 from .conv import ConvGeometry, conv_geometry, conv_transpose_geometry
-from .options import extent, is_channels_last, output_size, positive
+from .options import DoesNotFit, extent, is_channels_last, output_size, positive
 from .pool import PoolGeometry, adaptive_pool_geometry, pool_geometry
 
 __all__ = [
-    "ConvGeometry", "PoolGeometry", "adaptive_pool_geometry", "conv_geometry", "conv_transpose_geometry", "extent",
-    "is_channels_last", "output_size", "pool_geometry", "positive",
+    "ConvGeometry", "DoesNotFit", "PoolGeometry", "adaptive_pool_geometry", "conv_geometry",
+    "conv_transpose_geometry", "extent", "is_channels_last", "output_size", "pool_geometry", "positive",
 ]

@@ -93,13 +93,17 @@ def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[in
     return tuple(pairs)
 
 
+class DoesNotFit(ValueError):
+    """A filter or window is larger than its padded input."""
+
+
 def check_fits(op: str, size: tuple[int, ...], kernel: tuple[int, ...], dilation: tuple[int, ...], padding: Pairs,
                where: str, what: str = "filter", hint: str = "") -> None:
     """Raise where a filter or window is larger than its padded input."""
     spans = tuple(map(extent, kernel, dilation))
     padded = tuple(n + a + b for n, (a, b) in zip(size, padding))
     if any(span > n for span, n in zip(spans, padded)):
-        raise ValueError(f"{op}: the {what} spans {spans} pixels, larger than the padded input {padded} {where}; "
+        raise DoesNotFit(f"{op}: the {what} spans {spans} pixels, larger than the padded input {padded} {where}; "
                          f"use a larger input, a smaller network, or padding='same'{hint}")
 
 

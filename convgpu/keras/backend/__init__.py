@@ -2,7 +2,10 @@
 
 from keras.src.backend.common.name_scope import name_scope
 
+from convgpu.keras.borrow import settle
+
 from . import core, distribution_lib, image, linalg, math, nn, numpy, random
+from . import rnn as _rnn
 from .core import (
     IS_THREAD_SAFE,
     SUPPORTS_COMPLEX_DTYPES,
@@ -21,3 +24,6 @@ from .core import (
     vectorized_map,
 )
 from .rnn import bidirectional_gru, bidirectional_lstm, cudnn_ok, gru, lstm, rnn
+
+for _module in (core, image, linalg, math, nn, numpy, _rnn):
+    settle(vars(_module))

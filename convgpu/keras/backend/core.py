@@ -29,10 +29,10 @@ from convgpu import Tensor
 from convgpu.device import parse_device
 from convgpu.dtypes import is_float
 from convgpu.info import choose_device, gpu_obstacle
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 from convgpu.tensor import wrap
 
-exec(borrowed("core"), globals())
+borrow("core", globals())
 
 SUPPORTS_SPARSE_TENSORS = False
 SUPPORTS_RAGGED_TENSORS = False

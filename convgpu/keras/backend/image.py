@@ -15,11 +15,11 @@ from keras.src.random.seed_generator import draw_seed
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 
 from .core import cast, convert_to_tensor
 
-exec(borrowed("image"), globals())
+borrow("image", globals())
 
 _INTERPOLATIONS = {"nearest": 0, "bilinear": 1}
 _FILL_MODES = ("constant", "nearest", "wrap", "mirror", "reflect")

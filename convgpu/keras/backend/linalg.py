@@ -14,11 +14,11 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
 from convgpu.dtypes import is_float
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 
 from .core import convert_to_tensor
 
-exec(borrowed("linalg"), globals())
+borrow("linalg", globals())
 
 
 def cholesky_inverse(a: Any, upper: bool = False) -> Tensor:

@@ -15,13 +15,13 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
 from convgpu.dtypes import is_float
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 from convgpu.ops.elementwise import nonzero_divisor, same
 from convgpu.ops.gaussian import cdf, normal_pdf
 
 from .core import convert_to_tensor
 
-exec(borrowed("math"), globals())
+borrow("math", globals())
 
 # --- segments
 

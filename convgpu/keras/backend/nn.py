@@ -20,12 +20,12 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
 from convgpu.dtypes import is_float
-from convgpu.geometry import conv_geometry, conv_transpose_geometry, pool_geometry
-from convgpu.keras.borrow import borrowed
+from convgpu.geometry import DoesNotFit, conv_geometry, conv_transpose_geometry, pool_geometry
+from convgpu.keras.borrow import borrow
 
 from .core import cast, convert_to_tensor, of_tensors
 
-exec(borrowed("nn"), globals())
+borrow("nn", globals())
 _borrowed_categorical_crossentropy = globals()["categorical_crossentropy"]
 _borrowed_batch_normalization = globals()["batch_normalization"]
 
@@ -107,12 +107,11 @@ def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", dat
                "dilation": _per_axis(dilation_rate, rank), "groups": groups, "data_format": data_format}
     w = _laid_out(w, data_format)
     try:
-        geo = conv_geometry("conv", x.shape, w.shape, **options)
-    except ValueError as error:
-        if "larger than the padded input" in str(error):
-            raise ValueError("The convolution operation resulted in an empty output. " + str(error)) from error
-        raise
-    return _zeros(geo.y_shape, x) if in_symbolic_scope() else cg.conv(x, w, **options)
+        if in_symbolic_scope():
+            return _zeros(conv_geometry("conv", x.shape, w.shape, **options).y_shape, x)
+        return cg.conv(x, w, **options)
+    except DoesNotFit as error:
+        raise ValueError(f"The convolution operation resulted in an empty output. {error}") from error
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -169,8 +168,10 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     options: dict[str, Any] = {"stride": stride, "padding": crop, "output_padding": extra, "dilation": dilation,
                                "groups": 1, "data_format": data_format}
     w = _laid_out(w, data_format)
-    geo = conv_transpose_geometry("conv_transpose", x.shape, w.shape, **options)
-    y = _zeros(geo.x_shape, x) if in_symbolic_scope() else cg.conv_transpose(x, w, **options)
+    if in_symbolic_scope():
+        y = _zeros(conv_transpose_geometry("conv_transpose", x.shape, w.shape, **options).x_shape, x)
+    else:
+        y = cg.conv_transpose(x, w, **options)
     if extra == after:
         return y
     beyond = [(0, a - e) for a, e in zip(after, extra)]

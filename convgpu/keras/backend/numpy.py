@@ -15,11 +15,11 @@ from keras.src.backend.common.backend_utils import _vectorize_apply_excluded, ve
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
 from convgpu.dtypes import as_dtype, is_float
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 
 from .core import convert_to_tensor, of_tensors
 
-exec(borrowed("numpy"), globals())
+borrow("numpy", globals())
 
 
 for _name, _function in list(globals().items()):

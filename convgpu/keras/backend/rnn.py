@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from convgpu import Tensor
-from convgpu.keras.borrow import borrowed
+from convgpu.keras.borrow import borrow
 
-_scope: dict[str, Any] = globals()
-exec(borrowed("rnn"), _scope)
-rnn, lstm, gru = _scope["rnn"], _scope["lstm"], _scope["gru"]
-cudnn_ok = _scope["cudnn_ok"]
+_scope = borrow("rnn", globals())
+rnn, lstm, gru, cudnn_ok = (_scope[name] for name in ("rnn", "lstm", "gru", "cudnn_ok"))
 
 
 def unstack(x: Tensor, axis: int = 0) -> list[Tensor]:
