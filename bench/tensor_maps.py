@@ -29,9 +29,9 @@ from convgpu import backends, set_precision  # noqa: E402
 from convgpu.cases.conv import ConvCase  # noqa: E402
 from convgpu.cases.gemm import GemmCase  # noqa: E402
 from convgpu.cases.networks import DENSE  # noqa: E402
-from convgpu.cases.problems import FAMILIES, Problem  # noqa: E402
+from convgpu.cases.problem import Problem  # noqa: E402
 from convgpu.dtypes import as_dtype  # noqa: E402
-from convgpu.plans import plan_of  # noqa: E402
+from convgpu.facts import FAMILIES, plan_of  # noqa: E402
 from convgpu.verify import default_backend  # noqa: E402
 
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ def calls(native: Any, only: str | None = None) -> Iterator[tuple[Row, Problem]]
             for dtype, data_format in FAMILIES[family].variants(case, tf32=True):
                 precision = "tf32" if dtype == "tf32" else "float32"
                 for problem in FAMILIES[family].problems(case, "float32" if dtype == "tf32" else dtype, data_format):
-                    plan = plan_of(native, problem.call, precision=precision)
+                    plan = plan_of(native, problem.call, precision=precision).text
                     if plan.split()[0].endswith("_wgmma"):
                         yield {"family": family, "case": case.name, "op": problem.op, "dtype": dtype,
                                "data_format": data_format, "plan": plan}, problem
