@@ -32,7 +32,7 @@ def told(row: figures.Row) -> None:
     """One row on the terminal."""
     times = "  ".join(f"{name} {1e3 * figures.seconds(row, name):.3f} ms" for name in row["timings"])
     print(f"{row['threads']} {row['network']:10} {row['layer']:28} {row['direction']:6} "
-          f"{figures.ratio(row, 'cpu') or 0:5.2f}  {times}", flush=True)
+          f"{figures.ratio(row, 'cpu') or float('nan'):5.2f}  {times}", flush=True)
 
 
 def main() -> None:

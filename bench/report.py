@@ -92,8 +92,10 @@ def _summary(bench: str, results: Results) -> Iterator[str]:
                for part, least in asked.items() if least]
     lines = []
     for title, least, rows, device in groups:
-        ratios = [r for row in rows if (r := figures.ratio(row, device))]
+        ratios = [r for row in rows if (r := figures.ratio(row, device)) is not None]
         if ratios:
+            noise = sum(figures.rivals(row, device) is not None for row in rows) - len(ratios)
+            title += f", {noise} of {len(ratios) + noise} left out as noise" * bool(noise)
             mean = geometric_mean(ratios)
             lines.append(f"| {title} | {mean:.2f} | {least} | {'yes' if mean >= least else '**no**'} |")
     if lines:

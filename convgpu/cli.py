@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from . import __version__
-from .cli_benchmark import add_benchmark
+from .cli_benchmark import add_benchmark, whole
+from .files import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing is left to say
+        return 1
+    except UsageError as error:
+        print(f"convgpu {command}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"convgpu {command}: out of memory{': ' * bool(str(error))}{_one_line(error)}", file=sys.stderr)
         return 1
     except (ValueError, OSError, ImportError, NotImplementedError) as error:
         print(f"convgpu {command}: {_one_line(error)}", file=sys.stderr)
@@ -53,9 +60,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--data", metavar="FILE.npz",
                        help="x_train, y_train, x_test, y_test: images (N, H, W[, C]) of 16x16 or more, integer labels")
     train.add_argument("--out", metavar="FOLDER", default="convgpu-run", help="where results go (default: convgpu-run)")
-    train.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the data (default: 15)")
-    train.add_argument("--batch-size", type=_at_least(1), metavar="N", help="images per step (default: 32)")
-    train.add_argument("--seed", type=_at_least(0), metavar="N", help="of weights, split, order, shifts (default: 0)")
+    train.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the data (default: 15)")
+    train.add_argument("--batch-size", type=whole(1), metavar="N", help="images per step (default: 32)")
+    train.add_argument("--seed", type=whole(0), metavar="N", help="of weights, split, order, shifts (default: 0)")
     train.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the --out folder")
     train.set_defaults(run=_train)
@@ -94,16 +101,6 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                         help="only the case of this name (may be repeated)")
     verify.add_argument("--json", metavar="FILE", help="write what was found")
     verify.set_defaults(run=_verify)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected at least {least}, got {value}")
-        return value
-
-    return integer
 
 
 # The imports wait until a command needs them: `convgpu --help` answers at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ _Parsers = Any  # argparse._SubParsersAction[argparse.ArgumentParser]
 
 DESCRIPTION = """Time convgpu on this machine: each device beside the others, and beside PyTorch with --peers torch.
 Everything is checked against the reference before it is timed. Ratios are theirs/ours: above 1, we are faster."""
+ENDS = "Exit status: 1 where something is wrong or could not be timed, 2 for wrong usage, 130 after Ctrl-C."
 
 
 def add_benchmark(commands: _Parsers) -> None:
@@ -32,14 +34,14 @@ def add_benchmark(commands: _Parsers) -> None:
 def _add_layers(which: _Parsers) -> None:
     parser = _measuring(which, "layers", "every layer of a network")
     parser.add_argument("--network", choices=LAYER_NETWORKS, default="alexnet", help="default: alexnet")
-    parser.add_argument("--batch", type=_size, metavar="N", help="images (default: what suits a CPU, per layer)")
+    parser.add_argument("--batch", type=whole(1), metavar="N", help="images (default: what suits a CPU, per layer)")
     _add_direction(parser, ("fprop", "dgrad", "wgrad"))
     _add_sampling(parser)
 
 
 def _add_gemm(which: _Parsers) -> None:
     parser = _measuring(which, "gemm", "one matrix product")
-    parser.add_argument("--shape", type=_size, nargs=3, metavar=("M", "N", "K"), required=True,
+    parser.add_argument("--shape", type=whole(1), nargs=3, metavar=("M", "N", "K"), required=True,
                         help="of (M, K) times (K, N)")
     parser.add_argument("--trans-a", action="store_true", help="the first is stored as (K, M)")
     parser.add_argument("--trans-b", action="store_true", help="the second is stored as (N, K)")
@@ -48,22 +50,22 @@ def _add_gemm(which: _Parsers) -> None:
 
 def _add_conv(which: _Parsers) -> None:
     parser = _measuring(which, "conv", "one convolution")
-    parser.add_argument("--shape", type=_size, nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
-    parser.add_argument("--filters", type=_size, metavar="K", required=True)
-    parser.add_argument("--kernel", type=_size, nargs="+", metavar="R", required=True, help="one size, or R and S")
-    parser.add_argument("--stride", type=_size, nargs="+", metavar="N", default=[1])
+    parser.add_argument("--shape", type=whole(1), nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
+    parser.add_argument("--filters", type=whole(1), metavar="K", required=True, help="how many")
+    _add_pair(parser, "--kernel", "R", "one size, or R and S", required=True)
+    _add_pair(parser, "--stride", "N", "one, or one for each axis (default: 1)", default=[1])
     parser.add_argument("--padding", default="same", help='"same" (the default), "valid", or a number')
-    parser.add_argument("--dilation", type=_size, nargs="+", metavar="N", default=[1])
-    parser.add_argument("--groups", type=_size, metavar="N", default=1)
+    _add_pair(parser, "--dilation", "N", "one, or one for each axis (default: 1)", default=[1])
+    parser.add_argument("--groups", type=whole(1), metavar="N", default=1, help="default: 1")
     _add_direction(parser, ("fprop", "dgrad", "wgrad"))
     _add_sampling(parser)
 
 
 def _add_pool(which: _Parsers) -> None:
     parser = _measuring(which, "pool", "one pooling")
-    parser.add_argument("--shape", type=_size, nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
-    parser.add_argument("--window", type=_size, nargs="+", metavar="R", required=True, help="one size, or R and S")
-    parser.add_argument("--stride", type=_size, nargs="+", metavar="N", help="default: the window")
+    parser.add_argument("--shape", type=whole(1), nargs=4, metavar=("N", "H", "W", "C"), required=True, help="of x")
+    _add_pair(parser, "--window", "R", "one size, or R and S", required=True)
+    _add_pair(parser, "--stride", "N", "one, or one for each axis (default: the window)")
     parser.add_argument("--padding", default="valid", help='"valid" (the default), "same", or a number')
     parser.add_argument("--average", action="store_true", help="average instead of max pooling")
     _add_direction(parser, ("fprop", "dgrad"))
@@ -73,9 +75,9 @@ def _add_pool(which: _Parsers) -> None:
 def _add_train(which: _Parsers) -> None:
     parser = _measuring(which, "train", "steps of training a whole network", with_dtype=False)
     parser.add_argument("--network", choices=TRAINED, default="alexnet", help="default: alexnet")
-    parser.add_argument("--batch", type=_size, nargs="+", metavar="N", help="batch sizes, one row for each")
-    parser.add_argument("--steps", type=_size, metavar="N", default=20, help="what times are told for (default: 20)")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", default=60.0,
+    parser.add_argument("--batch", type=whole(1), nargs="+", metavar="N", help="batch sizes, one row for each")
+    parser.add_argument("--steps", type=whole(1), metavar="N", default=20, help="what times are told for (default: 20)")
+    parser.add_argument("--budget", type=_seconds, metavar="SECONDS", default=60.0,
                         help="after which fewer steps are timed, at least 3, and the time is scaled (default: 60)")
 
 
@@ -97,15 +99,19 @@ def _add_compare(which: _Parsers) -> None:
 
 
 def _measuring(which: _Parsers, name: str, help_text: str, with_dtype: bool = True) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = which.add_parser(name, help=help_text, description=f"Time {help_text}.")
+    parser: argparse.ArgumentParser = which.add_parser(name, help=help_text, description=f"Time {help_text}. {ENDS}")
     parser.add_argument("--device", nargs="+", choices=("cpu", "gpu"), help="default: all that are usable")
     if with_dtype:
         parser.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
-    parser.add_argument("--threads", type=_size, metavar="N", help="of the CPU (default: all cores)")
+    parser.add_argument("--threads", type=whole(1), metavar="N", help="of the CPU (default: all cores)")
     parser.add_argument("--peers", choices=("torch",), help="PyTorch's columns beside ours")
     _add_output(parser, with_json=True)
     parser.set_defaults(run=_command(name))
     return parser
+
+
+def _add_pair(parser: argparse.ArgumentParser, name: str, metavar: str, help_text: str, **options: Any) -> None:
+    parser.add_argument(name, type=whole(1), nargs="+", action=_OneOrTwo, metavar=metavar, help=help_text, **options)
 
 
 def _add_direction(parser: argparse.ArgumentParser, directions: tuple[str, ...]) -> None:
@@ -113,7 +119,7 @@ def _add_direction(parser: argparse.ArgumentParser, directions: tuple[str, ...])
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--samples", type=_several, metavar="N", default=5, help="of each contender (default: 5)")
+    parser.add_argument("--samples", type=whole(2), metavar="N", default=5, help="of each contender (default: 5)")
 
 
 def _add_output(parser: argparse.ArgumentParser, with_json: bool) -> None:
@@ -123,18 +129,40 @@ def _add_output(parser: argparse.ArgumentParser, with_json: bool) -> None:
         parser.add_argument("--json", metavar="OUT.json", help="every sample, and where it was taken")
 
 
-def _size(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+def whole(least: int) -> Callable[[str], int]:
+    """What reads an option that is a whole number."""
+    def read(text: str) -> int:
+        expected = f"expected a whole number of at least {least}"
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{expected}, got {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{expected}, got {value}")
+        return value
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds, a number of at least 0, got {text!r}")
     return value
 
 
-def _several(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"expected at least 2, got {value}")
-    return value
+class _OneOrTwo(argparse.Action):
+    """One size for both axes, or one for each."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        if len(values) > 2:
+            parser.error(f"argument {option_string}: expected one size, or one for each of the 2 axes, got "
+                         f"{len(values)}: {' '.join(map(str, values))}")
+        setattr(namespace, self.dest, values)
 
 
 def _command(name: str) -> Callable[..., int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from convgpu import benchmark
-from convgpu.benchmark import Results, Timing, compare, figures, grid, roofs
+from convgpu.benchmark import Results, Timing, compare, figures, grid, roofs, tables
 from convgpu.benchmark.gpu import MOST_COPIES
 from convgpu.benchmark.timing import LEAST
 from convgpu.cases import networks
@@ -165,6 +165,16 @@ def test_results_survive_a_round_trip(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": 3}')
     with pytest.raises(ValueError, match="other.json: expected results of convgpu benchmark as JSON, got something"):
         Results.load(tmp_path / "other.json")
+    for damage in (lambda r: r.environment.pop("machine"), lambda r: r.rows[0].pop("kind"),
+                   lambda r: r.rows[0]["timings"]["convgpu cpu"].wall.clear()):
+        damaged = Results.load(tmp_path / "r.json")
+        damage(damaged)
+        damaged.save(tmp_path / "damaged.json")
+        with pytest.raises(ValueError, match="damaged.json: expected results of convgpu benchmark"):
+            Results.load(tmp_path / "damaged.json")
+    (tmp_path / "deep.json").write_text("[" * 10**5)
+    with pytest.raises(ValueError, match="deep.json: expected results of convgpu benchmark"):
+        Results.load(tmp_path / "deep.json")
 
 
 def test_figures_of_a_row():
@@ -177,6 +187,88 @@ def test_figures_of_a_row():
     roof = {"cpu": vars(roofs.Roof("CPU", 1e12, {"float32": 4e9}, ""))}
     assert figures.share(row, "convgpu cpu", roof) == 0.5 and figures.share(row, "convgpu gpu", roof) is None
     assert figures.of_peak(row, "convgpu cpu", roof) == 0.5
+
+
+def scattered(middle: float) -> Timing:
+    samples = [0.2 * middle, 0.6 * middle, middle, 1.8 * middle, 3 * middle]
+    return Timing(1, samples, samples)
+
+
+def test_noise_is_no_ratio_and_no_mean():
+    """On a busy machine a median of few samples is luck: 41x and 0.35x were told of one pooling."""
+    victory = row_of(1.0, peer=41.0)
+    victory["timings"]["convgpu cpu"] = scattered(1.0)
+    assert figures.spread(victory, "convgpu cpu") > 1.18 and figures.ratio(victory, "cpu") is None
+    victory["timings"]["convgpu cpu"] = Timing(1, [1.0] * 5, [1.0] * 5)
+    assert figures.ratio(victory, "cpu") == 41.0
+    for layout in ("last", "first"):
+        victory["timings"][f"torch cpu channels_{layout}"] = scattered(41.0)
+    assert figures.ratio(victory, "cpu") is None
+    told = " ".join(tables.render(results_of(victory)).split())
+    assert "41.0x" not in told and " noise" in told and "leave this ratio open by more than a factor of 1.5" in told
+    calm, other = row_of(1.0, peer=2.0, layer="b"), row_of(1.0, peer=2.0, layer="c")
+    told = " ".join(tables.render(results_of(victory, calm)).split())
+    assert "no mean, because 1 of 2 ratios are noise" in told and "geometric mean" not in told
+    told = " ".join(tables.render(results_of(victory, calm, other)).split())
+    assert "geometric mean, of the 2 of 3 ratios that are not noise: 2.00x" in told
+    both = row_of(1.0, gpu=0.1)
+    both["timings"]["convgpu cpu"] = scattered(1.0)
+    assert figures.speedup(both) is None and "10.0x" not in tables.render(results_of(both))
+    training = {**victory, "kind": "train", "batch": 8, "steps": 20}
+    told = " ".join(tables.render(results_of(training)).split())
+    assert "41.0x" not in told and " noise" in told and "leave this ratio open" in told
+
+
+def test_the_peers_spread_stands_beside_ours():
+    row = row_of(1.0, peer=1.0)
+    row["timings"]["torch cpu channels_last"] = Timing(1, [0.9, 1.0, 1.1], [0.9, 1.0, 1.1])
+    for training in (False, True):
+        shown = {**row, "kind": "train", "batch": 8, "steps": 3} if training else row
+        told = tables.render(results_of(shown), as_markdown=True)
+        titles, _, cells = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("|")][:3]
+        assert dict(zip(titles, cells))["PyTorch CPU ±"] == "10%"
+
+
+def test_no_point_lies_above_the_roof(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from convgpu.benchmark import plot
+
+    roof = roofs.Roof("CPU", 1e9, {"float32": 1e9}, "")
+    rows = [row_of(0.1, flops=5 * 10**8, bytes=10**6), row_of(0.1, flops=10**7, bytes=10**9, kind="pool", layer="p",
+                                                             unit="float32 additions")]
+    results = results_of(*rows, roofs={"cpu": vars(roof)})
+    results.environment["machine"]["load_before"] = 4.62
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    plot.draw(results, tmp_path / "p.png")
+    axis = drawn[0].axes[-1]
+    xs, ys = axis.lines[-1].get_data()  # the outermost roof
+    points = [point for scatter in axis.collections for point in scatter.get_offsets()]
+    assert len(points) == 2
+    for x, y in points:
+        assert y <= np.exp(np.interp(np.log(x), np.log(xs), np.log(ys))) * 1.001
+    words = " ".join(text.get_text() for text in axis.texts)
+    assert "reached in a cache: 10.0 GB/s" in words and "reached: 5.00 GFLOP/s" in words
+    assert "load average 4.62 before the start" in drawn[0].get_suptitle()
+
+
+def test_the_spread_is_on_the_picture(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from convgpu.benchmark import plot
+
+    row, calm = row_of(1.0, peer=41.0), row_of(1.0, peer=2.0, layer="calm")
+    row["timings"]["convgpu cpu"] = scattered(1.0)
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    plot.draw(results_of(row, calm), tmp_path / "p.png")
+    times, ratios = drawn[0].axes
+    assert [400.0, 2400.0] in [list(map(float, line.get_xdata())) for line in times.lines]
+    assert [text.get_text() for text in ratios.texts] == ["noise", "2.00"]
+    assert [bar.get_width() for bar in ratios.patches] == [0.0, 2.0]
 
 
 def test_the_roof_of_this_machine(monkeypatch):
@@ -196,6 +288,10 @@ def test_compare_marks_what_lies_beyond_the_spread():
     assert [c.verdict for c in compare.changes(results_of(row_of(1.0)), results_of(faster))] == ["faster"]
     assert [c.verdict for c in compare.changes(results_of(noisy), results_of(row_of(1.25)))] == [""]
     assert [c.verdict for c in compare.changes(results_of(row_of(1.0)), results_of(row_of(1.02)))] == [""]
+    lost = {**row_of(1.0), "timings": {"convgpu cpu": scattered(1.0)}}
+    assert [c.verdict for c in compare.changes(results_of(row_of(0.8)), results_of(lost))] == ["noise"]
+    told, slower_ones = compare.report(results_of(row_of(0.8)), results_of(lost))
+    assert not slower_ones and "no mean of A/B; 0 of 1 slower" in told and "1 left out as noise" in told
     told, worse = compare.report(results_of(row_of(1.0, peer=1.0)), results_of(row_of(1.0, peer=5.0)))
     assert not worse and "slower" in told  # of a peer it is told, and no failure of ours
     with pytest.raises(ValueError, match="compare: expected files with rows in common, got none"):

@@ -120,18 +120,61 @@ def test_compare_ends_with_1_where_ours_is_slower(tmp_path, capsys: pytest.Captu
     assert benchmark("compare", str(a), str(tmp_path / "none.json")) == 1
 
 
+@pytest.mark.parametrize("arguments, words", [
+    (("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "3", "3", "3"),
+     "argument --kernel: expected one size, or one for each of the 2 axes, got 3: 3 3 3"),
+    (("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "3", "--stride", "1", "2", "3"),
+     "argument --stride: expected one size"),
+    (("pool", "--shape", "1", "8", "8", "4", "--window", "2", "2", "2"), "argument --window: expected one size"),
+    (("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "9", "--padding", "valid"), "9"),
+    (("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "3", "--padding", "most"), "'most'"),
+    (("conv", "--shape", "1", "8", "8", "4", "--filters", "4", "--kernel", "3", "--groups", "3"),
+     "expected --groups that divides 4 channels and 4 filters, got 3"),
+    (("gemm", "--shape", "9", "8", "x"), "argument --shape: expected a whole number of at least 1, got 'x'"),
+    (("train", "--budget", "nan"), "argument --budget: expected seconds, a number of at least 0, got 'nan'"),
+    (("gemm", "--shape", "9", "8", "7", "--samples", "1"), "expected a whole number of at least 2, got 1"),
+], ids=lambda value: None)
+def test_wrong_usage_is_status_2(arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = benchmark(*arguments, "--device", "cpu")
+    except SystemExit as error:  # argparse's way
+        status = error.code
+    assert status == 2 and words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_memory_while_timing_is_status_1(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def full(*arguments, **options):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(layers, "alternate", full)
+    assert benchmark(*CONV, "--device", "cpu") == 1
+    assert capsys.readouterr().err.endswith("convgpu benchmark: out of memory: Unable to allocate 9 TiB\n")
+
+
 def test_pictures_are_drawn(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "out.png"
     assert benchmark(*CONV, "--device", "cpu", "--plot", str(picture)) == 0
     assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [picture]  # and nothing of the way it was written
 
 
 def test_what_cannot_be_written_is_said_before_anything_runs(tmp_path, monkeypatch: pytest.MonkeyPatch,
                                                             capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(layers, "measure", None)  # it would fail if it were called
-    assert benchmark(*CONV, "--json", str(tmp_path / "no" / "r.json")) == 1
-    assert "expected a folder that exists" in capsys.readouterr().err
+    existing = tmp_path / "old.json"
+    existing.write_text("old")
+    for path, why in ((tmp_path / "no" / "r.json", "expected a folder that exists"),
+                      (tmp_path, "expected a file, got a folder"), (existing / "r.json", "expected a folder that"),
+                      ("/proc/r.json", "expected a file that can be written, got")):
+        assert benchmark(*CONV, "--json", str(path)) == 2
+        assert f"--json {path}: {why}" in capsys.readouterr().err
+    assert existing.read_text() == "old" and list(tmp_path.iterdir()) == [existing]
+    if importlib.util.find_spec("matplotlib"):
+        for name in ("x.xyz", "x", "x.json"):
+            assert benchmark(*CONV, "--plot", str(tmp_path / name)) == 2
+            err = capsys.readouterr().err
+            assert "expected a file name that ends in ." in err and ".png, " in err
     for module, option, words in (("matplotlib", ("--plot", str(tmp_path / "x.png")), '"convgpu[demo]"'),
                                   ("torch", ("--peers", "torch"), '"torch"')):
         monkeypatch.setitem(sys.modules, module, None)
@@ -169,13 +212,19 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch: pytest.MonkeyPatc
     assert [row["direction"] for row in Results.load(file).rows] == ["fprop"] and Results.load(file).interrupted
 
 
-def test_what_does_not_fit_leaves_a_gap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_leaves_a_gap_and_status_1(tmp_path, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
     def too_large(problem):
         raise MemoryError("Unable to allocate 9 TiB")
 
     monkeypatch.setattr(Problem, "operands", too_large)
-    assert benchmark("gemm", "--shape", "9", "8", "7", "--device", "cpu") == 0
-    assert "Not timed: convgpu cpu: MemoryError: Unable to allocate 9 TiB" in capsys.readouterr().out
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "none.png"
+    assert benchmark("gemm", "--shape", "9", "8", "7", "--device", "cpu", "--plot", str(picture)) == 1
+    out, err = capsys.readouterr()
+    assert "Not timed: convgpu cpu: MemoryError: Unable to allocate 9 TiB" in out and not picture.exists()
+    assert "nothing was timed" in out
+    assert err.endswith("convgpu benchmark: gemm 9x8x7: convgpu cpu: MemoryError: Unable to allocate 9 TiB\n")
 
 
 # --- nothing wrong is timed
@@ -306,7 +355,7 @@ def test_pytorch_stands_beside_us(tmp_path, capsys: pytest.CaptureFixture[str]) 
     file = tmp_path / "r.json"
     assert benchmark(*CONV, "--device", "cpu", "--peers", "torch", "--json", str(file)) == 0
     out = capsys.readouterr().out
-    assert "PyTorch CPU" in out and "PyTorch's time over ours on the CPU, geometric mean" in out
+    assert "PyTorch CPU" in out and "PyTorch's time over ours on the CPU" in out
     assert set(Results.load(file).rows[0]["timings"]) == {"convgpu cpu", "torch cpu channels_last",
                                                            "torch cpu channels_first"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..backends.numpy.workers import set_num_threads
 from ..cases.networks import NETWORKS as LAYERS
 from ..cases.problem import Problem
 from ..extras import require
+from ..files import UsageError, check_writable
 from ..geometry import conv_geometry, pool_geometry
 from . import compare as comparison
 from . import devices as all_devices
@@ -42,9 +42,12 @@ def gemm(shape: Sequence[int], trans_a: bool, trans_b: bool, dtype: str, samples
 def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequence[int], padding: str,
          dilation: Sequence[int], groups: int, direction: str, dtype: str, samples: int, **common: Any) -> int:
     """One convolution."""
-    r, s = kernel[0], kernel[-1]
-    geo = conv_geometry("conv", tuple(shape), (r, s, shape[-1] // groups, filters), _pair(stride), _padding(padding),
-                        _pair(dilation), groups, "channels_last")
+    (r, s), channels = (kernel[0], kernel[-1]), shape[-1]
+    if channels % groups or filters % groups:
+        raise UsageError(f"conv: expected --groups that divides {channels} channels and {filters} filters, "
+                         f"got {groups}")
+    geo = _geometry(conv_geometry, "conv", tuple(shape), (r, s, channels // groups, filters), _pair(stride),
+                    _padding(padding), _pair(dilation), groups, "channels_last")
     name = f"{r}x{s} {shape[-1]}>{filters} @{shape[1]}x{shape[2]} b{shape[0]}"
     return _measure_ops([conv_problem(geo, d, dtype, layer=name) for d in _directions(direction)], samples, **common)
 
@@ -52,8 +55,8 @@ def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequ
 def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | None, padding: str, average: bool,
          direction: str, dtype: str, samples: int, **common: Any) -> int:
     """One pooling."""
-    geo = pool_geometry("pool", tuple(shape), _pair(window), None if stride is None else _pair(stride),
-                        _padding(padding), 1, False, True, "channels_last")
+    geo = _geometry(pool_geometry, "pool", tuple(shape), _pair(window), None if stride is None else _pair(stride),
+                    _padding(padding), 1, False, True, "channels_last")
     name = f"pool {'x'.join(map(str, geo.window))} {shape[-1]} @{shape[1]}x{shape[2]} b{shape[0]}"
     problems = [pool_problem(geo, d, dtype, average, layer=name) for d in _directions(direction) if d != "wgrad"]
     return _measure_ops(problems, samples, **common)
@@ -71,8 +74,7 @@ def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, 
 def show(file: str, markdown: bool, plot: str | None) -> int:
     """A result file, without running anything."""
     results = Results.load(file)
-    if plot is not None:
-        _require_matplotlib()
+    _check_outputs(plot, None)
     print(render(results, markdown))
     _draw(results, plot)
     return 0
@@ -94,7 +96,15 @@ def _pair(values: Sequence[int]) -> Any:
 
 
 def _padding(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text
+
+
+def _geometry(make: Callable[..., Any], *arguments: Any) -> Any:
+    """A geometry of what was asked for; sizes that do not fit each other are wrong usage."""
+    try:
+        return make(*arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _measure_ops(problems: Sequence[Problem], samples: int, **common: Any) -> int:
@@ -105,11 +115,7 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
              threads: int | None, peers: str | None, markdown: bool, plot: str | None, json: str | None) -> int:
     """What all that measure share: what could fail is tried first, so that no hour of samples is lost."""
     quiet_blas()
-    if plot is not None:
-        _require_matplotlib()
-    for path in filter(None, (plot, json)):
-        if not Path(path).absolute().parent.is_dir():
-            raise ValueError(f"{path}: expected a folder that exists, got {Path(path).parent}")
+    _check_outputs(plot, json)
     if threads is not None:
         set_num_threads(threads)
     peer = Torch() if peers else None
@@ -120,23 +126,33 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
         print("\n" + wrapped(remark))
     if json is not None:
         results.save(json)
-    if results.rows:
-        _draw(results, plot)
+    _draw(results, plot)
     if results.interrupted:
         print("convgpu benchmark: interrupted; what was measured is kept", file=sys.stderr)
         return INTERRUPTED
-    for why in results.wrong:
+    failures = results.failures
+    for why in failures:
         print(f"convgpu benchmark: {why}", file=sys.stderr)
-    return int(bool(results.wrong))
+    return int(bool(failures))
 
 
-def _require_matplotlib() -> None:
-    require("matplotlib", "--plot")
+def _check_outputs(plot: str | None, json: str | None) -> None:
+    """Raise before anything runs where the picture or the file cannot be written."""
+    if plot is not None:
+        from .plot import formats
+
+        check_writable(plot, "--plot", formats())
+    if json is not None:
+        check_writable(json, "--json")
 
 
 def _draw(results: Results, plot: str | None) -> None:
-    if plot is not None:
-        from .plot import draw
+    if plot is None:
+        return
+    if not any(row["timings"] for row in results.rows):
+        print(f"\nNo picture {plot}: nothing was timed.")
+        return
+    from .plot import draw
 
-        draw(results, plot)
-        print(f"\n{plot}")
+    draw(results, plot)
+    print(f"\n{plot}")

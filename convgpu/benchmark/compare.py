@@ -9,6 +9,7 @@ from .figures import Row
 from .grid import Column, markdown, number, text
 from .results import Results
 from .timing import geometric_mean
+from .training_table import NOISE
 
 SMALLEST = 0.03  # a change below this share is none, whatever the samples say
 
@@ -21,7 +22,7 @@ class Change:
     name: str
     before: float
     after: float
-    verdict: str  # "slower", "faster", or "" within the spread
+    verdict: str  # "slower", "faster", "" within the spread, "noise" where that leaves the ratio open
 
     @property
     def ratio(self) -> float:
@@ -37,7 +38,7 @@ def changes(a: Results, b: Results) -> list[Change]:
 
 
 def _change(a: Row, b: Row, name: str) -> Change:
-    """Slower or faster where the quartiles do not overlap, and by 3% at least."""
+    """Slower or faster where the quartiles do not overlap, and by 3% at least; noise where they overlap by far."""
     clock = figures.clock(b, name)
     before, after = a["timings"][name].median(clock), b["timings"][name].median(clock)
     (low_a, high_a), (low_b, high_b) = (row["timings"][name].quartiles(clock) for row in (a, b))
@@ -46,6 +47,8 @@ def _change(a: Row, b: Row, name: str) -> Change:
         verdict = "slower"
     elif high_b < low_a and before > after * (1 + SMALLEST):
         verdict = "faster"
+    elif min(low_a, low_b) <= 0 or high_a * high_b > figures.DOUBT * low_a * low_b:
+        verdict = NOISE
     return Change(b, name, before, after, verdict)
 
 
@@ -65,16 +68,20 @@ def report(a: Results, b: Results, as_markdown: bool = False) -> tuple[str, bool
         Column("", "contender", [c.name for c in found], left=True),
         Column("", "A ms", [number(1e3 * c.before) for c in found]),
         Column("", "B ms", [number(1e3 * c.after) for c in found]),
-        Column("", "A/B", [number(c.ratio) for c in found]),
+        Column("", "A/B", ["-" if c.verdict == NOISE else number(c.ratio) for c in found]),
         Column("", "", [c.verdict for c in found], left=True),
     ]
     ours = [c for c in found if c.name.startswith(figures.OURS)]
     slower = [c for c in ours if c.verdict == "slower"]
     lines = _differences(a, b)
     if ours:
-        mean = geometric_mean(c.ratio for c in ours)
-        lines.append(f"convgpu: A/B {mean:.3f} on average (above 1, B is faster); {len(slower)} of {len(ours)} slower "
-                     f"and {sum(c.verdict == 'faster' for c in ours)} faster by more than the spread")
+        told = [c.ratio for c in ours if c.verdict != NOISE]
+        noise = len(ours) - len(told)
+        mean = f"A/B {geometric_mean(told):.3f} on average (above 1, B is faster)" if 2 * len(told) > len(ours) else (
+            "no mean of A/B")
+        lines.append(f"convgpu: {mean}; {len(slower)} of {len(ours)} slower and "
+                     f"{sum(c.verdict == 'faster' for c in ours)} faster by more than the spread"
+                     + f"; {noise} left out as noise" * bool(noise))
     keys = {figures.key(row) for row in a.rows} ^ {figures.key(row) for row in b.rows}
     if keys:
         lines.append(f"{len(keys)} rows are in one file alone")

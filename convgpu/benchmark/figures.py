@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .roofs import Roof
 from .timing import Timing
 
 OURS = "convgpu"
+DOUBT = 1.5  # a ratio that its samples leave open by more than this factor is noise
 Row = dict[str, Any]
 
 
@@ -53,15 +55,44 @@ def best_peer(row: Row, device: str) -> str | None:
     return min(names, key=lambda name: seconds(row, name)) if names else None
 
 
-def ratio(row: Row, device: str) -> float | None:
-    """The peer's time over ours on this device: above 1, we are faster."""
+def limits(row: Row, over: str, under: str) -> tuple[float, float]:
+    """Between what the samples leave the ratio of two contenders' times: the quartiles of one over the other's."""
+    (low, high), (least, most) = (row["timings"][name].quartiles(clock(row, name)) for name in (over, under))
+    return (low / most, high / least) if min(low, least) > 0 else (0.0, math.inf)
+
+
+def is_noise(row: Row, over: str, under: str) -> bool:
+    """Whether the samples leave the ratio of two contenders' times open by more than a factor of `DOUBT`."""
+    low, high = limits(row, over, under)
+    return high > DOUBT * low
+
+
+def quotient(row: Row, over: str, under: str) -> float | None:
+    """The median time of one contender over that of another; None where it is noise."""
+    return None if is_noise(row, over, under) else seconds(row, over) / seconds(row, under)
+
+
+def rivals(row: Row, device: str) -> tuple[str, str] | None:
+    """The best peer's name and ours on this device; None where one of them is missing."""
     peer = best_peer(row, device)
-    return None if peer is None or not has(row, device) else seconds(row, peer) / seconds(row, name_of(device))
+    return None if peer is None or not has(row, device) else (peer, name_of(device))
+
+
+def devices(row: Row) -> tuple[str, str] | None:
+    """Our names on the CPU and on the GPU; None where one of them is missing."""
+    return (name_of("cpu"), name_of("gpu")) if has(row, "cpu") and has(row, "gpu") else None
+
+
+def ratio(row: Row, device: str) -> float | None:
+    """The peer's time over ours on this device: above 1, we are faster; None where one is missing, and for noise."""
+    pair = rivals(row, device)
+    return None if pair is None else quotient(row, *pair)
 
 
 def speedup(row: Row) -> float | None:
-    """Our time on the CPU over ours on the GPU."""
-    return seconds(row, name_of("cpu")) / seconds(row, name_of("gpu")) if has(row, "cpu") and has(row, "gpu") else None
+    """Our time on the CPU over ours on the GPU; None where one is missing, and for noise."""
+    pair = devices(row)
+    return None if pair is None else quotient(row, *pair)
 
 
 def by_memory(row: Row) -> bool:

@@ -23,7 +23,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
             sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
     """Time problems, one row for each; Ctrl-C ends it early and keeps what there is.
 
-    A contender that computes something else is not timed: its row says so under "absent" (see `Results.wrong`).
+    A contender that computes something else is not timed: its row says so under "absent" (see `Results.failures`).
 
     Args:
         problems: what to time; their operands exist one problem at a time.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..extras import require
+from ..files import replace
 from ..roofline import rate
 from . import figures, training_table
 from .figures import Row
 from .grid import number
 from .results import Results
 from .roofs import Roof
+from .training_table import NOISE
 
 # Okabe and Ito's colours, which everybody can tell apart.
 COLOURS = {"fprop": "#0072B2", "dgrad": "#E69F00", "wgrad": "#009E73", "cpu": "#0072B2", "gpu": "#D55E00",
@@ -26,11 +30,17 @@ STYLE = {"font.size": 13, "axes.titlesize": 15, "axes.titleweight": "bold", "axe
 DIRECTION_NAMES = {"fprop": "forward", "dgrad": "input gradient", "wgrad": "weight gradient"}
 
 
+def formats() -> list[str]:
+    """The endings of file names that a picture can be written under."""
+    require("matplotlib", "--plot")
+    return sorted(require("matplotlib.backend_bases", "--plot").FigureCanvasBase.get_supported_filetypes())
+
+
 def draw(results: Results, path: str | Path, title: str | None = None) -> None:
     """Write a picture of the results: of training where there is any, else of the ops.
 
     Args:
-        results: with at least one row.
+        results: with at least one row that was timed.
         path: of the picture, PNG or what else its ending says.
         title: instead of the networks' names.
     """
@@ -38,8 +48,10 @@ def draw(results: Results, path: str | Path, title: str | None = None) -> None:
     trained = [row for row in results.rows if row["kind"] == "train" and row["timings"]]
     with plt.rc_context(STYLE):
         figure = _training(plt, trained, results) if trained else _ops(plt, results, title)
-        figure.savefig(path, dpi=120)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=120, format=Path(path).suffix.lstrip(".").lower() or "png")
         plt.close(figure)
+    replace(path, picture.getvalue())
 
 
 def _title(results: Results, what: str) -> str:
@@ -47,7 +59,9 @@ def _title(results: Results, what: str) -> str:
     threads = sorted({row["threads"] for row in results.rows if "threads" in row})
     on = f"{machine['cpu']}, {' or '.join(map(str, threads))} thread{'s' * (threads != [1])}"
     dtypes = ", ".join(sorted({row["dtype"] for row in results.rows}))
-    return f"{what}, {dtypes}\n{on}" + (f"; {gpu['name']}" if gpu else "")
+    load = machine.get("load_before")
+    busy = f"; load average {load} before the start" if load is not None else ""
+    return f"{what}, {dtypes}\n{on}" + (f"; {gpu['name']}" if gpu else "") + busy
 
 
 # --- single ops
@@ -56,7 +70,7 @@ def _title(results: Results, what: str) -> str:
 def _ops(plt: Any, results: Results, title: str | None) -> Any:
     rows = [row for row in results.rows if row["timings"]]
     layers = list(dict.fromkeys(_layer(row) for row in rows))
-    with_ratio = any(_ratios(row) for row in rows)
+    with_ratio = any(_pairs(row) for row in rows)
     with_roof = bool(results.roofs) and any(row.get("flops") for row in rows)
     panels = 1 + with_ratio + with_roof
     figure, axes = plt.subplots(1, panels, figsize=(5.2 * panels + 2.5, min(max(7.0, 2.6 + 0.5 * len(layers)), 12)),
@@ -79,26 +93,35 @@ def _layer(row: Row) -> str:
     return str(row["layer"])
 
 
-def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, contenders: Sequence[str]) -> None:
-    """Groups of horizontal bars, one group per layer, one bar per contender and direction."""
+def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, contenders: Sequence[str],
+          ends: Any) -> None:
+    """Groups of horizontal bars, one group per layer, one bar per contender and direction.
+
+    value(row, name): the length of a bar; None for none; NaN for noise, which is said in its place. ends(row, name):
+    both ends of the line that shows the spread.
+    """
     slots = [(name, d) for name in contenders for d in DIRECTION_NAMES
              if any(row["direction"] == d and value(row, name) is not None for row in rows)]
     height = 0.84 / max(len(slots), 1)
     several = len(contenders) > 1
     for i, (name, direction) in enumerate(slots):
-        at, widths = [], []
+        at, widths, spreads = [], [], []
         for row in rows:
             found = value(row, name) if row["direction"] == direction else None
             if found is not None:
                 at.append(layers.index(_layer(row)) + (i - (len(slots) - 1) / 2) * height)
                 widths.append(found)
+                spreads.append((found, found) if math.isnan(found) else ends(row, name))
         label = DIRECTION_NAMES[direction] + (f", {DEVICES[figures.device_of(name)]}" if several else "")
-        bars = axis.barh(at, widths, height * 0.92, color=COLOURS[direction], label=label,
-                         hatch="///" if several and name == contenders[-1] else None, edgecolor="white", linewidth=0)
-        if len(layers) * len(slots) <= 40:
-            labels = axis.bar_label(bars, [number(w) for w in widths], padding=3, fontsize=9.5, color=COLOURS["grey"])
-            for text in labels:
-                text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
+        axis.barh(at, np.nan_to_num(widths), height * 0.92, color=COLOURS[direction], label=label,
+                  hatch="///" if several and name == contenders[-1] else None, edgecolor="white", linewidth=0)
+        for y, width, (low, high) in zip(at, widths, spreads):
+            axis.plot((low, high), (y, y), color="black", linewidth=1, alpha=0.7, solid_capstyle="butt", zorder=2.5)
+            if len(layers) * len(slots) <= 40:
+                place, words = (0, NOISE) if math.isnan(width) else (max(width, high), number(width))
+                axis.annotate(words, (place, y), (4, 0), textcoords="offset points", va="center", fontsize=9.5,
+                              color=COLOURS["grey"], annotation_clip=True,
+                              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
     axis.set_yticks(range(len(layers)), layers, fontsize=13 if len(layers) <= 14 else 11)
     axis.set_ylim(len(layers) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)
@@ -111,28 +134,46 @@ def _times(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
     def milliseconds(row: Row, name: str) -> float | None:
         return 1e3 * figures.seconds(row, name) if name in row["timings"] else None
 
-    _bars(axis, rows, layers, milliseconds, there)
+    def quartiles(row: Row, name: str) -> tuple[float, float]:
+        low, high = row["timings"][name].quartiles(figures.clock(row, name))
+        return 1e3 * max(low, 0.0), 1e3 * high
+
+    _bars(axis, rows, layers, milliseconds, there, quartiles)
     values = [m for row in rows for name in there if (m := milliseconds(row, name)) is not None]
     if values and max(values) > 30 * min(values):
         axis.set_xscale("log")
-    axis.set_xlim(right=max(values, default=1) * (1.8 if axis.get_xscale() == "log" else 1.18))
+        axis.set_xlim(left=0.5 * min(values))
+    highest = [quartiles(row, name)[1] for row in rows for name in there if name in row["timings"]]
+    axis.set_xlim(right=max(highest, default=1) * (1.8 if axis.get_xscale() == "log" else 1.18))
     axis.set_title("Time of convgpu")
-    axis.set_xlabel("milliseconds")
+    several = any(len(row["timings"][name].wall) > 1 for row in rows for name in there if name in row["timings"])
+    axis.set_xlabel("milliseconds" + "; the line: between the quartiles" * several)
 
 
-def _ratios(row: Row) -> dict[str, float]:
+def _pairs(row: Row) -> dict[str, tuple[str, str]]:
     """What can be divided: CPU over GPU, the peer over ours."""
-    found = {"CPU / GPU": figures.speedup(row)}
-    found |= {f"PyTorch / convgpu on the {DEVICES[d]}": figures.ratio(row, d) for d in DEVICES}
-    return {name: value for name, value in found.items() if value is not None}
+    pairs = {"CPU / GPU": figures.devices(row)}
+    pairs |= {f"PyTorch / convgpu on the {DEVICES[d]}": figures.rivals(row, d) for d in DEVICES}
+    return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
 def _ratio_bars(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
     """The first ratio that there is: the speed-up of the GPU, else the peer's time over ours."""
-    name = next(iter(dict.fromkeys(n for row in rows for n in _ratios(row))))
-    _bars(axis, rows, layers, lambda row, _: _ratios(row).get(name), [name])
+    name = next(iter(dict.fromkeys(n for row in rows for n in _pairs(row))))
+
+    def ratio(row: Row, _: str) -> float | None:
+        if name not in _pairs(row):
+            return None
+        value = figures.quotient(row, *_pairs(row)[name])
+        return math.nan if value is None else value
+
+    def limits(row: Row, _: str) -> tuple[float, float]:
+        return figures.limits(row, *_pairs(row)[name])
+
+    _bars(axis, rows, layers, ratio, [name], limits)
     axis.axvline(1, color="black", linewidth=1.2, zorder=1.5)
-    axis.set_xlim(left=0, right=1.15 * max(r for row in rows if (r := _ratios(row).get(name)) is not None))
+    told = [limits(row, name)[1] for row in rows if (r := ratio(row, name)) is not None and not math.isnan(r)]
+    axis.set_xlim(left=0, right=1.15 * max(told, default=1.5))
     speedup = name == "CPU / GPU"
     axis.set_title("Speed-up of the GPU" if speedup else "Beside PyTorch")
     axis.set_xlabel("CPU time / GPU time" if speedup else f"{name.replace('PyTorch / convgpu', 'its time / ours')}: "
@@ -144,21 +185,12 @@ def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
     rows = [row for row in rows if row.get("flops") and row.get("bytes")]
     intensity = [row["flops"] / row["bytes"] for row in rows]
     low, high = min(intensity) / 3, max(intensity) * 3
-    xs = np.geomspace(low, high, 200)
     for device, saved in roofs.items():
-        roof = Roof(**saved)
-        peak = rate(next(row["unit"].removesuffix(" additions") for row in rows if row["unit"]), roof.peak)
-        axis.plot(xs, np.minimum(peak, xs * roof.bandwidth), color=COLOURS["grey"], linewidth=2)
-        axis.annotate(f"{roof.name}: {number(peak / 1e9)} GFLOP/s", (high, peak), (0, 5),
-                      textcoords="offset points", ha="right", fontsize=11, color=COLOURS["grey"])
-        ridge = peak / roof.bandwidth
-        if low < ridge:
-            at = (low * min(ridge, high))**0.5
-            axis.annotate(f"{number(roof.bandwidth / 1e9)} GB/s", (at, at * roof.bandwidth), (-6, 6),
-                          textcoords="offset points", ha="right", fontsize=11, color=COLOURS["grey"])
+        there = [row for row in rows if figures.has(row, device)]
+        _draw_roof(axis, low, high, Roof(**saved), there, figures.name_of(device))
         for direction in DIRECTION_NAMES:
             points = [(row["flops"] / row["bytes"], row["flops"] / figures.seconds(row, figures.name_of(device)))
-                      for row in rows if row["direction"] == direction and figures.has(row, device)]
+                      for row in there if row["direction"] == direction]
             if points:
                 axis.scatter(*zip(*points), s=64, color=COLOURS[direction], marker=MARKERS[device], edgecolor="white",
                              linewidth=0.8, zorder=3, label=DEVICES[device] if direction == "fprop" else None)
@@ -173,6 +205,49 @@ def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
         legend = axis.legend(loc="lower right", fontsize=11)
         for handle in legend.legend_handles:
             handle.set_color(COLOURS["grey"])
+
+
+def ceilings(roof: Roof, rows: Sequence[Row], name: str) -> tuple[float, float, float, float]:
+    """FLOP/s and bytes per second of a roof, and what it is raised to, so that no row is above it.
+
+    What is measured or published is a bound for memory. Arrays that lie in a cache go faster, and on a busy machine the
+    measured peak may be less than what a layer reached.
+    """
+    peak = max(rate(row["unit"].removesuffix(" additions"), roof.peak) for row in rows if row["unit"])
+    reached = max([peak, *(row["flops"] / figures.seconds(row, name) for row in rows)])
+    cached = [row["bytes"] / figures.seconds(row, name) for row in rows]
+    return peak, roof.bandwidth, reached, max([roof.bandwidth, *cached])
+
+
+def _draw_roof(axis: Any, low: float, high: float, roof: Roof, rows: Sequence[Row], name: str) -> None:
+    """The roof; dashed above it what layers reached beyond."""
+    if not rows:
+        return
+    xs, grey = np.geomspace(low, high, 200), COLOURS["grey"]
+    peak, bandwidth, reached, cached = ceilings(roof, rows, name)
+    ceiling = np.minimum(peak, xs * bandwidth)
+    axis.plot(xs, ceiling, color=grey, linewidth=2)
+    axis.annotate(f"{roof.name}: {number(peak / 1e9)} GFLOP/s", (high, peak), (0, 5 if reached == peak else -15),
+                  textcoords="offset points", ha="right", fontsize=11, color=grey)
+
+    def told(text: str, rate: float, above: float) -> None:
+        ridge = above / rate
+        if low < ridge:
+            at = (low * min(ridge, high))**0.5
+            axis.annotate(text, (at, at * rate), (-6, 6), textcoords="offset points", ha="right", fontsize=11,
+                          color=grey)
+
+    raised = [row for row in rows if row["flops"] / figures.seconds(row, name)
+              > min(peak, bandwidth * row["flops"] / row["bytes"])]
+    told(f"{number(bandwidth / 1e9)} GB/s", bandwidth, peak)
+    if not raised:
+        return
+    axis.plot(xs, np.minimum(reached, xs * cached), color=grey, linewidth=1.2, linestyle="--")
+    if cached > bandwidth:
+        told(f"reached in a cache: {number(cached / 1e9)} GB/s", cached, reached)
+    if reached > peak:
+        axis.annotate(f"reached: {number(reached / 1e9)} GFLOP/s", (high, reached), (0, 5), textcoords="offset points",
+                      ha="right", fontsize=11, color=grey)
 
 
 # --- training
@@ -194,10 +269,14 @@ def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
         values = [steps * figures.seconds(row, name) if (name := best(row)) else 0.0 for row in rows]
         at = np.arange(len(rows)) + (i - (len(contenders) - 1) / 2) * width
         bars = axis.bar(at, values, width * 0.92, color=COLOURS[colour], label=label)
+        for x, row in zip(at, rows):
+            if (name := best(row)) is not None:
+                low, high = row["timings"][name].quartiles(figures.clock(row, name))
+                axis.plot((x, x), (steps * max(low, 0.0), steps * high), color="black", linewidth=1, alpha=0.7)
         axis.bar_label(bars, [number(v, 2) if v else "" for v in values], padding=3, fontsize=11)
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel(f"seconds for {steps} steps")
-    axis.set_title("Time")
+    axis.set_title("Time, and the line between its quartiles", fontsize=13)
     axis.margins(y=0.12)
     if several:  # of different sizes
         axis.set_yscale("log")
@@ -222,9 +301,9 @@ def _trained(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
 
 def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:
     """CPU over GPU, beside the lecture's."""
-    ours = [s for row in rows if (s := figures.speedup(row)) is not None]
-    bars = axis.bar(np.arange(len(rows)) - 0.2, ours, 0.36, color=COLOURS["gpu"], label="here")
-    axis.bar_label(bars, [f"{number(s)}x" for s in ours], padding=3)
+    ours = [figures.speedup(row) for row in rows]
+    bars = axis.bar(np.arange(len(rows)) - 0.2, [s or 0.0 for s in ours], 0.36, color=COLOURS["gpu"], label="here")
+    axis.bar_label(bars, [NOISE if s is None else f"{number(s)}x" for s in ours], padding=3)
     told = {batch: ratio for batch, (_, _, ratio) in training_table.LECTURE.items()}
     if rows[0]["network"] == "AlexNet" and any(row["batch"] in told for row in rows):
         lecture = [told.get(row["batch"], 0.0) for row in rows]

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..files import replace
 from .timing import Timing
 
+_WRONG = "WrongResultError: "
 _NVIDIA_SMI = "name,driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.mem,power.draw,temperature.gpu"
 
 
@@ -35,18 +37,23 @@ class Results:
     interrupted: bool = False
 
     @property
-    def wrong(self) -> list[str]:
-        """What was not timed because it computes something else: the messages of WrongResultError."""
-        mark = "WrongResultError: "
-        return [why.removeprefix(mark) for row in self.rows for why in row.get("absent", {}).values()
-                if why.startswith(mark)]
+    def failures(self) -> list[str]:
+        """What was to be timed and was not: a wrong result, too little memory, a row that nothing can compute."""
+        found = []
+        for row in self.rows:
+            for name, why in row.get("absent", {}).items():
+                if why.startswith(_WRONG):
+                    found.append(why.removeprefix(_WRONG))
+                elif why.startswith("MemoryError") or not row["timings"]:
+                    found.append(f"{row.get('op', row['network'])} {row['layer']}: {name}: {why}")
+        return found
 
     def save(self, path: str | Path) -> None:
-        """Write JSON, one row per line."""
+        """Write JSON, one row per line; a file of that name is replaced as a whole."""
         lines = ",\n  ".join(json.dumps(row, default=_plain) for row in self.rows)
         head = ",\n ".join(f'"{name}": {json.dumps(value, indent=1)}' for name, value in (
             ("environment", self.environment), ("roofs", self.roofs), ("interrupted", self.interrupted)) if value)
-        Path(path).write_text(f'{{{head},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+        replace(path, f'{{{head},\n "rows": [\n  {lines}\n ]}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -59,10 +66,27 @@ class Results:
             saved = json.loads(Path(path).read_text(encoding="utf-8"))
             rows = [{**row, "timings": {name: Timing(**timing) for name, timing in row["timings"].items()}}
                     for row in saved["rows"]]
-            return cls(saved["environment"], rows, saved.get("roofs", {}), saved.get("interrupted", False))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            results = cls(saved["environment"], rows, saved.get("roofs", {}), saved.get("interrupted", False))
+            results._check()
+            return results
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}: expected results of convgpu benchmark as JSON, got something else "
                              f"({type(error).__name__}: {error})") from None
+
+
+    def _check(self) -> None:
+        """Raise ValueError, KeyError or TypeError where something is missing that every table needs."""
+        for part in ("versions", "blas", "commit", "date"):
+            self.environment[part]
+        for part in ("cpu", "cores"):
+            self.environment["machine"][part]
+        for row in self.rows:
+            for part in ("kind", "layer"):
+                row[part]
+            for name, timing in row["timings"].items():
+                samples = timing.wall + timing.cpu + timing.gpu
+                if not timing.wall or not all(isinstance(sample, (int, float)) for sample in samples):
+                    raise ValueError(f"expected samples of {name!r}, got {timing}")
 
 
 def _plain(value: Any) -> Any:

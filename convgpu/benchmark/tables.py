@@ -11,7 +11,7 @@ from .grid import Column, markdown, number, percent, text, wrapped
 from .results import Results
 from .roofs import Roof
 from .timing import geometric_mean
-from .training_table import training_columns, training_notes
+from .training_table import noise_note, ratio_cell, training_columns, training_notes
 
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 PEER = "PyTorch"
@@ -83,7 +83,7 @@ def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
     for device in there:
         columns += _ours(rows, device, roofs)
     if len(there) == 2:
-        columns.append(Column("", "CPU/GPU", [_times(figures.speedup(row)) for row in rows]))
+        columns.append(Column("", "CPU/GPU", [ratio_cell(row, figures.devices(row)) for row in rows]))
     for device in DEVICES:
         if any(figures.best_peer(row, device) for row in rows):
             columns += _peers(rows, device)
@@ -134,11 +134,12 @@ def _peers(rows: Sequence[Row], device: str) -> list[Column]:
         peers = [figures.best_peer(row, device) for row in rows]
         return Column(group, title, [cell(row, peer) if peer else "-" for row, peer in zip(rows, peers)])
 
-    columns = [column("ms", lambda row, peer: number(1e3 * figures.seconds(row, peer)))]
+    columns = [column("ms", lambda row, peer: number(1e3 * figures.seconds(row, peer))),
+               column("±", lambda row, peer: percent(figures.spread(row, peer) / 2))]
     if any("flops" in row for row in rows):
         columns.append(column(_UNITS[device], _rate))
     if any(figures.has(row, device) for row in rows):
-        columns.append(column("ratio", lambda row, peer: _times(figures.ratio(row, device))))
+        columns.append(column("ratio", lambda row, peer: ratio_cell(row, figures.rivals(row, device))))
     return columns
 
 
@@ -166,21 +167,26 @@ def _time(seconds: float) -> str:
     return f"{1e6 * seconds:.1f} us" if seconds < 1e-3 else f"{number(1e3 * seconds)} ms"
 
 
-def _times(value: float | None) -> str:
-    return "-" if value is None else number(value) + "x"
+def mean_note(what: str, meaning: str, pairs: Sequence[tuple[Row, tuple[str, str]]]) -> list[str]:
+    """The geometric mean of ratios, of how many of them it is, or why there is none; nothing of a single row."""
+    if len(pairs) < 2:
+        return []
+    ratios = [r for row, pair in pairs if (r := figures.quotient(row, *pair)) is not None]
+    if 2 * len(ratios) < len(pairs) or len(ratios) < 2:
+        return [f"{what}: no mean, because {len(pairs) - len(ratios)} of {len(pairs)} ratios are noise"]
+    some = "" if len(ratios) == len(pairs) else f", of the {len(ratios)} of {len(pairs)} ratios that are not noise"
+    return [f"{what}, geometric mean{some}: {geometric_mean(ratios):.2f}x{meaning}"]
 
 
 def layer_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
     """Means, and the meaning of the columns."""
     notes = []
-    speedups = [s for row in rows if (s := figures.speedup(row)) is not None]
-    if len(speedups) > 1:
-        notes.append(f"CPU/GPU, geometric mean: {geometric_mean(speedups):.2f}x")
-    for device, title in DEVICES.items():
-        ratios = [r for row in rows if (r := figures.ratio(row, device)) is not None]
-        if len(ratios) > 1:
-            notes.append(f"{PEER}'s time over ours on the {title}, geometric mean: {geometric_mean(ratios):.2f}x "
-                         "(above 1, we are faster)")
+    pairs = [("CPU/GPU", "", [(row, figures.devices(row)) for row in rows])]
+    pairs += [(f"{PEER}'s time over ours on the {title}", " (above 1, we are faster)",
+               [(row, figures.rivals(row, device)) for row in rows]) for device, title in DEVICES.items()]
+    for what, meaning, found in pairs:
+        notes += mean_note(what, meaning, [(row, pair) for row, pair in found if pair is not None])
+    notes += noise_note([(row, pair) for _, _, found in pairs for row, pair in found if pair is not None])
     notes.append("Medians; ±: half the distance of the quartiles. GB/s for what moves memory." + (
         " peak: of np.matmul's measured rate." if "cpu" in roofs else "") + (
         " roof: of the roofline." if roofs else ""))

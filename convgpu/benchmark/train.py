@@ -30,7 +30,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
     """Time steps of training, one row for each batch size; Ctrl-C ends it early and keeps what there is.
 
     Where a product or a pooling of ours is wrong, or PyTorch's gradients differ, the contender is not timed: its row
-    says so under "absent" (see `Results.wrong`).
+    says so under "absent" (see `Results.failures`).
 
     Args:
         network: what is trained, on images of noise.

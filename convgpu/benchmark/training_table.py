@@ -11,6 +11,7 @@ from .grid import Column, number, percent
 
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 SCALED = "*"
+NOISE = "noise"
 
 # Training AlexNet, from a GPU conference talk of 2015; by batch: CPU seconds, seconds of one Tesla K40, speed-up.
 LECTURE = {64: (64.0, 7.5, 8.5), 128: (124.0, 14.5, 8.5), 256: (257.0, 28.5, 9.0)}
@@ -25,7 +26,7 @@ def training_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]
     for device in there:
         columns += _contender(rows, figures.name_of(device), DEVICES[device], roofs, device == "cpu")
     if len(there) == 2:
-        columns.append(Column("", "CPU/GPU", [_speedup(row) for row in rows]))
+        columns.append(Column("", "CPU/GPU", [ratio_cell(row, figures.devices(row)) for row in rows]))
     if any(_told(row) for row in rows):
         told = [_told(row) or (None, None, None) for row in rows]
         columns += [Column(TALK, title, [number(values[i]) + unit * (values[i] is not None) for values in told])
@@ -64,11 +65,21 @@ def total(row: Row, name: str) -> str:
     return number(row["steps"] * figures.seconds(row, name)) + (SCALED if timed < row["steps"] else " ")
 
 
-def _speedup(row: Row) -> str:
-    if not (figures.has(row, "cpu") and figures.has(row, "gpu")):
+def ratio_cell(row: Row, pair: tuple[str, str] | None) -> str:
+    """The first one's time over the second's, as "1.23x"; "noise" where the samples do not tell it."""
+    if pair is None:
         return "-"
-    cpu, gpu = (figures.seconds(row, figures.name_of(device)) for device in DEVICES)
-    return f"{number(cpu / gpu)}x"
+    value = figures.quotient(row, *pair)
+    return NOISE if value is None else f"{number(value)}x"
+
+
+def noise_note(pairs: Sequence[tuple[Row, tuple[str, str]]]) -> list[str]:
+    """What "noise" means, where a ratio is."""
+    if not any(figures.is_noise(row, *pair) for row, pair in pairs):
+        return []
+    other = "" if all(row.get("threads") == 1 for row, _ in pairs) else " or --threads 1"
+    return [f"{NOISE}: the quartiles of the samples leave this ratio open by more than a factor of {figures.DOUBT}. "
+            f"More samples, a quiet machine{other} may tell it."]
 
 
 def _variants(row: Row, device: str) -> list[str]:
@@ -92,13 +103,22 @@ def _peer(rows: Sequence[Row], device: str, variant: str) -> list[Column]:
         return Column(group, title, [cell(row, name) if name else "-" for row, name in zip(rows, found)])
 
     columns = [column("s", total),
+               column("±", lambda row, name: percent(figures.spread(row, name) / 2)),
                column("images/s", lambda row, name: number(row["batch"] / figures.seconds(row, name)))]
     if any(name in row.get("memory", {}) for row in rows for name in [_best(row, variant)]):
         columns.append(column("MB", lambda row, name: number(row.get("memory", {}).get(name, 0) / 1e6)))
     if any(ours in row["timings"] for row in rows):
-        columns.append(column("ratio", lambda row, name: "-" if ours not in row["timings"] else
-                              f"{number(figures.seconds(row, name) / figures.seconds(row, ours))}x"))
+        columns.append(column("ratio", lambda row, name: ratio_cell(row, (name, ours) if ours in row["timings"] else
+                                                                    None)))
     return columns
+
+
+def _pairs(row: Row) -> list[tuple[str, str]]:
+    """Of what the table holds ratios."""
+    found = [pair] if (pair := figures.devices(row)) is not None else []
+    found += [(best, figures.name_of(device)) for device in DEVICES if figures.has(row, device)
+              for variant in _variants(row, device) if (best := _best(row, variant)) is not None]
+    return found
 
 
 def training_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
@@ -110,8 +130,9 @@ def training_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
         notes.append(f"{SCALED} fewer steps were timed, and the time was scaled.")
     if any("cpu" in roofs and figures.has(row, "cpu") for row in rows):
         notes.append("peak: of np.matmul's measured rate on this machine.")
-    if any(figures.ratio(row, device) for row in rows for device in DEVICES):
+    if any(figures.rivals(row, device) for row in rows for device in DEVICES):
         notes.append("ratio: PyTorch's time over ours, above 1 we are faster; PyTorch in its better memory layout.")
+    notes += noise_note([(row, pair) for row in rows for pair in _pairs(row)])
     if any(_told(row) for row in rows):
         notes.append("The talk compares a CPU with one Tesla K40 and gives no number of steps: 20 on a two-socket CPU "
                      "is inferred; its speed-ups need no such reading.")
