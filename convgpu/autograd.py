@@ -20,7 +20,7 @@ import numpy as np
 from . import gpu, tree
 from .backends import run as run_on_backend
 from .device import GPU, check_one_device, is_gpu_array, run_there
-from .dtypes import is_float
+from .dtypes import is_float, is_half
 from .tensor import Tensor, as_tensor, wrap
 
 if TYPE_CHECKING:
@@ -217,20 +217,22 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
     goal = None if targets is None else set(targets)
     for node in order:  # ascending: inputs before outputs
         leads[node] = goal is None or node in goal or any(_wanted(e, leads, goal) for e in node.edges)
-    pending: dict[Any, Tensor] = {}
+    sums: dict[Any, _Sum] = {}
     found: dict[Any, Tensor] = {}
 
     def send(edge: Any, g: Tensor) -> None:
-        into = pending if isinstance(edge, Node) else found
-        into[edge] = into[edge] + g if edge in into else g
+        if edge in sums:
+            sums[edge].add(g)
+        else:
+            sums[edge] = _Sum(g)
 
     with _recording(create_graph):
         for y, seed in zip(outputs, seeds):
             send(y.node or y, seed)
         for node in reversed(order):
-            g = pending.pop(node, None)
-            if g is None or not leads[node]:
+            if node not in sums or not leads[node]:
                 continue
+            g = sums.pop(node).total()
             if goal is not None and node in goal:
                 found[node] = g
             wanted = [_wanted(e, leads, goal) for e in node.edges]
@@ -240,7 +242,34 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
                         send(edge, d)
                 if not retain_graph:
                     node.saved = None
+        found.update({edge: s.total() for edge, s in sums.items() if not isinstance(edge, Node)})
     return found
+
+
+class _Sum:
+    """The sum of the gradients that meet at one tensor, in the order of their arrival.
+
+    Half types are rounded once: of two gradients NumPy's sum is that already; from the third on they add up in float32.
+    """
+
+    __slots__ = ("parts", "dtype")
+
+    def __init__(self, g: Tensor):
+        self.parts, self.dtype = [g], g.dtype
+
+    def add(self, g: Tensor) -> None:
+        if is_half(self.dtype):
+            if len(self.parts) == 2:
+                self.parts = [self.parts[0].astype(np.float32) + self.parts[1].astype(np.float32)]
+            if self.parts[0].dtype == self.dtype:
+                self.parts.append(g)
+                return
+            g = g.astype(np.float32)
+        self.parts = [self.parts[0] + g]
+
+    def total(self) -> Tensor:
+        first, *more = self.parts
+        return first.astype(self.dtype) if not more else first + more[0]
 
 
 def _reachable(outputs: Sequence[Tensor]) -> list[Node]:
@@ -333,7 +362,8 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
         has_aux: the returned function then gives ((value, aux), gradient).
 
     The first argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
-    It is a constant: no tape outside sees how it was made. For higher derivatives use `grad` with `create_graph`.
+    Value and gradient are constants where nothing outside f is being differentiated. Within another `value_and_grad`,
+    or on tensors that require a gradient, they are on that tape, so that a penalty on the gradient has its own.
 
     Raises:
         TypeError: f returns something else; a leaf of the first argument is not floating.
@@ -342,17 +372,49 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
     >>> loss, g = cg.value_and_grad(lambda p: (p["w"] ** 2).sum())({"w": cg.tensor([1.0, 2.0])})
     >>> loss.item(), g["w"].numpy().tolist()
     (5.0, [2.0, 4.0])
+    >>> def penalised(x):
+    ...     value, g = cg.value_and_grad(lambda x: x**3)(x)
+    ...     return value + g**2
+    >>> cg.value_and_grad(penalised)(cg.tensor(2.0))[1].item()
+    300.0
     """
     def value_and_gradient(params: Any, *args: Any, **options: Any) -> Any:
-        leaves = tree.map(lambda p: as_tensor(p, "value_and_grad").detach().requires_grad_(), params)
+        traced = _mode.enabled  # whether a tape outside may see this
+        leaves = tree.map(lambda p: _argument(as_tensor(p, "value_and_grad"), traced), params)
         with _recording(True):
             result = f(leaves, *args, **options)
         value, aux = _value_and_aux(result, has_aux)
-        grads = iter(grad(value, tree.leaves(leaves)))
+        inputs = tree.leaves(leaves)
+        outside = traced and _leads_outside(value, inputs)
+        grads = iter(grad(value, inputs, create_graph=outside))
+        for x in inputs:
+            if x.is_leaf:
+                x.requires_grad = False  # to a tape outside it is a constant
         gradient = tree.map(lambda p: next(grads), leaves)
-        return ((value.detach(), aux) if has_aux else value.detach()), gradient
+        value = value if outside else value.detach()
+        return ((value, aux) if has_aux else value), gradient
 
     return value_and_gradient
+
+
+def _argument(p: Tensor, traced: bool) -> Tensor:
+    """p as the argument of f: a tensor of its own, so that other ways from p to f's value do not count."""
+    if not is_float(p.dtype):
+        raise TypeError(f"value_and_grad: expected floating tensors in the first argument, got {p.dtype}")
+    return _identity(p) if traced and p.requires_grad else p.detach().requires_grad_()
+
+
+def _identity(x: Tensor) -> Tensor:
+    from .ops.elementwise import positive  # late: ops are made of the tape
+
+    return positive(x)
+
+
+def _leads_outside(y: Tensor, inputs: Sequence[Tensor]) -> bool:
+    """Whether y depends on tensors that require a gradient other than the inputs, or on what these were made of."""
+    own = {id(x) for x in inputs}
+    return any(isinstance(e, Tensor) and e.requires_grad and id(e) not in own
+               for node in _reachable([y]) for e in node.edges)
 
 
 def _value_and_aux(result: Any, has_aux: bool) -> tuple[Tensor, Any]:

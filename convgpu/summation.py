@@ -64,3 +64,52 @@ def _sum_rows(x: np.ndarray) -> np.ndarray:
         partial = partial.reshape(outer, groups * lanes, inner)
         x = partial if head == rows else np.concatenate([partial, x[:, head:]], axis=1)
     return np.sum(x, axis=1)
+
+
+# --- means, deviations and norms that neither overflow nor lose digits on the way
+
+
+def mean(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+    """The mean over the axes, in the accumulator's dtype, finite also where the sum overflows; NaN of no elements."""
+    count = math.prod([x.shape[a] for a in axis])
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        y = np.divide(total(x, axis, keepdims), count)
+        if not isinstance(x, np.ndarray) or not x.size or not is_float(x.dtype) or np.isfinite(y).all():
+            return y
+        unit = accumulator(x.dtype).type(2.0 ** -count.bit_length())  # a power of 2: no digit changes
+        return np.where(np.isfinite(y), y, np.divide(total(x * unit, axis, keepdims), count * unit))
+
+
+def centred(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:
+    """(x - mean, mean), good to the last bit: what the mean lost in rounding is subtracted in a second step.
+
+    Where all elements are equal the difference is exactly 0, and where they spread over one unit in the last place it
+    keeps their halves.
+    """
+    first = mean(x, axis, True)
+    difference = x - first
+    rest = mean(difference, axis, True)
+    if not isinstance(x, np.ndarray) or rest.any():
+        difference -= rest
+    return difference, first + rest
+
+
+def root_of_squares(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+    """sqrt(sum of x^2) over the axes, in the accumulator's dtype; the squares may be too large or small for it."""
+    x = x.astype(accumulator(x.dtype), copy=False)
+    limits = np.finfo(x.dtype)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = total(x * x, axis, keepdims)
+        plain = isinstance(x, np.ndarray) and ((squares > limits.tiny / limits.eps) & (squares < np.inf)).all()
+        if plain or not x.size:
+            return np.sqrt(squares)
+        scale = unit_scale(np.max(np.abs(x), axis=axis, keepdims=True))
+        y = np.sqrt(total(np.square(x * scale), axis, True)) / scale
+    return y if keepdims else y.reshape(squares.shape)
+
+
+def unit_scale(largest: Any) -> Any:
+    """The power of 2 that brings a magnitude to about 1; one that is itself neither infinite nor denormal."""
+    limits = np.finfo(largest.dtype)
+    _, exponent = np.frexp(np.where(np.isfinite(largest), largest, 1))
+    return np.ldexp(largest.dtype.type(1), -np.clip(exponent, limits.minexp + 2, limits.maxexp - 2))

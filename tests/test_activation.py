@@ -254,7 +254,7 @@ def test_softmax_over_a_long_axis_stays_accurate():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="softmax.*axis 2 is out of bounds"):
+    with pytest.raises(ValueError, match=r"softmax: expected axis in \[-\d, \d\), got"):
         cg.softmax(np.ones((2, 3)), 2)
     with pytest.raises(TypeError, match="gelu.*'none'"):
         cg.gelu([1.0], approximate="none")

@@ -190,9 +190,9 @@ def test_the_input_is_not_kept_alive_for_its_shape() -> None:
 def test_errors_name_the_axis() -> None:
     x = np.ones((2, 3))
     for f in (cnp.sum, cnp.max, cnp.var, cnp.any, cnp.cumsum):
-        with pytest.raises(ValueError, match="axis 2 is out of bounds for array of dimension 2"):
+        with pytest.raises(ValueError, match=rf"^{f.__name__}: expected axis in \[-2, 2\), got 2$"):
             f(x, 2)
-    with pytest.raises(ValueError, match="repeated axis"):
+    with pytest.raises(ValueError, match=r"sum: expected no axis twice, got axis=\(0, -2\) for 2 axes"):
         cnp.sum(x, (0, -2))
     with pytest.raises(ValueError, match=r"average: expected weights of x's shape \(2, 3\), .*, got \(2,\)"):
         cnp.average(x, weights=[1.0, 2.0])

@@ -9,7 +9,6 @@ from typing import Any
 from ..backends.numpy.workers import set_num_threads
 from ..cases.networks import NETWORKS as LAYERS
 from ..cases.problem import Problem
-from ..extras import require
 from ..files import UsageError, check_writable
 from ..geometry import conv_geometry, pool_geometry
 from . import compare as comparison

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..arguments import axis_tuple
 from ..dtypes import accumulator
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, multiply
@@ -38,8 +38,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
         n = operator.index(axes)
         of_a, of_b = tuple(range(a.ndim - n, a.ndim)), tuple(range(n))
     except TypeError:
-        of_a, of_b = (normalize_axis_tuple(axes[0], a.ndim, "axes of a"),
-                      normalize_axis_tuple(axes[1], b.ndim, "axes of b"))
+        of_a, of_b = (axis_tuple("tensordot", axes[0], a.ndim, "axes of a"),
+                      axis_tuple("tensordot", axes[1], b.ndim, "axes of b"))
     if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
         raise ValueError(f"tensordot: expected pairs of axes of one size, got a={a.shape}, b={b.shape}, axes={axes}")
     labels_b = [-1 - i for i in range(b.ndim)]

@@ -72,12 +72,12 @@ cbrt = Op("cbrt", "x -> y", np.cbrt).vjp(x=lambda g, y: g / (3 * y * y))
 abs = Op("abs", "x -> y", np.abs).vjp(x=lambda g, x: g * sign(x))  # noqa: A001 - NumPy's name
 sign: Op = Op("sign", "x -> y", np.sign).vjp(x=zero)
 hypot = Op("hypot", "a, b -> y", weak(np.hypot), broadcasts=True).vjp(
-    a=lambda g, a, y: g * (a / nonzero_divisor(y)), b=lambda g, b, y: g * (b / nonzero_divisor(y)))
+    a=lambda g, a, y: g * ratio_or_zero(a, y), b=lambda g, b, y: g * ratio_or_zero(b, y))
 
 
-def nonzero_divisor(x: Tensor) -> Tensor:
-    """x with 1 for each 0: a divisor where the quotient is 0 in any case."""
-    return where(x == 0, 1, x)
+def ratio_or_zero(a: Any, b: Tensor) -> Tensor:
+    """a / b; 0 where b is 0, in derivatives of any order."""
+    return where(b == 0, 0, a / where(b == 0, 1, b))
 
 
 def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
@@ -90,10 +90,10 @@ def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
     return g * (b * power(a, b - where((a == 0) & (b == 0), 0, 1)))
 
 
-def _power_in_exponent(g: Tensor, a: Any, y: Tensor) -> Tensor:
-    """a^b * ln(a); 0 at a = 0."""
+def _power_in_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
+    """a^b * ln(a); 0 at a = 0 for b >= 0."""
     a = as_tensor(a, "power").astype(y.dtype).to(y.device)
-    return g * (y * log(nonzero_divisor(a)))
+    return g * (y * log(where((a == 0) & (b >= 0), 1, a)))
 
 
 # Python's operator takes NumPy's short cuts for the exponents 2 and 0.5, np.power does not.
@@ -111,14 +111,17 @@ log2 = Op("log2", "x -> y", np.log2).vjp(x=lambda g, x: g / (x * LN2))
 log10 = Op("log10", "x -> y", np.log10).vjp(x=lambda g, x: g / (x * LN10))
 log1p = Op("log1p", "x -> y", np.log1p).vjp(x=lambda g, x: g / (x + 1))
 logaddexp = Op("logaddexp", "a, b -> y", weak(np.logaddexp), broadcasts=True).vjp(
-    a=lambda g, a, y: g * exp(a - _above_minus_infinity(y)), b=lambda g, b, y: g * exp(b - _above_minus_infinity(y)))
+    a=lambda g, a, b, y: g * _weight(a, b, y, 1), b=lambda g, a, b, y: g * _weight(b, a, y, 1))
 logaddexp2 = Op("logaddexp2", "a, b -> y", weak(np.logaddexp2), broadcasts=True).vjp(
-    a=lambda g, a, y: g * exp2(a - _above_minus_infinity(y)), b=lambda g, b, y: g * exp2(b - _above_minus_infinity(y)))
+    a=lambda g, a, b, y: g * _weight(a, b, y, LN2), b=lambda g, a, b, y: g * _weight(b, a, y, LN2))
 
 
-def _above_minus_infinity(y: Tensor) -> Tensor:
-    """y with 0 for -inf: the logarithm of 0, whose summands all have the weight exp(-inf) = 0."""
-    return where(y == -np.inf, 0, y)
+def _weight(mine: Any, other: Any, y: Tensor, base: float) -> Tensor:
+    """exp(mine) / (exp(mine) + exp(other)), by their difference: y has been rounded. 0 where both are exp(-inf)."""
+    equal_ones = as_tensor(mine) == other  # of which infinities have no difference
+    difference = where(equal_ones, 0, mine) - where(equal_ones, 0, other)
+    sigmoid = Op.registry["sigmoid"]  # which stands with the activations, and these are made of elementwise ops
+    return where(y == -np.inf, 0, sigmoid(astype(difference * base, y.dtype)))
 
 
 # --- trigonometric and hyperbolic; products of two factors instead of 1 - x*x keep the digits near |x| = 1
@@ -141,10 +144,9 @@ deg2rad = Op("deg2rad", "x -> y", np.deg2rad).vjp(x=lambda g: g * (np.pi / 180))
 rad2deg = Op("rad2deg", "x -> y", np.rad2deg).vjp(x=lambda g: g * (180 / np.pi))
 
 
-
 def _over_square(x: Tensor, r: Tensor) -> Tensor:
-    """x / r^2, where r^2 may overflow."""
-    return x / r / r
+    """x / r^2, where r^2 may overflow; 0 where r is 0."""
+    return ratio_or_zero(ratio_or_zero(x, r), r)
 
 
 # --- rounding: steps

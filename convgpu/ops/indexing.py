@@ -11,8 +11,8 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from ..arguments import axis_index
 from ..device import CPU, is_gpu_array, move, run_there
 from ..dtypes import is_float
 from ..op import Op
@@ -206,7 +206,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     Tensor([3., 1.], dtype=float32)
     """
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "take"), axis)
-    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,)]
+    return x[(slice(None),) * axis_index("take", axis, x.ndim) + (indices,)]
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
@@ -223,7 +223,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
         return getitem(ravel(x), ravel(indices))
     if x.ndim != indices.ndim:
         raise ValueError(f"take_along_axis: expected indices of {x.ndim} axes like x, got {x.shape}, {indices.shape}")
-    axis = normalize_axis_index(axis, x.ndim)
+    axis = axis_index("take_along_axis", axis, x.ndim)
     return x[tuple([indices if a == axis else np.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a))
                     for a, n in enumerate(x.shape)])]
 

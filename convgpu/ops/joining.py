@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from ..arguments import axis_index
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .shape import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel, transpose
@@ -41,7 +41,7 @@ def concatenate(xs: Any, axis: int | None = 0) -> Tensor:
         tensors, axis = [ravel(t) for t in tensors], 0
     if min([t.ndim for t in tensors]) == 0:
         raise ValueError("concatenate: expected tensors of at least one axis, got a 0-d one; use stack")
-    axis = normalize_axis_index(axis, tensors[0].ndim)
+    axis = axis_index("concatenate", axis, tensors[0].ndim)
     return _concatenate(tensors, axis, tuple([t.shape[axis] if axis < t.ndim else 0 for t in tensors]))
 
 
@@ -91,7 +91,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     [Tensor([1., 2.], dtype=float32), Tensor([3., 4.], dtype=float32)]
     """
     x = as_tensor(x, "split")
-    n = x.shape[normalize_axis_index(axis, x.ndim)]
+    n = x.shape[axis_index("split", axis, x.ndim)]
     if not isinstance(sections, Iterable) and (sections < 1 or n % sections):
         raise ValueError(f"split: expected a number of sections that divides the axis, got {sections} for {n}; "
                          "use array_split")
@@ -101,7 +101,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
 def array_split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     """x cut along `axis` into parts of sizes that differ by at most 1, the larger first, or before each index."""
     x = as_tensor(x, "array_split")
-    axis = normalize_axis_index(axis, x.ndim)
+    axis = axis_index("array_split", axis, x.ndim)
     if isinstance(sections, Iterable):
         return _pieces(x, list(sections), axis)
     if sections < 1:

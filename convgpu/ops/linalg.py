@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from .. import summation
+from ..arguments import number
 from ..autograd import is_grad_enabled
 from ..device import run_there
-from ..dtypes import accumulator
+from ..dtypes import accumulator, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .contraction import einsum
 from .elementwise import abs as absolute
-from .elementwise import astype, nonzero_divisor
+from .elementwise import astype, ratio_or_zero, sign, where
 from .gemm import matmul
-from .reduce import Axes, prepare, spread
+from .indexing import trace
+from .reduce import Axes, in_accumulator, prepare, spread
 from .reduce import max as max_over
 from .reduce import min as min_over
 from .reduce import sum as sum_over
@@ -33,11 +35,30 @@ from .widening import floating, widened
 
 def _norm_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
     """x / norm; 0 where all is 0."""
-    return x * spread(g / nonzero_divisor(y), x.shape, axes, keepdims)
+    return spread(g, x.shape, axes, keepdims) * ratio_or_zero(x, spread(y, x.shape, axes, keepdims))
 
 
-_norm = Op("norm", "x; axes, keepdims -> y",
-           lambda x, axes, keepdims: np.sqrt(summation.total(x * x, axes, keepdims))).vjp(x=_norm_rule)
+def _power_norm_forward(x: Any, p: float, axes: Axes, keepdims: bool) -> Any:
+    """sum(|x|^p)^(1/p) of magnitudes that are brought to about 1 first, where powers of them could overflow."""
+    sizes = np.abs(x)
+    if not x.size:
+        return summation.total(sizes, axes, keepdims) ** (1 / p)
+    scale = summation.unit_scale((np.max if p > 0 else np.min)(sizes, axis=axes, keepdims=True))
+    with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+        y = summation.total((sizes * scale) ** p, axes, True) ** (1 / p) / scale
+    return y if keepdims else np.squeeze(y, axes)
+
+
+def _power_norm_rule(g: Tensor, x: Tensor, p: float, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
+    """sign(x) * (|x| / norm)^(p - 1); 0 where x is 0, in derivatives of any order."""
+    nothing = x == 0
+    share = ratio_or_zero(where(nothing, 1, absolute(x)), spread(y, x.shape, axes, keepdims))
+    slope = where(nothing, 0, where(share == 0, 1, share) ** (p - 1))
+    return spread(g, x.shape, axes, keepdims) * sign(x) * slope
+
+
+_norm = Op("norm", "x; axes, keepdims -> y", summation.root_of_squares).vjp(x=_norm_rule)
+_power_norm = Op("power_norm", "x; p, axes, keepdims -> y", _power_norm_forward).vjp(x=_power_norm_rule)
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -55,7 +76,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     if ord is not None and axis is None and x.ndim not in (1, 2):
         raise ValueError(f"norm: expected axis=, one for vectors or two for matrices, with ord={ord!r} of {x.shape}")
     if ord is None or (len(axes) == 2 and ord == "fro") or (len(axes) == 1 and ord == 2):
-        return astype(_norm(astype(x, accumulator(x.dtype)), axes, keepdims), x.dtype)
+        return in_accumulator(_norm, x, axes, keepdims)
     if len(axes) == 1 and not isinstance(ord, str):
         return _vector_norm(x, ord, axes, keepdims)
     if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf, 2, -2, "nuc"):
@@ -72,7 +93,7 @@ def _vector_norm(x: Tensor, ord: Any, axes: Axes, keepdims: bool) -> Tensor:
         return astype(sum_over(x != 0, axes, keepdims=keepdims), x.dtype)
     if ord == 1:
         return sum_over(absolute(x), axes, keepdims=keepdims)
-    return sum_over(absolute(x) ** ord, axes, keepdims=keepdims) ** (1 / ord)
+    return in_accumulator(_power_norm, x, number("norm", "ord", ord), axes, keepdims)
 
 
 def _matrix_norm(x: Tensor, ord: Any) -> Tensor:
@@ -95,6 +116,36 @@ def _each(x: Tensor) -> Tensor:
     return expand_dims(x, (-2, -1))
 
 
+def _matrices(op: str, x: Any, square: bool = True) -> Tensor:
+    """x as a Tensor of floating (square) matrices along its last two axes."""
+    x = floating(op, x)
+    if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
+        what = "square matrices, x.shape[-1] == x.shape[-2]" if square else "matrices, at least two axes"
+        raise ValueError(f"{op}: expected {what}, got shape {x.shape}")
+    return x
+
+
+def _factored(op: str, expected: str, run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy's linalg, half types in float32; its LinAlgError as ours."""
+    def forward(*arrays: Any) -> Any:
+        half = arrays[0].dtype if is_half(arrays[0].dtype) else None
+        try:
+            found = run(*[a.astype(np.float32) if is_half(a.dtype) else a for a in arrays])
+        except np.linalg.LinAlgError as error:
+            raise ValueError(f"{op}: expected {expected}, got {' and '.join([str(a.shape) for a in arrays])} for which "
+                             f"NumPy says: {error}") from None
+        if half is None:
+            return tuple(found) if isinstance(found, tuple) else found
+        rounded = [y.astype(half) if y.dtype == np.float32 else y for y in _listed(found)]
+        return tuple(rounded) if isinstance(found, tuple) else rounded[0]
+
+    return forward
+
+
+def _listed(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, tuple) else [found]
+
+
 def _inv_rule(g: Tensor, y: Tensor) -> Tensor:
     return -matmul(_transposed(y), matmul(g, _transposed(y)))
 
@@ -108,55 +159,105 @@ def _cholesky_rule(g: Tensor, y: Tensor) -> Tensor:
     return 0.5 * (gx + _transposed(gx))
 
 
-def _slogdet_forward(x: Any) -> tuple[Any, Any]:
-    sign, logarithm = np.linalg.slogdet(x)
-    return logarithm, sign
+# The gradient of det is the matrix of cofactors, and that of <g, cofactors> is bilinear in minors: both exist for
+# singular matrices too. With x = U diag(s) V^T and D = det(U) det(V) they are D U (...) V^T, where s and U^T g V take
+# the places of x and g, and the minors of a diagonal matrix are products of what is on its diagonal.
 
 
-_det = Op("det", "x -> y", widened(np.linalg.det)).vjp(
-    x=lambda g, x, y: _each(g * y) * _transposed(inv(x)))
-_slogdet = Op("slogdet", "x -> logarithm, sign", _slogdet_forward).vjp(
+def _products_without(s: Any, pairs: bool) -> Any:
+    """Of the last axis, the product of all elements but one, or but two (i, j); no division by what may be 0."""
+    n = s.shape[-1]
+    rows = np.broadcast_to(s[..., None, :], (*s.shape, n))
+    alone = np.where(np.eye(n, dtype=bool), s.dtype.type(1), rows)
+    if not pairs:
+        return np.prod(alone, axis=-1)
+    before, after = np.ones_like(alone), np.ones_like(alone)
+    before[..., 1:] = np.cumprod(alone[..., :-1], axis=-1)
+    after[..., :-1] = np.cumprod(alone[..., :0:-1], axis=-1)[..., ::-1]
+    return before * after
+
+
+def _rotated(x: Any) -> tuple[Any, Any, Any, Any]:
+    """U, s, V^T and det(U) det(V), with two axes of size 1."""
+    u, s, vt = np.linalg.svd(x)
+    return u, s, vt, (np.linalg.det(u) * np.linalg.det(vt))[..., None, None]
+
+
+def _cofactors_forward(x: Any) -> Any:
+    u, s, vt, d = _rotated(x)
+    return d * ((u * _products_without(s, False)[..., None, :]) @ vt)
+
+
+def _cofactors_gradient_forward(g: Any, x: Any) -> Any:
+    u, s, vt, d = _rotated(x)
+    inner = np.swapaxes(u, -1, -2) @ g @ np.swapaxes(vt, -1, -2)
+    minors = _products_without(s, True)
+    off = ~np.eye(s.shape[-1], dtype=bool)
+    on_diagonal = np.sum(np.where(off, minors, 0) * np.diagonal(inner, 0, -2, -1)[..., None, :], axis=-1)
+    turned = np.where(off, -minors * np.swapaxes(inner, -1, -2), on_diagonal[..., None, :])
+    return d * (u @ turned @ vt)
+
+
+def _third_derivative(g: Tensor, gy: Tensor, x: Tensor) -> Tensor:
+    """The gradient of <g, gradient of <gy, cofactors of x>>, of regular matrices alone."""
+    y, d = inv(x), _each(det(x))
+    a, b = matmul(y, gy), matmul(y, g)
+    ab, ta, tb = matmul(a, b), _each(trace(a, 0, -2, -1)), _each(trace(b, 0, -2, -1))
+    inner = (ta * tb - _each(trace(ab, 0, -2, -1))) * y + matmul(ab + matmul(b, a) - tb * a - ta * b, y)
+    return d * _transposed(inner)
+
+
+_det = Op("det", "x -> y", widened(np.linalg.det)).vjp(x=lambda g, x: _each(g) * _cofactors(x))
+_cofactors: Op = Op("cofactors", "x -> y", widened(_cofactors_forward)).vjp(
+    x=lambda g, x: _cofactors_gradient(g, x))
+_cofactors_gradient: Op = Op("cofactors_gradient", "gy, x -> gx", widened(_cofactors_gradient_forward)).vjp(
+    gy=lambda g, x: _cofactors_gradient(g, x), x=_third_derivative)
+_slogdet = Op("slogdet", "x -> logarithm, sign", lambda x: tuple(np.linalg.slogdet(x))[::-1]).vjp(
     x=lambda g, x: _each(g) * _transposed(inv(x)))
-_inv = Op("inv", "x -> y", widened(np.linalg.inv)).vjp(x=_inv_rule)
-_cholesky = Op("cholesky", "x -> y", widened(np.linalg.cholesky)).vjp(x=_cholesky_rule)
-_solve = Op("solve", "a, b -> y", widened(np.linalg.solve), broadcasts=True).vjp(
+_REGULAR, _DEFINITE = "regular matrices", "symmetric positive definite matrices"
+_inv = Op("inv", "x -> y", _factored("inv", _REGULAR, np.linalg.inv)).vjp(x=_inv_rule)
+_cholesky = Op("cholesky", "x -> y", _factored("cholesky", _DEFINITE, np.linalg.cholesky)).vjp(x=_cholesky_rule)
+_solve = Op("solve", "a, b -> y", _factored("solve", "a of " + _REGULAR, np.linalg.solve), broadcasts=True).vjp(
     a=lambda g, a, y: -matmul(solve(_transposed(a), g), _transposed(y)), b=lambda g, a: solve(_transposed(a), g))
 
 
 def det(x: Any) -> Tensor:
-    """The determinant of each matrix; its gradient is that of regular ones.
+    """The determinant of each matrix; its gradient is the matrix of cofactors, of singular matrices too.
 
     >>> det([[2.0, 0.0], [0.0, 3.0]]).item()
     6.0
     """
-    return _det(floating("det", x))
+    return _det(_matrices("det", x))
 
 
 def slogdet(x: Any) -> tuple[Tensor, Tensor]:
-    """The sign of each determinant, and the logarithm of its absolute value."""
-    x = floating("slogdet", x)
+    """The sign of each determinant, and the logarithm of its absolute value; the gradient is that of regular ones."""
+    x = _matrices("slogdet", x)
     logarithm, sign = _slogdet(astype(x, accumulator(x.dtype)))
     return astype(sign, x.dtype), astype(logarithm, x.dtype)
 
 
 def inv(x: Any) -> Tensor:
-    """The inverse of each matrix."""
-    return _inv(floating("inv", x))
+    """The inverse of each matrix; ValueError where there is none."""
+    return _inv(_matrices("inv", x))
 
 
 def cholesky(x: Any, *, upper: bool = False) -> Tensor:
     """The lower triangular L with L @ L.T = x, of symmetric positive definite matrices; with `upper`, L.T."""
-    lower = _cholesky(floating("cholesky", x))
+    lower = _cholesky(_matrices("cholesky", x))
     return _transposed(lower) if upper else lower
 
 
 def solve(a: Any, b: Any) -> Tensor:
-    """The x with a @ x = b; a 1-D b is one vector, otherwise its columns are.
+    """The x with a @ x = b; a 1-D b is one vector, otherwise its columns are. ValueError where a is singular.
 
     >>> solve([[2.0, 0.0], [0.0, 4.0]], [1.0, 1.0])
     Tensor([0.5 , 0.25], dtype=float32)
     """
-    a, b = floating("solve", a), floating("solve", b)
+    a, b = _matrices("solve", a), floating("solve", b)
+    rows = b.shape[0 if b.ndim == 1 else -2] if b.ndim else None
+    if rows != a.shape[-1]:
+        raise ValueError(f"solve: expected b of {a.shape[-1]} rows like a, got shapes (a={a.shape}, b={b.shape})")
     dtype = np.result_type(a.dtype, b.dtype)
     a, b = astype(a, dtype), astype(b, dtype)
     return _solve(a, b[:, None])[..., 0] if b.ndim == 1 else _solve(a, b)
@@ -165,12 +266,13 @@ def solve(a: Any, b: Any) -> Tensor:
 # --- factors
 
 
-def _unrecorded(name: str, run: Callable[..., Any], *operands: Any) -> Any:
+def _unrecorded(name: str, run: Callable[..., Any], *operands: Any, square: bool = False) -> Any:
     """Tensors made by a function of NumPy that has no gradient here; an error where one would be lost."""
-    tensors = [floating(name, x) for x in operands]
+    tensors = [_matrices(name, operands[0], square), *[floating(name, x) for x in operands[1:]]]
     if is_grad_enabled() and any([t.requires_grad for t in tensors]):
         raise NotImplementedError(f"{name}: no gradient is defined; detach() its operand or use no_grad()")
-    results = run_there(name, tensors[0].array, lambda: run(*[t.array for t in tensors]))
+    forward = _factored(name, "matrices of finite numbers", run)
+    results = run_there(name, tensors[0].array, lambda: forward(*[t.array for t in tensors]))
     return tuple([as_tensor(r) for r in results]) if isinstance(results, tuple) else as_tensor(results)
 
 
@@ -178,7 +280,9 @@ def _eigenvalue_rule(g: Tensor, vectors: Tensor) -> Tensor:
     return einsum("...ij,...j,...kj->...ik", vectors, g, vectors)
 
 
-_eigvalsh = Op("eigvalsh", "x -> values, vectors", lambda x: tuple(np.linalg.eigh(x))).vjp(x=_eigenvalue_rule)
+_eigvalsh = Op("eigvalsh", "x -> values, vectors", _factored("eigvalsh", "symmetric matrices of finite numbers",
+                                                              lambda x: tuple(np.linalg.eigh(x)))).vjp(
+    x=_eigenvalue_rule)
 
 
 def eigvalsh(x: Any) -> Tensor:
@@ -187,22 +291,29 @@ def eigvalsh(x: Any) -> Tensor:
     >>> eigvalsh([[2.0, 0.0], [0.0, 1.0]])
     Tensor([1., 2.], dtype=float32)
     """
-    return _eigvalsh(floating("eigvalsh", x))[0]
+    return _eigvalsh(_matrices("eigvalsh", x))[0]
 
 
 def eigh(x: Any) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors (columns) of symmetric matrices; no gradient (see `eigvalsh`)."""
-    return _unrecorded("eigh", lambda a: tuple(np.linalg.eigh(a)), x)
+    return _unrecorded("eigh", lambda a: tuple(np.linalg.eigh(a)), x, square=True)
 
 
 def eig(x: Any) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors (columns), where they are real; no gradient."""
-    return _unrecorded("eig", lambda a: tuple(np.linalg.eig(a)), x)
+    return _unrecorded("eig", lambda a: tuple(np.linalg.eig(a)), x, square=True)
 
 
-def qr(x: Any, mode: str = "reduced") -> tuple[Tensor, Tensor]:
-    """Q with orthonormal columns and the upper triangular R, with Q @ R = x; no gradient."""
-    return _unrecorded("qr", lambda a: tuple(np.linalg.qr(a, mode)), x)  # type: ignore[call-overload]
+def qr(x: Any, mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and the upper triangular R, with Q @ R = x; no gradient. Of mode "r", R alone."""
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: expected mode 'reduced', 'complete' or 'r', got {mode!r}")
+
+    def run(a: Any) -> Any:
+        found: Any = np.linalg.qr(a, mode)  # type: ignore[call-overload]
+        return found if mode == "r" else tuple(found)
+
+    return _unrecorded("qr", run, x)
 
 
 def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
@@ -216,15 +327,21 @@ def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Tensor:
     """The x for which |a @ x - b| is smallest; no gradient."""
+    rcond = None if rcond is None else number("lstsq", "rcond", rcond)
+    a, b = _matrices("lstsq", a, square=False), floating("lstsq", b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != a.shape[0]:
+        raise ValueError("lstsq: expected a of two axes and b of one or two with as many rows, got shapes "
+                         f"(a={a.shape}, b={b.shape})")
     return _unrecorded("lstsq", lambda a, b: np.linalg.lstsq(a, b, rcond)[0], a, b)
 
 
 def pinv(x: Any, rcond: float | None = None) -> Tensor:
     """The pseudo-inverse of each matrix; no gradient."""
+    rcond = None if rcond is None else number("pinv", "rcond", rcond)
     return _unrecorded("pinv", lambda a: np.linalg.pinv(a, rcond), x)
 
 
 def matrix_rank(x: Any, tol: float | None = None) -> Tensor:
     """How many singular values of each matrix are above tol."""
-    array = floating("matrix_rank", x).array
-    return as_tensor(run_there("matrix_rank", array, lambda: np.linalg.matrix_rank(array, tol)))
+    tol = None if tol is None else number("matrix_rank", "tol", tol)
+    return _unrecorded("matrix_rank", lambda a: np.linalg.matrix_rank(a, tol), as_tensor(x, "matrix_rank").detach())

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from ..arguments import axis_index
 from ..device import move
 from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
@@ -73,7 +73,7 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     check_same_float(op, logits=logits, labels=labels if dense else None)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{op}: expected label_smoothing in [0, 1], got {label_smoothing}")
-    axis = normalize_axis_index(axis, logits.ndim, op)
+    axis = axis_index(op, axis, logits.ndim)
     log_p = log_softmax(wide(logits), axis)
     if dense:
         _check_same_shape(op, logits=logits, labels=labels)

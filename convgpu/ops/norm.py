@@ -13,15 +13,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..arguments import axis_tuple
 from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import is_channels_last, positive
 from ..op import Op
-from ..summation import total
+from ..summation import centred, total, unit_scale
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, power, square
 from .reduce import Axes
+from .reduce import centred as deviations
 from .shape import reshape
 from .widening import wide
 
@@ -33,12 +34,37 @@ def _mean(x: Any, axes: Axes) -> Any:
 
 
 def _normalize_forward(x: Any, axes: Axes, epsilon: float) -> tuple[Any, Any, Any, Any]:
-    mean = _mean(x, axes)
-    xn = x - mean
-    var = _mean(np.square(xn), axes)
-    rstd = 1 / np.sqrt(var + epsilon)
-    xn *= rstd
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        xn, mean = centred(x, axes)
+        var = _mean(np.square(xn), axes)
+        rstd = 1 / np.sqrt(var + epsilon)
+        beyond = _beyond(xn, var, axes, epsilon) if isinstance(x, np.ndarray) else None
+        xn *= rstd
+        if beyond is not None and beyond.any():
+            scaled, scaled_rstd = _normalize_scaled(x, axes, epsilon)
+            return np.where(beyond, scaled, xn), mean, var, np.where(beyond, scaled_rstd, rstd)
     return xn, mean, var, rstd
+
+
+def _beyond(xn: np.ndarray, var: np.ndarray, axes: Axes, epsilon: float) -> np.ndarray:
+    """Where squares have overflowed, or vanished and are not outweighed by epsilon."""
+    least = np.finfo(xn.dtype).tiny / np.finfo(xn.dtype).eps
+    overflown = ~(var < np.inf)
+    if epsilon >= least or not (var < least).any():
+        return overflown
+    return overflown | (var < least) & np.any(xn, axis=axes, keepdims=True)
+
+
+def _normalize_scaled(x: np.ndarray, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """xn and rstd as above, of values that are brought to about 1 first."""
+    unit = unit_scale(np.max(np.abs(x), axis=axes, keepdims=True))
+    xn, _ = centred(x * unit, axes)
+    scale = unit_scale(np.max(np.abs(xn), axis=axes, keepdims=True))
+    xn *= scale
+    scale *= unit
+    std = np.sqrt(_mean(np.square(xn), axes))
+    divisor = np.hypot(std, scale * x.dtype.type(math.sqrt(epsilon))) if epsilon else std
+    return xn / divisor, scale / divisor
 
 
 def _project_forward(gy: Any, xn: Any, rstd: Any, axes: Axes) -> Any:
@@ -56,7 +82,7 @@ def _project_in_xn(g: Tensor, gy: Tensor, xn: Tensor, rstd: Tensor, axes: Axes) 
 
 def _rstd_rule(g: Tensor, x: Tensor, axes: Axes, rstd: Tensor) -> Tensor:
     n = math.prod([x.shape[a] for a in axes])
-    return (x - x.mean(axis=axes, keepdims=True)) * (g * rstd * rstd * rstd * (-1 / max(n, 1)))
+    return deviations(x, axes) * (g * rstd * rstd * rstd * (-1 / max(n, 1)))
 
 
 _normalize = Op("normalize", "x; axes, epsilon -> xn, mean, var, rstd", _normalize_forward)
@@ -181,7 +207,7 @@ def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tup
     op = "layer_norm"
     dtype = as_tensor(x, op).dtype
     x, scale, offset = _operands(op, x, scale=scale, offset=offset)
-    axes = tuple(sorted(normalize_axis_tuple(axis, x.ndim, op)))
+    axes = tuple(sorted(axis_tuple(op, axis, x.ndim)))
     _check_shapes(op, tuple([x.shape[a] for a in axes]), "x along axis", scale=scale, offset=offset)
     return _scaled(_normalize(x, axes, float(epsilon))[0], scale, offset, axes, dtype)
 

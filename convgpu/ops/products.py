@@ -9,13 +9,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from ..arguments import axis_index, integer
+from ..device import is_gpu_array
 from ..dtypes import as_dtype, is_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype
-from .joining import concatenate, stack
+from .joining import concatenate
 from .reduce import Axes, in_accumulator, of_dtype, prepare, spread
 from .shape import flip, moveaxis, ravel, reshape
 
@@ -37,13 +38,54 @@ def _product_before(x: Tensor) -> Tensor:
 
 def _cumprod_rule(g: Tensor, x: Tensor, axis: int) -> Tensor:
     """gx[i] = (product before i) * s[i], s[i] = g[i] + x[i+1] * s[i+1]: no division by what may be 0."""
-    gs, xs = moveaxis(g, axis, 0), moveaxis(x, axis, 0)
-    tails = [gs[i] for i in range(len(gs))]
-    for i in reversed(range(len(gs) - 1)):
-        tails[i] = tails[i] + xs[i + 1] * tails[i + 1]
-    return moveaxis(_product_before(moveaxis(x, axis, -1)), -1, axis) * stack(tails, axis) if tails else g
+    if x.shape[axis] == 0:
+        return g
+    return moveaxis(_product_before(moveaxis(x, axis, -1)), -1, axis) * _recurrence_adjoint(g, x, axis)
 
 
+def _recurrence_forward(a: Any, b: Any, axis: int) -> Any:
+    """y[i] = b[i] + a[i] * y[i-1], y[-1] = 0: in blocks side by side, which the last of the block before then corrects.
+
+    It is computed in a wider type, so that the products of a block do not overflow where the results would not.
+    """
+    dtype = b.dtype
+    wide = np.float64 if dtype.itemsize < 8 or is_gpu_array(b) else np.longdouble
+    a, b = (np.moveaxis(v, axis, 0).astype(wide) for v in (a, b))
+    n, rest = len(b), b.shape[1:]
+    size = max(math.isqrt(n), 1)
+    count = -(-n // size)
+    ys, factors = (np.zeros_like(b, shape=(count * size, *rest)) for _ in range(2))
+    ys[:n], factors[:n] = b, a
+    ys, factors = ys.reshape(count, size, *rest), factors.reshape(count, size, *rest)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for i in range(1, size):
+            ys[:, i] += factors[:, i] * ys[:, i - 1]
+            factors[:, i] *= factors[:, i - 1]
+        for j in range(1, count):
+            carry = ys[j - 1, -1]
+            ys[j] += np.where(carry == 0, 0, factors[j] * carry)
+        y = np.moveaxis(ys.reshape(count * size, *rest)[:n], 0, axis)
+        return np.ascontiguousarray(y.astype(dtype))
+
+
+_recurrence: Op = Op("recurrence", "a, b; axis -> y", _recurrence_forward)
+
+
+def _recurrence_adjoint(g: Tensor, a: Tensor, axis: int) -> Tensor:
+    """What each b has contributed: s[i] = g[i] + a[i+1] * s[i+1]."""
+    lead = (slice(None),) * axis
+    after = concatenate([a[(*lead, slice(1, None))], np.ones_like(a.array[(*lead, slice(1))])], axis)
+    return flip(_recurrence(flip(after, axis), flip(g, axis), axis), axis)
+
+
+def _before(y: Tensor, axis: int) -> Tensor:
+    """y[i-1], and 0 for the first."""
+    lead = (slice(None),) * axis
+    return concatenate([np.zeros_like(y.array[(*lead, slice(1))]), y[(*lead, slice(None, -1))]], axis)
+
+
+_recurrence.vjp(a=lambda g, a, y, axis: _recurrence_adjoint(g, a, axis) * _before(y, axis),
+                b=lambda g, a, axis: _recurrence_adjoint(g, a, axis))
 _prod = Op("prod", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.prod(x, axis=axes, keepdims=keepdims)).vjp(
     x=_prod_rule)
 _cumprod = Op("cumprod", "x; axis -> y", lambda x, axis: np.cumprod(x, axis=axis)).vjp(x=_cumprod_rule)
@@ -97,7 +139,7 @@ def _running(op: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int
     x = x if dtype is None else astype(x, as_dtype(dtype))
     if axis is None:
         return ravel(x), 0
-    return x, normalize_axis_index(axis, x.ndim)
+    return x, axis_index(op, axis, x.ndim)
 
 
 def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
@@ -107,10 +149,8 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
     Tensor([3., 5.], dtype=float32)
     """
     x = as_tensor(x, "diff")
-    before = (slice(None),) * normalize_axis_index(axis, x.ndim)
-    if n < 0:
-        raise ValueError(f"diff: expected n >= 0, got {n}")
-    for _ in range(n):
+    before = (slice(None),) * axis_index("diff", axis, x.ndim)
+    for _ in range(min(integer("diff", "n", n, 0), x.shape[axis])):  # then it is empty
         after, earlier = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
         x = after != earlier if x.dtype == bool else after - earlier
     return x

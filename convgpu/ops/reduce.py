@@ -12,13 +12,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import summation
+from ..arguments import axis_tuple
 from ..dtypes import accumulator, as_dtype, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from .elementwise import astype, isnan, nonzero_divisor, same, where
+from .elementwise import astype, isnan, ratio_or_zero, same, where
 from .shape import broadcast_to, reshape
 
 Axes = tuple[int, ...]
@@ -37,7 +37,7 @@ def _axes(axis: Any, x: Tensor, op: str) -> Axes:
         return tuple(range(x.ndim))
     if type(axis) is int and 0 <= axis < x.ndim:
         return (axis,)
-    return tuple(sorted(normalize_axis_tuple(axis, x.ndim, op)))
+    return tuple(sorted(axis_tuple(op, axis, x.ndim)))
 
 
 def prepare(op: str, x: Any, axis: Any, dtype: Any = None) -> tuple[Tensor, Axes]:
@@ -69,7 +69,7 @@ def _sum_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
 
 
 def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
-    y = np.divide(summation.total(x, axes, keepdims), _count(shape, axes))
+    y = summation.mean(x, axes, keepdims)
     return y.astype(x.dtype) if is_half(x.dtype) else y
 
 
@@ -132,20 +132,39 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
 
 
 def _var_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
-    centred = x - np.divide(summation.total(x, axes, True), _count(x.shape, axes))
-    return np.divide(summation.total(centred * centred, axes, keepdims), builtins.max(_count(x.shape, axes) - ddof, 0))
+    deviations, count = summation.centred(x, axes)[0], builtins.max(_count(x.shape, axes) - ddof, 0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        y = np.divide(summation.total(deviations * deviations, axes, keepdims), count)
+        if isinstance(x, np.ndarray) and not np.isfinite(y).all():  # perhaps only on the way
+            y = np.where(np.isfinite(y), y, np.square(_over_root(deviations, axes, count, keepdims)))
+    return y
 
 
 def _std_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
-    return np.sqrt(_var_forward(x, axes, ddof, keepdims))
+    count = builtins.max(_count(x.shape, axes) - ddof, 0)
+    return _over_root(summation.centred(x, axes)[0], axes, count, keepdims)
+
+
+def _over_root(deviations: Any, axes: Axes, count: float, keepdims: bool) -> Any:
+    """sqrt(sum of squares / count), whose squares may overflow or vanish."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return np.divide(summation.root_of_squares(deviations, axes, keepdims), deviations.dtype.type(math.sqrt(count)))
+
+
+def centred(x: Tensor, axes: Axes) -> Tensor:
+    """x less its mean over the axes, good to the last bit as `summation.centred`."""
+    difference = x - mean(x, axes, keepdims=True)
+    return difference - mean(difference, axes, keepdims=True)
 
 
 def _var_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool) -> Tensor:
-    return spread(g * 2 / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims) * (x - mean(x, axes, keepdims=True))
+    return spread(g * 2 / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims) * centred(x, axes)
 
 
 def _std_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool, y: Tensor) -> Tensor:
-    return _var_rule(g / nonzero_divisor(y) / 2, x, axes, ddof, keepdims)
+    """(x - mean) / std / n; 0 where all elements are equal."""
+    share = spread(g / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims)
+    return share * ratio_or_zero(centred(x, axes), spread(y, x.shape, axes, keepdims))
 
 
 _var = Op("var", "x; axes, ddof, keepdims -> y", _var_forward).vjp(x=_var_rule)

@@ -7,8 +7,8 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..arguments import axis_index, axis_tuple
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 
@@ -70,7 +70,7 @@ def transpose(x: Any, axes: Any = None) -> Tensor:
     x = as_tensor(x, "transpose")
     if axes is not None and len(axes) != x.ndim:
         raise ValueError(f"transpose: expected a permutation of {x.ndim} axes, got {axes}")
-    return _transpose(x, None if axes is None else normalize_axis_tuple(axes, x.ndim, "transpose"))
+    return _transpose(x, None if axes is None else axis_tuple("transpose", axes, x.ndim, "axes"))
 
 
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
@@ -81,8 +81,8 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     (4, 2, 3)
     """
     x = as_tensor(x, "moveaxis")
-    sources = normalize_axis_tuple(source, x.ndim, "source")
-    places = normalize_axis_tuple(destination, x.ndim, "destination")
+    sources = axis_tuple("moveaxis", source, x.ndim, "source")
+    places = axis_tuple("moveaxis", destination, x.ndim, "destination")
     if len(sources) != len(places):
         raise ValueError(f"moveaxis: expected as many destinations as sources, got {source} and {destination}")
     order = [i for i in range(x.ndim) if i not in sources]
@@ -100,7 +100,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """
     x = as_tensor(x, "swapaxes")
     order = list(range(x.ndim))
-    i, j = normalize_axis_index(axis1, x.ndim), normalize_axis_index(axis2, x.ndim)
+    i, j = axis_index("swapaxes", axis1, x.ndim, "axis1"), axis_index("swapaxes", axis2, x.ndim, "axis2")
     order[i], order[j] = j, i
     return _transpose(x, tuple(order))
 
@@ -114,7 +114,7 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
     """
     x = as_tensor(x, "squeeze")
     gone = ([i for i, n in enumerate(x.shape) if n == 1] if axis is None
-            else normalize_axis_tuple(axis, x.ndim, "squeeze"))
+            else axis_tuple("squeeze", axis, x.ndim))
     if [i for i in gone if x.shape[i] != 1]:
         raise ValueError(f"squeeze: expected axes of size 1, got axis={axis} of shape {x.shape}")
     return reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in gone]))
@@ -128,7 +128,7 @@ def expand_dims(x: Any, axis: Any) -> Tensor:
     """
     x = as_tensor(x, "expand_dims")
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    new = normalize_axis_tuple(axes, x.ndim + len(axes), "expand_dims")
+    new = axis_tuple("expand_dims", axes, x.ndim + len(axes))
     sizes = iter(x.shape)
     return reshape(x, tuple([1 if i in new else next(sizes) for i in range(x.ndim + len(axes))]))
 
@@ -204,7 +204,7 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
             [1., 3.]], dtype=float32)
     """
     x = as_tensor(x, "rot90")
-    i, j = normalize_axis_tuple(axes, x.ndim, "rot90")
+    i, j = axis_tuple("rot90", axes, x.ndim, "axes")
     if k % 2 == 0:
         return flip(x, (i, j)) if k % 4 else x
     return swapaxes(flip(x, j), i, j) if k % 4 == 1 else flip(swapaxes(x, i, j), j)
@@ -242,7 +242,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     Tensor([1., 1., 2., 2.], dtype=float32)
     """
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "repeat"), axis)
-    axis = normalize_axis_index(axis, x.ndim)
+    axis = axis_index("repeat", axis, x.ndim)
     counts = np.asarray(repeats)
     if counts.size == 1:
         n = int(counts.reshape(()))

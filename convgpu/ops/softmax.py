@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..arguments import axis_index, axis_tuple
 from ..op import Op
 from ..summation import total
 from ..tensor import Tensor
@@ -84,7 +84,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     Tensor([0., 0., 1., 0.], dtype=float32)
     """
     x = floating("softmax", x)
-    return _softmax(x, (normalize_axis_index(axis, x.ndim, "softmax"),))
+    return _softmax(x, (axis_index("softmax", axis, x.ndim),))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -94,7 +94,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     Tensor([-1000., -1000.,     0.], dtype=float32)
     """
     x = floating("log_softmax", x)
-    return _log_softmax(x, (normalize_axis_index(axis, x.ndim, "log_softmax"),))
+    return _log_softmax(x, (axis_index("log_softmax", axis, x.ndim),))
 
 
 def logsumexp(x: Any, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Tensor:
@@ -104,5 +104,5 @@ def logsumexp(x: Any, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool
     Tensor(1000.6932, dtype=float32)
     """
     x = floating("logsumexp", x)
-    axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim, "logsumexp")))
+    axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(axis_tuple("logsumexp", axis, x.ndim)))
     return _logsumexp(x, axes, keepdims)

@@ -6,15 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..arguments import axis_index, axis_tuple
 from ..device import is_gpu_array
-from ..dtypes import is_float, is_half
+from ..dtypes import accumulator, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from .elementwise import isnan, where
+from .elementwise import astype, isinf, isnan, signbit, where
 from .indexing import take, take_along_axis
-from .reduce import sum as sum_over
 from .repeated import sums_at
 from .shape import moveaxis, ravel, reshape
 
@@ -73,15 +72,18 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """
     x = as_tensor(x, "median")
     if isinstance(axis, (tuple, list)):
-        return _median_over(x, normalize_axis_tuple(axis, x.ndim, "axis"), keepdims)
-    ordered, along = (sort(x, None), 0) if axis is None else (sort(x, axis), normalize_axis_index(axis, x.ndim))
+        return _median_over(x, axis_tuple("median", axis, x.ndim), keepdims)
+    dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
+    values, along = (ravel(x), 0) if axis is None else (x, axis_index("median", axis, x.ndim))
+    ordered = sort(astype(values, accumulator(dtype)), along)
     n = ordered.shape[along]
     if n == 0:
         raise ValueError(f"median: expected at least one element along axis={axis}, got shape {x.shape}")
-    y = sum_over(take(ordered, [(n - 1) // 2, n // 2], along) / 2, along, keepdims=True)
-    if is_float(x.dtype):
-        largest = take(ordered, [-1], along)
-        y = where(isnan(largest), largest, y)
+    y = take(ordered, [n // 2], along)
+    if n % 2 == 0:
+        y = mixed(take(ordered, [n // 2 - 1], along), y, 0.5)
+    largest = take(ordered, [-1], along)
+    y = astype(where(isnan(largest), largest, y), dtype)
     if keepdims:
         return reshape(y, (1,) * x.ndim) if axis is None else y
     return y.squeeze(along)
@@ -93,6 +95,16 @@ def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
     rows = reshape(moveaxis(x, axes, range(-len(axes), 0)), (*kept, math.prod([x.shape[a] for a in axes])))
     y = median(rows, -1)
     return reshape(y, tuple([1 if a in axes else n for a, n in enumerate(x.shape)])) if keepdims else y
+
+
+def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
+    """low + (high - low) * weight: low itself for the weight 0 whatever is beside it, and right at the infinities."""
+    weight = as_tensor(weight)
+    here = weight == 0
+    apart = (signbit(low) != signbit(high)) | isinf(low) | isinf(high)  # the difference might not be finite
+    inner = where(here, 0.5, weight)
+    near = low + (where(apart, 0, high) - where(apart, 0, low)) * inner
+    return where(here, low, where(apart, low * (1 - inner) + high * inner, near))
 
 
 def unique(x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,

@@ -5,20 +5,22 @@ Quantiles are made of sort, whose gradient follows the order; counts and places 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import is_float
+from ..dtypes import accumulator, is_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from .elementwise import astype, isnan, sqrt, where
+from .elementwise import astype, clip, isnan, sqrt, square, where
 from .indexing import take_along_axis
+from .linalg import norm
 from .products import cumprod, cumsum, prod
-from .reduce import all, any, argmax, argmin, nanmean, prepare
+from .reduce import Axes, all, any, argmax, argmin, centred, prepare
 from .reduce import sum as sum_over
-from .shape import broadcast_to, expand_dims, moveaxis, reshape
-from .sorting import sort
+from .shape import expand_dims, moveaxis, reshape, squeeze
+from .sorting import mixed, sort
 
 # --- quantiles
 
@@ -41,7 +43,7 @@ def quantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdi
 
 def percentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
     """quantile(x, q / 100)."""
-    return quantile(x, _per_cent(q), axis, method=method, keepdims=keepdims)
+    return _quantile("percentile", x, q, axis, method, keepdims, False, 100)
 
 
 def nanquantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
@@ -51,44 +53,44 @@ def nanquantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", kee
 
 def nanpercentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
     """nanquantile(x, q / 100)."""
-    return nanquantile(x, _per_cent(q), axis, method=method, keepdims=keepdims)
+    return _quantile("nanpercentile", x, q, axis, method, keepdims, True, 100)
 
 
 def nanmedian(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """The median of what is not NaN."""
-    return nanquantile(x, 0.5, axis, keepdims=keepdims)
+    return _quantile("nanmedian", x, 0.5, axis, "linear", keepdims, True)
 
 
-def _host(q: Any) -> np.ndarray:
-    return np.asarray(q.numpy() if isinstance(q, Tensor) else q, np.float64)
+def _host(op: str, q: Any) -> np.ndarray:
+    """q as float64 on the host."""
+    given = as_tensor(q, op).numpy()  # which refuses what is no number
+    return np.asarray(given if isinstance(q, Tensor) else q, np.float64)
 
 
-def _per_cent(q: Any) -> np.ndarray:
-    return _host(q) / 100
-
-
-def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool) -> Tensor:
+def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,
+              whole: float = 1) -> Tensor:
     x, axes = prepare(op, x, axis)
-    fractions = _host(q)
-    if method not in METHODS or np.any((fractions < 0) | (fractions > 1)):
-        raise ValueError(f"{op}: expected q in [0, 1] and a method of {METHODS}, got {q} and {method!r}")
+    fractions = _host(op, q) / whole
+    if method not in METHODS or not np.all((fractions >= 0) & (fractions <= 1)):
+        raise ValueError(f"{op}: expected q in [0, {whole}] and a method of {METHODS}, got {q} and {method!r}")
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
     kept = tuple([n for i, n in enumerate(x.shape) if i not in axes])
-    rows = reshape(moveaxis(astype(x, dtype), axes, range(-len(axes), 0)), (*kept, -1))
-    if rows.shape[-1] == 0:
+    count = math.prod([x.shape[a] for a in axes])
+    if count == 0:
         raise ValueError(f"{op}: expected at least one element along axis={axis}, got shape {x.shape}")
+    x = astype(x, accumulator(dtype))
+    rows = reshape(moveaxis(x, axes, range(-len(axes), 0)), (*kept, count))
     ordered, missing = sort(rows, -1), isnan(rows)
-    last = np.full((*kept, 1), rows.shape[-1] - 1, np.float64)
+    last = np.full((*kept, 1), count - 1, np.float64)
     if skip_nan:
         last = np.maximum(last - missing.numpy().sum(-1, keepdims=True), 0)
-    places = last * fractions.reshape(-1)
-    below, weight = _between(places, method)
+    below, weight = _between(last * fractions.reshape(-1), method)
     low = take_along_axis(ordered, below, -1)
-    y = low + (take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1) - low) * as_tensor(
-        weight.astype(dtype)).to(x.device) if weight.any() else low
+    high = take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1)
+    y = mixed(low, high, as_tensor(weight.astype(x.dtype)).to(x.device))
     if not skip_nan:
         y = where(any(missing, -1, keepdims=True), np.nan, y)
-    y = reshape(moveaxis(y, -1, 0), fractions.shape + kept)
+    y = astype(reshape(moveaxis(y, -1, 0), fractions.shape + kept), dtype)
     return expand_dims(y, tuple([a + fractions.ndim for a in axes])) if keepdims and axes else y
 
 
@@ -125,19 +127,40 @@ def nancumprod(x: Any, axis: int | None = None) -> Tensor:
     return cumprod(_replaced("nancumprod", x, 1), axis)
 
 
-def nanvar(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The variance over `axis` of what is not NaN.
+def _without_nan(op: str, x: Any, axis: Any, ddof: float) -> tuple[Tensor, Tensor, Axes, np.dtype]:
+    """Deviations from the mean of what is not NaN, 0 in place of NaN; the divisor; the axes; the result's dtype."""
+    x, axes = prepare(op, x, axis)
+    dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
+    x = astype(x, accumulator(dtype))
+    missing = isnan(x)
+    count = astype(sum_over(missing == 0, axes, keepdims=True), x.dtype)
+    deviations = where(missing, 0, x)
+    for _ in range(2):  # the second time, what the mean has lost in rounding
+        mean = sum_over(deviations / where(count == 0, 1, count), axes, keepdims=True)
+        deviations = where(missing, 0, deviations - mean)
+    return deviations, where(count > ddof, count - ddof, np.nan), axes, dtype
+
+
+def nanvar(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The variance over `axis` of what is not NaN, the divisor being their number less ddof; NaN where that is none.
 
     >>> nanvar([1.0, float("nan"), 3.0]).item()
     1.0
     """
-    x, axes = prepare("nanvar", x, axis)
-    return nanmean((x - nanmean(x, axes, keepdims=True)) ** 2, axes, keepdims=keepdims)
+    deviations, divisor, axes, dtype = _without_nan("nanvar", x, axis, ddof)
+    y = sum_over(square(deviations), axes, keepdims=True) / divisor
+    return astype(y if keepdims else squeeze(y, axes), dtype)
 
 
-def nanstd(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The standard deviation over `axis` of what is not NaN."""
-    return sqrt(nanvar(x, axis, keepdims=keepdims))
+def nanstd(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    """The standard deviation over `axis` of what is not NaN; its gradient is 0 where all of that is equal.
+
+    >>> nanstd([1.0, float("nan"), 3.0]).item()
+    1.0
+    """
+    deviations, divisor, axes, dtype = _without_nan("nanstd", x, axis, ddof)
+    y = norm(deviations, None, axes, keepdims=True) / sqrt(divisor)
+    return astype(y if keepdims else squeeze(y, axes), dtype)
 
 
 def nanargmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
@@ -215,10 +238,9 @@ def corrcoef(x: Any) -> Tensor:
     [[1.0, -1.0], [-1.0, 1.0]]
     """
     x = as_tensor(x, "corrcoef")
-    x = x if is_float(x.dtype) else astype(x, np.float64)
-    centred = x - x.mean(axis=-1, keepdims=True)
-    if x.ndim == 1:
-        return sum_over(centred * centred) / sum_over(centred * centred)
-    covariance = centred @ centred.T
-    deviation = sqrt(sum_over(centred * centred, 1))
-    return covariance / broadcast_to(deviation, covariance.shape) / reshape(deviation, (-1, 1))
+    if x.ndim not in (1, 2):
+        raise ValueError(f"corrcoef: expected one variable (1-D), or one per row (2-D), got shape {x.shape}")
+    dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
+    deviations = centred(astype(x, accumulator(dtype)), (x.ndim - 1,))
+    unit = deviations / norm(deviations, None, -1, keepdims=True)  # NaN of a variable that does not vary
+    return astype(clip(sum_over(unit * unit) if x.ndim == 1 else unit @ unit.T, -1, 1), dtype)
