@@ -1,106 +1,199 @@
-"""Every family of kernels beside PyTorch on a GPU, in one process:
-python bench/kernels.py [--hopper] [--record] [--dry-run]
+"""Our kernels beside PyTorch on a GPU, row by row: python bench/kernels.py [--hopper] [--rows FILE] [--resume]
 
-Each problem is checked against float64 first; then the two alternate, on operands that are not in the L2 cache, timed
-by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the better of channels_last and channels_first,
-the same precision. --hopper: products of the sizes that Hopper's kernels are for, against their own bars. --dry-run
-needs no GPU: it names each problem's kernel and roofline time on an H200.
+Each row is checked against float64 on a sample of its outputs first; then the two alternate, on operands that are drawn
+on the GPU and not in its L2 cache, timed by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the
+better of channels_last and channels_first, the same precision. A row is saved as it is done.
+
+    --hopper      products of the sizes that Hopper's kernels are for, against their own bars
+    --rows FILE   where rows go, one line of JSON each (default: build/gpu/rows.jsonl)
+    --resume      skip the rows that are there; --again: but not those that failed
+    --record      then make bench/results of them (bench/collect.py)
+    --dry-run     no GPU: name each row, its kernel, its roofline time on an H200 and what the plan expects
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import report
-from hopper_problems import tables
+import gpu_tables
+import plan_model
+import sampled
+from gpu_operands import CupyDraw, as_torch, operands
+from gpu_tables import Entry
+from rows import Rows
 
 from convgpu.backends import load
+from convgpu.benchmark import environment
 from convgpu.benchmark.devices import GpuDevice
-from convgpu.benchmark.layers import measure
-from convgpu.benchmark.peers import Torch
-from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
-from convgpu.cases.networks import MAX_POOLS, MOBILENET_DEPTHWISE, RESNET50, ConvLayer
-from convgpu.cases.pool import PoolCase
-from convgpu.cases.problem import Problem
-from convgpu.facts import plan_of, text_of
+from convgpu.benchmark.gpu import rotating
+from convgpu.benchmark.problems import Problem
+from convgpu.benchmark.results import load_average
+from convgpu.benchmark.roofs import Roof
+from convgpu.benchmark.timing import Timing, alternate
+from convgpu.benchmark.verification import WrongResultError
+from convgpu.plans import plan_of
+from convgpu.precision import set_precision
 from convgpu.roofline import find_gpu
-from convgpu.settings import set_precision
 
-DIRECTIONS = ("fprop", "dgrad", "wgrad")
+ROWS = Path("build/gpu/rows.jsonl")
 DRY = find_gpu("H200")
+SAMPLES, LONGEST = 5, 20.0  # samples of a contender; seconds of a row, after which its process ends
+LOST = 3  # the exit status where CUDA can do no more in this process, and the next one goes on
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What is asked of a part: theirs/ours, and a share of the roofline, whose bandwidth may be that of a copy."""
+class Ours:
+    """Our kernels: operands, result, contender."""
 
-    name: str
-    ratio: float = 0.0
-    share: float = 0.0
-    of_copy: bool = False
+    def __init__(self, device: Any = None) -> None:
+        self.device = device or GpuDevice()
+        self.name, self.backend, self.clock = self.device.name, self.device.backend, self.device.clock
+        self.cache_bytes: int = self.device.gpu.cache_bytes
+        self.draw = CupyDraw()
 
+    def contender(self, problem: Problem, arrays: dict[str, Any]) -> Any:
+        """What is timed: on other copies of the operands at each call."""
+        def one() -> Any:
+            there = {name: array.copy() for name, array in arrays.items()}
+            return lambda: problem.run(self.backend, there)
 
-def problems(hopper: bool = False) -> list[tuple[Bar, str, list[Problem]]]:
-    """(bar, precision, problems) for each part of the table."""
-    if hopper:
-        return [(Bar(part, ratio), precision, chosen) for part, ratio, precision, chosen in tables()]
-    halves: list[Problem] = [gemm_problem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
-    halves += [gemm_problem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
-    single: list[Problem] = [gemm_problem(n, n, n) for n in (1024, 4096)] + [gemm_problem(64, 1000, 2048)]
-    shapes = (("nchw_to_nhwc", (64, 64, 112, 112)), ("nhwc_to_nchw", (64, 112, 112, 64)),
-              ("nchw_to_nhwc", (64, 3, 224, 224)))
-    images: list[Problem] = [layout_problem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
-    pools = layer_problems([replace(layer, batch=32) for layer in MAX_POOLS[:1] + MAX_POOLS[3:5] + MAX_POOLS[-1:]],
-                           ("fprop", "dgrad"), "bfloat16")
-    averages: list[Problem] = [pool_problem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
-                                           "float32", True, "", f"average {size}/{stride}")
-                               for size, stride, padding in ((3, 2, 1), (56, 56, 0)) for d in ("fprop", "dgrad")]
-    small = [replace(layer, batch=32) for layer in MOBILENET_DEPTHWISE[:6:2]]
-    wide = [ConvLayer("ConvNeXt", 32, 56, 96, 96, 7, groups=96),
-            ConvLayer("RepLKNet", 16, 56, 128, 128, 31, groups=128)]
-    depthwise = layer_problems(small + wide, DIRECTIONS, "bfloat16") + layer_problems(small[:1], DIRECTIONS)
-    dense = [replace(layer, batch=32) for layer in RESNET50[:1] + RESNET50[1:5:3] + RESNET50[9:12:2]]
-    return [
-        (Bar("float32 GEMM", ratio=0.8), "float32", single),
-        (Bar("float64 GEMM"), "float32", [gemm_problem(2048, 2048, 2048, dtype="float64")]),
-        (Bar("TF32 GEMM"), "tf32", [gemm_problem(4096, 4096, 4096)]),
-        (Bar("half GEMM", ratio=0.5), "float32", halves),
-        (Bar("layouts", share=0.85, of_copy=True), "float32", images),
-        (Bar("max pooling", ratio=1.3, share=0.85, of_copy=True), "float32", pools),
-        (Bar("average pooling", share=0.85, of_copy=True), "float32", averages),
-        (Bar("depthwise", ratio=2.0, share=0.7), "float32", depthwise),
-        (Bar("dense half", ratio=0.2), "float32", layer_problems(dense, DIRECTIONS, "bfloat16")),
-        (Bar("dense float32", ratio=0.2), "float32", layer_problems(dense[1:3], DIRECTIONS)),
-        (Bar("3-D and grouped", ratio=0.2), "float32", list(_unusual())),
-    ]
+        return rotating(one, problem.work.bytes // 2, self.cache_bytes)
 
 
-def _unusual() -> Iterable[Problem]:
-    grouped = ConvLayer("ResNeXt", 32, 56, 128, 128, 3, groups=32)
-    for direction in DIRECTIONS:
-        yield conv_problem(grouped.geometry(), direction, "bfloat16", grouped.network, grouped.name)
+def measure(entry: Entry, ours: Ours, peer: Any, settle: float = 0.0) -> dict[str, Any]:
+    """One row: checked, then timed.
+
+    Args:
+        entry: what is measured.
+        ours: our side.
+        peer: PyTorch on the GPU, gpu_peers.OnGpu; None: it is not there.
+        settle: seconds that the GPU's clock may take to rise.
+    """
+    problem = entry.problem
+    with set_precision(entry.precision):
+        arrays = operands(problem, ours.draw, ours.backend)
+        contenders, absent = {}, {}
+        try:
+            result = problem.run(ours.backend, arrays)
+            sampled.check(problem, arrays, result, entry.precision)
+            contenders[ours.name] = ours.contender(problem, arrays)
+        except (NotImplementedError, MemoryError, WrongResultError) as error:
+            absent[ours.name], result = f"{type(error).__name__}: {error}", None
+        kernel = plan_of(ours.backend, problem.call, precision=entry.precision)
+        if peer is not None:
+            peer.allow_tf32(entry.precision == "tf32")
+            tensors = {name: as_torch(peer.torch, array) for name, array in arrays.items() if name != "offsets"}
+            mine = None if result is None else as_torch(peer.torch, result[0] if isinstance(result, tuple) else result)
+            contenders |= peer_contenders(peer, entry, tensors, mine, ours.cache_bytes, absent)
+        timings = alternate(contenders, SAMPLES, pause=0.0, settle=settle,
+                            clocks=dict.fromkeys(contenders, ours.clock)) if contenders else {}
+    return row_of(entry, timings, {ours.name: kernel}, absent)
 
 
-def dry_run(hopper: bool) -> None:
-    """Name every problem, its kernel and its roofline time."""
+def peer_contenders(peer: Any, entry: Entry, tensors: dict[str, Any], ours: Any, cache_bytes: int,
+                    absent: dict[str, str], device: str = "gpu") -> dict[str, Any]:
+    """PyTorch's contenders that compute what we do; why others are absent."""
+    found = {}
+    try:
+        for name, contender in peer.contenders(entry.problem, tensors, device, cache_bytes).items():
+            if ours is not None:
+                peer.agree(name, entry.problem, contender, ours, entry.precision)
+            found[name] = contender
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: what it lacks
+        absent[f"torch {device}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return found
+
+
+def row_of(entry: Entry, timings: dict[str, Timing], kernels: dict[str, str], absent: dict[str, str]) -> dict[str, Any]:
+    """As convgpu.benchmark keeps rows, with the bar that is asked of its part."""
+    with set_precision(entry.precision):
+        row = {**entry.problem.row, "threads": 1, "kernels": kernels, "timings": timings, "part": entry.bar.name,
+               "precision": entry.precision, "dtype": entry.dtype,
+               "asked": {"ratio": entry.bar.ratio, "share": entry.bar.share}}
+    if entry.alias:
+        row["tiny"] = True
+    return {**row, "absent": absent} if absent else row
+
+
+def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
+    """Measure what is missing; the exit status: LOST where another process must go on."""
+    roof = ours.device.roof("float32")
+    copied = copy_bandwidth(ours)
+    settle = ours.device.settle
+    for entry in entries:
+        if entry.key in rows:
+            continue
+        with rows.at(entry.key, LONGEST + settle):
+            try:
+                row = measure(entry, ours, peer, settle)
+            except Exception as error:  # whatever a kernel does: it is this row's finding, and the others go on
+                rows.fail(entry.key, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+                print(f"{entry.key}: FAILED: {error}", flush=True)
+                if is_lost(ours):
+                    return LOST
+                continue
+        settle = 0.0
+        rows.add(entry.key, {**row, "copy_bandwidth": copied})
+        print(line(entry, row, ours.name, roof, copied), flush=True)
+    return 0
+
+
+def is_lost(ours: Ours) -> bool:
+    """Whether CUDA has failed in a way that stays."""
+    try:
+        ours.device.gpu.wait()
+    except RuntimeError:
+        return True
+    return False
+
+
+def copy_bandwidth(ours: Ours, size: int = 1 << 30) -> float:
+    """Bytes per second of the best of ten copies of a gigabyte, read and written."""
+    x = ours.draw((size // 4,), "float32")
+    gpu, seconds = ours.device.gpu, []
+    y = x.copy()
+    for _ in range(10):
+        start = gpu.mark()
+        y[...] = x
+        seconds.append(gpu.seconds(start, gpu.mark()))
+    return 2 * x.nbytes / max(min(seconds), 1e-9)
+
+
+def line(entry: Entry, row: dict[str, Any], ours: str, roof: Roof | None, copied: float) -> str:
+    """One row for the terminal: our time, theirs over ours, our share of the roofline, and what was asked."""
+    seconds = {name: timing.median("gpu") for name, timing in row["timings"].items()}
+    told = f"{entry.bar.name:22} {entry.key.partition(': ')[2]:64}"
+    if ours not in seconds:
+        return f"{told} not run: {row.get('absent', {}).get(ours, '?')}"
+    theirs = min((t for name, t in seconds.items() if name != ours), default=None)
+    told += f" {1e3 * seconds[ours]:8.3f} ms"
+    if theirs is not None:
+        told += f"  {theirs / seconds[ours]:5.2f}x (>= {entry.bar.ratio:.2f})"
+    if roof is not None:
+        bandwidth = copied if entry.bar.of_copy else roof.bandwidth
+        told += f"  {replace(roof, bandwidth=bandwidth).seconds(row) / seconds[ours]:4.0%} (>= {entry.bar.share:.0%})"
+    return told
+
+
+def expected(entries: list[Entry]) -> Iterator[dict[str, Any]]:
+    """For each row what is known before it runs: its plan on an H200, floor, bound, and the plan's own estimate.
+
+    The estimate, in milliseconds, is that of csrc/hopper/plan.cpp; None of kernels that it does not choose.
+    """
     backend = next((load(name) for name in ("emulated", "cuda") if _there(name)), None)
-    total = 0.0
-    for bar, precision, chosen in problems(hopper):
-        print(f"{bar.name}: {_asked(bar)}")
-        with set_precision(precision):
-            for problem in chosen:
-                plan = text_of(plan_of(backend, problem.call, DRY, precision)) if backend else "(no compiled module)"
-                work = problem.work
-                total += work.seconds(DRY)
-                print(f"  {problem.op:14} {problem.call.dtype:9} {problem.layer:32} "
-                      f"{1e3 * work.seconds(DRY):8.3f} ms by {work.bound(DRY):10}  {plan}")
-    count = sum(len(chosen) for _, _, chosen in problems(hopper))
-    print(f"{count} problems, {1e3 * total:.1f} ms on an {DRY.name} at best")
+    for entry in entries:
+        with set_precision(entry.precision):
+            plan = plan_of(backend, entry.problem.call, DRY, entry.precision) if backend else "(no compiled module)"
+            work = entry.problem.work
+        estimate = plan_model.estimate(entry.problem, entry.precision, plan)
+        yield {"key": entry.key, "part": entry.bar.name, "asked": entry.bar.ratio, "plan": plan,
+               "flops": work.flops, "bytes": work.bytes, "floor_ms": round(1e3 * work.seconds(DRY), 5),
+               "bound": work.bound(DRY), "estimate_ms": estimate and round(1e3 * estimate.seconds(), 5)}
 
 
 def _there(name: str) -> bool:
@@ -111,83 +204,98 @@ def _there(name: str) -> bool:
     return True
 
 
-def _asked(bar: Bar) -> str:
+def dry_run(entries: list[Entry], as_json: bool) -> None:
+    """Name every row, its kernel, its roofline time and the plan's."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    bars = {entry.bar.name: entry.bar for entry in entries}
+    for row in expected(entries):
+        parts.setdefault(row["part"], []).append(row)
+        if as_json:
+            print(json.dumps(row))
+    if as_json:
+        return
+    for part, rows in parts.items():
+        print(f"{part}: {asked(bars[part])}")
+        for row in rows:
+            estimate = "" if row["estimate_ms"] is None else f"{row['estimate_ms']:8.3f} ms"
+            print(f"  {row['key'].partition(': ')[2]:64} {row['floor_ms']:8.3f} ms by {row['bound']:10} {estimate:11}  "
+                  f"{row['plan']}")
+    seconds = sum(predicted_seconds(entry) for entry in entries)
+    print(f"{len(entries)} rows, {sum(row['floor_ms'] for rows in parts.values() for row in rows):.1f} ms on an "
+          f"{DRY.name} at best; about {seconds:.0f} s to measure")
+
+
+def predicted_seconds(entry: Entry) -> float:
+    """To measure a row on an H200: drawing, check, cuDNN's search in two layouts, and the samples of all contenders."""
+    with set_precision(entry.precision):
+        floor = entry.problem.work.seconds(DRY)
+    contenders = 2 if entry.problem.kind == "gemm" else 3
+    search = 0.25 if entry.problem.kind == "conv" else 0.0
+    calls = SAMPLES * (2 * max(0.004, 2 * floor) + 4 * floor)  # by both clocks, and one before; at twice the floor
+    return 0.05 + contenders * calls + 2 * search
+
+
+def asked(bar: gpu_tables.Bar) -> str:
+    """A bar in words."""
     parts = [f">= {bar.ratio}x PyTorch"] * (bar.ratio > 0) + [f">= {bar.share:.0%} of the roofline"] * (bar.share > 0)
     return ", ".join(parts) or "no bar"
 
 
-def run(json: str | None, kept_in_results: bool, hopper: bool) -> int:
-    """Measure, print, keep. The exit status tells whether all problems ran; bars are reported, not enforced."""
-    import torch
-
-    device, peer, kept = GpuDevice(), Torch(), None
-    copied = _copy_bandwidth(torch)
-    print(f"{device.gpu.name}: a copy moves {copied / 1e12:.2f} TB/s, reads and writes counted")
-    for bar, precision, chosen in problems(hopper):
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        with set_precision(precision):
-            results = measure(chosen, [device], peer)
-        roof = device.roof("float32")
-        roof = replace(roof, bandwidth=copied) if roof and bar.of_copy else roof
-        for row in results.rows:
-            row |= {"part": bar.name, "precision": precision, "asked": {"ratio": bar.ratio, "share": bar.share},
-                    "copy_bandwidth": copied}
-            print(_line(row, device.name, roof), flush=True)
-        if kept is None:
-            kept = results
-        else:
-            kept.rows += results.rows
-        if json:
-            kept.save(json)
-        if kept_in_results:
-            report.save(kept, "hopper" if hopper else "kernels", gpu=True)
-        if results.interrupted:
-            return 130
-    return int(any(device.name in row.get("absent", {}) for row in kept.rows)) if kept else 1
+def here(packages: tuple[str, ...] = ("numpy",)) -> dict[str, Any]:
+    """The environment of results, with CuPy's version."""
+    found = environment(packages, load_average())
+    if "cupy" in sys.modules:
+        found["versions"]["cupy"] = sys.modules["cupy"].__version__
+    return found
 
 
-def _copy_bandwidth(torch: Any) -> float:
-    """Bytes per second of the best of ten copies of a gigabyte."""
-    x = torch.ones(1 << 28, device="cuda")
-    y, seconds = torch.empty_like(x), []
-    for _ in range(10):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        y.copy_(x)
-        stop.record()
-        stop.synchronize()
-        seconds.append(start.elapsed_time(stop) / 1e3)
-    return 2 * x.numel() * 4 / min(seconds)
+def plain(value: Any) -> Any:
+    """A Timing as JSON, without clocks that took no samples."""
+    if isinstance(value, Timing):
+        return {name: samples for name, samples in vars(value).items() if samples != []}
+    raise TypeError(f"expected what JSON knows, or a Timing, got {type(value).__name__}")
 
 
-def _line(row: dict[str, Any], ours: str, roof: Any) -> str:
-    """One row for the terminal: our time, theirs over ours, our share of the roofline, and what was asked."""
-    seconds = {name: timing.median("gpu") for name, timing in row["timings"].items()}
-    words = [f"{row['part']:16} {row['op']:14} {row['dtype']:9} {row['layer']:32}"]
-    if ours not in seconds:
-        return f"{words[0]} not run: {row.get('absent', {}).get(ours, '?')}"
-    theirs = min((t for name, t in seconds.items() if name != ours), default=math.nan)
-    share = roof.seconds(row) / seconds[ours] if roof else math.nan
-    asked = row["asked"]
-    words.append(f"{1e3 * seconds[ours]:8.3f} ms  {theirs / seconds[ours]:5.2f}x (>= {asked['ratio']:.2f})  "
-                 f"{share:4.0%} (>= {asked['share']:.0%})")
-    return " ".join(words)
+def with_torch() -> Any:
+    """PyTorch on the GPU; None where it is missing, or reaches none."""
+    try:
+        from gpu_peers import OnGpu
+
+        peer = OnGpu()
+    except ImportError as error:
+        print(f"without PyTorch: {error}", flush=True)
+        return None
+    why = peer.can_use("gpu")
+    if why is not None:
+        print(f"without PyTorch: {why}", flush=True)
+    return None if why is not None else peer
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", metavar="FILE", help="keep the samples")
-    parser.add_argument("--record", action="store_true", help="keep them in bench/results, under the GPU's name")
     parser.add_argument("--hopper", action="store_true", help="what Hopper's kernels are for, against their own bars")
-    parser.add_argument("--dry-run", action="store_true", help="name the problems, kernels and roofline times")
+    parser.add_argument("--rows", type=Path, default=ROWS, metavar="FILE", help=f"default: {ROWS}")
+    parser.add_argument("--resume", action="store_true", help="skip the rows that are there")
+    parser.add_argument("--again", action="store_true", help="with --resume: try again what failed")
+    parser.add_argument("--record", action="store_true", help="make bench/results of them")
+    parser.add_argument("--tiny", action="store_true", help="small sizes under the same keys: a rehearsal")
+    parser.add_argument("--dry-run", action="store_true", help="name the rows, kernels, roofline times and estimates")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: one line of JSON for each row")
     options = parser.parse_args()
-    if options.json and not Path(options.json).absolute().parent.is_dir():
-        parser.error(f"--json: expected a folder that exists, got {Path(options.json).parent}")
+    entries = gpu_tables.hopper() if options.hopper else gpu_tables.kernels()
     if options.dry_run:
-        dry_run(options.hopper)
+        dry_run(entries, options.json)
         return 0
-    return run(options.json, options.record, options.hopper)
+    entries = gpu_tables.tiny(entries) if options.tiny else entries
+    ours, peer = Ours(), with_torch()
+    rows = Rows(options.rows, here(("numpy", *["torch"] * (peer is not None))), options.resume, options.again, plain)
+    status = run(entries, rows, ours, peer)
+    if options.record:
+        import collect
+
+        collect.collect([options.rows])
+    return status
 
 
 if __name__ == "__main__":

@@ -26,11 +26,18 @@ def path_of(bench: str, environment: dict[str, Any], gpu: bool = False) -> Path:
     return RESULTS / f"{bench}-{device_of(environment, gpu)}-{environment['commit'] or NO_COMMIT}.json"
 
 
-def save(results: Results, bench: str, gpu: bool = False) -> None:
-    """Keep results, and render the page where pictures can be drawn."""
+def save(results: Results, bench: str, gpu: bool = False, rendered: bool = True) -> Path:
+    """Keep results, and render the page; returns the file."""
     path = path_of(bench, results.environment, gpu)
     results.save(path)
     print(path)
+    if rendered:
+        render_if_possible()
+    return path
+
+
+def render_if_possible() -> None:
+    """Render the page where pictures can be drawn."""
     try:
         render()
     except ImportError as error:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from native_backends import needs_emulated
 
 from convgpu.facts import FAMILIES
 
@@ -19,41 +18,11 @@ SCRIPT = ROOT / "bench" / "on_gpu.sh"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not there")
 
 
-@needs_emulated
-def test_the_benchmark_names_its_problems_and_predictions():
-    done = subprocess.run([sys.executable, ROOT / "bench" / "kernels.py", "--dry-run"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    for part in ("float32 GEMM: >= 0.8x PyTorch", "half GEMM: >= 0.5x PyTorch", "depthwise: >= 2.0x PyTorch, >= 70%",
-                 "layouts: >= 85% of the roofline", "max pooling: >= 1.3x PyTorch, >= 85% of the roofline"):
-        assert part in done.stdout
-    problems = re.findall(r"^  (\w+) +(\w+) .* ([\d.]+) ms by (arithmetic|memory) +(\w+)", done.stdout, re.MULTILINE)
-    assert f"\n{len(problems)} problems" in done.stdout and len(problems) > 50
-    assert {op for op, *_ in problems} >= {"gemm", "conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad"}
-
-
-@needs_emulated
-def test_the_benchmark_of_hopper_runs_on_its_kernels():
-    """All but what is bound by memory, and groups that fill no line."""
-    done = subprocess.run([sys.executable, ROOT / "bench" / "kernels.py", "--hopper", "--dry-run"], capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "GEMM float32: >= 2.5x PyTorch" in done.stdout and "conv bf16 wgrad: >= 1.1x PyTorch" in done.stdout
-    problems = re.findall(r"^  \w+ .* by (arithmetic|memory) +(\w+)", done.stdout, re.MULTILINE)
-    assert len(problems) > 200 and all(
-        kernel.endswith(("_wgmma", "_packed")) for by, kernel in problems if by == "arithmetic")
-
-
 def test_float32_accuracy_is_measured():
     script = ROOT / "bench" / "float32_accuracy.py"
     done = subprocess.run([sys.executable, script, "--size", "16", "8", "--lengths", "64"],
                           capture_output=True, text=True)
     assert done.stdout.count("gemm_") == 10, done.stderr[-3000:]
-
-
-def test_the_benchmark_refuses_a_folder_that_is_not_there(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / "bench" / "kernels.py", "--json", tmp_path / "no" / "a.json"],
-                          capture_output=True, text=True)
-    assert done.returncode == 2 and "--json: expected a folder that exists, got " in done.stderr
 
 
 def test_the_cases_under_compute_sanitizer_exist():

@@ -1,0 +1,101 @@
+"""What came back from a GPU, into bench/results: python bench/collect.py FOLDER_OR_FILE...
+
+Lines of rows (bench/rows.py) become the files of bench/results, one for each benchmark, device and commit, with every
+sample; then the page is rendered. Rows of several runs are put together where device and commit are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import report
+import rows
+
+from convgpu.benchmark import Results, Timing
+from convgpu.benchmark.results import device_of
+from convgpu.benchmark.roofs import gpu_roof
+
+NAME = "rows.jsonl"
+# What a key begins with, and the benchmark of bench/manifest.py that its rows belong to.
+BENCHES = {"hopper": "hopper", "kernels": "kernels", "denominators": "denominators", "train": "train_gpu",
+           "train compiled": "train_gpu", "train cpu": "train_gpu"}
+
+
+def collect(paths: Iterable[Path]) -> list[Path]:
+    """Write the files of bench/results, and render the page; returns their paths.
+
+    Raises:
+        ValueError: nothing was measured, or rows are of a rehearsal with small sizes, or of no GPU.
+    """
+    found = results_of([path / NAME if path.is_dir() else path for path in paths])
+    if not found:
+        raise ValueError("expected rows with timings, found none")
+    written = []
+    for bench, results in found:
+        written.append(report.save(results, bench, True, rendered=False))
+    report.render_if_possible()
+    return written
+
+
+def results_of(paths: Sequence[Path]) -> list[tuple[str, Results]]:
+    """(benchmark, results) of all rows with timings; of several of one key the last."""
+    groups: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {}
+    for path in paths:
+        environments: dict[str, dict[str, Any]] = {}
+        for line in rows.read(path):
+            if "environment" in line:
+                environments[line["run"]] = line["environment"]
+                continue
+            row = line.get("row", {})
+            bench = BENCHES.get(line["key"].partition(":")[0])
+            if bench is None or "timings" not in row:
+                continue
+            environment = environments[line["run"]]
+            if row.get("tiny") or "gpu" not in environment:
+                raise ValueError(f"{path}: {line['key']}: expected a row that was measured on a GPU, got one of "
+                                 + ("a rehearsal" if row.get("tiny") else "a machine without nvidia-smi"))
+            name = bench, device_of(environment, True), environment["commit"] or report.NO_COMMIT
+            first, kept = groups.setdefault(name, (environment, {}))
+            timings = {who: Timing(**timing) for who, timing in row["timings"].items()}
+            kept[line["key"]] = {**row, "key": line["key"], "measured": environment["date"], "timings": timings}
+    found = []
+    for (bench, _, _), (environment, kept) in groups.items():
+        roof = gpu_roof(environment["gpu"]["name"])
+        found.append((bench, Results(environment, list(kept.values()), {"gpu": vars(roof)} if roof else {})))
+    return found
+
+
+def failures(paths: Iterable[Path]) -> dict[str, str]:
+    """Rows that failed, and no later run mended."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for line in rows.read(path / NAME if path.is_dir() else path):
+            if "error" in line:
+                found[line["key"]] = line["error"]
+            elif "key" in line:
+                found.pop(line["key"], None)
+    return found
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help=f"a folder holds {NAME}")
+    paths = parser.parse_args().paths
+    try:
+        collect(paths)
+    except (ValueError, json.JSONDecodeError) as error:
+        print(f"collect: {error}", file=sys.stderr)
+        return 1
+    for key, why in failures(paths).items():
+        print(f"failed: {key}: {why}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

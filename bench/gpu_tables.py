@@ -1,0 +1,237 @@
+"""What is measured on a GPU, row by row, and the least that is asked of it: three static tables.
+
+    hopper        products of the sizes that Hopper's kernels are for, beside cuBLAS and cuDNN
+    kernels       every family of kernels, on any GPU from compute capability 8.0 on
+    denominators  PyTorch alone, where CuPy or a compiler is missing
+
+Each row has a key, a string that stays the same from run to run: predictions and results meet under it. Sizes are such
+that all rows of a table fit into minutes: 128 images in half types, 64 in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Any
+
+import numpy as np
+
+from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_problems
+from convgpu.cases import networks
+from convgpu.cases.networks import ALEXNET, MAX_POOLS, MOBILENET, MOBILENET_DEPTHWISE, RESNET50, VGG16, ConvLayer
+from convgpu.cases.pool import PoolCase
+from convgpu.plans import Call
+
+DIRECTIONS = ("fprop", "dgrad", "wgrad")
+HALVES, SINGLES = 128, 64  # images of a batch in half types and in float32
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked of a part: theirs/ours, and a share of the roofline, whose bandwidth may be that of a copy."""
+
+    name: str
+    ratio: float = 0.0
+    share: float = 0.0
+    of_copy: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a table: a problem, at a precision of float32 products, in a part with a bar."""
+
+    bench: str
+    bar: Bar
+    problem: Problem
+    precision: str = "float32"
+    alias: str = ""  # the key, where the problem is a small one in place of another
+
+    @property
+    def dtype(self) -> str:
+        """What products are computed in: "tf32" is float32 at that precision."""
+        return "tf32" if self.precision == "tf32" else self.problem.dtype
+
+    @property
+    def key(self) -> str:
+        """What a row's results, predictions and skips go by: "hopper: gemm bfloat16, 8192x8192x8192"."""
+        if self.alias:
+            return self.alias
+        where = " ".join(filter(None, (self.problem.network, self.problem.layer)))
+        return f"{self.bench}: {self.problem.op} {self.dtype}, {where}"
+
+
+@dataclass(frozen=True)
+class LayoutProblem(Problem):
+    """Images to the other layout: a copy, at the speed of a copy."""
+
+    op: str
+    shape: tuple[int, ...]
+    dtype: str
+    network, batch, direction, kind = "", None, "copy", "layout"
+
+    @property
+    def layer(self) -> str:  # type: ignore[override]
+        """The shape."""
+        return "x".join(map(str, self.shape))
+
+    @property
+    def call(self) -> Call:
+        """The backend's call by its sizes."""
+        return Call(self.op, (self.shape,), (), self.dtype)
+
+    def operands(self) -> dict[str, np.ndarray]:
+        """x."""
+        return {"x": np.random.default_rng(0).standard_normal(self.shape, np.float32).astype(self.dtype)}
+
+    def run(self, backend: Any, arrays: dict[str, Any]) -> Any:
+        """The call that is timed."""
+        return getattr(backend, self.op)(arrays["x"])
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """From and to where the channels go."""
+        return (1, -1) if self.op == "nchw_to_nhwc" else (-1, 1)
+
+
+SQUARES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144)
+OTHERS = (
+    (16384, 16384, 512), (16384, 512, 16384), (512, 16384, 16384), (16384, 4096, 4096), (4096, 16384, 4096),
+    (4096, 4096, 16384), (8192, 8192, 1024), (8192, 1024, 8192), (1024, 8192, 8192), (2048, 8192, 2048),
+    (2048, 2048, 8192), (1024, 1024, 16384), (512, 512, 16384), (16384, 1024, 1024), (1024, 16384, 1024),
+    (16384, 16384, 64), (8192, 8192, 128), (64, 8192, 8192), (64, 64, 16384), (128, 4096, 16384), (256, 16384, 4096),
+    (16384, 64, 4096), (8192, 256, 2048), (4096, 128, 1024), (5120, 13824, 5120), (4096, 11008, 4096),
+    (3000, 3000, 3000), (1000, 2048, 4096), (2056, 4104, 1032), (6144, 1536, 1536), (12288, 3072, 768))
+
+
+def hopper() -> list[Entry]:
+    """What Hopper's kernels are for. Rows of all parts take turns, so that a run that ends early has some of each."""
+    dense = [layer for network in (RESNET50, VGG16, ALEXNET) for layer in network
+             if isinstance(layer, ConvLayer) and layer.channels >= 40 and layer.groups == 1]
+    single = [RESNET50[i] for i in (2, 4, 7, 9, 12, 13, 19)] + [VGG16[1], VGG16[7], ALEXNET[1]]
+    stems = [network[0] for network in (RESNET50, VGG16, ALEXNET, MOBILENET)]
+    grouped = [ConvLayer("ResNeXt", HALVES, 56, 128, 128, 3, groups=32),
+               ConvLayer("ResNeXt", HALVES, 28, 256, 256, 3, groups=4)]
+    halves = [GemmProblem(*sizes, dtype="bfloat16") for sizes in (*((n,) * 3 for n in reversed(SQUARES)), *OTHERS)]
+    squares = [GemmProblem(n, n, n) for n in (4096, 8192, 6144)]
+    first = _entries("hopper", Bar("GEMM bf16 8192", 1.0), [GemmProblem(8192, 8192, 8192, dtype="bfloat16")])
+    parts = [
+        _entries("hopper", Bar("GEMM bf16", 1.0), halves),
+        _entries("hopper", Bar("GEMM float32", 2.5), squares),
+        _entries("hopper", Bar("GEMM TF32", 1.0), squares, "tf32"),
+        *(_entries("hopper", Bar(f"conv bf16 {d}", least), layer_problems(dense, (d,), "bfloat16", HALVES))
+          for d, least in zip(DIRECTIONS, (1.0, 1.05, 1.1))),
+        _entries("hopper", Bar("conv bf16 stems, fprop", 1.0), layer_problems(stems, ("fprop",), "bfloat16", HALVES)),
+        *(_entries("hopper", Bar(f"conv float32 {d}", 2.0), layer_problems(single, (d,), "float32", SINGLES))
+          for d in DIRECTIONS),
+        _entries("hopper", Bar("grouped", 3.0), layer_problems(grouped, DIRECTIONS, "bfloat16")),
+    ]
+    return first + in_turns(parts)
+
+
+def kernels() -> list[Entry]:
+    """Every family, on any GPU."""
+    halves: list[Problem] = [GemmProblem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
+    halves += [GemmProblem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
+    single: list[Problem] = [GemmProblem(n, n, n) for n in (1024, 4096)] + [GemmProblem(64, 1000, 2048)]
+    shapes = (("nchw_to_nhwc", (64, 64, 112, 112)), ("nhwc_to_nchw", (64, 112, 112, 64)),
+              ("nchw_to_nhwc", (64, 3, 224, 224)))
+    images: list[Problem] = [LayoutProblem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
+    pools = layer_problems([replace(layer, batch=32) for layer in MAX_POOLS[:1] + MAX_POOLS[3:5] + MAX_POOLS[-1:]],
+                           ("fprop", "dgrad"), "bfloat16")
+    averages: list[Problem] = [PoolProblem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
+                                           "float32", True, "", f"average {size}/{stride} 256 @56 b64")
+                               for size, stride, padding in ((3, 2, 1), (56, 56, 0)) for d in ("fprop", "dgrad")]
+    small = [replace(layer, batch=32) for layer in MOBILENET_DEPTHWISE[:6:2]]
+    wide = [ConvLayer("ConvNeXt", 32, 56, 96, 96, 7, groups=96),
+            ConvLayer("RepLKNet", 16, 56, 128, 128, 31, groups=128)]
+    depthwise = layer_problems(small + wide, DIRECTIONS, "bfloat16") + layer_problems(small[:1], DIRECTIONS)
+    dense = [replace(layer, batch=32) for layer in RESNET50[:1] + RESNET50[1:5:3] + RESNET50[9:12:2]]
+    grouped = ConvLayer("ResNeXt", 32, 56, 128, 128, 3, groups=32)
+    return in_turns([
+        _entries("kernels", Bar("float32 GEMM", 0.8), single),
+        _entries("kernels", Bar("float64 GEMM"), [GemmProblem(2048, 2048, 2048, dtype="float64")]),
+        _entries("kernels", Bar("TF32 GEMM"), [GemmProblem(4096, 4096, 4096)], "tf32"),
+        _entries("kernels", Bar("half GEMM", 0.5), halves),
+        _entries("kernels", Bar("layouts", share=0.85, of_copy=True), images),
+        _entries("kernels", Bar("max pooling", 1.3, 0.85, True), pools),
+        _entries("kernels", Bar("average pooling", share=0.85, of_copy=True), averages),
+        _entries("kernels", Bar("depthwise", 2.0, 0.7), depthwise),
+        _entries("kernels", Bar("dense half", 0.2), layer_problems(dense, DIRECTIONS, "bfloat16")),
+        _entries("kernels", Bar("dense float32", 0.2), layer_problems(dense[1:3], DIRECTIONS)),
+        _entries("kernels", Bar("grouped", 0.2), layer_problems([grouped], DIRECTIONS, "bfloat16")),
+    ])
+
+
+def denominators() -> list[Entry]:
+    """PyTorch alone: what our kernels are to be measured against."""
+    layers = [RESNET50[i] for i in (0, 2, 4, 7, 9)] + [VGG16[1], VGG16[7], ALEXNET[1]]
+    grouped = [ConvLayer("ResNeXt-50", SINGLES, size, c, c, 3, groups=32) for size, c in ((56, 128), (14, 512))]
+    depthwise = [networks.DEPTHWISE[i] for i in (0, 4)]
+    pools = [MAX_POOLS[-1], MAX_POOLS[3]]
+    parts = []
+    for precision in ("bfloat16", "float32", "tf32"):
+        dtype, products = ("float32", "tf32") if precision == "tf32" else (precision, "float32")
+        parts.append(_entries("denominators", Bar(f"cuBLAS {precision}"),
+                              [GemmProblem(n, n, n, dtype=dtype) for n in (8192, 4096, 2048, 1024)], products))
+        parts += [_entries("denominators", Bar(f"cuDNN {precision} {d}"), layer_problems(layers, (d,), dtype, SINGLES),
+                           products) for d in DIRECTIONS]
+    for dtype in ("bfloat16", "float32"):
+        parts.append(_entries("denominators", Bar(f"grouped and depthwise {dtype}"),
+                              layer_problems(grouped + depthwise, DIRECTIONS, dtype, SINGLES)))
+        parts.append(_entries("denominators", Bar(f"max pooling {dtype}"),
+                              layer_problems(pools, ("fprop", "dgrad"), dtype, SINGLES)))
+    return in_turns(parts)
+
+
+TABLES = {"hopper": hopper, "kernels": kernels, "denominators": denominators}
+
+
+def _entries(bench: str, bar: Bar, problems: Iterable[Problem], precision: str = "float32") -> list[Entry]:
+    return [Entry(bench, bar, problem, precision) for problem in problems]
+
+
+def in_turns(parts: Sequence[Sequence[Entry]]) -> list[Entry]:
+    """The first of each part, the second of each, and so on."""
+    return [entry for entry in chain.from_iterable(zip_longest(*parts)) if entry is not None]
+
+
+def tiny(entries: Sequence[Entry]) -> list[Entry]:
+    """The same table with small sizes, and the same keys: to try what measures it where there is no GPU."""
+    return [replace(entry, problem=_tiny(entry.problem), alias=entry.key) for entry in entries]
+
+
+def _tiny(problem: Problem) -> Problem:
+    if isinstance(problem, GemmProblem):
+        return replace(problem, m=min(problem.m, 24), n=min(problem.n, 16), k=min(problem.k, 32))
+    if isinstance(problem, ConvProblem):
+        geo = problem.geo
+        groups = min(geo.groups, 2)
+        channels = 2 if geo.groups == geo.channels > 1 else 4
+        small = ConvLayer("", 2, geo.kernel[0] + 3, channels, channels, geo.kernel[0], geo.stride[0],
+                          geo.padding[0][0], groups).geometry()
+        return replace(problem, geo=small)
+    if isinstance(problem, PoolProblem):
+        geo = problem.geo
+        size = (2, 2 * geo.window[0] + 1, 2 * geo.window[0] + 1, 4)
+        small = PoolCase("", size, geo.window[0], geo.stride[0], geo.padding[0][0]).geometry()
+        return replace(problem, geo=small)
+    assert isinstance(problem, LayoutProblem)
+    return replace(problem, shape=tuple(min(n, 6) for n in problem.shape))
+
+
+# Steps of whole networks: a network of convgpu.benchmark.networks, and the images of a batch.
+TRAINED = (("lenet5", 128), ("alexnet", 128), ("resnet50", 32), ("vgg16", 16))
+ON_THE_CPU = (("alexnet", 128),)
+
+
+def training_keys() -> dict[str, list[str]]:
+    """The keys of bench/train.py's rows: beside PyTorch as it is, beside torch.compile, and on the CPU."""
+    return {"train": [training_key("train", *chosen) for chosen in TRAINED],
+            "train compiled": [training_key("train compiled", *chosen) for chosen in TRAINED],
+            "train cpu": [training_key("train cpu", *chosen) for chosen in ON_THE_CPU]}
+
+
+def training_key(bench: str, network: str, batch: int) -> str:
+    """The key of a step: "train: alexnet b128"."""
+    return f"{bench}: {network} b{batch}"

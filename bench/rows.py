@@ -1,0 +1,125 @@
+"""Results that survive: one line of JSON for each row, written the moment that it is measured.
+
+A program that is killed, at any moment, loses the row that it is at and no other: lines are appended whole and synced,
+a line that broke off is skipped by who reads and ended by who writes. A row has a key; who goes on with a file skips
+the keys that are there, of the same commit. Standard library only.
+
+    {"run": ID, "environment": {...}}        once for each process, before its first row
+    {"run": ID, "key": KEY, "row": {...}}    a result
+    {"run": ID, "key": KEY, "error": TEXT}   a row that failed: it is not tried again unless that is asked for
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable that names a file for the key of the row at work
+Line = dict[str, Any]
+
+
+def read(path: Path) -> Iterator[Line]:
+    """All lines that are whole."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            found = json.loads(line)
+        except ValueError:  # the end of a program that was killed
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def append(path: Path, line: Line, default: Callable[[Any], Any] | None = None) -> None:
+    """Add a line, whole or not at all, and wait until it is on the disk."""
+    text = json.dumps(line, default=default).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            text = b"\n" + text
+        os.write(file, text)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def done(path: Path, commit: str | None, failures: bool = True) -> set[str]:
+    """Keys that this commit has. failures: whether rows that failed count."""
+    commits: dict[str, str | None] = {}
+    found: set[str] = set()
+    for line in read(path):
+        if "environment" in line:
+            commits[line["run"]] = line["environment"].get("commit")
+        elif commits.get(line.get("run", "")) == commit and (failures or "row" in line):
+            found.add(line["key"])
+    return found
+
+
+class Rows:
+    """A file of rows, to which this process adds.
+
+    Args:
+        path: the file; None keeps the rows in memory alone.
+        environment: of this process, with its commit.
+        resume: skip what is there.
+        again: and try again what failed.
+        default: turns values into what JSON knows.
+    """
+
+    def __init__(self, path: Path | None, environment: dict[str, Any], resume: bool = False, again: bool = False,
+                 default: Callable[[Any], Any] | None = None):
+        self.path, self.environment, self._default = path, environment, default
+        self._run, self._begun = uuid.uuid4().hex[:12], False
+        self._done = done(path, environment.get("commit"), not again) if resume and path else set()
+        self.lines: list[Line] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._done
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those that are not there."""
+        return [key for key in keys if key not in self._done]
+
+    def add(self, key: str, row: dict[str, Any]) -> None:
+        """A result."""
+        self._add(key, {"row": row})
+
+    def fail(self, key: str, error: str) -> None:
+        """Why there is no result."""
+        self._add(key, {"error": error})
+
+    def _add(self, key: str, what: Line) -> None:
+        if not self._begun and self.path:
+            append(self.path, {"run": self._run, "environment": self.environment}, self._default)
+        self._begun = True
+        line = {"run": self._run, "key": key, **what}
+        if self.path:
+            append(self.path, line, self._default)
+        self._done.add(key)
+        self.lines.append(line)
+
+    @contextmanager
+    def at(self, key: str, seconds: float) -> Iterator[None]:
+        """While the row of this key is at work. The process ends by SIGALRM where it takes longer, even within CUDA.
+
+        Who started the process finds the key in the file that the variable CONVGPU_CURRENT_ROW names.
+        """
+        current = os.environ.get(CURRENT)
+        if current:
+            Path(current).write_text(key)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if current:
+                Path(current).write_text("")
