@@ -1,7 +1,8 @@
 """What came back from a GPU, into bench/results: python bench/collect.py FOLDER_OR_FILE...
 
 Lines of rows (bench/rows.py) become the files of bench/results, one for each benchmark, device and commit, with every
-sample; then the page is rendered. Rows of several runs are put together where device and commit are the same.
+sample; then the page is rendered. Rows of several runs are put together where device and commit are the same. What has
+no timings (answers of the probe, cases that were verified, rates) is kept in on_gpu-<device>-<commit>.jsonl.
 """
 
 from __future__ import annotations
@@ -38,8 +39,29 @@ def collect(paths: Iterable[Path]) -> list[Path]:
     written = []
     for bench, results in found:
         written.append(report.save(results, bench, True, rendered=False))
+    written += keep_others([path / NAME if path.is_dir() else path for path in paths])
     report.render_if_possible()
     return written
+
+
+def keep_others(paths: Sequence[Path]) -> list[Path]:
+    """Rows without timings, and those that failed, as the lines that they are, each behind its environment."""
+    groups: dict[Path, list[rows.Line]] = {}
+    for path in paths:
+        environments: dict[str, rows.Line] = {}
+        for line in rows.read(path):
+            if "environment" in line:
+                environments[line["run"]] = line
+            elif line["key"].partition(":")[0] not in BENCHES or "timings" not in line.get("row", {}):
+                environment = environments[line["run"]]["environment"]
+                file = report.RESULTS / (f"on_gpu-{device_of(environment, True)}-"
+                                         f"{environment['commit'] or report.NO_COMMIT}.jsonl")
+                lines = groups.setdefault(file, [])
+                lines += [environments[line["run"]]] * (environments[line["run"]] not in lines) + [line]
+    for file, lines in groups.items():
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        print(file)
+    return list(groups)
 
 
 def results_of(paths: Sequence[Path]) -> list[tuple[str, Results]]:

@@ -7,21 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, Problem
+from convgpu.cases.problem import Arrays, Problem
 from convgpu.device import cupy_with_gpu
 from convgpu.dtypes import as_dtype
+from convgpu.geometry import PoolGeometry
 
 Draw = Callable[[tuple[int, ...], str], Any]  # shape, dtype -> normal numbers
-
-
-def shapes_of(problem: Problem) -> dict[str, tuple[int, ...]]:
-    """The shapes of a problem's arrays, but for the offsets of max pooling: all that either side of it takes."""
-    if isinstance(problem, ConvProblem):
-        return {"x": problem.geo.x_shape, "w": problem.geo.w_shape, "gy": problem.geo.y_shape}
-    if isinstance(problem, PoolProblem):
-        return {"x": problem.geo.x_shape, "gy": problem.geo.y_shape}
-    shapes = [shape for shape in problem.call.shapes if shape is not None]
-    return dict(zip(("a", "b") if isinstance(problem, GemmProblem) else ("x",), shapes))
 
 
 class CupyDraw:
@@ -40,12 +31,13 @@ class CupyDraw:
         return (wide.view(np.uint32) >> np.uint32(16)).astype(np.uint16).view(as_dtype("bfloat16"))
 
 
-def operands(problem: Problem, draw: Draw, backend: Any) -> dict[str, Any]:
-    """A problem's operands on the GPU; for the gradient of max pooling the offsets of x's winners, by the backend."""
-    arrays = {name: draw(shape, problem.dtype) for name, shape in shapes_of(problem).items()}
-    if isinstance(problem, PoolProblem) and problem.op == "max_pool_dgrad":
-        arrays["offsets"] = backend.max_pool(arrays["x"], problem.geo, True)[1]
-    return arrays
+def operands(problem: Problem, draw: Draw, backend: Any) -> Arrays:
+    """A problem's operands on the GPU; for the gradient of max pooling the offsets of winners, by the backend."""
+    call = problem.call
+    if call.op == "max_pool_dgrad":
+        geo = call.statics[0]
+        return draw(geo.y_shape, call.dtype), backend.max_pool(draw(geo.x_shape, call.dtype), geo, True)[1]
+    return tuple(None if shape is None else draw(shape, call.dtype) for shape in call.shapes)
 
 
 def as_torch(torch: Any, array: Any) -> Any:
@@ -55,9 +47,34 @@ def as_torch(torch: Any, array: Any) -> Any:
     return torch.from_dlpack(array)
 
 
-def torch_draw(torch: Any, device: str) -> Draw:
-    """Normal numbers by PyTorch's generator."""
-    def draw(shape: tuple[int, ...], dtype: str) -> Any:
-        return torch.randn(shape, device=device, dtype=getattr(torch, dtype))
+def torch_operands(torch: Any, problem: Problem, arrays: Arrays) -> Arrays:
+    """The same operands as tensors; winners' offsets as PyTorch's indices."""
+    tensors = tuple(None if array is None else as_torch(torch, array) for array in arrays)
+    return (tensors[0], indices_of(torch, tensors[1], problem.call.statics[0])) \
+        if problem.op == "max_pool_dgrad" else tensors
 
-    return draw
+
+def torch_drawn(torch: Any, problem: Problem, device: str) -> Arrays:
+    """Operands by PyTorch's generator, and its own indices of winners."""
+    call = problem.call
+
+    def draw(shape: tuple[int, ...]) -> Any:
+        return torch.randn(shape, device=device, dtype=getattr(torch, call.dtype))
+
+    if call.op == "max_pool_dgrad":
+        geo = call.statics[0]
+        padding = [before for before, _ in geo.padding]
+        _, indices = torch.nn.functional.max_pool2d_with_indices(draw(geo.x_shape).permute(0, 3, 1, 2), geo.window,
+                                                                 geo.stride, padding, geo.dilation)
+        return draw(geo.y_shape), indices.permute(0, 2, 3, 1)
+    return tuple(None if shape is None else draw(shape) for shape in call.shapes)
+
+
+def indices_of(torch: Any, offsets: Any, geo: PoolGeometry) -> Any:
+    """PyTorch's indices of winners, into an image's plane, from our offsets into a window."""
+    row, column = offsets.long() // geo.window[1], offsets.long() % geo.window[1]
+    at = []
+    for axis, tap in ((0, row), (1, column)):
+        first = torch.arange(geo.output[axis], device=offsets.device) * geo.stride[axis] - geo.padding[axis][0]
+        at.append(tap * geo.dilation[axis] + first.reshape((1, -1, 1, 1) if axis == 0 else (1, 1, -1, 1)))
+    return at[0] * geo.size[1] + at[1]

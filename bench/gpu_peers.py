@@ -6,25 +6,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gpu_tables import LayoutProblem
+import numpy as np
 
 from convgpu.benchmark.gpu import rotating
 from convgpu.benchmark.peers import AGREEMENT, AGREEMENT_OF_HALVES, LAYOUTS, PREFIX, Torch
-from convgpu.benchmark.problems import ConvProblem, PoolProblem, Problem
 from convgpu.benchmark.verification import WrongResultError
+from convgpu.cases.problem import Arrays, Problem
 from convgpu.device import GPU
+from convgpu.dtypes import is_half
 
-Tensors = dict[str, Any]
 AGREEMENT_OF_TF32 = 2e-3
 
 
 class OnGpu(Torch):
-    """PyTorch, whose operands are tensors of its own, in our layout."""
+    """PyTorch, whose operands are tensors of its own, in our layout (see gpu_operands.torch_operands)."""
 
-    def contenders(self, problem: Problem, arrays: Tensors, device: str,  # type: ignore[override]
-                   cache_bytes: int = 0) -> dict[str, Any]:
-        """Contenders by name, each on copies of the tensors; in both memory layouts where there are two."""
-        layouts = LAYOUTS if isinstance(problem, (ConvProblem, PoolProblem)) else ("",)
+    def contenders(self, problem: Problem, arrays: Arrays, device: str, cache_bytes: int = 0,
+                   layouts: tuple[str, ...] = LAYOUTS) -> dict[str, Any]:
+        """Contenders by name, each on copies of the tensors; in these memory layouts where there are two."""
+        layouts = layouts if problem.facts.family in ("conv", "pool") else ("",)
         return {f"{PREFIX} {device} {layout}".rstrip(): rotating(
             partial(self._contender, problem, arrays, device, layout), problem.work.bytes // 2,
             cache_bytes if device == GPU else 0) for layout in layouts}
@@ -35,7 +35,15 @@ class OnGpu(Torch):
 
     def tensor(self, array: Any, device: str = "cpu") -> Any:
         """A copy, with memory of its own."""
-        return array.clone()
+        return super().tensor(array, device) if isinstance(array, np.ndarray) else array.clone()
+
+    def sized(self, shape: tuple[int, ...], like: Any) -> Any:
+        """Zeros, of which PyTorch asks the sizes only."""
+        return self.torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+    def indices(self, winners: Any, geo: Any) -> Any:
+        """They are PyTorch's own already."""
+        return winners
 
     def agree(self, name: str, problem: Problem, contender: Callable[[], Any], ours: Any, precision: str) -> None:
         """Raise WrongResultError unless both compute the same thing; `ours` is our result as a tensor.
@@ -45,23 +53,18 @@ class OnGpu(Torch):
         theirs = contender()
         if isinstance(theirs, tuple):
             theirs = next(part for part in theirs if part is not None)
-        if isinstance(problem, ConvProblem) and problem.direction == "wgrad":
+        if problem.op == "conv_wgrad":
             theirs = theirs.permute(2, 3, 1, 0)
-        elif isinstance(problem, (ConvProblem, PoolProblem)):
+        elif problem.facts.family in ("conv", "pool"):
             theirs = theirs.permute(0, 2, 3, 1)
-        limit = AGREEMENT_OF_HALVES if problem.dtype in ("float16", "bfloat16") else (
+        limit = AGREEMENT_OF_HALVES if is_half(problem.dtype) else (
             AGREEMENT_OF_TF32 if precision == "tf32" else AGREEMENT)
         if theirs.shape != ours.shape or not self._distance(theirs, ours) <= limit:
             raise WrongResultError(f"{name}: expected the result of {problem.name}, got another; not timed")
 
     def _distance(self, theirs: Any, ours: Any) -> float:
         apart, size = 0.0, 0.0
-        for a, b in zip(theirs, ours):  # image by image: differences need memory
+        for a, b in zip(theirs.split(32), ours.split(32)):  # in parts, since differences need memory
             apart += float((a.float() - b.float()).norm())**2
             size += float(b.float().norm())**2
         return (apart / max(size, 1e-30))**0.5
-
-    def _contender(self, problem: Problem, arrays: Tensors, device: str, layout: str) -> Any:
-        if isinstance(problem, LayoutProblem):
-            return self.tensor(arrays["x"]).movedim(*problem.axes).contiguous
-        return super()._contender(problem, arrays, device, layout)

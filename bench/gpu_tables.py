@@ -13,15 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
-from typing import Any
 
-import numpy as np
-
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, Problem, layer_problems
+from convgpu.benchmark.peers import LAYOUTS
+from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
 from convgpu.cases import networks
 from convgpu.cases.networks import ALEXNET, MAX_POOLS, MOBILENET, MOBILENET_DEPTHWISE, RESNET50, VGG16, ConvLayer
 from convgpu.cases.pool import PoolCase
-from convgpu.plans import Call
+from convgpu.cases.problem import Problem
 
 DIRECTIONS = ("fprop", "dgrad", "wgrad")
 HALVES, SINGLES = 128, 64  # images of a batch in half types and in float32
@@ -50,7 +48,14 @@ class Entry:
     @property
     def dtype(self) -> str:
         """What products are computed in: "tf32" is float32 at that precision."""
-        return "tf32" if self.precision == "tf32" else self.problem.dtype
+        return "tf32" if self.precision == "tf32" else self.problem.call.dtype
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The memory layouts of images in which PyTorch takes part. Those of half types on Hopper's tensor cores are
+        channels last: the search for kernels takes half of the time then, and the table of denominators has both."""
+        half = self.bench == "hopper" and self.problem.call.dtype in ("bfloat16", "float16")
+        return LAYOUTS[:1] if half else LAYOUTS
 
     @property
     def key(self) -> str:
@@ -59,39 +64,6 @@ class Entry:
             return self.alias
         where = " ".join(filter(None, (self.problem.network, self.problem.layer)))
         return f"{self.bench}: {self.problem.op} {self.dtype}, {where}"
-
-
-@dataclass(frozen=True)
-class LayoutProblem(Problem):
-    """Images to the other layout: a copy, at the speed of a copy."""
-
-    op: str
-    shape: tuple[int, ...]
-    dtype: str
-    network, batch, direction, kind = "", None, "copy", "layout"
-
-    @property
-    def layer(self) -> str:  # type: ignore[override]
-        """The shape."""
-        return "x".join(map(str, self.shape))
-
-    @property
-    def call(self) -> Call:
-        """The backend's call by its sizes."""
-        return Call(self.op, (self.shape,), (), self.dtype)
-
-    def operands(self) -> dict[str, np.ndarray]:
-        """x."""
-        return {"x": np.random.default_rng(0).standard_normal(self.shape, np.float32).astype(self.dtype)}
-
-    def run(self, backend: Any, arrays: dict[str, Any]) -> Any:
-        """The call that is timed."""
-        return getattr(backend, self.op)(arrays["x"])
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """From and to where the channels go."""
-        return (1, -1) if self.op == "nchw_to_nhwc" else (-1, 1)
 
 
 SQUARES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144)
@@ -112,9 +84,9 @@ def hopper() -> list[Entry]:
     stems = [network[0] for network in (RESNET50, VGG16, ALEXNET, MOBILENET)]
     grouped = [ConvLayer("ResNeXt", HALVES, 56, 128, 128, 3, groups=32),
                ConvLayer("ResNeXt", HALVES, 28, 256, 256, 3, groups=4)]
-    halves = [GemmProblem(*sizes, dtype="bfloat16") for sizes in (*((n,) * 3 for n in reversed(SQUARES)), *OTHERS)]
-    squares = [GemmProblem(n, n, n) for n in (4096, 8192, 6144)]
-    first = _entries("hopper", Bar("GEMM bf16 8192", 1.0), [GemmProblem(8192, 8192, 8192, dtype="bfloat16")])
+    halves = [gemm_problem(*sizes, dtype="bfloat16") for sizes in (*((n,) * 3 for n in reversed(SQUARES)), *OTHERS)]
+    squares = [gemm_problem(n, n, n) for n in (4096, 8192, 6144)]
+    first = _entries("hopper", Bar("GEMM bf16 8192", 1.0), [gemm_problem(8192, 8192, 8192, dtype="bfloat16")])
     parts = [
         _entries("hopper", Bar("GEMM bf16", 1.0), halves),
         _entries("hopper", Bar("GEMM float32", 2.5), squares),
@@ -131,15 +103,15 @@ def hopper() -> list[Entry]:
 
 def kernels() -> list[Entry]:
     """Every family, on any GPU."""
-    halves: list[Problem] = [GemmProblem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
-    halves += [GemmProblem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
-    single: list[Problem] = [GemmProblem(n, n, n) for n in (1024, 4096)] + [GemmProblem(64, 1000, 2048)]
+    halves: list[Problem] = [gemm_problem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
+    halves += [gemm_problem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
+    single: list[Problem] = [gemm_problem(n, n, n) for n in (1024, 4096)] + [gemm_problem(64, 1000, 2048)]
     shapes = (("nchw_to_nhwc", (64, 64, 112, 112)), ("nhwc_to_nchw", (64, 112, 112, 64)),
               ("nchw_to_nhwc", (64, 3, 224, 224)))
-    images: list[Problem] = [LayoutProblem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
+    images: list[Problem] = [layout_problem(*shape, dtype) for dtype in ("float32", "float16") for shape in shapes]
     pools = layer_problems([replace(layer, batch=32) for layer in MAX_POOLS[:1] + MAX_POOLS[3:5] + MAX_POOLS[-1:]],
                            ("fprop", "dgrad"), "bfloat16")
-    averages: list[Problem] = [PoolProblem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
+    averages: list[Problem] = [pool_problem(PoolCase("", (64, 56, 56, 256), size, stride, padding).geometry(), d,
                                            "float32", True, "", f"average {size}/{stride} 256 @56 b64")
                                for size, stride, padding in ((3, 2, 1), (56, 56, 0)) for d in ("fprop", "dgrad")]
     small = [replace(layer, batch=32) for layer in MOBILENET_DEPTHWISE[:6:2]]
@@ -150,8 +122,8 @@ def kernels() -> list[Entry]:
     grouped = ConvLayer("ResNeXt", 32, 56, 128, 128, 3, groups=32)
     return in_turns([
         _entries("kernels", Bar("float32 GEMM", 0.8), single),
-        _entries("kernels", Bar("float64 GEMM"), [GemmProblem(2048, 2048, 2048, dtype="float64")]),
-        _entries("kernels", Bar("TF32 GEMM"), [GemmProblem(4096, 4096, 4096)], "tf32"),
+        _entries("kernels", Bar("float64 GEMM"), [gemm_problem(2048, 2048, 2048, dtype="float64")]),
+        _entries("kernels", Bar("TF32 GEMM"), [gemm_problem(4096, 4096, 4096)], "tf32"),
         _entries("kernels", Bar("half GEMM", 0.5), halves),
         _entries("kernels", Bar("layouts", share=0.85, of_copy=True), images),
         _entries("kernels", Bar("max pooling", 1.3, 0.85, True), pools),
@@ -173,7 +145,7 @@ def denominators() -> list[Entry]:
     for precision in ("bfloat16", "float32", "tf32"):
         dtype, products = ("float32", "tf32") if precision == "tf32" else (precision, "float32")
         parts.append(_entries("denominators", Bar(f"cuBLAS {precision}"),
-                              [GemmProblem(n, n, n, dtype=dtype) for n in (8192, 4096, 2048, 1024)], products))
+                              [gemm_problem(n, n, n, dtype=dtype) for n in (8192, 4096, 2048, 1024)], products))
         parts += [_entries("denominators", Bar(f"cuDNN {precision} {d}"), layer_problems(layers, (d,), dtype, SINGLES),
                            products) for d in DIRECTIONS]
     for dtype in ("bfloat16", "float32"):
@@ -184,6 +156,7 @@ def denominators() -> list[Entry]:
     return in_turns(parts)
 
 
+COPY = "denominators: copy of a gigabyte"
 TABLES = {"hopper": hopper, "kernels": kernels, "denominators": denominators}
 
 
@@ -202,22 +175,30 @@ def tiny(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _tiny(problem: Problem) -> Problem:
-    if isinstance(problem, GemmProblem):
-        return replace(problem, m=min(problem.m, 24), n=min(problem.n, 16), k=min(problem.k, 32))
-    if isinstance(problem, ConvProblem):
-        geo = problem.geo
-        groups = min(geo.groups, 2)
-        channels = 2 if geo.groups == geo.channels > 1 else 4
+    op, shapes, statics, dtype = problem.call
+    direction = problem.facts.direction
+    if op == "gemm":
+        m, n, k = sizes_of_gemm(problem)
+        return gemm_problem(min(m, 24), min(n, 16), min(k, 32), *statics[2:4], dtype)
+    if op.startswith("conv_"):
+        geo, depthwise = statics[0], statics[0].groups == statics[0].channels > 1
+        channels, groups = (2, 2) if depthwise else (4, min(geo.groups, 2))
         small = ConvLayer("", 2, geo.kernel[0] + 3, channels, channels, geo.kernel[0], geo.stride[0],
                           geo.padding[0][0], groups).geometry()
-        return replace(problem, geo=small)
-    if isinstance(problem, PoolProblem):
-        geo = problem.geo
+        return conv_problem(small, direction, dtype, problem.network, problem.layer)
+    if problem.facts.family == "pool":
+        geo = statics[0]
         size = (2, 2 * geo.window[0] + 1, 2 * geo.window[0] + 1, 4)
         small = PoolCase("", size, geo.window[0], geo.stride[0], geo.padding[0][0]).geometry()
-        return replace(problem, geo=small)
-    assert isinstance(problem, LayoutProblem)
-    return replace(problem, shape=tuple(min(n, 6) for n in problem.shape))
+        return pool_problem(small, direction, dtype, op.startswith("avg"), problem.network, problem.layer)
+    return layout_problem(op, tuple(min(n, 6) for n in shapes[0] or ()), dtype)
+
+
+def sizes_of_gemm(problem: Problem) -> tuple[int, int, int]:
+    """(M, N, K)."""
+    product = problem.facts.product(problem.call)
+    assert product is not None
+    return product[1], product[2], product[3]
 
 
 # Steps of whole networks: a network of convgpu.benchmark.networks, and the images of a batch.

@@ -2,7 +2,8 @@
 
 Each row is checked against float64 on a sample of its outputs first; then the two alternate, on operands that are drawn
 on the GPU and not in its L2 cache, timed by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the
-better of channels_last and channels_first, the same precision. A row is saved as it is done.
+better of channels_last and channels_first (of half types in --hopper channels_last alone), the same precision. A row is
+saved as it is done.
 
     --hopper      products of the sizes that Hopper's kernels are for, against their own bars
     --rows FILE   where rows go, one line of JSON each (default: build/gpu/rows.jsonl)
@@ -18,30 +19,29 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gpu_tables
 import plan_model
 import sampled
-from gpu_operands import CupyDraw, as_torch, operands
+from gpu_operands import CupyDraw, as_torch, operands, torch_operands
 from gpu_tables import Entry
-from rows import Rows
+from rows import Rows, add_options
 
 from convgpu.backends import load
 from convgpu.benchmark import environment
 from convgpu.benchmark.devices import GpuDevice
 from convgpu.benchmark.gpu import rotating
-from convgpu.benchmark.problems import Problem
 from convgpu.benchmark.results import load_average
 from convgpu.benchmark.roofs import Roof
 from convgpu.benchmark.timing import Timing, alternate
 from convgpu.benchmark.verification import WrongResultError
-from convgpu.plans import plan_of
-from convgpu.precision import set_precision
+from convgpu.cases.problem import Arrays, Problem
+from convgpu.device import cupy_with_gpu
+from convgpu.facts import plan_of, text_of
 from convgpu.roofline import find_gpu
+from convgpu.settings import set_precision
 
-ROWS = Path("build/gpu/rows.jsonl")
 DRY = find_gpu("H200")
 SAMPLES, LONGEST = 5, 20.0  # samples of a contender; seconds of a row, after which its process ends
 LOST = 3  # the exit status where CUDA can do no more in this process, and the next one goes on
@@ -56,10 +56,10 @@ class Ours:
         self.cache_bytes: int = self.device.gpu.cache_bytes
         self.draw = CupyDraw()
 
-    def contender(self, problem: Problem, arrays: dict[str, Any]) -> Any:
+    def contender(self, problem: Problem, arrays: Arrays) -> Any:
         """What is timed: on other copies of the operands at each call."""
         def one() -> Any:
-            there = {name: array.copy() for name, array in arrays.items()}
+            there = tuple(None if array is None else array.copy() for array in arrays)
             return lambda: problem.run(self.backend, there)
 
         return rotating(one, problem.work.bytes // 2, self.cache_bytes)
@@ -77,17 +77,18 @@ def measure(entry: Entry, ours: Ours, peer: Any, settle: float = 0.0) -> dict[st
     problem = entry.problem
     with set_precision(entry.precision):
         arrays = operands(problem, ours.draw, ours.backend)
-        contenders, absent = {}, {}
+        contenders: dict[str, Any] = {}
+        absent: dict[str, str] = {}
         try:
             result = problem.run(ours.backend, arrays)
             sampled.check(problem, arrays, result, entry.precision)
             contenders[ours.name] = ours.contender(problem, arrays)
         except (NotImplementedError, MemoryError, WrongResultError) as error:
             absent[ours.name], result = f"{type(error).__name__}: {error}", None
-        kernel = plan_of(ours.backend, problem.call, precision=entry.precision)
+        kernel = text_of(plan_of(ours.backend, problem.call, precision=entry.precision))
         if peer is not None:
             peer.allow_tf32(entry.precision == "tf32")
-            tensors = {name: as_torch(peer.torch, array) for name, array in arrays.items() if name != "offsets"}
+            tensors = torch_operands(peer.torch, problem, arrays)
             mine = None if result is None else as_torch(peer.torch, result[0] if isinstance(result, tuple) else result)
             contenders |= peer_contenders(peer, entry, tensors, mine, ours.cache_bytes, absent)
         timings = alternate(contenders, SAMPLES, pause=0.0, settle=settle,
@@ -95,12 +96,13 @@ def measure(entry: Entry, ours: Ours, peer: Any, settle: float = 0.0) -> dict[st
     return row_of(entry, timings, {ours.name: kernel}, absent)
 
 
-def peer_contenders(peer: Any, entry: Entry, tensors: dict[str, Any], ours: Any, cache_bytes: int,
+def peer_contenders(peer: Any, entry: Entry, tensors: Arrays, ours: Any, cache_bytes: int,
                     absent: dict[str, str], device: str = "gpu") -> dict[str, Any]:
     """PyTorch's contenders that compute what we do; why others are absent."""
     found = {}
     try:
-        for name, contender in peer.contenders(entry.problem, tensors, device, cache_bytes).items():
+        for name, contender in peer.contenders(entry.problem, tensors, device, cache_bytes,
+                                                entry.layouts).items():
             if ours is not None:
                 peer.agree(name, entry.problem, contender, ours, entry.precision)
             found[name] = contender
@@ -123,7 +125,7 @@ def row_of(entry: Entry, timings: dict[str, Timing], kernels: dict[str, str], ab
 def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
     """Measure what is missing; the exit status: LOST where another process must go on."""
     roof = ours.device.roof("float32")
-    copied = copy_bandwidth(ours)
+    copied = copy_bandwidth(ours, 1 << 20 if entries and entries[0].alias else 1 << 30)
     settle = ours.device.settle
     for entry in entries:
         if entry.key in rows:
@@ -139,8 +141,16 @@ def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
                 continue
         settle = 0.0
         rows.add(entry.key, {**row, "copy_bandwidth": copied})
+        free_memory(peer)
         print(line(entry, row, ours.name, roof, copied), flush=True)
     return 0
+
+
+def free_memory(peer: Any) -> None:
+    """Between rows neither CuPy nor PyTorch keeps memory that the other may need."""
+    cupy_with_gpu().get_default_memory_pool().free_all_blocks()
+    if peer is not None:
+        peer.torch.cuda.empty_cache()
 
 
 def is_lost(ours: Ours) -> bool:
@@ -188,7 +198,8 @@ def expected(entries: list[Entry]) -> Iterator[dict[str, Any]]:
     backend = next((load(name) for name in ("emulated", "cuda") if _there(name)), None)
     for entry in entries:
         with set_precision(entry.precision):
-            plan = plan_of(backend, entry.problem.call, DRY, entry.precision) if backend else "(no compiled module)"
+            plan = (text_of(plan_of(backend, entry.problem.call, DRY, entry.precision)) if backend
+                    else "(no compiled module)")
             work = entry.problem.work
         estimate = plan_model.estimate(entry.problem, entry.precision, plan)
         yield {"key": entry.key, "part": entry.bar.name, "asked": entry.bar.ratio, "plan": plan,
@@ -229,10 +240,10 @@ def predicted_seconds(entry: Entry) -> float:
     """To measure a row on an H200: drawing, check, cuDNN's search in two layouts, and the samples of all contenders."""
     with set_precision(entry.precision):
         floor = entry.problem.work.seconds(DRY)
-    contenders = 2 if entry.problem.kind == "gemm" else 3
-    search = 0.25 if entry.problem.kind == "conv" else 0.0
+    layouts = 1 if entry.problem.op == "gemm" else len(entry.layouts)
+    search = 0.25 if entry.problem.facts.family == "conv" else 0.0
     calls = SAMPLES * (2 * max(0.004, 2 * floor) + 4 * floor)  # by both clocks, and one before; at twice the floor
-    return 0.05 + contenders * calls + 2 * search
+    return 0.05 + (1 + layouts) * calls + layouts * search
 
 
 def asked(bar: gpu_tables.Bar) -> str:
@@ -247,6 +258,11 @@ def here(packages: tuple[str, ...] = ("numpy",)) -> dict[str, Any]:
     if "cupy" in sys.modules:
         found["versions"]["cupy"] = sys.modules["cupy"].__version__
     return found
+
+
+def open_rows(options: argparse.Namespace, packages: tuple[str, ...] = ("numpy",)) -> Rows:
+    """The file of rows that the options name."""
+    return Rows(options.rows, here(packages), options.resume, options.again, plain)
 
 
 def plain(value: Any) -> Any:
@@ -275,11 +291,8 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hopper", action="store_true", help="what Hopper's kernels are for, against their own bars")
-    parser.add_argument("--rows", type=Path, default=ROWS, metavar="FILE", help=f"default: {ROWS}")
-    parser.add_argument("--resume", action="store_true", help="skip the rows that are there")
-    parser.add_argument("--again", action="store_true", help="with --resume: try again what failed")
+    add_options(parser)
     parser.add_argument("--record", action="store_true", help="make bench/results of them")
-    parser.add_argument("--tiny", action="store_true", help="small sizes under the same keys: a rehearsal")
     parser.add_argument("--dry-run", action="store_true", help="name the rows, kernels, roofline times and estimates")
     parser.add_argument("--json", action="store_true", help="with --dry-run: one line of JSON for each row")
     options = parser.parse_args()
@@ -287,9 +300,9 @@ def main() -> int:
     if options.dry_run:
         dry_run(entries, options.json)
         return 0
-    entries = gpu_tables.tiny(entries) if options.tiny else entries
+    entries = gpu_tables.tiny(entries)[:options.tiny] if options.tiny else entries
     ours, peer = Ours(), with_torch()
-    rows = Rows(options.rows, here(("numpy", *["torch"] * (peer is not None))), options.resume, options.again, plain)
+    rows = open_rows(options, ("numpy", *["torch"] * (peer is not None)))
     status = run(entries, rows, ours, peer)
     if options.record:
         import collect

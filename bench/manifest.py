@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 GPU = "an NVIDIA GPU"
+HOPPER = f"{GPU} of compute capability 9.0"
+ON_GPU = "bench/on_gpu.sh --part"  # then python bench/collect.py on-gpu
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A figure. bench: what the names of its files begin with."""
+    """A figure. bench: what the names of its files begin with, or the keys of rows in on_gpu-*.jsonl."""
 
     figure: str
     bench: str
@@ -51,19 +53,25 @@ WANTED = (
            "python bench/keras_training.py"),
     Wanted("start-up, first calls and overhead per op on the CPU", "startup_cpu", "nothing",
            "python bench/startup.py --device cpu"),
-    Wanted("the denominators: cuDNN, cuBLAS, pooling, copies, training in PyTorch", "denominators",
-           f"PyTorch, {GPU}", "python bench/denominators.py"),
-    Wanted("every kernel beside cuDNN and cuBLAS", "kernels", f"PyTorch, CuPy, nvcc, {GPU}", "bench/on_gpu.sh"),
+    Wanted("the denominators: cuDNN, cuBLAS, pooling, copies", "denominators",
+           f"PyTorch, {GPU}", f"{ON_GPU} 2"),
+    Wanted("every kernel beside cuDNN and cuBLAS", "kernels", f"PyTorch, CuPy, nvcc, {GPU}", f"{ON_GPU} 2"),
     Wanted("GEMM and convolution on Hopper beside cuDNN and cuBLAS: half types, float32 and TF32", "hopper",
-           f"PyTorch, CuPy, nvcc, {GPU} of compute capability 9.0", "python bench/kernels.py --hopper --record"),
-    Wanted("the errors of float32 on Hopper's tensor cores beside a chain of multiply-adds", "float32_accuracy",
-           f"CuPy, nvcc, {GPU} of compute capability 9.0", "python bench/float32_accuracy.py --backend cuda"),
-    Wanted("training on a GPU beside PyTorch: step time, images/s, peak memory", "train_gpu",
-           f"PyTorch, CuPy, {GPU}", "python bench/train.py --device gpu"),
+           f"PyTorch, CuPy, nvcc, {HOPPER}", f"{ON_GPU} 2"),
+    Wanted("the errors of float32 on Hopper's tensor cores beside a chain of multiply-adds", "float32 accuracy",
+           f"CuPy, nvcc, {HOPPER}", f"{ON_GPU} 2"),
+    Wanted("steps of training on a GPU beside PyTorch, eager and compiled, and on the machine's CPUs; with peak memory "
+           "by `python bench/train.py --device gpu`", "train_gpu", f"PyTorch, CuPy, {GPU}", f"{ON_GPU} 2"),
     Wanted("start-up, first calls, overhead per op and a launch-bound LeNet-5 step on a GPU", "startup_gpu",
            f"CuPy, {GPU}", "python bench/startup.py --device gpu"),
-    Wanted("tensor cores, TMA and wgmma against the emulator's reading of them", "hopper_probe",
-           "nvcc, a GPU of compute capability 9.0", "bench/hopper_probe.cu (docs/emulator.md)"),
+    Wanted("tensor cores, TMA and wgmma against the emulator's reading of them", "probe",
+           f"nvcc, {HOPPER}", f"{ON_GPU} 1"),
+    Wanted("tensor maps by the driver, one product on each path, `convgpu verify`, LeNet-5 trained", "gemm",
+           f"CuPy, nvcc, {HOPPER}", f"{ON_GPU} 1"),
+    Wanted("the rate of the L2 cache, of im2col, and of arrivals in a cluster; variants of the GEMM; the plan's "
+           "constants", "rates", f"CuPy, nvcc, {HOPPER}", f"{ON_GPU} 3"),
+    Wanted("compute-sanitizer's four tools on cases of every family", "synccheck",
+           f"CuPy, nvcc, compute-sanitizer, {GPU}", f"{ON_GPU} 3"),
 )
 
 BARS = (

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, Problem
+from convgpu.cases.problem import Problem
 from convgpu.geometry import ConvGeometry
 
 CLOCK = 1.83e9  # per second: 4096 FLOPs per clock of each of 132 multiprocessors are the data sheet's 989.4 TFLOP/s
@@ -142,23 +141,23 @@ def estimate(problem: Problem, precision: str, plan: str) -> Estimate | None:
     """Of a call whose plan, the compiled module's words, is one of plan.cpp's; None for other kernels."""
     if not plan.split()[0].endswith("_wgmma"):
         return None
-    scaled = problem.dtype == "float32"
+    scaled = problem.call.dtype == "float32"
     parts = 2 if scaled and precision == "float32" else 1
     sizes = [replace(size, parts=parts, scaled=scaled) for size in _sizes(problem)]
     return Estimate(tuple((size, choose(size)) for size in sizes), _elements(problem) if scaled else 0)
 
 
 def _sizes(problem: Problem) -> Iterator[Size]:
-    if isinstance(problem, GemmProblem):
-        yield Size(problem.m, problem.n, problem.k)
+    if problem.op == "gemm":
+        items, m, n, k = problem.facts.product(problem.call)
+        yield Size(m, n, k, items)
         return
-    assert isinstance(problem, ConvProblem)
-    geo, direction = problem.geo, problem.direction
+    geo = problem.call.statics[0]
     pixels, taps = geo.batch * math.prod(geo.output), math.prod(geo.kernel)
     channels, filters = geo.channels // geo.groups, geo.filters // geo.groups
-    if direction == "fprop":
+    if problem.op == "conv_fprop":
         yield Size(pixels, filters, taps * _lines(channels), geo.groups)
-    elif direction == "wgrad":
+    elif problem.op == "conv_wgrad":
         yield Size(taps * _lines(channels), filters, pixels, geo.groups)
     else:
         for images, window in _phases(geo):
@@ -186,15 +185,7 @@ def _phases(geo: ConvGeometry) -> Iterator[tuple[int, int]]:
 
 def _elements(problem: Problem) -> int:
     """Of both factors, in lines that end at multiples of 8."""
-    def padded(lines: int, length: int) -> int:
-        return lines * _up(length, 8) * 8
+    def padded(shape: tuple[int, ...]) -> int:
+        return math.prod(shape[:-1]) * _up(shape[-1], 8) * 8
 
-    if isinstance(problem, GemmProblem):
-        shapes: Any = problem.call.shapes[:2]
-        return sum(padded(*shape) for shape in shapes)
-    assert isinstance(problem, ConvProblem)
-    geo = problem.geo
-    size = {"x": geo.batch * math.prod(geo.size) * geo.channels, "gy": geo.batch * math.prod(geo.output) * geo.filters,
-            "w": math.prod(geo.kernel) * geo.channels // geo.groups * geo.filters}
-    return sum(size[name] for name in {"fprop": ("x", "w"), "dgrad": ("gy", "w"), "wgrad": ("x", "gy")}[
-        problem.direction])
+    return sum(padded(shape) for shape in problem.call.shapes[:2] if shape is not None)

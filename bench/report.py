@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import manifest
+from rows import read
 
 from convgpu.benchmark import Results, Timing, figures, geometric_mean, tables
 from convgpu.benchmark.plot import draw
@@ -68,7 +69,7 @@ def _page() -> Iterator[str]:
     yield "at the better of its memory layouts; medians of alternating samples; on one CPU thread its CPU time, else"
     yield "wall time, on a GPU its events. Of each benchmark and machine the newest file is shown."
     files = newest()
-    yield from _waiting({bench for bench, _ in files})
+    yield from _waiting({bench for bench, _ in files} | _of_other_rows())
     for (bench, _), path in files.items():
         results = Results.load(path)
         yield from ("", f"## {path.stem}", "")
@@ -76,6 +77,12 @@ def _page() -> Iterator[str]:
         yield from ("<details><summary>All rows</summary>", "", tables.render(results, as_markdown=True), "",
                     "</details>")
         yield from _picture(path, results)
+
+
+def _of_other_rows() -> set[str]:
+    """What the keys of rows without timings begin with (bench/collect.py), and the steps that were done."""
+    return {line["key"].removeprefix("step: ").partition(":")[0] for path in RESULTS.glob("on_gpu-*.jsonl")
+            for line in read(path) if "row" in line}
 
 
 def _waiting(there: set[str]) -> Iterator[str]:

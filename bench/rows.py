@@ -11,17 +11,30 @@ the keys that are there, of the same commit. Standard library only.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable that names a file for the key of the row at work
+SHARD = "CONVGPU_SHARD"  # that which names this process's part of the rows, "0/4"
+FILE = Path("build/gpu/rows.jsonl")
 Line = dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser, default: Path | None = FILE) -> None:
+    """What all programs of rows take. default: of the file; None: none is written unless it is named."""
+    parser.add_argument("--rows", type=Path, default=default, metavar="FILE",
+                        help=f"where rows go (default: {default or 'nowhere'})")
+    parser.add_argument("--resume", action="store_true", help="skip the rows that are there")
+    parser.add_argument("--again", action="store_true", help="with --resume: try again what failed")
+    parser.add_argument("--tiny", type=int, default=0, metavar="N", help="a rehearsal: the first N rows, small")
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -52,16 +65,22 @@ def append(path: Path, line: Line, default: Callable[[Any], Any] | None = None) 
         os.close(file)
 
 
-def done(path: Path, commit: str | None, failures: bool = True) -> set[str]:
-    """Keys that this commit has. failures: whether rows that failed count."""
+def done(path: Path, commit: str | None) -> dict[str, bool]:
+    """The keys that this commit has, and whether each has a result; where it was tried twice, the last time."""
     commits: dict[str, str | None] = {}
-    found: set[str] = set()
+    found: dict[str, bool] = {}
     for line in read(path):
         if "environment" in line:
             commits[line["run"]] = line["environment"].get("commit")
-        elif commits.get(line.get("run", "")) == commit and (failures or "row" in line):
-            found.add(line["key"])
+        elif commits.get(line.get("run", "")) == commit:
+            found[line["key"]] = "row" in line
     return found
+
+
+def own(items: Sequence[T]) -> list[T]:
+    """Those that are this process's, where several share them."""
+    part, _, parts = os.environ.get(SHARD, "0/1").partition("/")
+    return list(items[int(part)::int(parts)])
 
 
 class Rows:
@@ -79,15 +98,19 @@ class Rows:
                  default: Callable[[Any], Any] | None = None):
         self.path, self.environment, self._default = path, environment, default
         self._run, self._begun = uuid.uuid4().hex[:12], False
-        self._done = done(path, environment.get("commit"), not again) if resume and path else set()
+        there = done(path, environment.get("commit")) if resume and path else {}
+        self._done = {key: result for key, result in there.items() if result or not again}
         self.lines: list[Line] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self._done
 
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those that are not there."""
-        return [key for key in keys if key not in self._done]
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._done)
+
+    def has_failed(self, key: str) -> bool:
+        """Whether it is there, without a result."""
+        return not self._done.get(key, True)
 
     def add(self, key: str, row: dict[str, Any]) -> None:
         """A result."""
@@ -104,7 +127,7 @@ class Rows:
         line = {"run": self._run, "key": key, **what}
         if self.path:
             append(self.path, line, self._default)
-        self._done.add(key)
+        self._done[key] = "row" in what
         self.lines.append(line)
 
     @contextmanager

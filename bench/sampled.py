@@ -14,11 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gpu_tables import LayoutProblem
 
-from convgpu.backends import load
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem, Problem
+from convgpu.backends import reference
 from convgpu.benchmark.verification import WrongResultError, verify
+from convgpu.cases.problem import Arrays, Problem
 from convgpu.cases.tolerance import C_KERNEL, C_TF32
 from convgpu.device import to_numpy
 from convgpu.geometry import ConvGeometry
@@ -26,25 +25,20 @@ from convgpu.geometry import ConvGeometry
 Index = tuple[int, ...]
 
 
-def check(problem: Problem, arrays: dict[str, Any], result: Any, precision: str = "float32") -> None:
+def check(problem: Problem, arrays: Arrays, result: Any, precision: str = "float32") -> None:
     """Raise WrongResultError unless the sample is within the bound of docs/verification.md."""
-    c = C_KERNEL + C_TF32 * (precision == "tf32" and problem.dtype == "float32")
-    if isinstance(problem, ConvProblem):
+    c = C_KERNEL + C_TF32 * (precision == "tf32" and problem.call.dtype == "float32")
+    family = problem.facts.family
+    if family == "conv":
         _conv(problem, arrays, result, c)
-    elif isinstance(problem, GemmProblem):
+    elif family == "gemm":
         _gemm(problem, arrays, result, c)
-    elif isinstance(problem, PoolProblem):
+    elif family == "pool":
         _pool(problem, arrays, result, c)
     else:
-        assert isinstance(problem, LayoutProblem)
-        if not all(np.array_equal(to_numpy(result[i]), np.moveaxis(to_numpy(arrays["x"][i]), *_axes(problem)))
-                   for i in (0, -1)):
+        axes = {"nchw_to_nhwc": (0, -1), "nhwc_to_nchw": (-1, 0)}[problem.op]  # of one image
+        if not all(np.array_equal(to_numpy(result[i]), np.moveaxis(to_numpy(arrays[0][i]), *axes)) for i in (0, -1)):
             raise WrongResultError(f"{problem.name}: expected the same elements, got others; not timed")
-
-
-def _axes(problem: LayoutProblem) -> tuple[int, int]:
-    """Of one image."""
-    return (0, -1) if problem.op == "nchw_to_nhwc" else (-1, 0)
 
 
 def _spread(n: int, most: int) -> list[int]:
@@ -60,12 +54,12 @@ def _pixels(batch: int, size: Sequence[int]) -> list[Index]:
     return list(dict.fromkeys([*corners, *within]))
 
 
-def _conv(problem: ConvProblem, arrays: dict[str, Any], result: Any, c: float) -> None:
-    geo, of = problem.geo, {"fprop": _fprop, "dgrad": _dgrad, "wgrad": _wgrad}[problem.direction]
+def _conv(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
+    geo, of = problem.call.statics[0], {"conv_fprop": _fprop, "conv_dgrad": _dgrad, "conv_wgrad": _wgrad}[problem.op]
     got, exact, magnitude = of(geo, arrays, result)
     taps = math.prod(geo.kernel)
-    length = {"fprop": taps * geo.channels // geo.groups, "dgrad": taps * geo.filters // geo.groups,
-              "wgrad": geo.batch * math.prod(geo.output)}[problem.direction]
+    length = {"conv_fprop": taps * geo.channels // geo.groups, "conv_dgrad": taps * geo.filters // geo.groups,
+              "conv_wgrad": geo.batch * math.prod(geo.output)}[problem.op]
     verify(problem.name, np.array(got, result.dtype), np.array(exact), np.array(magnitude), length, c)
 
 
@@ -82,15 +76,15 @@ def _box(array: Any, image: int, first: Sequence[int], sides: Sequence[int]) -> 
     return box
 
 
-def _fprop(geo: ConvGeometry, arrays: dict[str, Any], result: Any) -> Sample:
+def _fprop(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
     got, exact, magnitude = [], [], []
     filters, per_group = _spread(geo.filters, 6), geo.filters // geo.groups
-    weights = {k: to_numpy(arrays["w"][..., k]).astype(np.float64) for k in filters}
+    weights = {k: to_numpy(arrays[1][..., k]).astype(np.float64) for k in filters}
     channels = geo.channels // geo.groups
     sides = [(f - 1) * d + 1 for f, d in zip(geo.kernel, geo.dilation)]
     for image, *pixel in _pixels(geo.batch, geo.output):
         first = [p * s - before for p, s, (before, _) in zip(pixel, geo.stride, geo.padding)]
-        window = _box(arrays["x"], image, first, sides)[tuple(slice(None, None, d) for d in geo.dilation)]
+        window = _box(arrays[0], image, first, sides)[tuple(slice(None, None, d) for d in geo.dilation)]
         outputs = to_numpy(result[(image, *pixel)])
         for k in filters:
             group = k // per_group
@@ -101,16 +95,16 @@ def _fprop(geo: ConvGeometry, arrays: dict[str, Any], result: Any) -> Sample:
     return got, exact, magnitude
 
 
-def _dgrad(geo: ConvGeometry, arrays: dict[str, Any], result: Any) -> Sample:
+def _dgrad(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
     got, exact, magnitude = [], [], []
     channels, per_group, width = _spread(geo.channels, 6), geo.channels // geo.groups, geo.filters // geo.groups
-    weights = {c: to_numpy(arrays["w"][..., c % per_group, :]).astype(np.float64) for c in channels}
+    weights = {c: to_numpy(arrays[1][..., c % per_group, :]).astype(np.float64) for c in channels}
     for image, *pixel in _pixels(geo.batch, geo.size):
         met = [_windows_that_meet(geo, axis, at) for axis, at in enumerate(pixel)]
         gx, totals = to_numpy(result[(image, *pixel)]), dict.fromkeys(channels, (0.0, 0.0))
         for pairs in itertools.product(*met):
             taps, outputs = tuple(tap for tap, _ in pairs), tuple(output for _, output in pairs)
-            gy = to_numpy(arrays["gy"][(image, *outputs)]).astype(np.float64)
+            gy = to_numpy(arrays[0][(image, *outputs)]).astype(np.float64)
             for c in channels:
                 group = c // per_group
                 columns = slice(group * width, (group + 1) * width)
@@ -133,15 +127,15 @@ def _windows_that_meet(geo: ConvGeometry, axis: int, pixel: int) -> list[tuple[i
     return found
 
 
-def _wgrad(geo: ConvGeometry, arrays: dict[str, Any], result: Any) -> Sample:
+def _wgrad(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
     got, exact, magnitude = [], [], []
     per_group, width = geo.channels // geo.groups, geo.filters // geo.groups
     ends = tuple(0 for _ in geo.kernel), tuple(f - 1 for f in geo.kernel)
     for taps, k in ((ends[0], 0), (ends[1], geo.filters - 1), (tuple(f // 2 for f in geo.kernel), geo.filters // 2)):
         group = k // width
         c = k % per_group
-        gy = to_numpy(arrays["gy"][..., k]).astype(np.float64)
-        x = to_numpy(arrays["x"][..., group * per_group + c]).astype(np.float64)
+        gy = to_numpy(arrays[1][..., k]).astype(np.float64)
+        x = to_numpy(arrays[0][..., group * per_group + c]).astype(np.float64)
         inputs, outputs = [slice(None)], [slice(None)]
         for axis, tap in enumerate(taps):
             stride, shift = geo.stride[axis], tap * geo.dilation[axis] - geo.padding[axis][0]
@@ -156,15 +150,16 @@ def _wgrad(geo: ConvGeometry, arrays: dict[str, Any], result: Any) -> Sample:
     return got, exact, magnitude
 
 
-def _gemm(problem: GemmProblem, arrays: dict[str, Any], result: Any, c: float) -> None:
+def _gemm(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
     """Two grids of up to 64 rows and columns: one begins at the first, the other ends at the last."""
-    wide = np.longdouble if problem.dtype == "float64" else np.float64
+    wide = np.longdouble if problem.call.dtype == "float64" else np.float64
+    trans_a, trans_b = problem.call.statics[2:4]
     for at_end in (False, True):
-        rows, columns = (_grid(n, at_end) for n in (problem.m, problem.n))
-        a = to_numpy(arrays["a"][:, rows]).T if problem.trans_a else to_numpy(arrays["a"][rows])
-        b = to_numpy(arrays["b"][columns]).T if problem.trans_b else to_numpy(arrays["b"][:, columns])
+        rows, columns = (_grid(n, at_end) for n in result.shape)
+        a = to_numpy(arrays[0][:, rows]).T if trans_a else to_numpy(arrays[0][rows])
+        b = to_numpy(arrays[1][columns]).T if trans_b else to_numpy(arrays[1][:, columns])
         a, b = a.astype(wide), b.astype(wide)
-        verify(problem.name, to_numpy(result[rows, columns]), a @ b, abs(a) @ abs(b), problem.k, c)
+        verify(problem.name, to_numpy(result[rows, columns]), a @ b, abs(a) @ abs(b), a.shape[1], c)
 
 
 def _grid(n: int, at_end: bool) -> slice:
@@ -172,20 +167,19 @@ def _grid(n: int, at_end: bool) -> slice:
     return slice((n - 1) % step if at_end else 0, n, step)
 
 
-def _pool(problem: PoolProblem, arrays: dict[str, Any], result: Any, c: float) -> None:
+def _pool(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
     """The first and the last image, two of the channels; winners and their offsets must be the reference's own."""
-    geo = replace(problem.geo, batch=1, channels=min(problem.geo.channels, 2))
-    reference = getattr(load("reference"), problem.op)
+    whole = problem.call.statics[0]
+    geo = replace(whole, batch=1, channels=min(whole.channels, 2))
+    function = getattr(reference, problem.op)
     for image in (slice(0, 1), slice(-1, None)):
-        part = {name: to_numpy(array[image][..., :geo.channels]) for name, array in arrays.items()}
+        part = [to_numpy(array[image][..., :geo.channels]) for array in arrays]
         if problem.op == "max_pool":
-            exact = reference(part["x"], geo, True)
+            exact = function(part[0], geo, True)
             if not all(np.array_equal(to_numpy(r[image][..., :geo.channels]), e) for r, e in zip(result, exact)):
                 raise WrongResultError(f"{problem.name}: expected the reference's winners, got others; not timed")
             continue
-        operands = ("gy", "offsets") if problem.op == "max_pool_dgrad" else (
-            "gy" if problem.direction == "dgrad" else "x",)
-        wide = [part[name] if name == "offsets" else part[name].astype(np.float64) for name in operands]
-        absolute = [a if a.dtype.kind == "u" else abs(a) for a in wide]
-        verify(problem.name, to_numpy(result[image][..., :geo.channels]), reference(*wide, geo),
-               reference(*absolute, geo), math.prod(geo.window), c)
+        wide = [array if array.dtype.kind == "u" else array.astype(np.float64) for array in part]
+        absolute = [array if array.dtype.kind == "u" else abs(array) for array in wide]
+        verify(problem.name, to_numpy(result[image][..., :geo.channels]), function(*wide, geo),
+               function(*absolute, geo), math.prod(geo.window), c)

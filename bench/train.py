@@ -3,6 +3,9 @@
 Step time, images per second and peak memory of LeNet-5, AlexNet, VGG-16 and ResNet-50. Ours and PyTorch's begin with
 the same parameters; loss and gradients are compared before anything is timed. Each contender's memory is measured in a
 process of its own. Adds to bench/results.
+
+    --rows-of TABLE  the rows of bench/gpu_tables.py instead ("train", "train compiled", "train cpu"), each kept as
+                     it is done in the file that --rows names (bench/rows.py); memory is not measured
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gpu_tables
 import report
+from kernels import open_rows
+from rows import add_options
 
 from convgpu import set_num_threads
 from convgpu.benchmark import Results, quiet_blas, train
@@ -58,6 +64,37 @@ def _peak_resident() -> int:
     return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1])
 
 
+# Of --rows-of: where it runs, the variants of PyTorch, the steps, and seconds of samples; then of a row at most.
+TABLES = {"train": ("gpu", ("", "amp"), 20, 6.0), "train compiled": ("gpu", ("compiled",), 20, 6.0),
+          "train cpu": ("cpu", ("",), 3, 10.0)}
+LONGEST = 120.0
+
+
+def measure_rows(options: argparse.Namespace) -> None:
+    """Steps of the static table, row by row."""
+    device, variants, steps, budget = TABLES[options.rows_of]
+    try:
+        peer: Torch | None = Torch()
+    except ImportError as error:
+        print(f"without PyTorch: {error}", flush=True)
+        peer = None
+    devices, _ = choose([device])
+    rows = open_rows(options, ("numpy", *["torch"] * (peer is not None)))
+    chosen = gpu_tables.ON_THE_CPU if device == "cpu" else gpu_tables.TRAINED
+    for name, batch in chosen[:options.tiny or None]:
+        key = gpu_tables.training_key(options.rows_of, name, batch)
+        if key in rows:
+            continue
+        with rows.at(key, LONGEST):
+            network, images = (NETWORKS["lenet5"], 2) if options.tiny else (NETWORKS[name], batch)
+            results = train.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget, variants)
+        if results.interrupted:
+            raise KeyboardInterrupt
+        rows.add(key, {**results.rows[0], **({"tiny": True} if options.tiny else {})})
+        print(key, {who: f"{1e3 * timing.median('wall'):.2f} ms" for who, timing in results.rows[0]["timings"].items()},
+              results.rows[0].get("absent", ""), flush=True)
+
+
 def main() -> None:
     """Measure, record, and render the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,6 +105,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of samples per row")
+    parser.add_argument("--rows-of", choices=tuple(TABLES), help="rows of a static table, one by one")
+    add_options(parser)
     parser.add_argument("--peak", metavar="CONTENDER", help="print the peak memory of one contender, no more")
     options = parser.parse_args()
     quiet_blas()
@@ -75,6 +114,9 @@ def main() -> None:
         set_num_threads(options.threads)
     if options.peak:
         print(measure_peak(options.peak, options.network[0], options.batch[0]))
+        return
+    if options.rows_of:
+        measure_rows(options)
         return
     devices, _ = choose([options.device])
     found: Results | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,26 @@ def _synchronize() -> None:
     _Stream().synchronize()
 
 
+class _Event:
+    """A moment on the host: nothing here runs behind the caller."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        _synchronize()
+
+
 runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: device.gpus,
-                                getDevice=lambda: device.current, deviceSynchronize=_synchronize)
+                                getDevice=lambda: device.current, deviceSynchronize=_synchronize,
+                                getDeviceProperties=lambda index: {"name": b"stand-in", "l2CacheSize": 1 << 10})
 cuda = types.SimpleNamespace(runtime=runtime, Stream=_Stream, get_current_stream=lambda: _Stream(device.stream),
-                             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
+                             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=_Event,
+                             get_elapsed_time=lambda start, stop: 1e3 * (stop.at - start.at),
+                             set_allocator=lambda allocator: None)
 
 
 def get_default_memory_pool() -> Any:
@@ -212,6 +229,11 @@ class ndarray:  # noqa: N801 - CuPy's name
         """The same memory."""
         return ndarray(self._host.view() if dtype is None else self._host.view(dtype))
 
+    def fill(self, value: Any) -> None:
+        """The same value everywhere."""
+        device.check()
+        self._host.fill(value)
+
     def reshape(self, *shape: Any) -> ndarray:
         """The same elements, row-major."""
         return ndarray(self._host.reshape(*shape))
@@ -311,8 +333,8 @@ def _operator(name: str, ufunc: np.ufunc) -> None:
 
 for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
                       "floordiv": np.floor_divide, "mod": np.remainder, "and": np.bitwise_and, "or": np.bitwise_or,
-                      "xor": np.bitwise_xor, "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
-                      "gt": np.greater, "ge": np.greater_equal}.items():
+                      "xor": np.bitwise_xor, "rshift": np.right_shift, "eq": np.equal, "ne": np.not_equal,
+                      "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}.items():
     _operator(_name, _ufunc)
 ndarray.__neg__ = lambda self: _call_ufunc(np.negative, (self,), None)  # type: ignore[attr-defined]
 ndarray.__invert__ = lambda self: _call_ufunc(np.invert, (self,), None)  # type: ignore[attr-defined]
@@ -422,6 +444,20 @@ def empty(shape: Any, dtype: Any) -> ndarray:
     _allocate(host.nbytes)
     host.view(np.uint8 if host.ndim else host.dtype).fill(0xff if host.ndim else -1)
     return ndarray(host)
+
+
+class _Generator:
+    """Of random numbers, with NumPy's in their place."""
+
+    def __init__(self, seed: int | None = None):
+        self._generator = np.random.default_rng(seed)
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: None = None) -> ndarray:
+        """Normal numbers."""
+        return _new(np.asarray(self._generator.standard_normal(size, dtype)))
+
+
+random = types.SimpleNamespace(default_rng=_Generator)
 
 
 def from_dlpack(source: Any) -> ndarray:

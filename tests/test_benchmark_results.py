@@ -59,28 +59,28 @@ def test_scripts_explain_themselves(script: str) -> None:
     assert f"python bench/{script}.py" in text.split('"""')[1]
 
 
-def test_the_denominators_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bench/denominators.py times, each called once, on a CPU; and its rows as tables."""
+def test_the_denominators_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What bench/denominators.py times, small and on a CPU: rows of every kind, skipped where they are there."""
     pytest.importorskip("torch")
     from convgpu.benchmark import tables
-    from convgpu.cases.networks import ConvLayer, PoolLayer
 
     monkeypatch.syspath_prepend(str(BENCH))
     monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
-    denominators = importlib.import_module("denominators")
-    layer = ConvLayer("N", 8, 6, 4, 4, 3, 2, 1, 2)
-    problems = [*denominators.convolutions([layer], ["float32", "bfloat16"], "cpu", 2),
-                *denominators.poolings([PoolLayer("N", 8, 6, 4, 2, 2)], "cpu", 2),
-                *denominators.products([8], ["float32"], "cpu")]
-    assert [row["kind"] for row, _, _ in problems] == ["conv"] * 6 + ["pool"] * 4 + ["gemm", "copy"]
-    results = [function() for _, _, function in problems]
-    firsts = [next(part for part in (r if isinstance(r, tuple) else (r,)) if part is not None) for r in results]
-    shapes = [tuple(first.shape) for first in firsts]
-    y, x, w = (2, 4, 3, 3), (2, 4, 6, 6), (4, 2, 3, 3)
-    assert shapes == [y, x, w] * 2 + [y, x] * 2 + [(8, 8), (64,)]
+    denominators, kept = importlib.import_module("denominators"), importlib.import_module("rows")
+    entries = denominators.gpu_tables.tiny(denominators.gpu_tables.denominators())
+    some = list({(entry.problem.op, entry.problem.call.dtype): entry for entry in entries}.values())
+    monkeypatch.setattr(denominators, "SAMPLES", 2)
+    bench, here = denominators.Bench("cpu", False), environment()
+    rows = kept.Rows(None, here)
+    denominators.run(bench, some, rows, 1 << 16)
+    lines = [line["row"] for line in rows.lines]
+    assert [line["key"] for line in rows.lines] == [denominators.gpu_tables.COPY, *(entry.key for entry in some)]
+    assert {row["kind"] for row in lines} == {"copy", "gemm", "conv", "pool"}
+    assert all(row["timings"] and "absent" not in row and row["tiny"] for row in lines)
+    denominators.run(bench, some, rows, 1 << 16)
+    assert len(rows.lines) == len(lines)
     timing = Timing(1, [2.0] * 2, [2.0] * 2, [1.0] * 2)
-    rows = [{**row, "timings": {"torch gpu cuDNN": timing}} for row, _, _ in problems]
-    told = tables.render(Results(environment(), rows))
+    told = tables.render(Results(here, [{**row, "timings": {"torch gpu": timing}} for row in lines]))
     assert "PyTorch GPU" in told and "copy of 0 MB" in told
     for name in ("denominators", "report", "manifest"):
         sys.modules.pop(name, None)

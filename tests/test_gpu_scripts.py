@@ -1,53 +1,413 @@
-"""What bench/on_gpu.sh would run on a machine with a GPU, as far as it can be tried without one."""
+"""What bench/on_gpu.sh runs on a machine with a GPU, rehearsed without one: CuPy, the driver and CUDA's programs are
+stand-ins (tests/stand_in), the kernels are the emulated ones, sizes are small and PyTorch is missing."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from native_backends import needs_emulated
 
 from convgpu.facts import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "bench" / "on_gpu.sh"
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not there")
+BENCH, STAND_IN = ROOT / "bench", ROOT / "tests" / "stand_in"
+sys.path.insert(0, str(BENCH))
+
+import carried  # noqa: E402 - no package of the installation, as below
+import gpu_tables  # noqa: E402
+import on_gpu_steps  # noqa: E402
+import one_gemm  # noqa: E402
+import rows  # noqa: E402
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None or sys.platform != "linux", reason="Linux and bash")
+TINY = 3  # rows of each table
 
 
-def test_float32_accuracy_is_measured():
-    script = ROOT / "bench" / "float32_accuracy.py"
-    done = subprocess.run([sys.executable, script, "--size", "16", "8", "--lengths", "64"],
-                          capture_output=True, text=True)
-    assert done.stdout.count("gemm_") == 10, done.stderr[-3000:]
+class Rehearsal:
+    """bench/on_gpu.sh on the stand-in."""
+
+    def __init__(self, folder: Path):
+        self.out = folder / "out"
+        self.file = self.out / "rows.jsonl"
+        self._environment = {name: value for name, value in os.environ.items() if name != "CONVGPU_COMMIT"} | {
+            "OUT": str(self.out), "WORK": str(folder / "work"), "BUDGET": "600", "PYTHON": sys.executable,
+            "PATH": f"{STAND_IN / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(STAND_IN),
+            "OPENBLAS_THREAD_TIMEOUT": "20"}
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """In a process group of its own."""
+        return subprocess.Popen(["bash", BENCH / "on_gpu.sh", "--tiny", str(TINY), *arguments], text=True,
+                                env=self._environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                start_new_session=True)
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """To its end: the exit status, and what it said."""
+        process = self.start(*arguments, **environment)
+        said, _ = process.communicate(timeout=600)
+        return process.returncode, said
+
+    def lines(self) -> list[rows.Line]:
+        """Of the file of rows."""
+        return list(rows.read(self.file))
+
+    def keys(self) -> Counter[str]:
+        """Of all lines that are rows."""
+        return Counter(line["key"] for line in self.lines() if "key" in line)
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path) -> Rehearsal:
+    """In an empty folder."""
+    return Rehearsal(tmp_path)
+
+
+def expected_keys() -> set[str]:
+    """Of a whole rehearsal."""
+    keys = {entry.key for table in (gpu_tables.hopper(), gpu_tables.kernels()) for entry in table[:TINY]}
+    keys |= {f"gemm: {name}" for name in one_gemm.PRODUCTS}
+    keys |= {f"probe: {name} question" for name in ("first", "second", "third")}
+    keys |= set(gpu_tables.training_keys()["train"][:TINY]) | set(gpu_tables.training_keys()["train cpu"])
+    cases = [f"{family} {case.name}" for family in FAMILIES for case in FAMILIES[family].cases]
+    keys |= {f"{name}: {case}" for name in ("verify", "verify quick") for case in cases[::len(cases) // TINY][:TINY]}
+    return keys
+
+
+@needs_emulated
+def test_killed_at_ten_random_moments_it_loses_nothing_and_measures_nothing_twice(rehearsal):
+    moments, before, ended = random.Random(13), b"", 0
+    for _ in range(10):
+        process = rehearsal.start("--resume")
+        try:
+            process.communicate(timeout=moments.uniform(0.2, 5.0))
+            ended += 1
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        now = rehearsal.file.read_bytes() if rehearsal.file.exists() else b""
+        assert now.startswith(before)
+        before = now
+    assert ended < 10 and before.count(b"\n") > 5, "it was killed while it measured"
+    status, said = rehearsal.run("--resume")
+    keys = rehearsal.keys()
+    assert rehearsal.file.read_bytes().startswith(before)
+    assert {key: n for key, n in keys.items() if n > 1} == {}, said
+    assert expected_keys() - set(keys) == set(), said
+    steps = [step.name for part in (1, 2, 3) for step in on_gpu_steps.steps(part, Path(), Path(), TINY)
+             if "torch" not in step.packages and not step.always]
+    assert [name for name in steps if f"step: {name}" not in keys] == [], said
+    failed = {line["key"] for line in rehearsal.lines() if "error" in line}
+    assert failed - {"step: tensor maps"} == {"step: probe", "probe: second question"} and status == 1, said
+    assert sorted(path.name for path in rehearsal.out.iterdir()) == ["logs.tar.gz", "rows.jsonl"]
+    status, said = rehearsal.run("--resume")
+    assert rehearsal.keys() == keys and status == 1
+    assert "there      hopper\n" in said and "there      probe (it failed: --again)\n" in said
+
+
+@needs_emulated
+def test_terminated_it_packs_what_there_is(rehearsal):
+    process = rehearsal.start("--part", "2")
+    deadline = time.monotonic() + 120
+    while not any(key.startswith("hopper:") for key in rehearsal.keys()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "stopped: --resume goes on" in said
+    assert any(key.startswith("hopper:") for key in rehearsal.keys())
+    with tarfile.open(rehearsal.out / "logs.tar.gz") as archive:
+        assert {"logs/summary.txt", "logs/hopper.log"} <= set(archive.getnames())
+
+
+@needs_emulated
+def test_a_part_that_runs_out_of_time_says_so(rehearsal):
+    start = time.monotonic()
+    status, said = rehearsal.run("--part", "1", BUDGET="7")
+    assert status == 1 and "--resume goes on with it" in said and "NO TIME    lenet" in said
+    assert time.monotonic() - start < 60
+
+
+@needs_emulated
+def test_rows_are_not_begun_anew_over_others(rehearsal):
+    """Without --resume; and those of another folder are taken over with it."""
+    rehearsal.run("--part", "1", BUDGET="20")
+    status, said = rehearsal.run("--part", "1")
+    assert status == 1 and "has rows of this part and commit: --resume goes on with them" in said
+    elsewhere = rehearsal.out.with_name("came-back")
+    rehearsal.out.rename(elsewhere)
+    _, said = rehearsal.run("--part", "1", "--resume", str(elsewhere), BUDGET="9")
+    assert "there      gemm cluster 1" in said and rehearsal.keys()["gemm: cluster 1"] == 1
+
+
+def test_it_needs_a_gpu(rehearsal, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    status, said = rehearsal.run(PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert (status, said) == (2, "on_gpu: nvidia-smi shows no NVIDIA GPU here\n")
+
+
+def test_steps_for_hopper_are_left_out_elsewhere(rehearsal, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho stand-in, 580.0, 8.6\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), str(STAND_IN / "bin"), os.environ["PATH"]])
+    _, said = rehearsal.run("--part", "3", PATH=path, BUDGET="5")
+    assert "LEFT OUT   rates: it is for compute capability 9.0, and this GPU has 8.6" in said
+
+
+# --- what it is made of
+
+
+@needs_emulated
+def test_the_products_of_the_first_minute_take_their_paths():
+    from convgpu.backends import load
+    from convgpu.facts import plan_of, text_of
+    from convgpu.roofline import find_gpu
+
+    plans = {name: text_of(plan_of(load("emulated"), problem.call, find_gpu("H200")))
+             for name, problem in one_gemm.PRODUCTS.items()}
+    assert "cluster=1 splits=1" in plans["cluster 1"] and "cluster=2 splits=1" in plans["cluster 2"]
+    assert "cluster=2 splits=1" in plans["odd tiles"] and int(plans["splits"].split("splits=")[1].split()[0]) > 1
+    assert -(-gpu_tables.sizes_of_gemm(one_gemm.PRODUCTS["odd tiles"])[0] // 128) % 2 == 1
+    assert tuple(one_gemm.PRODUCTS) == on_gpu_steps.GEMMS
 
 
 def test_the_cases_under_compute_sanitizer_exist():
-    text = SCRIPT.read_text()
-    names = set(re.search(r"cases=\((.*?)\)", text, re.DOTALL)[1].split())
+    names = set(on_gpu_steps.SANITIZED)
     reached = {name: {case.name for case in family.cases} & names for name, family in FAMILIES.items()}
     assert set.union(*reached.values()) == names and all(reached.values())
 
 
-def test_a_failing_step_stops_no_other(tmp_path):
-    """On a machine without a GPU every step fails but those that need none; each leaves a log and a line."""
-    assert subprocess.run(["bash", "-n", SCRIPT]).returncode == 0
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    python = tools / "python"
-    python.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *sass.py*) exit 0;; "-m pytest"*) sleep 30;; esac\nexit 3\n')
-    python.chmod(0o755)
-    out = tmp_path / "out"
-    environment = os.environ | {"PYTHON": str(python), "BUDGET": "12"}
-    done = subprocess.run(["bash", SCRIPT, out], capture_output=True, text=True, env=environment, timeout=120)
-    summary = (out / "summary.txt").read_text()
-    assert done.returncode == 1 and done.stdout.endswith(summary)
-    assert re.search(r"FAILED    verify \(\d+ s\): exit status 3; .*/verify.log", summary)
-    assert "-m convgpu verify --backend cuda" in (out / "verify.log").read_text()
-    assert re.search(r"FAILED    pytest \(\d+ s\): longer than its \d+ s", summary)
-    assert "LEFT OUT  kernels: the time is spent" in summary  # pytest took it all
-    steps = re.findall(r"^(?:ok|FAILED|LEFT OUT) +(\w+)", summary, re.MULTILINE)
-    assert steps == ["build", "verify", "pytest", "memcheck", "racecheck", "initcheck", "synccheck", "sass", "kernels"]
+def test_names_of_cases_are_unique():
+    """In each family: rows go by them."""
+    for family in FAMILIES.values():
+        assert max(Counter(case.name for case in family.cases).values()) == 1
+
+
+def test_programs_of_steps_are_there():
+    for part in on_gpu_steps.TITLES:
+        for step in on_gpu_steps.steps(part, Path("rows.jsonl"), Path("work")):
+            for word in step.command:
+                for name in re.findall(r"\b(?:bench|csrc)/[\w/.]+", word):
+                    assert (ROOT / name).is_file(), name
+
+
+def test_shell_scripts_are_sound():
+    assert subprocess.run(["bash", "-n", BENCH / "on_gpu.sh"]).returncode == 0
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", BENCH / "on_gpu.sh"], check=True)
+
+
+def test_float32_accuracy_is_measured():
+    done = subprocess.run([sys.executable, BENCH / "float32_accuracy.py", "--size", "16", "8", "--lengths", "64"],
+                          capture_output=True, text=True)
+    assert done.stdout.count("gemm_") == 10, done.stderr[-3000:]
+
+
+# --- files of rows
+
+
+def test_a_line_that_broke_off_is_skipped_and_ended(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    kept = rows.Rows(file, {"commit": "a"})
+    kept.add("one", {"x": 1})
+    whole = file.read_bytes()
+    for cut in range(len(whole)):
+        file.write_bytes(whole[:cut])
+        again = rows.Rows(file, {"commit": "a"}, resume=True)
+        assert ("one" in again) == (cut >= len(whole) - 1)
+        again.add("two", {})
+        assert [line["key"] for line in rows.read(file) if "key" in line] == ["one"] * ("one" in again) + ["two"]
+
+
+def test_rows_of_another_commit_are_measured_again(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    rows.Rows(file, {"commit": "a"}).add("one", {})
+    failing = rows.Rows(file, {"commit": "b"}, resume=True)
+    assert "one" not in failing
+    failing.fail("one", "it was wrong")
+    assert "one" in rows.Rows(file, {"commit": "b"}, resume=True)
+    assert "one" not in rows.Rows(file, {"commit": "b"}, resume=True, again=True)
+
+
+def test_a_row_that_hangs_ends_its_process_and_is_named(tmp_path):
+    program = ("import os, rows\n"
+               "with rows.Rows(None, {}).at('the one', 0.2):\n"
+               "    while True: pass\n")
+    done = subprocess.run([sys.executable, "-c", program], cwd=BENCH,
+                          env=os.environ | {rows.CURRENT: str(tmp_path / "current")})
+    assert done.returncode == -signal.SIGALRM and (tmp_path / "current").read_text() == "the one"
+
+
+# --- what travels
+
+
+def test_the_commit_travels_without_git(tmp_path, monkeypatch):
+    monkeypatch.setattr(carried, "FOLDER", tmp_path / "carried")
+    monkeypatch.setattr(carried, "ROOT", tmp_path)
+    monkeypatch.setattr(carried, "_git", lambda *arguments: None)
+    assert carried.commit() is None
+    (tmp_path / "source.py").write_text("x = 1\n")
+    (tmp_path / "carried").mkdir()
+    digest = carried._digest(tmp_path / "source.py")
+    (tmp_path / "carried" / carried.COMMIT).write_text(json.dumps({"commit": "0123456789ab", "files": {
+        "source.py": digest}}))
+    assert carried.commit() == "0123456789ab"
+    (tmp_path / "source.py").write_text("x = 2\n")
+    assert carried.commit() == "0123456789ab-dirty"
+
+
+def test_the_kernel_library_travels_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(carried, "ROOT", tmp_path)
+    monkeypatch.setattr(carried, "FOLDER", tmp_path / "carried")
+    monkeypatch.setattr(carried.shutil, "which", lambda name: None)
+    for name in ("carried", "convgpu", "csrc", "there"):
+        (tmp_path / name).mkdir()
+    assert carried._pack_library() and carried.unpacked_library(tmp_path / "there") is None
+    library, source = tmp_path / "convgpu" / carried.LIBRARY, tmp_path / "csrc" / "kernel.cu"
+    library.write_bytes(b"kernels" * 1000)
+    source.write_text("")
+    os.utime(source, (1, 1))
+    assert carried._pack_library()
+    assert [path.name for path in carried.FOLDER.iterdir()] == [carried.PACKED]
+    assert carried.unpacked_library(tmp_path / "there").read_bytes() == library.read_bytes()
+    os.utime(library, (0, 0))
+    assert not carried._pack_library()  # older than its source
+
+
+def test_packages_travel_only_where_they_are_missing(tmp_path, monkeypatch):
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        report = {"install": [{"metadata": {"name": n, "version": "1"}} for n in ("pytest", "pluggy", "NumPy")]}
+        return subprocess.CompletedProcess(command, 0, json.dumps(report))
+
+    monkeypatch.setattr(carried.subprocess, "run", run)
+    have = tmp_path / "list"
+    have.write_text("\n".join(f"{name} 1.0" for name in (*carried.WANTED, "cupy-cuda13x", "torch")))
+    assert carried._pack_packages(have, "3.12") and calls == []
+    have.write_text(have.read_text().replace("pytest 1.0\n", ""))
+    assert carried._pack_packages(have, "3.12")
+    assert calls[0][-1] == "pytest" and calls[1][-2:] == ["pytest==1", "pluggy==1"]
+
+
+# --- PyTorch's side, and what is made of rows
+
+
+@pytest.mark.parametrize("table", ["kernels", "denominators"])
+def test_pytorch_computes_the_same(table):
+    """On the CPU, with the operands that it would see on a GPU; and another result is noticed."""
+    torch = pytest.importorskip("torch")
+    from gpu_operands import torch_operands
+    from gpu_peers import OnGpu
+
+    from convgpu.backends import load
+    from convgpu.benchmark import WrongResultError
+    from convgpu.device import to_numpy
+
+    class Host:
+        """A NumPy array with what a CuPy array has."""
+
+        def __init__(self, array):
+            self.array, self.dtype = array, array.dtype
+
+        def view(self, dtype):
+            return self.array.view(dtype)
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__()
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    peer, backend, seen = OnGpu(), load("numpy"), set()
+    for entry in gpu_tables.tiny(gpu_tables.TABLES[table]()):
+        problem = entry.problem
+        if (problem.op, problem.call.dtype) in seen:
+            continue
+        seen.add((problem.op, problem.call.dtype))
+        arrays = problem.operands()
+        result = problem.run(backend, arrays)
+        result = to_numpy(result[0] if isinstance(result, tuple) else result)
+        tensors = torch_operands(torch, problem, tuple(a if a is None else Host(a) for a in arrays))
+        ours = torch_operands(torch, problem, (Host(result),))[0] if problem.op != "max_pool_dgrad" else (
+            torch.from_numpy(result.astype("float32")))
+        for name, contender in peer.contenders(problem, tensors, "cpu").items():
+            peer.agree(name, problem, contender, ours, entry.precision)
+            with pytest.raises(WrongResultError, match="got another"):
+                peer.agree(name, problem, contender, ours + 1, entry.precision)
+    assert len(seen) >= 8
+
+
+def test_every_variant_changes_the_sources_where_it_says():
+    import variants
+
+    assert len(variants.chosen()) >= 5 and next(iter(variants.chosen().values())) is None
+    with pytest.raises(ValueError, match="found it 0x"):
+        variants.Variant("none", "hopper/ring.h", "no such line", "").source()
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not there")
+@pytest.mark.parametrize("command", [["bench/hopper_rates.cu", "-o"],
+                                     ["bench/variants.cu", "-shared", "-Xcompiler", "-fPIC", "-DCONVGPU_SM_90A",
+                                      "--expt-relaxed-constexpr", "-o"]], ids=["rates", "variants"])
+def test_programs_for_a_gpu_compile(tmp_path, command):
+    done = subprocess.run([*on_gpu_steps.COMPILE, "-Icsrc", *command, tmp_path / "program"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def rows_of_a_gpu(file: Path, commit: str = "0123456789ab", tiny: bool = False) -> None:
+    """Made up."""
+    kept = rows.Rows(file, {"commit": commit, "date": "2026-12-01 09:00 UTC", "gpu": {
+        "name": "NVIDIA H200", "clocks.sm": "1980 MHz", "clocks.max.sm": "1980 MHz", "driver_version": "580.0",
+        "memory.total": "143771 MiB", "power.draw": "100 W", "temperature.gpu": "40", "clocks.mem": "3201 MHz"},
+                            "machine": {"cpu": "made up", "cores": 16}, "versions": {"numpy": "2"}, "blas": "none"})
+    for entry, milliseconds in zip(gpu_tables.hopper()[:3], (1.4, 0.6, 0.7)):
+        row = {"kind": "gemm", "network": "", "layer": entry.problem.layer, "direction": "fprop", "op": "gemm",
+               "dtype": entry.dtype, "flops": 1e12, "unit": "half", "bytes": 1e8, "threads": 1, "part": entry.bar.name,
+               "asked": {"ratio": entry.bar.ratio, "share": 0.0}, "kernels": {}, "timings": {
+                   name: {"calls": 1, "wall": [t] * 3, "gpu": [t] * 3}
+                   for name, t in (("convgpu gpu", milliseconds / 1e3), ("torch gpu", 2e-3))}}
+        kept.add(entry.key, {**row, **({"tiny": True} if tiny else {})})
+    kept.add("probe: one", {"agrees": True})
+    kept.fail("pytest: another", "it failed")
+
+
+def test_what_came_back_becomes_results(tmp_path, monkeypatch, capsys):
+    import collect
+
+    monkeypatch.setattr(collect.report, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    rows_of_a_gpu(tmp_path / "rows.jsonl")
+    monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
+    assert collect.main() == 0 and "failed: pytest: another: it failed" in capsys.readouterr().out
+    kept = tmp_path / "results" / "hopper-nvidia-h200-0123456789ab.json"
+    assert len(json.loads(kept.read_text())["rows"]) == 3
+    page = (tmp_path / "results" / "README.md").read_text()
+    assert "| GEMM bf16 8192 | 1.43 | 1.0 | yes |" in page and "## hopper-nvidia-h200-0123456789ab" in page
+    others = [json.loads(line) for line in
+              (tmp_path / "results" / "on_gpu-nvidia-h200-0123456789ab.jsonl").read_text().splitlines()]
+    assert [line.get("key") for line in others] == [None, "probe: one", "pytest: another"]
+    assert "against the emulator's reading" not in page and "compute-sanitizer's four tools" in page  # still waits
+
+
+def test_rows_of_a_rehearsal_are_no_results(tmp_path, monkeypatch, capsys):
+    import collect
+
+    monkeypatch.setattr(collect.report, "RESULTS", tmp_path)
+    rows_of_a_gpu(tmp_path / "rows.jsonl", tiny=True)
+    monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
+    assert collect.main() == 1 and "got one of a rehearsal" in capsys.readouterr().err

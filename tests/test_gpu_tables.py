@@ -15,10 +15,10 @@ from native_backends import needs_emulated
 
 from convgpu.backends import load
 from convgpu.benchmark import Results, Timing, WrongResultError
-from convgpu.benchmark.problems import ConvProblem, GemmProblem, PoolProblem
+from convgpu.benchmark.problems import conv_problem, gemm_problem, layout_problem, pool_problem
 from convgpu.cases.pool import PoolCase
+from convgpu.facts import plan_of, text_of
 from convgpu.geometry import conv_geometry
-from convgpu.plans import plan_of
 from convgpu.roofline import find_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import gpu_tables  # noqa: E402 - no package of the installation, as below
 import plan_model  # noqa: E402
 import predict  # noqa: E402
+import refit  # noqa: E402
 import sampled  # noqa: E402
 from rows import Rows  # noqa: E402
 
@@ -67,10 +68,10 @@ def test_the_model_in_python_is_that_of_the_plan():
     module, gpu, checked = load("emulated"), find_gpu("H200"), 0
     entries = gpu_tables.hopper() + gpu_tables.kernels()
     generator = np.random.default_rng(0)
-    entries += [replace(entries[0], problem=GemmProblem(*(8 * int(2**n) for n in generator.uniform(2, 11, 3)),
+    entries += [replace(entries[0], problem=gemm_problem(*(8 * int(2**n) for n in generator.uniform(2, 11, 3)),
                                                         dtype="bfloat16")) for _ in range(60)]
     for entry in entries:
-        plan = plan_of(module, entry.problem.call, gpu, entry.precision)
+        plan = text_of(plan_of(module, entry.problem.call, gpu, entry.precision))
         estimate = plan_model.estimate(entry.problem, entry.precision, plan)
         if estimate is not None:
             checked += 1
@@ -108,7 +109,7 @@ CONVOLUTIONS = [((3, 9, 7, 4), (3, 3, 2, 6), 1, "same", 1, 2), ((2, 11, 8, 3), (
 def test_a_sample_of_a_convolution(sizes, direction):
     """It passes what is right, and not what is a part in a thousand off, or from another pixel."""
     x, w, stride, padding, dilation, groups = sizes
-    problem = ConvProblem(conv_geometry("conv", x, w, stride, padding, dilation, groups, "channels_last"), direction)
+    problem = conv_problem(conv_geometry("conv", x, w, stride, padding, dilation, groups, "channels_last"), direction)
     arrays = problem.operands()
     right = _result(problem, arrays)
     sampled.check(problem, arrays, right)
@@ -120,7 +121,7 @@ def test_a_sample_of_a_convolution(sizes, direction):
 @pytest.mark.parametrize("trans_a, trans_b", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("at", [(0, 0), (-1, -1)])
 def test_a_sample_of_a_product_has_its_corners(trans_a, trans_b, at):
-    problem = GemmProblem(200, 77, 40, trans_a, trans_b)
+    problem = gemm_problem(200, 77, 40, trans_a, trans_b)
     arrays = problem.operands()
     result = _result(problem, arrays).copy()
     sampled.check(problem, arrays, result)
@@ -132,7 +133,7 @@ def test_a_sample_of_a_product_has_its_corners(trans_a, trans_b, at):
 @pytest.mark.parametrize("direction", ["fprop", "dgrad"])
 @pytest.mark.parametrize("average", [False, True])
 def test_a_sample_of_a_pooling(average, direction):
-    problem = PoolProblem(PoolCase("", (3, 9, 8, 5), 3, 2, 1).geometry(), direction, "float32", average)
+    problem = pool_problem(PoolCase("", (3, 9, 8, 5), 3, 2, 1).geometry(), direction, "float32", average)
     arrays = problem.operands()
     result = _result(problem, arrays)
     sampled.check(problem, arrays, result)
@@ -144,7 +145,7 @@ def test_a_sample_of_a_pooling(average, direction):
 @needs_emulated
 @pytest.mark.parametrize("op, shape", [("nchw_to_nhwc", (2, 3, 5, 4)), ("nhwc_to_nchw", (2, 5, 4, 3))])
 def test_a_sample_of_a_layout(op, shape):
-    problem = gpu_tables.LayoutProblem(op, shape, "float32")
+    problem = layout_problem(op, shape, "float32")
     arrays = problem.operands()
     result = problem.run(load("emulated"), arrays)
     sampled.check(problem, arrays, result)
@@ -219,3 +220,34 @@ def test_what_is_no_prediction_is_refused(tmp_path, row, message):
 
 def test_the_predictions_that_are_kept_can_be_read():
     predict.load(sorted(predict.PREDICTIONS.glob("*.json")))
+
+
+# --- the plan's constants
+
+
+def made_up_rows(path: Path, truth: plan_model.Constants, noise: float) -> None:
+    """Times that a GPU with these constants would take."""
+    module, random = load("emulated"), np.random.default_rng(0)
+    kept = Rows(path, {"commit": "0" * 12, "date": "2026-12-01 09:00 UTC"})
+    for entry in gpu_tables.hopper():
+        plan = text_of(plan_of(module, entry.problem.call, find_gpu("H200"), entry.precision))
+        estimate = plan_model.estimate(entry.problem, entry.precision, plan)
+        if estimate is not None:
+            seconds = estimate.seconds(truth) * float(np.exp(noise * random.standard_normal()))
+            kept.add(entry.key, {"kind": "gemm", "kernels": {"convgpu gpu": plan}, "timings": {
+                "convgpu gpu": {"calls": 1, "gpu": [seconds] * 3}}})
+
+
+@needs_emulated
+def test_constants_are_found_again(tmp_path):
+    """A clock that falls, an L2 cache that gives less, longer pauses: the shapes that were held out are met as well."""
+    truth = plan_model.Constants(multiply_adds=1700, share=24, between=700, launch=2500)
+    made_up_rows(tmp_path / "rows.jsonl", truth, 0.02)
+    found = refit.points([tmp_path / "rows.jsonl"])
+    fitted, held_out = [p for p in found if not p.held_out], [p for p in found if p.held_out]
+    assert len(fitted) > 60 and len(held_out) > 20
+    new = refit.fit(fitted)
+    assert refit.error(held_out, plan_model.Constants()) > 0.15
+    assert refit.error(held_out, new) < 0.04
+    for name in ("multiply_adds", "share", "launch"):
+        assert abs(np.log(getattr(new, name) / getattr(truth, name))) < 0.15, (name, new)

@@ -71,6 +71,14 @@ class Torch:
         tensor = tensor.view(self.torch.bfloat16) if array.dtype.name == "bfloat16" else tensor
         return tensor.to("cuda" if device == GPU else "cpu")
 
+    def sized(self, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+        """Zeros of a shape, for calls that ask an operand's sizes only."""
+        return np.zeros(shape, like.dtype)
+
+    def indices(self, winners: np.ndarray, geo: PoolGeometry) -> np.ndarray:
+        """The winners of max pooling as PyTorch counts them: into an image's plane."""
+        return numpy_backend.max_pool_indices(winners, geo)
+
     def images(self, array: np.ndarray, device: str, layout: str) -> Any:
         """Images (N, H, W, C) as (N, C, H, W) in a memory layout."""
         return self._lay(self.tensor(array, device).permute(0, 3, 1, 2), layout)
@@ -106,13 +114,13 @@ class Torch:
     def conv_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """The gradient of the images, of which PyTorch asks the sizes only."""
         gy, w = self.images(arrays[0], device, layout), self.filters(arrays[1], device, layout)
-        x = self.images(np.zeros(statics[0].x_shape, arrays[0].dtype), device, layout)
+        x = self.images(self.sized(statics[0].x_shape, arrays[0]), device, layout)
         return self._backward(gy, x, w, statics[0], [True, False, False])
 
     def conv_wgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """The gradient of the filters, of which PyTorch asks the sizes only."""
         x, gy = (self.images(array, device, layout) for array in arrays)
-        w = self.filters(np.zeros(statics[0].w_shape, arrays[0].dtype), device, layout)
+        w = self.filters(self.sized(statics[0].w_shape, arrays[0]), device, layout)
         return self._backward(gy, x, w, statics[0], [False, True, False])
 
     def _backward(self, gy: Any, x: Any, w: Any, geo: Any, wanted: list[bool]) -> Contender:
@@ -128,7 +136,7 @@ class Torch:
     def avg_pool_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """The gradient of the images, of which PyTorch asks the sizes only."""
         gy, options = self.images(arrays[0], device, layout), _average_options(statics[0])
-        x = self.images(np.zeros(statics[0].x_shape, arrays[0].dtype), device, layout)
+        x = self.images(self.sized(statics[0].x_shape, arrays[0]), device, layout)
         return lambda: self.torch.ops.aten.avg_pool2d_backward(gy, x, *options, None)
 
     def lp_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
@@ -151,8 +159,8 @@ class Torch:
         """The gradient of the images, of which PyTorch asks the sizes only, from the same winners."""
         gy, geo = self.images(arrays[0], device, layout), statics[0]
         padding = _same_on_both_sides(geo.padding)
-        x = self.images(np.zeros(geo.x_shape, arrays[0].dtype), device, layout)
-        indices = self.images(numpy_backend.max_pool_indices(arrays[1], geo), device, layout)
+        x = self.images(self.sized(geo.x_shape, arrays[0]), device, layout)
+        indices = self.images(self.indices(arrays[1], geo), device, layout)
         return lambda: self.torch.ops.aten.max_pool2d_with_indices_backward(gy, x, geo.window, geo.stride, padding,
                                                                             geo.dilation, False, indices)
 

@@ -159,7 +159,13 @@ def _blas() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, marked where files differ from it; None for an installed package."""
+    """The commit of the source tree, marked where files differ from it; None for an installed package.
+
+    The environment variable CONVGPU_COMMIT tells it where a tree was copied without its .git (bench/carried.py).
+    """
+    if told := os.environ.get("CONVGPU_COMMIT"):
+        return told
+
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True,
                               cwd=Path(__file__).parent)

@@ -1,0 +1,371 @@
+"""What bench/on_gpu.sh runs: the steps of bench/on_gpu_steps.py, one after another, within the seconds of each part.
+
+Rows go to OUT/rows.jsonl one by one, and after every step the logs to OUT/logs.tar.gz: two files, whole at any moment.
+A run that is stopped, by whatever means, is continued by --resume. Standard library only: a bare machine is told what
+it lacks, and the other steps run.
+
+    --part N           1: does it run? 2: is it right, and how fast? 3: why? Without it all three, each by its own clock
+    --resume [FOLDER]  go on with the rows in OUT, or with a copy of those in FOLDER; --again: and try what failed again
+    --pack             make build/carried for a machine without a network (bench/carried.py)
+    --list             name the steps and what each needs
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from datetime import UTC, datetime
+from itertools import filterfalse
+from pathlib import Path
+from types import FrameType
+
+import carried
+import on_gpu_steps
+import rows
+from on_gpu_steps import Step
+from programs import PAUSE, Program
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = carried.FOLDER / "packages"
+LOST = 3  # the exit status of a program of rows that another process is to go on with
+RESERVE = 4.0  # seconds of a part that are kept for packing
+MOST_OF_A_LOG = 1 << 20  # bytes that are packed
+MOST_PACKED = 16 << 20
+MOST_RESTARTS = 40
+WORDS = ("name", "case", "op", "dtype", "data_format")  # of a line that a program writes: its key
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT has come."""
+
+
+class Machine:
+    """What there is to run on."""
+
+    def __init__(self) -> None:
+        said = _output(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
+        self.built = False  # whether convgpu._cuda has been built of these sources, and loads
+        words = said.splitlines()[0].split(", ") if said else []
+        self.gpu = dict(zip(("name", "driver_version", "compute_cap"), words))
+
+    def missing(self, steps: list[Step]) -> str | None:
+        """Packages and programs that steps want and this machine lacks, in one message."""
+        lacking: dict[str, list[str]] = {}
+        for step in steps:
+            for name in [*filterfalse(_there, step.packages), *filterfalse(shutil.which, step.tools)]:
+                lacking.setdefault(name, []).append(step.name)
+        told = "; ".join(f"{name} ({', '.join(names)})" for name, names in lacking.items())
+        return f"missing here, with the steps that are left out: {told}" if told else None
+
+    def lacks(self, step: Step) -> str | None:
+        """Why a step cannot run here, in half a sentence."""
+        capability = self.gpu.get("compute_cap", "0.0")
+        if step.hopper and capability != "9.0":
+            return f"it is for compute capability 9.0, and this GPU has {capability}"
+        packages = [package for package in step.packages if not _there(package)]
+        tools = [tool for tool in step.tools if shutil.which(tool) is None]
+        if packages or tools:
+            return " and ".join(filter(None, (
+                f"Python packages that are missing: {', '.join(packages)}" if packages else "",
+                f"programs that are missing: {', '.join(tools)}" if tools else "")))
+        if step.kernels and not self.built:
+            return "convgpu._cuda is not built: --resume goes on with the build"
+        return None
+
+
+def _there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
+
+
+def _built() -> bool:
+    done = subprocess.run([sys.executable, "-c", "import convgpu._cuda"], cwd=ROOT, capture_output=True)
+    return done.returncode == 0
+
+
+def _output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+class Runner:
+    """Runs steps, and keeps what comes of them."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.out = Path(os.environ.get("OUT") or "on-gpu").absolute()
+        self.work = Path(os.environ.get("WORK") or ROOT / "build" / "gpu").absolute()
+        self.logs = self.work / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.work / "lock")
+        self.file = self.out / "rows.jsonl"
+        self.machine = Machine()
+        self.commit = carried.commit()
+        environment = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": self.commit,
+                       "gpu": self.machine.gpu, "versions": {"python": sys.version.split()[0]}}
+        self._take_over(options.resume)
+        self.rows = rows.Rows(self.file, environment, True, options.again)
+        self.failed = False
+
+    def _take_over(self, resume: str | None) -> None:
+        """Rows of an earlier run; without --resume there must be none of the parts that run."""
+        if resume and not self.file.exists() and (Path(resume) / "rows.jsonl").exists():
+            shutil.copyfile(Path(resume) / "rows.jsonl", self.file)
+        if resume is None:
+            steps = {f"step: {step.name}" for part in self.options.parts for step in self.steps(part)}
+            if steps & set(rows.done(self.file, self.commit)):
+                raise SystemExit(f"on_gpu: {self.file} has rows of this part and commit: --resume goes on with them; "
+                                 "to begin anew, name another folder by OUT")
+
+    def steps(self, part: int) -> list[Step]:
+        """Those of a part, the most valuable first."""
+        return on_gpu_steps.steps(part, self.file, self.work, self.options.tiny, self.options.again)
+
+    # --- parts and steps
+
+    def run(self, part: int, budget: float) -> None:
+        """All steps of a part, as far as its seconds reach."""
+        ends = time.monotonic() + budget - RESERVE
+        self.say(f"part {part}: {on_gpu_steps.TITLES[part]}, on {self.machine.gpu.get('name', 'no GPU')}, commit "
+                 f"{self.commit or 'unknown'}, {datetime.now(UTC):%H:%M:%S} UTC, {budget:.0f} s")
+        steps = self.steps(part)
+        missing = self.machine.missing(steps)
+        if missing:
+            self.say(missing)
+        for step in steps:
+            self.step(step, ends)
+        self.pack()
+
+    def step(self, step: Step, ends: float) -> None:
+        """One step; what it gave is kept whether it fails, hangs or is stopped."""
+        key = f"step: {step.name}"
+        if key in self.rows and not step.always:
+            self.failed = self.failed or self.rows.has_failed(key)
+            return self.say(f"there      {step.name}{' (it failed: --again)' * self.rows.has_failed(key)}")
+        lacks = self.machine.lacks(step)
+        if lacks:
+            return self.say(f"LEFT OUT   {step.name}: {lacks}")
+        start = time.monotonic()
+        deadline = min(start + step.seconds, ends)
+        if deadline - start < 1:
+            self.failed = True
+            return self.say(f"NO TIME    {step.name}: --resume goes on with it")
+        if step.follow is not None:
+            step.follow.unlink(missing_ok=True)  # of an earlier run, perhaps of other sources
+        status = self._each(step, deadline) if step.questions else self._one(step, deadline)
+        seconds = time.monotonic() - start
+        if step.builds:
+            self.machine.built = status == 0 and _built()
+        if step.always:
+            self.say(f"{'ok' if status == 0 else 'FAILED':10} {step.name} ({seconds:.0f} s): {_safe(step.name)}.log")
+        elif status is None:
+            self.say(f"NOT DONE   {step.name}: {seconds:.0f} s were not enough"
+                     + ("; --resume goes on with it" if step.resumable or deadline == ends else ""))
+            if not step.resumable and deadline < ends:  # it had all the time that it is worth
+                self.rows.fail(key, f"longer than its {step.seconds:.0f} s")
+        elif status == 0:
+            self.rows.add(key, {"seconds": round(seconds, 1)})
+            self.say(f"ok         {step.name} ({seconds:.0f} s)")
+        else:
+            self.rows.fail(key, f"exit status {status}")
+            self.say(f"FAILED     {step.name} ({seconds:.0f} s): exit status {status}; {_safe(step.name)}.log")
+        self.failed = self.failed or status != 0
+        self.pack()
+
+    def _one(self, step: Step, deadline: float) -> int | None:
+        """The exit status of a program; None if its time was over. A program of rows is started again where it died,
+        and may be several, of which each has a part of the rows."""
+        at_work = [self._start(step.command, step.name, step, shard) for shard in range(step.shards)]
+        ended: list[int] = []
+        restarts = 0
+        try:
+            while at_work and time.monotonic() < deadline:
+                for program in [p for p in at_work if p.poll() is not None]:
+                    at_work.remove(program)
+                    status = program.poll() or 0
+                    restarts += 1
+                    if restarts <= MOST_RESTARTS and self._goes_on(step, program, status):
+                        at_work.append(self._start(step.command, step.name, step, program.shard))
+                    else:
+                        ended.append(status)
+                self._follow(step)
+                time.sleep(PAUSE)
+        finally:
+            for program in at_work:
+                program.end()
+            self._follow(step)
+        return None if at_work else max(ended, key=abs)
+
+    def _goes_on(self, step: Step, program: Program, status: int) -> bool:
+        """Whether another process is to go on; the row at which the last one died has failed."""
+        key = program.row()
+        if not step.restarts or (status != LOST and (status >= 0 or not key)):
+            return False
+        if status == -signal.SIGALRM:
+            self.rows.fail(key, "longer than the seconds of a row")
+        elif status < 0:
+            self.rows.fail(key, f"ended by {signal.Signals(-status).name}")
+        return True
+
+    def _each(self, step: Step, deadline: float) -> int | None:
+        """Every question of a program in a process of its own: 0 if all were answered alike."""
+        if self._start(step.command, step.name, step).wait(deadline) != 0:
+            return 1 if time.monotonic() < deadline else None
+        said = subprocess.run([*step.questions, "--list"], capture_output=True, text=True, cwd=ROOT)
+        for name in filter(None, map(str.strip, said.stdout.splitlines())):
+            key = f"{step.name}: {name}"
+            if key in self.rows:
+                continue
+            limit = min(step.each, deadline - time.monotonic())
+            if limit < 1:
+                return None
+            status = self._start([*step.questions, name], key, step).wait(time.monotonic() + limit)
+            text = self._log(key).read_text(errors="replace")[-2000:]
+            if status == 0:
+                self.rows.add(key, {"agrees": True, "said": text})
+            elif status is not None:
+                self.rows.fail(key, f"differs: {text}" if status == 1 else f"exit status {status}: {text}")
+            elif limit == step.each:
+                self.rows.fail(key, f"no answer within {limit:.0f} s: {text}")
+            else:
+                return None
+        failed = [key for key in self.rows if key.startswith(f"{step.name}: ") and self.rows.has_failed(key)]
+        return int(bool(failed)) or said.returncode
+
+    def _start(self, command: list[str], log: str, step: Step, shard: int = 0) -> Program:
+        """A program at work, in the environment of its step."""
+        current = self.work / f"current.{shard}"
+        paths = [str(ROOT), str(ROOT / "bench"), os.environ.get("PYTHONPATH"), str(PACKAGES)]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1",
+            "PATH": os.pathsep.join([os.environ["PATH"], str(PACKAGES / "bin")]),
+            rows.CURRENT: str(current), rows.SHARD: f"{shard}/{step.shards}", **step.environment}
+        if self.commit:
+            environment["CONVGPU_COMMIT"] = self.commit
+        return Program(command, ROOT, self._log(log + f".{shard}" * (step.shards > 1)), environment, self._lock,
+                       current, shard)
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{_safe(name)}.log"
+
+    def _follow(self, step: Step) -> None:
+        """Rows that a program writes to a file of its own."""
+        if step.follow is None:
+            return
+        for line in rows.read(step.follow):
+            key = f"{step.name}: " + " ".join(str(line[word]) for word in WORDS if word in line)
+            if key not in self.rows:
+                if line.get("ok", True):
+                    self.rows.add(key, line)
+                else:
+                    self.rows.fail(key, str(line.get("error")))
+
+    # --- what is kept
+
+    def say(self, text: str) -> None:
+        """On the terminal and in the summary."""
+        print(text, flush=True)
+        with open(self.logs / "summary.txt", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def pack(self) -> None:
+        """All logs in one archive, which is replaced as a whole; of a long log its end."""
+        partial = self.out / "logs.tar.gz.partial"
+        most = MOST_OF_A_LOG
+        while True:
+            with tarfile.open(partial, "w:gz") as archive:
+                for path in sorted(self.logs.iterdir()):
+                    info = tarfile.TarInfo(f"logs/{path.name}")
+                    with open(path, "rb") as file:
+                        size = path.stat().st_size
+                        file.seek(max(size - most, 0))
+                        info.size, info.mtime = min(size, most), int(path.stat().st_mtime)
+                        archive.addfile(info, file)
+            if partial.stat().st_size <= MOST_PACKED:
+                break
+            most //= 4
+        os.replace(partial, self.out / "logs.tar.gz")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)[:80]
+
+
+def _locked(path: Path) -> int:
+    """A lock that this run and its programs hold until the last of them has ended."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    for _ in range(100):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"on_gpu: another run is at work in this folder (it holds {path})")
+
+
+def main() -> int:
+    """The command line; 1 where a step failed or was not done, 128 and the signal's number where one came."""
+    parser = argparse.ArgumentParser(prog="on_gpu.sh", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("--part", type=int, choices=(1, 2, 3), dest="parts", action="append", help="default: all three")
+    parser.add_argument("--resume", nargs="?", const="", metavar="FOLDER", help="go on with the rows in OUT or FOLDER")
+    parser.add_argument("--again", action="store_true", help="with --resume: try again what failed")
+    parser.add_argument("--tiny", type=int, metavar="N", default=0,
+                        help="a rehearsal: N rows of each table, with small sizes, and nothing of it is a result")
+    parser.add_argument("--pack", action="store_true", help="make build/carried, and run nothing")
+    parser.add_argument("--have", type=Path, metavar="FILE", help="with --pack: what `pip list` says on that machine")
+    parser.add_argument("--python", default="3.12", metavar="X.Y", help="with --pack and --have: its Python")
+    parser.add_argument("--list", action="store_true", help="name the steps, and run nothing")
+    options = parser.parse_args()
+    sys.path.append(str(PACKAGES))
+    options.parts = options.parts or [1, 2, 3]
+    if options.pack:
+        return carried.pack(options.have, options.python)
+    if options.list:
+        print(on_gpu_steps.listing())
+        return 0
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        budget = float(os.environ.get("BUDGET") or 240)
+    except ValueError:
+        print(f"on_gpu: BUDGET: expected seconds, got {os.environ['BUDGET']!r}", file=sys.stderr)
+        return 2
+    runner = Runner(options)
+    if not runner.machine.gpu:
+        print("on_gpu: nvidia-smi shows no NVIDIA GPU here", file=sys.stderr)
+        return 2
+    stopped: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        raise Stopped
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        for part in options.parts:
+            runner.run(part, budget)
+    except Stopped:
+        runner.say("stopped: --resume goes on")
+        runner.pack()
+        return 128 + stopped[0]
+    return int(runner.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

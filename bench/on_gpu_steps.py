@@ -1,0 +1,186 @@
+"""The steps of bench/on_gpu.sh: what each runs, how long it may take, and what it needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import carried
+
+TITLES = {1: "does it run?", 2: "is it right, and how fast?", 3: "why?"}
+COMPILE = ["nvcc", "-std=c++17", "-O2", "-gencode", "arch=compute_90a,code=sm_90a"]
+# A few awkward cases of every family: each kernel once or more, at the tools' tenth of the speed.
+SANITIZED = ("channels_17_33", "groups_3_strided", "padding_asymmetric", "conv3d", "depthwise_7x7",
+             "depthwise_3x3_strided", "transposed_4x4_stride_2", "tile_edges", "block_edge_257", "odd_31_5_63",
+             "channels-16-shared-window", "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15")
+SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
+GEMMS = ("cluster 1", "cluster 2", "odd tiles", "splits")
+# CuPy's pool would hide what lies beyond an array: without it, every array is an allocation of its own.
+UNDER_A_SANITIZER = """
+import sys, cupy
+cupy.cuda.set_allocator(None)
+from convgpu.cli import main
+sys.exit(main(sys.argv[1:]))"""
+
+# Of a rehearsal: a few small images of noise.
+SMALL_IMAGES = """
+import sys, tempfile, numpy as np
+from convgpu.cli import main
+with tempfile.NamedTemporaryFile(suffix='.npz') as file:
+    x, y = np.random.default_rng(0).integers(0, 255, (8, 16, 16), np.uint8), np.arange(8) % 2
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    file.flush()
+    sys.exit(main([*sys.argv[1:], '--data', file.name]))"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Args:
+        name: of its log, and its key.
+        command: the program; where there are questions, what builds it.
+        seconds: at most, of its part.
+        restarts: it adds rows to the file of rows itself, and goes on where another process of it has stopped.
+        shards: processes that share the rows: of what is not timed.
+        questions: a program that names its questions by --list and answers one in each process: 0 agrees, 1 differs.
+        each: seconds for one of them.
+        follow: a file of JSON lines that the program writes, and whose lines are its rows.
+        hopper: whether it is for compute capability 9.0 alone.
+        kernels: whether it needs convgpu._cuda.
+        packages, tools: that it needs.
+        always: it runs whenever its part does, and is no row.
+        builds: it builds convgpu._cuda.
+    """
+
+    name: str
+    command: list[str]
+    seconds: float
+    restarts: bool = False
+    shards: int = 1
+    questions: list[str] = field(default_factory=list)
+    each: float = 10.0
+    follow: Path | None = None
+    hopper: bool = False
+    kernels: bool = True
+    packages: tuple[str, ...] = ("numpy", "cupy")
+    tools: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    always: bool = False
+    builds: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it can go on where it stopped."""
+        return self.restarts or bool(self.questions)
+
+
+def steps(part: int, rows: Path, work: Path, tiny: int = 0, again: bool = False) -> list[Step]:
+    """The steps of a part, the most valuable first. tiny: of a rehearsal, with so many rows of each table."""
+    commands = Commands(rows, work, tiny, again)
+    return [_build(commands), *{1: _does_it_run, 2: _is_it_right, 3: _why}[part](commands)]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How programs are called."""
+
+    rows: Path
+    work: Path
+    tiny: int
+    again: bool
+
+    @property
+    def shards(self) -> int:
+        """Processes for what is not timed: most of their time is the CPU's, for results to compare with."""
+        return 2 if self.tiny else max(min((os.cpu_count() or 1) // 2, 8), 1)
+
+    def bench(self, script: str, *arguments: str) -> list[str]:
+        """A program of bench/."""
+        return [sys.executable, f"bench/{script}", *arguments]
+
+    def of_rows(self, script: str, *arguments: str) -> list[str]:
+        """One that adds to the rows, and skips those that are there."""
+        return self.bench(script, *arguments, "--rows", str(self.rows), "--resume", *["--again"] * self.again,
+                          *["--tiny", str(self.tiny)] * (self.tiny > 0))
+
+
+def _build(c: Commands) -> Step:
+    """Of every part, since each may run on a machine that is bare; where all is built, a second."""
+    library = carried.unpacked_library(c.work)
+    build = {"CONVGPU_CUDA": "1", "CONVGPU_EMULATED": "0"}
+    setup = [sys.executable, *(["-c", "import convgpu._cuda"] if c.tiny else ["setup.py", "build_ext", "--inplace"])]
+    return Step("build", setup, 150, kernels=False, always=True, builds=True,
+                packages=("numpy", "setuptools", "pybind11", "ninja"),
+                environment=build | ({"CONVGPU_KERNELS": str(library)} if library else {}))
+
+
+def _does_it_run(c: Commands) -> Iterator[Step]:
+    maps = c.work / "tensor_maps.jsonl"
+    yield Step("tensor maps", [*c.bench("tensor_maps.py", "--backend", "cuda", "--json", str(maps)),
+                               *["--case", "tile_edges"] * (c.tiny > 0)], 30, follow=maps, hopper=True)
+    probe = c.work / "hopper_probe"
+    yield Step("probe", [*COMPILE, "-o", str(probe), "bench/hopper_probe.cu", "csrc/emulator/tensor_core.cpp"], 80,
+               questions=[str(probe)], hopper=True, kernels=False, packages=(), tools=("nvcc",))
+    for name in GEMMS:
+        yield Step(f"gemm {name}", c.of_rows("one_gemm.py", name), 20, hopper=True)
+    yield Step("verify quick", c.of_rows("verify_rows.py", "--quick"), 60, restarts=True, shards=c.shards)
+    train = ["train", "--device", "gpu", "--epochs", "1" if c.tiny else "3", "--out", str(c.work / "lenet")]
+    yield Step("lenet", [sys.executable, *(["-c", SMALL_IMAGES] if c.tiny else ["-m", "convgpu"]), *train], 40,
+               packages=("numpy", "cupy", "sklearn", "matplotlib", "tqdm", "safetensors"))
+
+
+def _is_it_right(c: Commands) -> Iterator[Step]:
+    yield Step("hopper", c.of_rows("kernels.py", "--hopper"), 90, restarts=True, hopper=True)
+    yield Step("verify", c.of_rows("verify_rows.py"), 45, restarts=True, shards=c.shards)
+    yield Step("kernels", c.of_rows("kernels.py"), 40, restarts=True)
+    yield Step("pytest", [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "pytest_rows", "-p",
+                          "no:cacheprovider", "--continue-on-collection-errors",
+                          *(("tests/test_device.py",) if c.tiny else ("tests",))], 45, restarts=True,
+               shards=c.shards,
+               packages=("numpy", "cupy", "pytest", "hypothesis"),
+               environment={"CONVGPU_ROWS": str(c.rows), "CONVGPU_ROWS_AGAIN": "1" if c.again else ""})
+    yield Step("float32 accuracy", c.of_rows("float32_accuracy.py", "--backend", "cuda"), 20, restarts=True,
+               hopper=True)
+    yield Step("train", c.of_rows("train.py", "--device", "gpu", "--rows-of", "train"), 60, restarts=True)
+    yield Step("denominators", c.of_rows("denominators.py"), 60, restarts=True, kernels=False,
+               packages=("numpy", "torch"))
+    yield Step("train cpu", c.of_rows("train.py", "--device", "cpu", "--rows-of", "train cpu"), 40, restarts=True,
+               kernels=False, packages=("numpy",))
+    yield Step("train compiled", c.of_rows("train.py", "--device", "gpu", "--rows-of", "train compiled"), 90,
+               restarts=True, packages=("numpy", "cupy", "torch"))
+    yield Step("predictions", c.bench("predict.py", "--score", str(c.rows)), 10, kernels=False, packages=("numpy",),
+               always=True)
+
+
+def _why(c: Commands) -> Iterator[Step]:
+    if not c.tiny:  # a rehearsal has nothing to load
+        yield Step("variants", c.of_rows("variants.py", "--folder", str(c.work / "variants")), 90, restarts=True,
+                   hopper=True, kernels=False, tools=("nvcc",))
+    rates, binary = c.work / "hopper_rates.jsonl", c.work / "hopper_rates"
+    build = shlex.join([*COMPILE, "-Icsrc", "-o", str(binary), "bench/hopper_rates.cu"])
+    yield Step("rates", ["bash", "-c", f"{build} && exec {shlex.join([str(binary), str(rates)])}"], 60, follow=rates,
+               hopper=True, kernels=False, packages=(), tools=("nvcc",))
+    yield Step("refit", c.bench("refit.py", str(c.rows)), 20, hopper=True, kernels=False, packages=("numpy",),
+               always=True)
+    cases = SANITIZED[:1] if c.tiny else SANITIZED
+    for tool in SANITIZERS:
+        yield Step(tool, ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", sys.executable, "-c",
+                          UNDER_A_SANITIZER, "verify", "--backend", "cuda", "--quick",
+                          *(word for case in cases for word in ("--case", case))], 45, tools=("compute-sanitizer",))
+
+
+def listing() -> str:
+    """All steps, with what each needs."""
+    lines = []
+    for part, title in TITLES.items():
+        lines.append(f"part {part}: {title}")
+        for step in steps(part, Path("rows.jsonl"), Path("build/gpu")):
+            needs = [*["compute capability 9.0"] * step.hopper, *["convgpu._cuda"] * step.kernels, *step.packages,
+                     *step.tools]
+            lines.append(f"  {step.name:18} {step.seconds:4.0f} s  {', '.join(needs)}")
+    return "\n".join(lines)
