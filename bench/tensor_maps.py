@@ -31,7 +31,7 @@ from convgpu.cases.gemm import GemmCase  # noqa: E402
 from convgpu.cases.networks import DENSE  # noqa: E402
 from convgpu.cases.problem import Problem  # noqa: E402
 from convgpu.dtypes import as_dtype  # noqa: E402
-from convgpu.facts import FAMILIES, plan_of  # noqa: E402
+from convgpu.facts import FAMILIES, plan_of, text_of  # noqa: E402
 from convgpu.verify import default_backend  # noqa: E402
 
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ def calls(native: Any, only: str | None = None) -> Iterator[tuple[Row, Problem]]
             for dtype, data_format in FAMILIES[family].variants(case, tf32=True):
                 precision = "tf32" if dtype == "tf32" else "float32"
                 for problem in FAMILIES[family].problems(case, "float32" if dtype == "tf32" else dtype, data_format):
-                    plan = plan_of(native, problem.call, precision=precision).text
+                    plan = text_of(plan_of(native, problem.call, precision=precision))
                     if plan.split()[0].endswith("_wgmma"):
                         yield {"family": family, "case": case.name, "op": problem.op, "dtype": dtype,
                                "data_format": data_format, "plan": plan}, problem
@@ -99,7 +99,7 @@ def refusal(native: Any, row: Row, problem: Problem) -> str | None:
     operands = [None if a is None else native.empty(a.shape, a.dtype) for a in problem.arrays]
     try:
         with set_precision("tf32" if row["dtype"] == "tf32" else "float32"), nothing_runs(native):
-            getattr(native, problem.op)(*operands, *problem.statics)
+            getattr(native, problem.op)(*operands, *problem.call.statics)
     except Exception as error:  # whatever the driver or a launcher says is the finding, and the other calls go on
         return f"{type(error).__name__}: {error}"
     return None
