@@ -46,7 +46,7 @@ def test_what_is_missing_lists_itself(report, tmp_path, monkeypatch: pytest.Monk
     report.save(Results({**where, "date": "2026-01-02 00:00 UTC", "commit": "ba9876543210"}, [newer]), waiting.bench)
     page = (tmp_path / "README.md").read_text()
     assert waiting.figure not in page and "ba9876543210" in page and "0123456789ab" not in page
-    assert "| Dense convolution, forward | 2.00 | 0.6 | yes |" in page
+    assert "| Dense convolution, forward | 2.00 | 1.0 | yes |" in page
     other = next(tmp_path.glob("*0123456789ab.json"))
     other.rename(tmp_path / other.name.replace("0123456789ab", "111111111111"))
     with pytest.raises(ValueError, match="expected <bench>-<machine>-0123456789ab.json"):

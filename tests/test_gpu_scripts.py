@@ -250,6 +250,45 @@ def test_a_row_that_hangs_ends_its_process_and_is_named(tmp_path):
     assert done.returncode == -signal.SIGALRM and (tmp_path / "current").read_text() == "the one"
 
 
+PROGRAM = """
+import argparse, sys, time
+from pathlib import Path
+from rows import Rows, add_options
+parser = argparse.ArgumentParser()
+add_options(parser)
+kept = Rows(parser.parse_args().rows, {"commit": None}, resume=True)
+for key in "abcd":
+    if key in kept:
+        continue
+    with kept.at(key, 0.5):
+        if key == "b":
+            time.sleep(60)
+        if key == "c":
+            kept.fail(key, "the GPU is lost")
+            sys.exit(3)
+        kept.add(key, {})
+"""
+
+
+def test_a_program_of_rows_goes_on_in_another_process(tmp_path, monkeypatch):
+    """Behind a row that hangs, and behind one that has lost the GPU; each is named, and costs no other."""
+    import argparse
+
+    import on_gpu
+
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    monkeypatch.setenv("WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(carried, "commit", lambda: None)
+    runner = on_gpu.Runner(argparse.Namespace(parts=[1], resume="", again=False, tiny=0))
+    step = on_gpu_steps.Step("program", [sys.executable, "-c", PROGRAM, "--rows", str(runner.file)], 60, restarts=True,
+                             kernels=False, packages=())
+    runner.step(step, time.monotonic() + 60)
+    found = {line["key"]: line.get("error", "a result") for line in rows.read(runner.file) if "key" in line}
+    assert found == {"a": "a result", "b": "longer than the seconds of a row", "c": "the GPU is lost", "d": "a result",
+                     "step: program": "a result"}
+    assert not runner.failed
+
+
 # --- what travels
 
 

@@ -14,7 +14,7 @@ import pytest
 from native_backends import needs_emulated
 
 from convgpu.backends import load
-from convgpu.benchmark import Results, Timing, WrongResultError
+from convgpu.benchmark import Results, Timing, WrongResultError, environment
 from convgpu.benchmark.problems import conv_problem, gemm_problem, layout_problem, pool_problem
 from convgpu.cases.pool import PoolCase
 from convgpu.facts import plan_of, text_of
@@ -195,8 +195,8 @@ def test_predictions_are_scored(tmp_path):
 def test_the_same_is_scored_from_a_file_of_results(tmp_path):
     made = predictions(tmp_path, [{"key": KEYS[0], "ms": [1, 2], "why": "."}])
     timings = {"convgpu gpu": Timing(1, [0.003] * 3, [], [0.0015] * 3)}
-    Results({"date": "2026-12-01 09:00 UTC"}, [{"key": KEYS[0], "kind": "gemm", "timings": timings}]).save(
-        tmp_path / "kept.json")
+    where = {**environment(), "date": "2026-12-01 09:00 UTC"}
+    Results(where, [{"key": KEYS[0], "kind": "gemm", "layer": "", "timings": timings}]).save(tmp_path / "kept.json")
     outcome, = predict.outcomes(made, predict.measured([tmp_path / "kept.json"]))
     assert outcome.hit and outcome.measured == 1.5
 
