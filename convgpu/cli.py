@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .cli_benchmark import add_benchmark, whole
-from .files import UsageError
+from .files import UsageError, check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,13 +90,14 @@ def _add_filter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = commands.add_parser("verify", help="is this build right, on this machine?",
                                  description="Run the named cases against the reference in float64; exit status 1 if "
-                                             "any call is wrong. docs/verification.md has the bound.")
+                                             "any call is wrong, 2 for wrong usage. docs/verification.md has the "
+                                             "bound.")
     verify.add_argument("--backend", choices=("cuda", "emulated", "numpy", "reference"),
                         help="default: cuda where there is a usable GPU, else emulated where it is built, else numpy")
     verify.add_argument("--family", action="append", dest="families", choices=("conv", "pool", "gemm", "layout"),
                         help="one family of ops (may be repeated; default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",
-                        help="each case in one dtype and data format; no large products")
+                        help="each case in one dtype and data format; large products where a kernel has no other")
     verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
                         help="only the case of this name (may be repeated)")
     verify.add_argument("--json", metavar="FILE", help="write what was found")
@@ -127,6 +128,8 @@ def _filter(**options: object) -> int:
 def _verify(json: str | None, families: list[str] | None, **options: object) -> int:
     from .verify import verify
 
+    if json is not None:
+        check_writable(json, "--json")
     try:
         report = verify(families=families, progress=True, **options)  # type: ignore[arg-type]
     except LookupError as error:

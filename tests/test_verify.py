@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import mmap
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from convgpu import backends, cli, verify
 from convgpu.backends import load, native
 from convgpu.cases.problem import Problem
 from convgpu.facts import FAMILIES
+from convgpu.verify import memory, selection
 
 CPU = ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)]
 
@@ -27,6 +31,7 @@ def test_a_sound_backend_passes(backend):
     assert report.passed() and not report.failures and all(row.repeats for row in report.rows.values())
     assert {row.dtype for row in report.rows.values()} >= {"float64", "float32", "float16", "bfloat16"}
     assert all(row.guards is (True if backend == "emulated" else None) for row in report.rows.values())
+    assert all(row.reads is True for row in report.rows.values())
 
 
 def test_every_family_has_a_table_and_calls_every_op_of_it():
@@ -140,6 +145,122 @@ def test_a_planted_wrong_kernel_is_found(monkeypatch, what, expected):
     assert (row.guards is False) == ("outside" in expected)
 
 
+def beyond(x: np.ndarray, before: bool = False) -> None:
+    """Read one element behind an array, or the one before it."""
+    one = x.itemsize
+    memory = np.lib.stride_tricks.as_strided(x.reshape(-1)[:1].view(np.uint8), (x.nbytes + one,), (1,))
+    bytes_of = np.ctypeslib.ctypes.string_at
+    assert len(bytes_of(x.ctypes.data - one, one) if before else memory[-one:].tobytes()) == one
+
+
+@pytest.mark.parametrize("op, family, case, name, side, read", [
+    ("conv_fprop", "conv", "groups_2", "x", "end", lambda y, x, w, *args: beyond(x)),
+    ("conv_fprop", "conv", "groups_2", "w", "beginning", lambda y, x, w, *args: beyond(w, before=True)),
+    ("max_pool_dgrad", "pool", "ties", "offsets", "end", lambda gx, gy, offsets, geo: beyond(offsets)),
+    ("gemm", "gemm", "c_13x7", "c", "end", lambda y, a, b, c, *args: c is not None and beyond(c)),
+], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("backend", ["numpy", "reference"])
+def test_a_read_outside_an_input_is_found(monkeypatch, backend, op, family, case, name, side, read):
+    """The child that makes the call dies; its parent says of which array and side, and the other cases go on."""
+    right = getattr(load(backend), op)
+    monkeypatch.setattr(load(backend), op, lambda *args: (right(*args), read(None, *args))[0])
+    report = verify.verify(backend, [family], cases=[case])
+    assert {(failure.op, failure.case, failure.what) for failure in report.failures} == {
+        (op, case, f"reads past the {side} of {name}: the process dies of SIGSEGV")}
+    variants = len(FAMILIES[family].variants(next(c for c in FAMILIES[family].cases if c.name == case)))
+    assert len(report.failures) == variants
+    assert all(row.reads is (row.kernel != op) for row in report.rows.values())
+    assert "OUTSIDE" in str(report) and {row.kernel for row in report.rows.values()} > {op}
+
+
+def test_a_call_that_dies_is_a_failure_of_its_case(monkeypatch):
+    """Whatever it dies of; the calls behind it are still made."""
+    plant(monkeypatch, "avg_pool", lambda y, *args: os.kill(os.getpid(), signal.SIGKILL))
+    report = verify.verify("numpy", ["pool"], cases=["lenet"])
+    assert {(failure.op, failure.what) for failure in report.failures} == {
+        ("avg_pool", "the process dies of SIGKILL")}
+    assert any(row.kernel == "avg_pool_dgrad" for row in report.rows.values())
+
+
+def test_arrays_lie_against_pages_at_their_ends():
+    for shape, dtype in (((3, 5), "float32"), ((4, 4), "float32"), ((0, 3), "float64"), ((9000,), "uint8")):
+        array = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
+        for side in memory.sides(array):
+            copied = memory.protected(array, side)
+            assert copied.dtype == array.dtype and np.array_equal(copied, array)
+            start, stop = copied.ctypes.data, copied.ctypes.data + copied.nbytes
+            assert {"end": stop % mmap.PAGESIZE, "beginning": start % mmap.PAGESIZE,
+                    "aligned end": start % 16 + max(-stop % mmap.PAGESIZE - 15, 0)}[side] == 0
+        assert ("aligned end" in memory.sides(array)) is (array.nbytes % 16 != 0)
+
+
+# --- which kernels run
+
+HOPPERS = {("gemm", "gemm_wgmma"): {"float16", "bfloat16", "float32", "tf32"},
+           ("conv", "conv_fprop_wgmma"): {"float16", "bfloat16", "float32", "tf32"},
+           ("conv", "conv_dgrad_wgmma"): {"float16", "bfloat16", "float32", "tf32"},
+           ("conv", "conv_wgrad_wgmma"): {"float16", "bfloat16", "float32", "tf32"},
+           ("conv", "conv_fprop_packed"): {"float16", "bfloat16"}}
+
+
+@needs_emulated
+def test_quick_has_every_kernel_in_every_dtype():
+    """Of the plans of all cases, on the emulator's GPU and on one where few tiles are much to multiply."""
+    run = load("emulated")
+    items, notes = selection.select(run, "emulated", FAMILIES, True, None)
+    assert not notes
+    planned = set()
+    for one in (False, True):
+        chosen = [item for item in items if item.one_multiprocessor is one]
+        assert chosen
+        with selection.on_its_device(run, "emulated", chosen[0]):
+            planned |= {kernel for kernel, *_ in selection._kernels(run, chosen, True)}
+    for (family, kernel), dtypes in HOPPERS.items():
+        assert {d for f, d, k in planned if (f, k) == (family, kernel)} == dtypes, kernel
+    engines = ("float64", "float32", "float16", "bfloat16")
+    for family in ("gemm", "conv"):
+        tiled = {(d, k) for f, d, k in planned if f == family and k.endswith("_tiled")}
+        assert {d for d, _ in tiled} == {*engines, "tf32"}
+    for kernel in {k for f, _, k in planned if f == "pool"} - {"max_pool_indices"}:
+        assert {d for _, d, k in planned if k == kernel} == set(engines), kernel
+    every = [item for item in selection._items(FAMILIES, False, None, True) if "grid" in getattr(item.case, "tags", ())]
+    assert {kernel for kernel, *_ in selection._kernels(run, every[::31], False)} <= planned  # none of their own
+
+
+@needs_emulated
+def test_the_emulators_gpu_is_as_before(monkeypatch):
+    run = load("emulated")
+    items = [item for item in selection.select(run, "emulated", ["gemm"], True, None)[0] if item.one_multiprocessor]
+    with selection.on_its_device(run, "emulated", items[0]):
+        assert run.module.current_device().multiprocessors == 1
+    assert run.module.current_device().multiprocessors == 132
+
+
+def test_without_ml_dtypes_bfloat16_is_skipped_and_told(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ml_dtypes" else find(name))
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert cli.main(["verify", "--backend", "numpy", "--family", "pool", "--case", "ties"]) == 0
+    out = capsys.readouterr().out
+    assert 'bfloat16: not run, because the package ml_dtypes is missing: pip install "ml_dtypes"' in out
+    assert "float16" in out and "pool    bfloat16" not in out
+
+
+def test_columns_do_not_meet():
+    report = verify.Report("numpy", False)
+    for calls, kernel in ((9, "max_pool"), (1_234_567, "kernel_with_more_than_28_letters")):
+        for _ in range(9):
+            report.add(verify.Finding("conv", "case", "op", "bfloat16", "channels_last", kernel, 4306.187))
+        report.rows["conv", "bfloat16", kernel].calls = calls
+    lines = str(report).splitlines()[:3]
+    assert [line.split() for line in lines] == [
+        ["family", "dtype", "kernel", "cases", "calls", "worst", "repeats", "guards", "reads"],
+        ["conv", "bfloat16", "kernel_with_more_than_28_letters", "1", "1234567", "4.31e+03", "yes", "-",
+         "-"],
+        ["conv", "bfloat16", "max_pool", "1", "9", "4.31e+03", "yes", "-", "-"]]
+    assert len({line.index(word) for line, word in zip(lines, ("repeats", "yes", "yes"))}) == 1
+
+
 # --- the command
 
 
@@ -175,6 +296,8 @@ def test_failures_give_status_1(monkeypatch, tmp_path, capsys):
     (["--case", "no-such"], 2, "expected the name of a case of pool, got 'no-such'"),
     (["--backend", "tpu"], 2, "invalid choice: 'tpu'"),
     (["--family", "fft"], 2, "invalid choice: 'fft'"),
+    (["--json", "no/such/folder.json"], 2, "--json no/such/folder.json: expected a folder that exists, got no/such"),
+    (["--json", "/"], 2, "--json /: expected a file, got a folder"),
 ])
 def test_wrong_usage_gives_status_2(arguments, status, message):
     done = run("--backend", "numpy", "--family", "pool", *arguments)

@@ -1,0 +1,107 @@
+"""The calls of one problem, and what is found of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from ..cases.problem import Judge, Problem, as_results
+from ..cases.tolerance import C_KERNEL, C_NUMPY, C_TF32
+from ..facts import plan_of, text_of
+from ..op import Op
+from ..settings import current_precision
+from ..tensor import tensor, wrap
+from .memory import Guards, protected, sides
+from .report import Finding
+
+NATIVE = ("cuda", "emulated")
+
+
+class Checked:
+    """A problem on a backend: its calls and what they gave.
+
+    Args:
+        run: the backend.
+        name: of the backend.
+        found: is filled in.
+    """
+
+    def __init__(self, run: Any, name: str, problem: Problem, found: Finding):
+        self.run, self.name, self.problem, self.found = run, name, problem, found
+        self._judge: Judge | None = None
+
+    def plan(self) -> None:
+        """Name the kernel that will run."""
+        if self.name in NATIVE:
+            self.found.kernel = text_of(plan_of(self.run, self.problem.call, precision=current_precision())).split()[0]
+
+    def numbers(self) -> None:
+        """Three calls: within the bound, the same bits again, and on kernels one element past an aligned address."""
+        found, native = self.found, self.name in NATIVE
+        try:
+            tf32 = current_precision() == "tf32"
+            judge = self._judge = Judge(self.problem, (C_KERNEL if native else C_NUMPY) + C_TF32 * tf32)
+            first, intact = self._call(0)
+            again, _ = self._call(0)
+            shifted, shifted_intact = self._call(1) if native else (first, None)
+        except Exception as error:  # whatever a kernel or a backend throws is a finding, and the other cases go on
+            found.failures.append(f"{type(error).__name__}: {error}")
+            return
+        for results, where in ((first, ""), (shifted, ", one element past an aligned address")):
+            if not self._within(judge, results, where):
+                break
+        if [r.tobytes() for r in first] != [r.tobytes() for r in again]:
+            found.repeats = False
+            found.failures.append("other bits at the second call")
+        if native:
+            found.guards = bool(intact and shifted_intact)
+            if not found.guards:
+                found.failures.append("bytes written outside the arrays")
+
+    @property
+    def placements(self) -> list[tuple[str, list[int]]]:
+        """How inputs are put against protected pages, for one call each: the side, and which inputs."""
+        inputs = {i: a for i, a in enumerate(self.problem.operands()) if a is not None}
+        every = list(dict.fromkeys(side for a in inputs.values() for side in sides(a)))
+        return [(side, list(inputs)) for side in every]
+
+    def beside_pages(self, side: str, chosen: list[int]) -> None:
+        """One more call, with some of the inputs against a protected page."""
+        try:
+            arrays = [protected(a, side) if i in chosen and a is not None else a
+                      for i, a in enumerate(self.problem.operands())]
+            results, _ = self._call(0, arrays)
+        except Exception as error:
+            self.found.failures.append(f"{type(error).__name__}: {error}")
+            return
+        if self._judge is not None:  # else it is only asked whether the call survives
+            self._within(self._judge, results, f", with inputs against a page at their {side}")
+
+    def name_of(self, index: int) -> str:
+        """What an input is called."""
+        op = Op.registry.get(self.problem.op)
+        return op.arguments[index] if op is not None else f"input {index}"
+
+    def _within(self, judge: Judge, results: list[np.ndarray], where: str) -> bool:
+        units = judge.error(results)
+        self.found.worst = max(self.found.worst, units)
+        if not units <= 1:
+            self.found.failures.append(f"{units:.3g} times the bound{where}")
+        return units <= 1
+
+    def _call(self, shift: int, arrays: Any = None) -> tuple[list[np.ndarray], bool | None]:
+        """The results as NumPy arrays, and whether the guards are intact; None without guards."""
+        problem, function = self.problem, self.problem.op
+        arrays = problem.operands() if arrays is None else arrays
+        if self.name not in NATIVE:
+            return list(as_results(getattr(self.run, function)(*arrays, *problem.call.statics))), None
+        guards = Guards(self.run, shift)
+        guarded = copy.copy(self.run)
+        guarded.empty = guards.empty
+        arrays = [a if a is None or self.name == "emulated" else tensor(a).to("gpu").array for a in arrays]
+        if shift:
+            arrays = [guards.copy(a) for a in arrays]
+        results = [wrap(r).numpy() for r in as_results(getattr(guarded, function)(*arrays, *problem.call.statics))]
+        return results, guards.intact()

@@ -1,0 +1,137 @@
+"""Which problems are run, so that every kernel is among them, and a note on those that are not."""
+
+from __future__ import annotations
+
+import importlib.util
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..cases.problem import Problem
+from ..facts import FAMILIES, plan_of, text_of, tiled_products
+from ..roofline import Gpu, find_gpu
+from ..settings import set_precision
+from .checks import NATIVE
+
+QUICK = 20_000_000  # multiply-adds, in tiles, of the largest problem that --quick runs: 0.05 s in the emulator
+HOPPER = find_gpu("H200")
+ONE_MULTIPROCESSOR = replace(HOPPER, multiprocessors=1)  # on which few tiles are much to multiply
+SAME_KERNELS = {"grid", "paddings", "long"}  # tags of cases that reach no kernel that the others do not
+
+Kernel = tuple[str, str, str]  # family, dtype, kernel
+
+
+@dataclass(frozen=True)
+class Item:
+    """A case in one dtype and data format. only: the number of the one problem that is wanted; None: all."""
+
+    family: str
+    case: Any
+    dtype: str
+    data_format: str
+    only: int | None = None
+    one_multiprocessor: bool = False
+
+    def problems(self, quick: bool) -> Iterator[tuple[int, Problem]]:
+        """Its problems and their numbers."""
+        wide = "float32" if self.dtype == "tf32" else self.dtype
+        for number, problem in enumerate(FAMILIES[self.family].problems(self.case, wide, self.data_format)):
+            if self.only is None and quick and tiled_products(problem.call) > QUICK:
+                continue
+            if self.only in (None, number):
+                yield number, problem
+
+    def label(self, problem: Problem) -> str:
+        """The dtype under which a problem is told."""
+        return "tf32" if self.dtype == "tf32" else problem.dtype.name
+
+
+@contextmanager
+def on_its_device(run: Any, name: str, item: Item) -> Iterator[None]:
+    """The precision, and in the emulator the GPU, that an item is meant for."""
+    with set_precision("tf32" if item.dtype == "tf32" else "float32"):
+        if not (name == "emulated" and item.one_multiprocessor):
+            yield
+            return
+        module = run.module
+        module.emulate(module.Device(arch=ONE_MULTIPROCESSOR.arch, multiprocessors=1,
+                                     shared_bytes=ONE_MULTIPROCESSOR.shared_bytes))
+        try:
+            yield
+        finally:
+            module.emulate(module.Device())
+
+
+def select(run: Any, name: str, families: Iterable[str], quick: bool,
+           only: list[str] | None) -> tuple[list[Item], list[str]]:
+    """The items to run, and notes on what does not run.
+
+    Where no case is asked for by name, kernels that the chosen ones do not reach get their smallest problem from all
+    cases; in the emulator also on a GPU of one multiprocessor, where Hopper's kernels of float32 take over early.
+    """
+    notes, native = [], name in NATIVE
+    dtypes = {"float64", "float32", "float16", "tf32"}
+    if importlib.util.find_spec("ml_dtypes"):
+        dtypes.add("bfloat16")
+    items = [item for item in _items(families, quick, only, native) if _known(item, dtypes)]
+    if any(not _known(item, dtypes) for item in _items(families, False, only, native)):
+        notes.append('bfloat16: not run, because the package ml_dtypes is missing: pip install "ml_dtypes"')
+    if not native or only is not None:
+        return items, notes
+    reached = {kernel for kernel, *_ in _kernels(run, items, quick)}
+    every = [item for item in _items(families, False, None, True)
+             if _known(item, dtypes) and not SAME_KERNELS & set(getattr(item.case, "tags", ()))]
+    other = ONE_MULTIPROCESSOR if name == "emulated" else HOPPER
+    found = list(_kernels(run, every, False, other))
+    items += _smallest([(kernel, size, item) for kernel, size, item, gpu in found if gpu is None], reached)
+    if name == "emulated":
+        items += _smallest([(kernel, size, replace(item, one_multiprocessor=True))
+                            for kernel, size, item, gpu in found if gpu is other], reached)
+        return items, notes
+    missing = {kernel for kernel, *_ in found} - reached
+    if missing:
+        told = ", ".join(f"{kernel} ({dtype})" for _, dtype, kernel in sorted(missing, key=lambda k: (k[2], k[1])))
+        notes.append(f"Not run on this GPU: {told}. They need one of compute capability 9.0 or more to multiply than a "
+                     "case has; on the CPU: convgpu verify --backend emulated --quick")
+    return items, notes
+
+
+def _known(item: Item, dtypes: set[str]) -> bool:
+    return item.dtype in dtypes or item.dtype.startswith(("int", "uint"))
+
+
+def _items(families: Iterable[str], quick: bool, only: list[str] | None, tf32: bool) -> Iterator[Item]:
+    """Of every case that is wanted: each dtype and data format; with `quick` one, which go around."""
+    for name in families:
+        for case in FAMILIES[name].cases:
+            if only is not None and case.name not in only:
+                continue
+            variants = FAMILIES[name].variants(case, tf32)
+            if quick:
+                variants = [variants[zlib.crc32(case.name.encode()) % len(variants)]]
+            yield from (Item(name, case, *variant) for variant in variants)
+
+
+def _kernels(run: Any, items: Iterable[Item], quick: bool,
+             other: Gpu | None = None) -> Iterator[tuple[Kernel, int, Item, Gpu | None]]:
+    """Of every problem its kernel, how much it has to multiply, the item of it alone, and the GPU: None is the present
+    one, and `other` is planned for as well.
+    """
+    for item in items:
+        for number, problem in item.problems(quick):
+            for gpu in [None, other] if other else [None]:
+                plan = plan_of(run, problem.call, gpu, "tf32" if item.dtype == "tf32" else "float32")
+                yield ((item.family, item.label(problem), text_of(plan).split()[0]), tiled_products(problem.call),
+                       replace(item, only=number), gpu)
+
+
+def _smallest(found: Iterable[tuple[Kernel, int, Item]], reached: set[Kernel]) -> list[Item]:
+    """The smallest problem of each kernel that is not reached yet; which then is."""
+    best: dict[Kernel, tuple[int, Item]] = {}
+    for kernel, size, item in found:
+        if kernel not in reached and (kernel not in best or size < best[kernel][0]):
+            best[kernel] = size, item
+    reached |= set(best)
+    return [item for _, item in best.values()]
