@@ -100,7 +100,7 @@ class Walk:
             found.failures.append(f"the process dies of {died}")
         else:
             found.reads = False
-            found.failures.append(self._culprit(place, *placement, died))
+            found.failures.append(self._culprit(place, placement[0], placement[1], died))
         self.report.add(found)
         return place
 
