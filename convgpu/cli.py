@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .cli_benchmark import add_benchmark, whole
-from .files import UsageError, check_writable
+from .files import UsageError, check_writable, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(f"{error.filename}: {error.strerror}")
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,12 +65,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--seed", type=whole(0), metavar="N", help="of weights, split, order, shifts (default: 0)")
     train.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the --out folder")
+    train.add_argument("--overwrite", action="store_true", help="begin anew where the --out folder holds a run")
     train.set_defaults(run=_train)
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict = commands.add_parser("predict", help="read pictures with trained weights",
-                                  description="Print the class and its probability for each PNG or JPEG picture.")
+                                  description="Print the class and its probability for each PNG or JPEG picture, the "
+                                              "runner-up, and whether it looks unlike the training data.")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a picture of any size, grey or in colour")
     predict.add_argument("--weights", required=True, metavar="W", help="model.safetensors from convgpu train")
     predict.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")

@@ -1,4 +1,4 @@
-"""Files that the commands write: refused before the work where they cannot be written, and replaced as a whole."""
+"""What the commands write: files, refused early where they cannot be, replaced as a whole; words for a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from pathlib import Path
 
 class UsageError(ValueError):
     """A command was asked for what cannot be done, which is known before anything runs: exit status 2."""
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal written as escapes: names in files may come from strangers.
+
+    >>> print(printable("cat\\x1b[2J"))
+    cat\\x1b[2J
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_writable(path: str | Path, option: str, endings: Collection[str] | None = None) -> None:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,13 @@ import pytest
 from optional import require
 
 from convgpu import cli, info
-from convgpu.examples import storage, train
+from convgpu.examples import data, lock, predict, storage, train
 
-require("PIL", "sklearn")
-from PIL import Image  # noqa: E402 - where they are
+require("PIL", "safetensors", "skimage", "sklearn")
+import safetensors.numpy  # noqa: E402 - where they are
+import skimage.data  # noqa: E402
+import sklearn.datasets  # noqa: E402
+from PIL import Image  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 
 PICTURES = ("confusion.png", "filters.png", "loss.png", "misread.png")
@@ -114,7 +119,8 @@ def test_weights_carry_what_predict_needs(default_run: Path) -> None:
     assert metadata["input_size"] == [32, 32, 1]
     assert metadata["class_names"] == list("0123456789")
     assert metadata["scaling"]["source"] == [8, 8] and metadata["scaling"]["background"] == "dark"
-    assert sum(a.size for a in arrays.values()) == 61_706
+    assert sum(a.size for name, a in arrays.items() if name != "typical.means") == 61_706
+    assert arrays["typical.means"].shape == (10, 16, 16, 1) and metadata["typical_limit"] > 0
 
 
 def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -223,7 +229,10 @@ WRONG = {
     "one class": ({"y_train": np.zeros(4, int), "y_test": np.zeros(4, int)}, "expected at least two classes, got 1"),
     "names missing": ({"class_names": np.array(["a", "b"])}, "expected labels that class_names has, got [2, 3]"),
     "names as numbers": ({"class_names": np.arange(4)}, "expected class_names to be a list of strings"),
-    "pickled": ({"x_train": np.array([{}, {}, {}, {}])}, "allow_pickle=False"),
+    "pickled": ({"x_train": np.array([{}, {}, {}, {}])}, "x_train: expected an array of numbers, or class_names of "
+                "strings, got Python objects, which are never unpickled"),
+    "channels first": ({"x_train": np.zeros((4, 3, 17, 20))}, "got shape (4, 3, 17, 20), which looks like "
+                       "(N, C, H, W): turn it round by x_train.transpose(0, 2, 3, 1)"),
 }
 
 
@@ -241,8 +250,19 @@ def test_data_that_is_no_npz_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "cut.npz").write_bytes(mine.read_bytes()[:2000])
     (tmp_path / "empty.npz").touch()
-    for name in ("single.npy", "text.npz", "cut.npz", "empty.npz"):
-        assert f"{tmp_path / name}: " in one_line_error(capsys, "train", "--data", tmp_path / name)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")
+    (tmp_path / "pickle.npz").write_bytes(b"\x80\x04]\x94.")
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:  # a header of 8 TB, and no data
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            with archive.open(f"{key}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False,
+                                                              "shape": (10**6, 1000, 1000)})
+    for name, kind in (("single.npy", "a single array (.npy)"), ("text.npz", "something else"),
+                       ("cut.npz", "a damaged zip archive"), ("empty.npz", "an empty file"),
+                       ("photo.jpg", "a JPEG picture"), ("pickle.npz", "a pickle, which is never read"),
+                       ("huge.npz", "float64 of shape (1000000, 1000, 1000)")):
+        error = one_line_error(capsys, "train", "--data", tmp_path / name)
+        assert f"{tmp_path / name}: " in error and f"got {kind}" in error and "allow_pickle" not in error
     error = one_line_error(capsys, "train", "--data", tmp_path / "nowhere.npz")
     assert error == f"convgpu train: {tmp_path / 'nowhere.npz'}: No such file or directory\n"
 
@@ -314,6 +334,156 @@ def test_predict_checks_the_weights(default_run: Path, tmp_path: Path, capsys: p
     (tmp_path / "w.safetensors").write_bytes(whole[:-100])
     assert "damaged" in one_line_error(capsys, "predict", "--weights", tmp_path / "w.safetensors", tmp_path / "x.png")
     assert "no such file" in one_line_error(capsys, "predict", "--weights", tmp_path / "none", tmp_path / "x.png")
+
+
+def test_weights_of_strangers(default_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is checked before an array is read or made, and nothing in a file steers the terminal."""
+    arrays, metadata = storage.load(default_run / "model.safetensors")
+    Image.new("L", (8, 8), 0).save(tmp_path / "x.png")
+    weights = tmp_path / "w.safetensors"
+
+    def error(arrays: dict = arrays, **changes: object) -> str:
+        storage.save(weights, arrays, **metadata | changes)
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "read", lambda *_: pytest.fail("an array was read"))
+            return one_line_error(capsys, "predict", "--weights", weights, tmp_path / "x.png")
+
+    tracemalloc.start()
+    assert "expected 'dense1.w' to be float32 of shape (5702544, 120)" in error(input_size=[2400, 2400, 1])
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    for size in ([32, 32], [32, 32, -1], [32, 32, 1.0], [True, 32, 1], "abc", None, [15, 32, 1], [10**30, 32, 1]):
+        assert "expected" in error(input_size=size)
+    for names in ([], ["a"], "0123456789", [1] * 10, [["a"]] * 10, {}):
+        assert "expected class_names of two strings or more, got" in error(class_names=names)
+    for name, value in (("std", 0.0), ("std", -1), ("std", float("nan")), ("mean", "x"), ("mean", 10**400),
+                        ("source", [10**9, 8]), ("source", 8), ("background", "blue"), ("more", 1)):
+        assert "incomplete or damaged" in error(scaling=metadata["scaling"] | {name: value})
+    for limit in ("x", float("nan")):
+        assert "expected typical_limit to be a finite number" in error(typical_limit=limit)
+    assert "expected 'typical.means'" in error(arrays | {"typical.means": np.ones((10, 4, 4, 1), np.float32)})
+    for classes in (0, 11):
+        wrong = np.ones((classes, 16, 16, 1), np.float32)
+        assert "expected 'typical.means' to be float32 of shape (1" in error(arrays | {"typical.means": wrong})
+
+    deep = "[" * 100_000 + "]" * 100_000
+    flat = {name: np.asarray(array) for name, array in arrays.items()}
+    weights.write_bytes(safetensors.numpy.save(flat, {"architecture": '"lenet5"', "class_names": deep}))
+    assert "its metadata is nested too deep" in one_line_error(capsys, "predict", "--weights", weights, "x.png")
+    for content in (b"", b"\xff" * 8, (10**9).to_bytes(8, "little") + b"{" * 1000, b"{}" * 100):
+        weights.write_bytes(content)
+        assert "expected a header of 2 to" in one_line_error(capsys, "predict", "--weights", weights, "x.png")
+
+    storage.save(weights, arrays | {"conv1.w": arrays["conv1.w"] * np.nan}, **metadata)
+    assert "expected finite weights, got NaN or infinity in conv1.w" in one_line_error(
+        capsys, "predict", "--weights", weights, tmp_path / "x.png")
+
+    names = [f"\x1b]0;{i}\x07\x1b[2J\u202e" for i in range(10)]
+    storage.save(weights, arrays, **metadata | {"class_names": names})
+    assert cli.main(["predict", "--weights", str(weights), str(tmp_path / "x.png")]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip("\n").isprintable() and r"\x1b[2J\u202e" in out
+    assert error(arrays | {"\x1b[2J": np.ones(1)}).rstrip("\n").isprintable()
+    assert error(architecture="\x1b[2J").rstrip("\n").isprintable()
+
+
+def test_predict_names_the_runner_up_and_what_looks_unlike(default_run: Path, tmp_path: Path,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    """False alarms on digits are few, and photographs are told: those that scikit-learn and scikit-image bring."""
+    weights = default_run / "model.safetensors"
+    model, digits = predict.load_model(weights), data.digits(0)
+    assert np.mean([model.typical.is_unlike(x) for x in digits.x_test]) <= 0.02
+    photos = [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    photos += [getattr(skimage.data, name)() for name in ("astronaut", "camera", "chelsea", "coffee", "coins", "moon",
+                                                           "brick", "grass", "gravel", "rocket", "page", "text")]
+    unlike = 0
+    for i, photo in enumerate(photos):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+        unlike += model.typical.is_unlike(predict.prepare(predict.read_picture(tmp_path / f"{i}.png"), model)[0])
+    assert unlike >= 13 and len(photos) == 14
+    assert cli.main(["predict", "--weights", str(weights), str(tmp_path / "0.png")]) == 0
+    assert re.fullmatch(r".*0.png: \d \(\d+\.\d%\), then \d \(\d+\.\d%\).*; unlike the training images\n",
+                        capsys.readouterr().out)
+    arrays, metadata = storage.load(weights)
+    del arrays["typical.means"], metadata["typical_limit"]
+    storage.save(tmp_path / "old.safetensors", arrays, **metadata)
+    assert cli.main(["predict", "--weights", str(tmp_path / "old.safetensors"), str(tmp_path / "0.png")]) == 0
+    out, err = capsys.readouterr()
+    assert "unlike" not in out and "does not say what its training images looked like" in err
+
+
+# --- the folder of a run
+
+
+def test_two_runs_do_not_share_a_folder(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with lock.locked(out):
+        error = one_line_error(capsys, "train", "--data", mine, "--out", out)
+        assert "expected a folder that no other run writes to, got one that is in use by process " in error
+        assert f"process {os.getpid()}, since 20" in error
+        assert [path.name for path in out.iterdir()] == [lock.NAME]
+    assert not list(out.iterdir())
+    (out / lock.NAME).write_text("process 1, since long ago")  # left over by a machine that went down
+    (out / "model.safetensors.123.partial").write_text("half")
+    assert cli.main(["train", "--data", str(mine), "--epochs", "1", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(RESULTS + PICTURES)
+
+
+def test_a_run_is_not_overwritten_without_a_word(mine: Path, tmp_path: Path,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--data", str(mine), "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert cli.main(arguments) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    capsys.readouterr()
+    assert cli.main([*arguments, "--seed", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "expected a folder without a run, got model.safetensors, history.json, checkpoint.safetensors" in error
+    assert "--resume goes on with it, --out names another folder, --overwrite begins anew" in error
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert cli.main([*arguments, "--seed", "1", "--overwrite"]) == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != before["model.safetensors"]
+    assert cli.main([*arguments, "--overwrite", "--resume"]) == 2
+
+
+def test_resume_does_not_go_back(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert cli.main(["train", "--data", str(mine), "--epochs", "3", "--out", str(out)]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert cli.main(["train", "--data", str(mine), "--resume", "--epochs", "1", "--out", str(out)]) == 2
+    assert ("--resume: expected --epochs of at least 3, because the run has 3 epochs behind it, got 1"
+            in capsys.readouterr().err)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert cli.main(["train", "--data", str(mine), "--resume", "--epochs", "3", "--out", str(out)]) == 0
+    arrays, saved = train._checkpoint(out / "checkpoint.safetensors")
+    storage.save(out / "checkpoint.safetensors", arrays, **saved | {"step_in_epoch": 1})
+    assert cli.main(["train", "--data", str(mine), "--resume", "--epochs", "3", "--out", str(out)]) == 2
+    assert "at least 4, because the run has begun epoch 4, got 3" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process are POSIX's")
+@pytest.mark.parametrize("room, left, named", [(50_000, [], "model.safetensors"), (
+    100_000, ["history.json", "model.safetensors"], "checkpoint.safetensors")], ids=["weights", "checkpoint"])
+def test_a_full_disk_is_named_and_leaves_no_half_file(mine: Path, tmp_path: Path, room: int, left: list[str],
+                                                      named: str) -> None:
+    """Full: the files of this process may not grow beyond `room` bytes."""
+    program = ("import resource, sys\nfrom convgpu.cli import main\n"
+               f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\nsys.exit(main(sys.argv[1:]))")
+    done = subprocess.run([sys.executable, "-c", program, "train", "--data", mine, "--epochs", "1", "--out",
+                           tmp_path / "run"], capture_output=True, text=True, timeout=120)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last == f"convgpu train: {tmp_path / 'run' / named}: File too large"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == left
+
+
+@pytest.mark.parametrize("change", [{"history": "x"}, {"seed": None}, {"step_in_epoch": "0"}, {}], ids=str)
+def test_a_checkpoint_that_is_none(short_run: Path, tmp_path: Path, change: dict,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    arrays, saved = storage.load(short_run / "checkpoint.safetensors")
+    storage.save(tmp_path / "checkpoint.safetensors", arrays, **(saved | change if change else {}))
+    assert "not a checkpoint of convgpu train: " in one_line_error(capsys, "train", "--resume", "--out", tmp_path)
 
 
 # --- filter

@@ -83,7 +83,7 @@ def test_training_goes_on_from_any_step(small: data.Dataset, tmp_path: Path, sto
     advance(first, stop)
     train.save(first, 2, tmp_path)
     second = lenet5.Training(small, seed=1, batch_size=8)
-    arrays, saved = storage.load(tmp_path / "checkpoint.safetensors")
+    arrays, saved = train._checkpoint(tmp_path / "checkpoint.safetensors")
     train._restore(second, arrays, saved, tmp_path)
     advance(second, 10 - stop)
     assert (second.history, second.loss_sum, second.correct) == (whole.history, whole.loss_sum, whole.correct)

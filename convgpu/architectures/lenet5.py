@@ -23,6 +23,22 @@ LABEL_SMOOTHING = 0.1
 Params = dict[str, dict[str, cg.Tensor]]
 
 
+def shapes(shape: tuple[int, int, int], classes: int) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes of the parameters, for images of `shape` (H, W, C).
+
+    >>> shapes((32, 32, 1), 10)["dense1"]
+    {'w': (400, 120), 'b': (120,)}
+    """
+    height, width, channels = shape
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"lenet5: expected images of at least {SMALLEST}x{SMALLEST} pixels (two 5x5 convolutions, "
+                         f"each followed by 2x2 pooling), got {height}x{width}")
+    rows, columns = (((n - 4) // 2 - 4) // 2 for n in (height, width))
+    weights = {"conv1": (5, 5, channels, 6), "conv2": (5, 5, 6, 16), "dense1": (rows * columns * 16, 120),
+               "dense2": (120, 84), "dense3": (84, classes)}
+    return {name: {"w": w, "b": w[-1:]} for name, w in weights.items()}
+
+
 def initial(shape: tuple[int, int, int], classes: int, generator: Any = 0) -> Params:
     """The parameters before training, for images of `shape` (H, W, C).
 
@@ -30,18 +46,9 @@ def initial(shape: tuple[int, int, int], classes: int, generator: Any = 0) -> Pa
     >>> sum(p.size for layer in params.values() for p in layer.values())
     61706
     """
-    height, width, channels = shape
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"lenet5: expected images of at least {SMALLEST}x{SMALLEST} pixels (two 5x5 convolutions, "
-                         f"each followed by 2x2 pooling), got {height}x{width}")
-    rows, columns = (((n - 4) // 2 - 4) // 2 for n in (height, width))
     generator = np.random.default_rng(generator)
-
-    def layer(*shape: int) -> dict[str, cg.Tensor]:
-        return {"w": cg.glorot_uniform(shape, generator=generator), "b": cg.zeros(shape[-1])}
-
-    return {"conv1": layer(5, 5, channels, 6), "conv2": layer(5, 5, 6, 16), "dense1": layer(rows * columns * 16, 120),
-            "dense2": layer(120, 84), "dense3": layer(84, classes)}
+    return {name: {"w": cg.glorot_uniform(layer["w"], generator=generator), "b": cg.zeros(layer["b"])}
+            for name, layer in shapes(shape, classes).items()}
 
 
 def logits(params: Params, x: Any) -> cg.Tensor:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..architectures.lenet5 import SMALLEST
 from ..extras import require
+from ..files import printable
+
+if TYPE_CHECKING:
+    from .likeness import Typical
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -59,6 +65,13 @@ class Dataset:
             digest.update(f"{key} {array.dtype} {array.shape}".encode())
             digest.update(array.data)
         return digest.hexdigest()
+
+    @cached_property
+    def typical(self) -> Typical:
+        """What the training images look like, for `convgpu predict` to tell others from."""
+        from .likeness import typical
+
+        return typical(self.x_train, self.y_train)
 
 
 def digits(seed: int = 0, size: int = 32) -> Dataset:
@@ -143,18 +156,52 @@ def _standardised(x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, 
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as opened:  # an OSError names the file
+        start = opened.read(8)
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: expected an .npz file with several arrays, got {_kind_of(start)}")
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("expected an .npz file with several arrays, got a single array")
-        with file:
+        with np.load(path, allow_pickle=False) as file:
             if not set(KEYS) <= set(file):
                 raise ValueError(f"expected {', '.join(KEYS)}, got {', '.join(file) or 'nothing'}")
-            return {key: file[key] for key in (*KEYS, "class_names") if key in file}
+            return {key: _array(file, key) for key in (*KEYS, "class_names") if key in file}
     except OSError:
-        raise  # its message names the file
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _kind_of(start: bytes) -> str:
+    """What a file that begins so is, for a message."""
+    kinds = {b"\x93NUMPY": "a single array (.npy)", b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG": "a PNG picture",
+             b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file", b"PK": "a damaged zip archive",
+             b"\x80": "a pickle, which is never read"}
+    if not start:
+        return "an empty file"
+    return next((kind for magic, kind in kinds.items() if start.startswith(magic)), "something else")
+
+
+def _array(file: Any, key: str) -> np.ndarray:
+    _check_size(file, key)
+    try:
+        return file[key]
+    except ValueError as error:
+        if "allow_pickle" in str(error):  # NumPy's advice to read what may run a stranger's code
+            raise ValueError(f"{key}: expected an array of numbers, or class_names of strings, got Python objects, "
+                             "which are never unpickled") from None
+        raise
+
+
+def _check_size(file: Any, key: str) -> None:
+    """Raise ValueError where an array says that it is larger than its member of the archive: before it is allocated."""
+    member = file.zip.getinfo(f"{key}.npy" if f"{key}.npy" in file.zip.namelist() else key)
+    with file.zip.open(member) as opened:
+        version = np.lib.format.read_magic(opened)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(opened)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{key}: expected at most the {member.file_size} bytes that the file has of it, got {dtype} "
+                         f"of shape {shape}")
 
 
 def _images(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
@@ -165,6 +212,9 @@ def _images(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
         raise ValueError(f"{key}: expected images (N, H, W) or (N, H, W, C), at least one, got shape {x.shape}")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise ValueError(f"{key}: expected finite pixels, got NaN or infinity")
+    if x.ndim == 4 and x.shape[1] <= 4 < SMALLEST <= min(x.shape[2:]):
+        raise ValueError(f"{key}: expected images (N, H, W, C), got shape {x.shape}, which looks like (N, C, H, W): "
+                         f"turn it round by {key}.transpose(0, 2, 3, 1)")
     return x if x.ndim == 4 else x[..., None]
 
 
@@ -194,4 +244,4 @@ def _classes(path: Any, y_train: np.ndarray, y_test: np.ndarray,
             raise ValueError(f"{path}: expected labels that {known} has, got {unknown[:5].tolist()} in {key}")
     if len(classes) < 2:
         raise ValueError(f"{path}: expected at least two classes, got {len(classes)}")
-    return classes, tuple(map(str, names))
+    return classes, tuple(printable(str(name)) for name in names)

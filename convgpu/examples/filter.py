@@ -55,12 +55,13 @@ def load_kernel(name: str) -> np.ndarray:
         raise FileNotFoundError(f"--kernel: expected one of {', '.join(KERNELS)} or a file, got {name!r}")
     try:
         if path.suffix == ".npy":
-            kernel = np.load(path, allow_pickle=False)
+            kernel = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false size allocates nothing
         else:
             kernel = np.loadtxt(path.read_text(encoding="utf-8").replace(",", " ").splitlines(), ndmin=2)
         kernel = kernel.astype(np.float32)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a matrix of numbers ({error})") from error
+        why = "no .npy file of numbers; objects are never unpickled" if "pickle" in str(error) else error
+        raise ValueError(f"{path}: expected a matrix of numbers ({why})") from error
     if kernel.ndim != 2 or kernel.size == 0 or not np.isfinite(kernel).all():
         raise ValueError(f"{path}: expected a matrix of finite numbers, got {kernel.dtype} of shape {kernel.shape}")
     return kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..extras import require
+from ..files import replace
 from .lenet5 import Training
 
 INK, ACCENT, QUIET = "#1b2a41", "#d1495b", "#8d99ae"
@@ -34,7 +36,9 @@ def draw_all(folder: Path, run: Training, probabilities: np.ndarray) -> list[str
     }
     with require("matplotlib", "the pictures").rc_context(style):
         for name, drawing in drawings.items():
-            drawing().savefig(folder / name, dpi=DPI)
+            picture = io.BytesIO()
+            drawing().savefig(picture, dpi=DPI, format="png")
+            replace(folder / name, picture.getvalue())
     return list(drawings)
 
 

@@ -12,26 +12,40 @@ import numpy as np
 import convgpu as cg
 
 from .. import info
+from ..architectures.lenet5 import Params, shapes
 from ..extras import require
+from ..files import printable
 from . import storage
 from .data import Scaling, border, resample
-from .lenet5 import Params, initial, predict
+from .lenet5 import predict
+from .likeness import Typical, reduced_shape
 
+LARGEST_SOURCE = 4096  # pixels to a side, of what a picture is resized to on its way: more is no honest file's
+LARGEST_NUMBER = 3e38  # beyond which float32 has none
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as everyone turns colour to grey
 
 
+UNLIKE = "unlike the training images"
+
+
 class Model(NamedTuple):
-    """What a weights file holds."""
+    """What a weights file holds. typical: None in files that do not say what the training images looked like."""
 
     params: Params
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     scaling: Scaling
+    typical: Typical | None = None
 
 
 def predict_files(weights: str, images: Sequence[str], device: str | None = None) -> int:
-    """Print the class and its probability for each picture; returns the exit status: 1 if one could not be read."""
+    """Print the class, its probability and the runner-up for each picture, and whether it looks unlike the training
+    images; returns the exit status: 1 if one could not be read.
+    """
     model, chosen = load_model(Path(weights)), info.choose_device(device)[0]
+    if model.typical is None:
+        print(f"convgpu predict: {printable(weights)} does not say what its training images looked like, so whatever "
+              "is in a picture, it gets a class", file=sys.stderr)
     params = cg.tree.map(lambda p: p.to(chosen), model.params)
     failures = 0
     for path in images:
@@ -39,31 +53,84 @@ def predict_files(weights: str, images: Sequence[str], device: str | None = None
             x, remark = prepare(read_picture(path), model, path)
         except (OSError, ValueError) as error:
             failures += 1
-            print(f"convgpu predict: {error}", file=sys.stderr)
+            print(f"convgpu predict: {printable(str(error))}", file=sys.stderr)
             continue
         probabilities = predict(params, x[None], chosen)[0]
-        best = int(probabilities.argmax())
-        print(f"{path}: {model.class_names[best]} ({probabilities[best]:.1%}){remark}")
+        best, second = np.argsort(-probabilities, kind="stable")[:2]
+        unlike = f"; {UNLIKE}" if model.typical is not None and model.typical.is_unlike(x) else ""
+        print(f"{printable(path)}: {model.class_names[best]} ({probabilities[best]:.1%}), "
+              f"then {model.class_names[second]} ({probabilities[second]:.1%}){remark}{unlike}")
     return 1 if failures else 0
 
 
 def load_model(path: Path) -> Model:
-    """The network of a weights file, every array checked against the architecture."""
-    arrays, metadata = storage.load(path)
+    """The network of a weights file, which may be a stranger's: everything is checked before an array is read."""
+    specs, metadata = storage.describe(path)
     if metadata.get("architecture") != "lenet5":
         raise ValueError(f"{path}: expected the weights of architecture 'lenet5', got {metadata.get('architecture')!r}")
     try:
-        shape, names = tuple(metadata["input_size"]), tuple(metadata["class_names"])
-        stored = metadata["scaling"]
-        scaling = Scaling(**stored | {"source": stored["source"] and tuple(stored["source"])})
-        template = initial(shape, len(names))
+        shape, names, scaling = _shape(metadata["input_size"]), _names(metadata["class_names"]), _scaling(metadata)
+        template: dict[str, Any] = shapes(shape, len(names))
+        if "typical_limit" in metadata:
+            _number("typical_limit", metadata["typical_limit"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: the metadata of the weights is incomplete or damaged ({error})") from error
-    filled = storage.fill(template, arrays, path)
-    unknown = sorted(arrays.keys() - dict(storage.flatten(template)).keys())
+    storage.check(template, specs, path)
+    if "typical_limit" in metadata:
+        told = specs["typical.means"].shape[:1] if "typical.means" in specs else ()
+        classes = min(max(*told, 1, 1), len(names))  # those that had an image to learn from
+        template["typical"] = {"means": (classes, *reduced_shape(shape))}
+        storage.check(template, specs, path)
+    wanted = dict(storage.flatten(template))
+    unknown = sorted(specs.keys() - wanted.keys())
     if unknown:
         raise ValueError(f"{path}: expected the arrays of lenet5 alone, got {', '.join(unknown)} as well")
-    return Model(cg.tree.map(cg.tensor, filled), shape, names, scaling)
+    arrays = storage.read(path, wanted)
+    broken = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
+    if broken:
+        raise ValueError(f"{path}: expected finite weights, got NaN or infinity in {', '.join(broken)}")
+    filled = storage.fill(template, arrays)
+    typical = filled.pop("typical", None)
+    return Model(cg.tree.map(cg.tensor, filled), shape, names, scaling,
+                 None if typical is None else Typical(typical["means"], metadata["typical_limit"]))
+
+
+def _shape(stored: Any) -> tuple[int, int, int]:
+    if not isinstance(stored, list) or len(stored) != 3 or not all(type(n) is int and n >= 1 for n in stored):
+        raise ValueError(f"expected input_size of height, width and channels, got {_short(stored)}")
+    return tuple(stored)  # type: ignore[return-value]
+
+
+def _names(stored: Any) -> tuple[str, ...]:
+    if not isinstance(stored, list) or len(stored) < 2 or not all(isinstance(name, str) for name in stored):
+        raise ValueError(f"expected class_names of two strings or more, got {_short(stored)}")
+    return tuple(map(printable, stored))
+
+
+def _scaling(metadata: dict[str, Any]) -> Scaling:
+    stored = metadata["scaling"]
+    source = stored["source"]
+    if source is not None and not (isinstance(source, list) and len(source) == 2
+                                   and all(type(n) is int and 1 <= n <= LARGEST_SOURCE for n in source)):
+        raise ValueError(f"expected a source of height and width up to {LARGEST_SOURCE}, got {_short(source)}")
+    if stored["background"] not in (None, "dark", "light"):
+        raise ValueError(f"expected a background of dark, light or null, got {_short(stored['background'])}")
+    scaling = Scaling(**stored | {"source": source and tuple(source)})
+    for name in ("low", "high", "mean", "std"):
+        _number(name, stored[name])
+    if scaling.std <= 0:
+        raise ValueError(f"expected std > 0, got {scaling.std}")
+    return scaling
+
+
+def _number(name: str, value: Any) -> None:
+    if type(value) not in (int, float) or not abs(value) <= LARGEST_NUMBER:
+        raise ValueError(f"expected {name} to be a finite number, got {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def read_picture(path: str | Path) -> np.ndarray:

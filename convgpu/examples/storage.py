@@ -6,15 +6,28 @@ Every file is written beside its place and then moved there, so that what lies i
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..extras import require
+from ..files import replace
 from ..tensor import Tensor
+
+LONGEST_HEADER = 16 << 20  # bytes; a thousand epochs of history are a tenth of a megabyte
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+class Spec(NamedTuple):
+    """What a file says of an array, before that is read. dtype: in the words of safetensors."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{_DTYPES.get(self.dtype, self.dtype)} of {self.shape}"
 
 
 def save(path: Path, arrays: Any, **metadata: Any) -> None:
@@ -22,9 +35,7 @@ def save(path: Path, arrays: Any, **metadata: Any) -> None:
     safetensors = require("safetensors.numpy", "saving weights")
     flat = {name: np.ascontiguousarray(leaf.numpy() if isinstance(leaf, Tensor) else leaf)
             for name, leaf in flatten(arrays)}
-    beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(_in_order(safetensors.save(flat, {key: json.dumps(value) for key, value in metadata.items()})))
-    os.replace(beside, path)
+    replace(path, _in_order(safetensors.save(flat, {key: json.dumps(value) for key, value in metadata.items()})))
 
 
 def _in_order(file: bytes) -> bytes:
@@ -35,24 +46,50 @@ def _in_order(file: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + file[end:]
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a file under their dotted names, and its metadata."""
+def describe(path: Path) -> tuple[dict[str, Spec], dict[str, Any]]:
+    """What the arrays of a file are, and its metadata; no array is read: the file may be a stranger's.
+
+    Raises:
+        ValueError: the file is damaged, or not of this kind.
+    """
     safetensors = require("safetensors", "reading weights")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     try:
+        _check_header(path)
         with safetensors.safe_open(path, framework="np") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+            parts = {name: file.get_slice(name) for name in file.keys()}
+            return {name: Spec(tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}, metadata
+    except RecursionError:
+        raise ValueError(f"{path}: not a weights file that convgpu wrote: its metadata is nested too deep") from None
     except (safetensors.SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: not a weights file that convgpu wrote, or a damaged one ({error})") from error
 
 
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of a file under their dotted names, and its metadata; see `describe` for the errors."""
+    specs, metadata = describe(path)
+    return read(path, specs), metadata
+
+
+def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Some arrays of a file, under their dotted names."""
+    with require("safetensors", "reading weights").safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in names}
+
+
+def _check_header(path: Path) -> None:
+    """Raise ValueError for a header that is longer than the file, or than any of ours: it is parsed as a whole."""
+    with path.open("rb") as file:
+        length, room = int.from_bytes(file.read(8), "little"), path.stat().st_size - 8
+    if not 2 <= length <= min(room, LONGEST_HEADER):
+        raise ValueError(f"expected a header of 2 to {max(min(room, LONGEST_HEADER), 2)} bytes, got {length}")
+
+
 def save_json(path: Path, value: Any) -> None:
     """Write a JSON file."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    replace(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,18 +105,16 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def fill(template: Any, arrays: dict[str, np.ndarray], where: Any, prefix: str = "") -> Any:
-    """The nested dicts of `template` with the arrays of their dotted names, which must have the template's shapes."""
-    filled = {}
-    for key, value in template.items():
-        name = prefix + key
-        if isinstance(value, dict):
-            filled[key] = fill(value, arrays, where, name + ".")
-        elif name not in arrays:
-            raise ValueError(f"{where}: expected an array {name!r} of shape {value.shape}, got none")
-        elif arrays[name].shape != value.shape or arrays[name].dtype != value.dtype:
-            raise ValueError(f"{where}: expected {name!r} to be {value.dtype} of shape {value.shape}, "
-                             f"got {arrays[name].dtype} of {arrays[name].shape}")
-        else:
-            filled[key] = arrays[name]
-    return filled
+def check(template: Any, specs: dict[str, Spec], where: Any, prefix: str = "") -> None:
+    """Raise ValueError unless the file has the arrays of `template`: nested dicts of shapes, all float32."""
+    for name, shape in flatten(template, prefix):
+        if name not in specs:
+            raise ValueError(f"{where}: expected an array {name!r} of shape {shape}, got none")
+        if specs[name] != Spec(shape, "F32"):
+            raise ValueError(f"{where}: expected {name!r} to be float32 of shape {shape}, got {specs[name]}")
+
+
+def fill(template: Any, arrays: dict[str, np.ndarray], prefix: str = "") -> Any:
+    """The nested dicts of `template` with the arrays of their dotted names."""
+    return {key: fill(value, arrays, f"{prefix}{key}.") if isinstance(value, dict) else arrays[prefix + key]
+            for key, value in template.items()}

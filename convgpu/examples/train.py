@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -17,11 +18,14 @@ import numpy as np
 import convgpu as cg
 
 from .. import info
+from ..architectures.lenet5 import shapes
 from ..extras import require
+from ..files import UsageError
 from . import data as datasets
 from . import storage
 from .data import Dataset
 from .lenet5 import Training, predict
+from .lock import locked
 
 EPOCHS, BATCH_SIZE, SEED = 15, 32, 0
 MODEL, HISTORY, CHECKPOINT = "model.safetensors", "history.json", "checkpoint.safetensors"
@@ -29,47 +33,96 @@ INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 
 def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None = None, batch_size: int | None = None,
-          seed: int | None = None, device: str | None = None, resume: bool = False) -> int:
+          seed: int | None = None, device: str | None = None, resume: bool = False, overwrite: bool = False) -> int:
     """Train, and fill the folder `out`; returns the exit status.
 
     Args:
         data: an .npz file (see `data.from_file`); None: scikit-learn's digits.
+        out: the folder, which no other run may write to meanwhile.
         epochs, batch_size, seed: None means 15, 32 and 0; with `resume`, what the run began with.
         device: "cpu" or "gpu"; None: the GPU where there is a usable one.
         resume: go on from the checkpoint in `out`, to the same bits as without the stop.
+        overwrite: begin anew where `out` holds a run.
     """
     for module in ("tqdm", "safetensors", "matplotlib"):  # before an hour of training, not after it
         require(module, "training")
     start, folder = time.perf_counter(), Path(out)
-    arrays, saved = storage.load(folder / CHECKPOINT) if resume else ({}, {})
-    epochs = epochs or saved.get("epochs", EPOCHS)
-    batch_size = _agreed("batch-size", batch_size, saved.get("batch_size"), BATCH_SIZE)
-    seed = _agreed("seed", seed, saved.get("seed"), SEED)
+    if resume and overwrite:
+        raise UsageError("expected one of --resume and --overwrite, got both")
     chosen, remark = info.choose_device(device)
+    if not resume:
+        dataset = datasets.from_file(data) if data else datasets.digits(SEED if seed is None else seed)
+        shapes(dataset.shape, len(dataset.class_names))  # raises for images that are too small
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not (folder / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"--resume: {folder / CHECKPOINT}: there is no such file")
+    with locked(folder):
+        for left in folder.glob("*.partial"):  # of a run that was killed while it wrote
+            left.unlink()
+        arrays, saved = _checkpoint(folder / CHECKPOINT) if resume else ({}, {})
+        if not resume and not overwrite:
+            _refuse_to_overwrite(folder)
+        epochs = _enough(epochs or saved.get("epochs", EPOCHS), saved)
+        batch_size = _agreed("batch-size", batch_size, saved.get("batch_size"), BATCH_SIZE)
+        seed = _agreed("seed", seed, saved.get("seed"), SEED)
+        if resume:
+            dataset = datasets.from_file(data) if data else datasets.digits(seed)
+        run = Training(dataset, seed, batch_size, chosen)
+        if resume:
+            _restore(run, arrays, saved, folder / CHECKPOINT)
+        print(_introduction(run))
+        if remark:
+            print(remark)
+        return _run(run, epochs, folder, data, start)
 
-    dataset = datasets.from_file(data) if data else datasets.digits(seed)
-    run = Training(dataset, seed, batch_size, chosen)
-    if resume:
-        _restore(run, arrays, saved, folder / CHECKPOINT)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(_introduction(run))
-    if remark:
-        print(remark)
 
+def _run(run: Training, epochs: int, folder: Path, data: str | None, start: float) -> int:
+    """From where the run is to the pictures, or to the checkpoint where Ctrl-C stops it."""
     with _stop_on_interrupt() as stop:
         _epochs(run, epochs, folder, stop)
         save(run, epochs, folder)
     if stop.is_set():
         _say_how_to_go_on(run, epochs, folder, data)
         return INTERRUPTED
-    probabilities = predict(run.params, dataset.x_test, chosen)
+    probabilities = predict(run.params, run.data.x_test, run.device)
     from . import pictures
 
     drawn = pictures.draw_all(folder, run, probabilities)
-    print(_conclusion(dataset, probabilities, time.perf_counter() - start))
+    print(_conclusion(run.data, probabilities, time.perf_counter() - start))
     print(f"\nIn {folder}: {', '.join([MODEL, HISTORY, CHECKPOINT, *drawn])}")
     print(f"Read a picture: convgpu predict --weights {folder / MODEL} IMAGE")
     return 0
+
+
+def _refuse_to_overwrite(folder: Path) -> None:
+    """Raise UsageError where the folder holds a run: hours of work are not lost by a repeated command."""
+    there = [name for name in (MODEL, HISTORY, CHECKPOINT) if (folder / name).exists()]
+    if there:
+        raise UsageError(f"{folder}: expected a folder without a run, got {', '.join(there)}; --resume goes on with "
+                         "it, --out names another folder, --overwrite begins anew")
+
+
+def _enough(epochs: int, saved: dict[str, Any]) -> int:
+    """The number of epochs, which is not behind the run."""
+    behind = len(saved.get("history", ())) + bool(saved.get("step_in_epoch"))
+    if epochs < behind:
+        begun = f"begun epoch {behind}" if saved["step_in_epoch"] else f"{behind} epochs behind it"
+        raise UsageError(f"--resume: expected --epochs of at least {behind}, because the run has {begun}, got {epochs}")
+    return epochs
+
+
+def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the settings of a run that goes on."""
+    specs, saved = storage.describe(path)
+    kinds = {"seed": int, "batch_size": int, "epochs": int, "data": str, "device": str, "optimizer_steps": int,
+             "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
+    wrong = [name for name, kind in kinds.items() if not isinstance(saved.get(name), kind)]  # type: ignore[arg-type]
+    if wrong:
+        raise ValueError(f"{path}: not a checkpoint of convgpu train: {', '.join(wrong)} missing or damaged")
+    largest = path.stat().st_size
+    if any(math.prod(spec.shape) > largest for spec in specs.values()):
+        raise ValueError(f"{path}: expected arrays of at most the file's {largest} bytes")
+    return storage.read(path, specs), saved
 
 
 def _agreed(name: str, wanted: int | None, saved: int | None, default: int) -> int:
@@ -120,8 +173,10 @@ def save(run: Training, epochs: int, folder: Path) -> None:
     """Write the weights, the history, and the checkpoint that `--resume` goes on from."""
     settings = {"seed": run.seed, "batch_size": run.batch_size}
     last = run.history[-1]["test_accuracy"] if run.history else None
-    storage.save(folder / MODEL, run.params, architecture="lenet5", input_size=run.data.shape,
-                 scaling=asdict(run.data.scaling), class_names=run.data.class_names)
+    typical = run.data.typical
+    storage.save(folder / MODEL, {**run.params, "typical": {"means": typical.means}}, architecture="lenet5",
+                 input_size=run.data.shape, scaling=asdict(run.data.scaling), class_names=run.data.class_names,
+                 typical_limit=typical.limit)
     storage.save_json(folder / HISTORY, {"test_accuracy": last, "data": run.data.name, "device": run.device, **settings,
                                          "epochs": run.history})
     optimizer = run.optimizer.state_dict()
@@ -133,18 +188,21 @@ def save(run: Training, epochs: int, folder: Path) -> None:
 
 def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any], path: Path) -> None:
     """Put a run where its checkpoint left it."""
-    if "step_in_epoch" not in saved:
-        raise ValueError(f"{path}: not a checkpoint of convgpu train")
     if saved["data"] != run.data.fingerprint:
         raise ValueError(f"{path}: expected the --data that the run began with, got {run.data.name}")
     if saved["device"] != run.device:
         print(f"The run began on the {saved['device']} and goes on on the {run.device}: equal up to rounding only.",
               file=sys.stderr)
-    run.params = cg.tree.map(lambda p: cg.tensor(p, device=run.device),
-                             storage.fill(run.params, arrays, path, "params."))
+    template = shapes(run.data.shape, len(run.data.class_names))
+    specs = {name: storage.Spec(array.shape, "F32" if array.dtype == np.float32 else array.dtype.name)
+             for name, array in arrays.items()}
+    storage.check(template, specs, path, "params.")
+    run.params = cg.tree.map(lambda p: cg.tensor(p, device=run.device), storage.fill(template, arrays, "params."))
     if saved["optimizer_steps"]:
         slots = {name.split(".")[1] for name in arrays if name.startswith("optimizer.")}
-        state = {slot: storage.fill(run.params, arrays, path, f"optimizer.{slot}.") for slot in slots}
+        for slot in slots:
+            storage.check(template, specs, path, f"optimizer.{slot}.")
+        state = {slot: storage.fill(template, arrays, f"optimizer.{slot}.") for slot in slots}
         run.optimizer.load_state_dict({"steps": saved["optimizer_steps"], **state})
     run.history, run.step_in_epoch = saved["history"], saved["step_in_epoch"]
     run.loss_sum, run.correct = saved["loss_sum"], saved["correct"]

@@ -85,11 +85,10 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
              if _known(item, dtypes) and not SAME_KERNELS & set(getattr(item.case, "tags", ()))]
     other = ONE_MULTIPROCESSOR if name == "emulated" else HOPPER
     found = list(_kernels(run, every, False, other))
-    items += _smallest([(kernel, size, item) for kernel, size, item, gpu in found if gpu is None], reached)
     if name == "emulated":
-        items += _smallest([(kernel, size, replace(item, one_multiprocessor=True))
-                            for kernel, size, item, gpu in found if gpu is other], reached)
-        return items, notes
+        return items + _smallest([(kernel, size, replace(item, one_multiprocessor=gpu is other))
+                                  for kernel, size, item, gpu in found], reached), notes
+    items += _smallest([(kernel, size, item) for kernel, size, item, gpu in found if gpu is None], reached)
     missing = {kernel for kernel, *_ in found} - reached
     if missing:
         told = ", ".join(f"{kernel} ({dtype})" for _, dtype, kernel in sorted(missing, key=lambda k: (k[2], k[1])))
