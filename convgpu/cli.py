@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__
+from . import __version__, environment
 from .cli_benchmark import add_benchmark, whole
 from .files import UsageError, check_writable, printable
 
@@ -15,6 +15,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors are one line on stderr. Returns the exit status: 2 for wrong usage, 130 after Ctrl-C."""
     arguments = vars(_parser().parse_args(argv))
     command, run = arguments.pop("command"), arguments.pop("run")
+    try:
+        environment.check()
+    except ValueError as error:
+        print(f"convgpu {command}: {_one_line(error)}", file=sys.stderr)
+        return 2
     try:
         return run(**arguments)
     except KeyboardInterrupt:

@@ -49,7 +49,7 @@ def cupy_with_gpu() -> Any:
     cupy = require("cupy", "device 'gpu'")
     if int(cupy.__version__.split(".")[0]) < OLDEST_CUPY:
         raise ImportError(f"device 'gpu' needs CuPy {OLDEST_CUPY} or later, got {cupy.__version__}: "
-                          'pip install --upgrade "convgpu[cuda12]" (or convgpu[cuda13], to match the driver)')
+                          'pip install --upgrade "convgpu[cuda13]" (cuda12 for a driver of CUDA 12)')
     gpu.touch()
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -8,7 +8,7 @@ from types import ModuleType
 # What to give pip for a module that is missing.
 PIP_NAME = {
     "sklearn": "convgpu[demo]", "matplotlib": "convgpu[demo]", "tqdm": "convgpu[demo]", "PIL": "convgpu[demo]",
-    "safetensors": "convgpu[demo]", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda12]", "torch": "torch",
+    "safetensors": "convgpu[demo]", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda13]", "torch": "torch",
     "keras": "convgpu[keras]",
 }
 
@@ -21,6 +21,6 @@ def require(module: str, purpose: str) -> ModuleType:
         package = module.split(".")[0]
         if (error.name or package).split(".")[0] != package:
             raise  # the package is there, but broken inside: its own message is the better one
-        also = " (or convgpu[cuda13], to match the driver)" if package == "cupy" else ""
+        also = " (cuda12 for a driver of CUDA 12)" if package == "cupy" else ""
         raise ImportError(f'{purpose} needs the package {package}: pip install "{PIP_NAME[package]}"{also}',
                           name=package) from error

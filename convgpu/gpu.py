@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from . import environment
 from .dtypes import is_half
 
-SYNCHRONIZE = os.environ.get("CONVGPU_SYNCHRONIZE") == "1"
+SYNCHRONIZE = os.environ.get(environment.SYNCHRONIZE) == "1"  # other values: see check_usable
 
 _touched = False  # whether this process has initialised CUDA
 _lost: str | None = None  # why this process cannot use the GPU any more
@@ -40,7 +41,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_usable(what: str) -> None:
-    """Raise RuntimeError where CUDA cannot be used any more."""
+    """Raise RuntimeError where CUDA cannot be used any more, ValueError for an unknown CONVGPU_SYNCHRONIZE."""
+    environment.synchronize()
     if _lost is not None:
         raise RuntimeError(f"{what}: {_lost}")
 

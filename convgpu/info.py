@@ -21,8 +21,11 @@ from .settings import current_backend
 # What each extra brings, by the names under which pip knows it.
 PACKAGES = {
     "demo": ("scikit-learn", "matplotlib", "tqdm", "safetensors", "pillow"),
+    "keras": ("keras",),
     "test": ("pytest", "hypothesis", "scipy", "scikit-image"),
 }
+OTHERS = ("torch", "ml_dtypes")  # for --peers torch; for bfloat16
+EXTRA, OTHER_DRIVER = "cuda13", " (cuda12 for a driver of CUDA 12)"  # where no driver says which
 CUPY = {"cuda12": "cupy-cuda12x", "cuda13": "cupy-cuda13x"}
 
 
@@ -87,6 +90,17 @@ def gpu_obstacle() -> str | None:
     return None
 
 
+def how_to_get_a_gpu() -> str:
+    """What a machine needs to compute on a GPU, in a sentence: as docs/device.md has it."""
+    found = driver()
+    extra, other = (EXTRA, OTHER_DRIVER) if found is None else (found.extra, "")
+    machine = "On a machine with an NVIDIA GPU" if found is None else "Here"
+    if not has_kernels():
+        return (f"{machine}, a build with CUDA kernels is needed: nvcc, then from a clone "
+                f'CONVGPU_CUDA=1 pip install -e ".[{extra}]"{other}')
+    return f'{machine}: pip install "convgpu[{extra}]"{other}'
+
+
 def choose_device(wanted: str | None) -> tuple[str, str | None]:
     """The device to compute on, "cpu" or "gpu", and what to say of a GPU that stays unused.
 
@@ -133,9 +147,11 @@ def report() -> str:
     ]
     for extra, names in PACKAGES.items():
         lines += [_package(name, f'"convgpu[{extra}]"') for name in names]
-    lines += [_package("ml_dtypes", "ml_dtypes")]
-    cupy = f'"convgpu[{found.extra}]"' if found else '"convgpu[cuda12]" (or cuda13), for an NVIDIA GPU'
+    lines += [_package(name, name) for name in OTHERS]
+    cupy = f'"convgpu[{found.extra}]"' if found else f'"convgpu[{EXTRA}]"{OTHER_DRIVER}, for an NVIDIA GPU'
     lines += [_package(name, cupy) for name in CUPY.values() if _version(name)] or [_package("cupy", cupy)]
+    if obstacle is not None:
+        lines += ["", how_to_get_a_gpu()]
     return "\n".join(lines)
 
 

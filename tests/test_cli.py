@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from optional import require
 
-from convgpu import cli, info
+from convgpu import cli, environment, extras, info
+from convgpu.benchmark import devices
 from convgpu.examples import data, lock, predict, storage, train
 
 require("PIL", "safetensors", "skimage", "sklearn")
@@ -569,6 +570,49 @@ def test_info_names_what_is_there_and_what_is_missing(monkeypatch: pytest.Monkey
     found = info._version
     monkeypatch.setattr(info, "_version", lambda name: None if name == "tqdm" else found(name))
     assert 'tqdm         missing: pip install "convgpu[demo]"' in info.report()
+    monkeypatch.setattr(info, "_version", lambda name: None)
+    told = info.report()
+    for package, words in (("keras", '"convgpu[keras]"'), ("torch", "torch"), ("ml_dtypes", "ml_dtypes")):
+        assert re.search(rf"^  {package} +missing: pip install {re.escape(words)}$", told, re.MULTILINE)
+
+
+def test_the_hint_about_a_gpu_is_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks is told the same, and what docs/device.md says."""
+    monkeypatch.setattr(info, "driver", lambda: None)
+    monkeypatch.setattr(info, "has_kernels", lambda: False)
+    document = (Path(__file__).parent.parent / "docs" / "device.md").read_text(encoding="utf-8")
+    hint = 'CONVGPU_CUDA=1 pip install -e ".[cuda13]"'
+    assert hint in document and "cuda12 for a driver of CUDA 12" in document
+    assert f"{hint} (cuda12 for a driver of CUDA 12)" in info.report()
+    assert f"{hint} (cuda12 for a driver of CUDA 12)" in devices.choose(None)[1]
+    with pytest.raises(ImportError, match=re.escape('"convgpu[cuda13]" (cuda12 for a driver of CUDA 12)')):
+        monkeypatch.setitem(sys.modules, "cupy", None)
+        extras.require("cupy", "it")
+
+
+@pytest.mark.parametrize("name, value, words", [
+    ("CONVGPU_NUM_THREADS", "many", "expected an integer >= 1, got 'many'"),
+    ("CONVGPU_NUM_THREADS", "0", "expected an integer >= 1, got '0'"),
+    ("CONVGPU_NUM_THREADS", "-1", "expected an integer >= 1, got '-1'"),
+    ("CONVGPU_NUM_THREADS", "²", "expected an integer >= 1, got '²'"),
+    ("CONVGPU_NUM_THREADS", "9" * 5000, "expected an integer >= 1, got '9"),
+    ("CONVGPU_SYNCHRONIZE", "yes", "expected 0, 1 or nothing, got 'yes'"),
+])
+def test_unknown_values_of_environment_variables(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(name, value)
+    assert f"convgpu info: {name}: {words}" in one_line_error(capsys, "info", status=2)
+
+
+def test_every_variable_is_checked() -> None:
+    """What the package reads is in one file, which the commands ask first."""
+    folder = Path(__file__).parent.parent / "convgpu"
+    read = {name for path in folder.rglob("*.py") for name in re.findall(
+        r'environ(?:\.get)?[(\[]\s*"(CONVGPU_\w+)"', path.read_text(encoding="utf-8"))}
+    assert not read, "convgpu/environment.py is where variables are read"
+    assert len(environment.VARIABLES) == 2
+    assert subprocess.run([sys.executable, "-c", "import convgpu"], timeout=60, env={
+        **os.environ, "CONVGPU_NUM_THREADS": "x", "CONVGPU_SYNCHRONIZE": "x"}).returncode == 0
 
 
 @pytest.mark.parametrize(("kernels", "words"), [

@@ -326,7 +326,7 @@ def test_device_names() -> None:
 def test_a_missing_cupy_is_explained_in_one_sentence(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     for name in ("gpu", "cuda", "gpu:0", "cuda:0"):
-        with pytest.raises(ImportError, match=r'\'gpu\' needs the package cupy: pip install "convgpu\[cuda12\]"'):
+        with pytest.raises(ImportError, match=r'\'gpu\' needs the package cupy: pip install "convgpu\[cuda13\]"'):
             cg.tensor([1.0]).to(name)
 
 

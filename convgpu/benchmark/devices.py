@@ -95,20 +95,7 @@ def choose(wanted: Sequence[str] | None) -> tuple[list[Device], str | None]:
     obstacle = info.gpu_obstacle() if GPU in kinds else None
     if obstacle is not None:
         if wanted:
-            raise ValueError(f"device 'gpu': no usable GPU: {obstacle}. {how_to_get_a_gpu()}")
+            raise ValueError(f"device 'gpu': no usable GPU: {obstacle}. {info.how_to_get_a_gpu()}")
         kinds.remove(GPU)
     devices: list[Device] = [CpuDevice() if kind == CPU else GpuDevice() for kind in kinds]
-    return devices, None if obstacle is None else f"No GPU column: {obstacle}. {how_to_get_a_gpu()}"
-
-
-def how_to_get_a_gpu() -> str:
-    """What a machine needs for the GPU's column."""
-    found = info.driver()
-    extra = "cuda12" if found is None else found.extra
-    machine = "On a machine with an NVIDIA GPU" if found is None else "Here"
-    if not info.has_kernels():
-        return (f"{machine}, a build with CUDA kernels is needed: nvcc, then from a clone "
-                f'CONVGPU_CUDA=1 pip install -e ".[{extra}]"')
-    return f'{machine}: pip install "convgpu[{extra}]"'
-
-
+    return devices, None if obstacle is None else f"No GPU column: {obstacle}. {info.how_to_get_a_gpu()}"

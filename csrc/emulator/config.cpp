@@ -1,5 +1,7 @@
 #include "config.h"
 
+#include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
 #include <mutex>
@@ -24,9 +26,17 @@ T choice(const char* variable, T otherwise, std::initializer_list<std::pair<cons
     throw std::invalid_argument(std::string(variable) + ": expected one of " + names + ", got " + value);
 }
 
-uint64_t number(const char* variable, uint64_t otherwise) {
+uint64_t number(const char* variable, uint64_t otherwise, uint64_t least = 1, uint64_t most = 1u << 30) {
     const char* value = std::getenv(variable);
-    return value && *value ? std::strtoull(value, nullptr, 0) : otherwise;
+    if (!value || !*value) return otherwise;
+    char* end = nullptr;
+    errno = 0;
+    const uint64_t found = std::strtoull(value, &end, 0);
+    const bool digit = *value >= '0' && *value <= '9';  // strtoull takes a sign and blanks too
+    if (!digit || *end || errno || found < least || found > most)
+        throw std::invalid_argument(std::string(variable) + ": expected an integer from " + std::to_string(least) +
+                                    " to " + std::to_string(most) + ", got " + value);
+    return found;
 }
 
 Timing timing(const char* variable) {
@@ -41,9 +51,9 @@ Config from_environment() {
                {{"ascending", Order::kAscending}, {"descending", Order::kDescending}, {"random", Order::kRandom}});
     c.copy = timing("CONVGPU_EMULATOR_COPY");
     c.mma = timing("CONVGPU_EMULATOR_MMA");
-    c.seed = number("CONVGPU_EMULATOR_SEED", 0);
+    c.seed = number("CONVGPU_EMULATOR_SEED", 0, 0, UINT64_MAX);
     const unsigned cores = std::thread::hardware_concurrency();
-    c.workers = static_cast<int>(number("CONVGPU_EMULATOR_WORKERS", cores ? cores : 1));
+    c.workers = static_cast<int>(number("CONVGPU_EMULATOR_WORKERS", cores ? cores : 1, 1, 4096));
     c.arch = static_cast<int>(number("CONVGPU_EMULATOR_ARCH", 90));
     c.multiprocessors = static_cast<int>(number("CONVGPU_EMULATOR_MULTIPROCESSORS", 132));
     c.max_shared_bytes = number("CONVGPU_EMULATOR_SHARED_BYTES", 227 << 10);

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import environment
 from ...geometry import positive
 from .blas import one_blas_thread
 
@@ -34,16 +35,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _initial_threads() -> int:
-    value = os.environ.get("CONVGPU_NUM_THREADS", "")
-    if not value:
-        return _cores()
-    if not value.isdigit() or int(value) < 1:
-        raise ValueError(f"CONVGPU_NUM_THREADS: expected an integer >= 1, got {value!r}")
-    return int(value)
-
-
-_num_threads = _initial_threads()
+_num_threads: int | None = None  # not decided before it is asked for: an import does not fail for a variable
 
 
 def set_num_threads(n: int) -> None:
@@ -65,6 +57,9 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """How many threads the CPU's ops use."""
+    global _num_threads
+    if _num_threads is None:
+        _num_threads = environment.num_threads() or _cores()
     return _num_threads
 
 
@@ -192,7 +187,7 @@ def parallel_for(n: int, body: Body, scratch: int = 0) -> None:
     Raises:
         The first exception of any body, after all that had begun have ended.
     """
-    threads = min(n, _num_threads, max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
+    threads = min(n, get_num_threads(), max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
     with one_blas_thread:
         if threads > 1:
             job = _Job(n, body, scratch)
