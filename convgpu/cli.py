@@ -46,7 +46,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="convgpu", description="A tensor engine for convolutional networks.")
+    parser = argparse.ArgumentParser(
+        prog="convgpu", description="A tensor engine for convolutional networks.",
+        epilog="Exit status: 0, 1 where something failed or was found wrong, 2 for wrong usage, 130 after Ctrl-C.")
     parser.add_argument("--version", action="version", version=f"convgpu {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)

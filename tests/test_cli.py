@@ -544,8 +544,8 @@ def test_kernel_from_a_file(edge: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_wrong_filters(edge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def error(image: Path = edge, kernel: object = "mean", out: str = "o.png") -> str:
-        return one_line_error(capsys, "filter", image, "--kernel", kernel, "--out", tmp_path / out)
+    def error(image: Path = edge, kernel: object = "mean", out: str = "o.png", status: int = 1) -> str:
+        return one_line_error(capsys, "filter", image, "--kernel", kernel, "--out", tmp_path / out, status=status)
 
     assert "expected one of sobel-x, sobel-y, gaussian, mean, sharpen or a file, got 'sobel'" in error(kernel="sobel")
     (tmp_path / "k.txt").write_text("a b")
@@ -556,8 +556,13 @@ def test_wrong_filters(edge: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "of shape (3, 3, 3)" in error(kernel=tmp_path / "k.npy")
     np.save(tmp_path / "k.npy", np.full((3, 3), np.nan))
     assert "finite" in error(kernel=tmp_path / "k.npy")
-    assert "unknown file extension" in error(out="o.unknown")
-    assert "No such file" in error(out="none/o.png")
+    (tmp_path / "k.npy").write_text("no array")
+    assert "objects are never unpickled" in error(kernel=tmp_path / "k.npy")
+    for out in ("o.unknown", "o"):
+        assert "expected a file name that ends in .png, .jpg or another" in error(out=out, status=2)
+    assert "expected a folder that exists" in error(out="none/o.png", status=2)
+    assert "expected a file, got a folder" in error(out=".", status=2)
+    assert not list(tmp_path.glob("o*"))
     assert "No such file" in error(image=tmp_path / "none.png")
 
 

@@ -304,6 +304,16 @@ def test_wrong_usage_gives_status_2(arguments, status, message):
     assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr
 
 
+@needs_emulated
+@pytest.mark.parametrize("name, value", [("WORKERS", "0"), ("WORKERS", "many"), ("ARCH", "-90"), ("SEED", "1x"),
+                                         ("MULTIPROCESSORS", "1e3"), ("SHARED_BYTES", " 1"), ("ORDER", "upwards")])
+def test_unknown_values_of_the_emulators_variables(name, value):
+    name = f"CONVGPU_EMULATOR_{name}"
+    done = run("--backend", "emulated", "--family", "layout", "--case", "2x3x5x7", env={**os.environ, name: value})
+    assert done.returncode == 1 and done.stderr.startswith(f"convgpu verify: {name}: expected ")
+    assert done.stderr.endswith(f", got {value.strip()}\n") and done.stderr.count("\n") == 1 and not done.stdout
+
+
 def test_a_family_that_the_backend_lacks(capsys):
     with backends.replaced("numpy", types.SimpleNamespace()):
         assert cli.main(["verify", "--backend", "numpy", "--family", "layout", "--quick"]) == 1

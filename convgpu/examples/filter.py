@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import convgpu as cg
 
 from ..extras import require
+from ..files import UsageError, check_writable, replace
 from .predict import read_picture
 
 SOBEL_X = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # positive where brightness grows to the right
@@ -73,6 +75,12 @@ def filter_file(image: str, kernel: str, out: str) -> int:
     Kernels that sum to 0, edge detectors, give both signs: 0 becomes mid-grey, positive lighter and negative darker,
     scaled so that the largest fits. All others keep their brightness, cut off below black and above white.
     """
+    pillow = require("PIL.Image", "saving pictures")
+    check_writable(out, "--out")
+    form = pillow.registered_extensions().get(Path(out).suffix.lower())
+    if form not in pillow.SAVE:
+        raise UsageError(f"--out {out}: expected a file name that ends in .png, .jpg or another picture format that "
+                         f"Pillow writes, got {Path(out).name!r}")
     weights = load_kernel(kernel)
     y = 255 * filtered(read_picture(image), weights)
     if abs(float(weights.sum())) < 1e-4 * float(np.abs(weights).sum()):
@@ -83,10 +91,9 @@ def filter_file(image: str, kernel: str, out: str) -> int:
         pixels, how = y, "cut off below 0 and above 255"
     pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    try:
-        require("PIL.Image", "saving pictures").fromarray(pixels).save(out)
-    except ValueError as error:  # Pillow's word for an unknown suffix
-        raise ValueError(f"--out {out}: {error}") from error
+    picture = io.BytesIO()
+    pillow.fromarray(pixels).save(picture, format=form)
+    replace(out, picture.getvalue())
     meaning = {"sobel-x": ", positive where brightness grows to the right",
                "sobel-y": ", positive where brightness grows downwards"}.get(kernel, "")
     size = "x".join(map(str, weights.shape))

@@ -45,10 +45,13 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
         progress: say what will run, and show a bar on stderr, where that is a terminal.
 
     Raises:
-        LookupError: no case of that name. ImportError: a backend that is not built.
+        LookupError: no case of that name. ImportError: a backend that is not built. ValueError: an environment variable
+            of the emulator has an unknown value.
     """
     name = backend or default_backend()
     run, report, start = backends.load(name), Report(name, quick), time.perf_counter()
+    if name == "emulated":
+        run.module.current_device()  # what is wrong with the emulator's variables is no finding about kernels
     chosen = list(families or FAMILIES)
     names = None if cases is None else list(cases)
     known = {case.name for family in chosen for case in FAMILIES[family].cases}
