@@ -244,7 +244,7 @@ def test_embedding_of_nothing():
     (lambda: cg.cross_entropy(np.ones((2, 3), int), [0, 1]), TypeError, ["logits: int64"]),
     (lambda: cg.cross_entropy(normal(2, 3), [0, 1], label_smoothing=1.5), ValueError, ["label_smoothing", "1.5"]),
     (lambda: cg.cross_entropy(normal(2, 3), [0, 1], reduction="avg"), ValueError, ["mean", "avg"]),
-    (lambda: cg.cross_entropy(normal(2, 3), [0, 1], axis=2), ValueError, ["cross_entropy: expected axis in [-2, 2), got 2"]),
+    (lambda: cg.cross_entropy(normal(2, 3), [0, 1], axis=2), ValueError, ["cross_entropy: expected axis in [-2, 2)"]),
     (lambda: cg.mse_loss(normal(2, 3), normal(3)), ValueError, ["x=(2, 3)", "targets=(3,)"]),
     (lambda: cg.mse_loss(normal(2), np.ones(2, "float16")), TypeError, ["targets: float16"]),
     (lambda: cg.huber_loss(normal(2), normal(2), delta=0), ValueError, ["delta > 0", "got 0"]),

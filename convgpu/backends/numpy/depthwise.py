@@ -7,12 +7,12 @@ of pixels join them, so that its innermost loop is long. Channels-first images a
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..epilogue import finish
+from .kept import kept, size_with
 from .operands import Filters, Region, aligned
 from .tiles import Block, Blocks, Gather, filters, images
 from .workers import parallel_for
@@ -102,7 +102,7 @@ class _Plan:
         return np.ndarray(tile.windows, self.dtype, source, region.offset, tile.strides)
 
 
-_plan = lru_cache(maxsize=512)(_Plan)
+_plan = kept(_Plan, size=lambda plan: size_with(plan, plan.tile(0), min(plan.units, REMEMBERED)))
 
 
 def _plan_for(x: np.ndarray, gather: Gather, channels_last: bool, dtype: np.dtype, chain: int | None = None) -> _Plan:

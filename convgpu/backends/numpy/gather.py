@@ -9,12 +9,12 @@ product of the images as they lie. Tiles are ranges of output pixels; each is co
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..epilogue import finish
+from .kept import kept, size_with
 from .operands import Columns, Filters, Packing, PixelBuffer, aligned, multiply
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
@@ -99,7 +99,7 @@ class Plan:
         return unit
 
 
-_plan = lru_cache(maxsize=512)(Plan)
+_plan = kept(Plan, size=lambda plan: size_with(plan, plan.unit(0), min(plan.units, REMEMBERED)))
 
 
 def convolve(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, y: np.ndarray,

@@ -9,13 +9,13 @@ overlap in gy repeat a little work and never meet in gx. What falls into padding
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...geometry import extent
 from ..epilogue import finish
+from .kept import kept
 from .operands import Filters, PixelBuffer, aligned, multiply, strides_of
 from .tiles import Blocks, Box, Gather, Pixels, images
 from .workers import parallel_for
@@ -117,7 +117,7 @@ class _Plan:
                 np.ndarray(matrix, self.dtype, memory, self.columns_at, matrix_strides))
 
 
-_plan = lru_cache(maxsize=512)(_Plan)
+_plan = kept(_Plan)
 
 
 def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, gx: np.ndarray,

@@ -9,11 +9,11 @@ at the end. How many there are follows from the geometry, so the sum is the same
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .kept import kept, size_with
 from .operands import Columns, Packing, PixelBuffer, aligned, filter_gradient, multiply
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
@@ -104,7 +104,7 @@ class _Plan:
         return tile
 
 
-_plan = lru_cache(maxsize=512)(_Plan)
+_plan = kept(_Plan, size=lambda plan: size_with(plan, plan.tile(0, 0), REMEMBERED))
 
 
 def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from ....dtypes import accumulator
 from ....geometry import PoolGeometry
+from ..kept import kept
 from ..workers import parallel_for
+from . import long_windows
 from .windows import TILE, Arena, Pass, Tiling, coverage, fetch, images_of, once_per_memory, tiling, windows
 
 # Terms that are added in one sequence; longer sums are sums of such sums, which keeps float32 errors small.
@@ -27,6 +28,11 @@ def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
     if geo.is_global:
         _global_average(images, y.reshape(-1, images.shape[-1]))
         return y
+    if long_windows.is_long(geo):
+        total = long_windows.sums(images, [long_windows.spans(geo, a) for a in range(geo.rank)], accumulator(x.dtype))
+        _divide(total, geo, _whole(total), total)
+        y.reshape(total.shape)[...] = total
+        return y
     _pool(images, tiling(windows, geo), y, after=lambda total, t, out: _divide(total, geo, t.box, out))
     return y
 
@@ -38,9 +44,19 @@ def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
         gx.fill(0)
         return gx
     images = images_of(gy, geo.output, geo)
+    if long_windows.is_long(geo):
+        shares = images.astype(accumulator(gy.dtype))
+        _divide(shares, geo, _whole(shares), shares)
+        total = long_windows.sums(shares, [long_windows.covering(geo, a) for a in range(geo.rank)], shares.dtype)
+        gx.reshape(total.shape)[...] = total
+        return gx
     _pool(images, tiling(coverage, geo), gx,
           before=lambda v, t, out: _divide(v, geo, [(s.start, s.stop) for s in t.source], out))
     return gx
+
+
+def _whole(images: np.ndarray) -> list[tuple[int, int]]:
+    return [(0, n) for n in images.shape[:-1]]
 
 
 def _pool(images: np.ndarray, plan: Tiling, y: np.ndarray, before: Callable[..., None] | None = None,
@@ -74,7 +90,7 @@ def _pool(images: np.ndarray, plan: Tiling, y: np.ndarray, before: Callable[...,
     parallel_for(len(plan.tiles), tile, scratch=(4 * plan.largest_pass + plan.source) * dtype.itemsize + 5 * 64)
 
 
-@lru_cache(maxsize=256)
+@kept
 def _divisors(geo: PoolGeometry) -> np.ndarray | int:
     """What each window's sum is divided by: one number where all agree, else one per output, as (outputs..., 1)."""
     product = np.ones((), np.int64)
@@ -83,7 +99,7 @@ def _divisors(geo: PoolGeometry) -> np.ndarray | int:
             last = geo.size[a] + geo.padding[a][1] - geo.start(a, np.arange(geo.output[a]))
             count = np.minimum(geo.window[a], last)
         else:
-            count = windows(geo, a).inside.sum(axis=0)
+            count = long_windows.spans(geo, a).count
         product = product[..., None] * count
     return int(product.flat[0]) if (product == product.flat[0]).all() else product[..., None]
 

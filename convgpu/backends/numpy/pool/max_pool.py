@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ....dtypes import accumulator, is_half
 from ....geometry import PoolGeometry, extent
+from ..kept import kept
 from ..tiles import Blocks, Box
 from ..workers import parallel_for
+from . import long_windows
 from .windows import TILE, Arena, Pass, Tile, Tiling, fetch, images_of, once_per_memory, tiling, windows
 
 # Up to this many taps a mask per tap is faster than a scatter.
@@ -33,6 +34,9 @@ def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.n
     codes = None if offsets is None else offsets.reshape(-1, images.shape[-1])
     if geo.is_global:
         _global_max(images, ys, codes)
+        return y, offsets
+    if long_windows.is_long(geo):
+        long_windows.max_pool(images, geo, ys, codes)
         return y, offsets
     plan = tiling(windows, geo)
     dtype, code_dtype = accumulator(x.dtype), None if offsets is None else offsets.dtype
@@ -235,7 +239,7 @@ def _for_winners(codes: np.ndarray, geo: PoolGeometry, image: int, body: Callabl
     parallel_for(blocks.counts[0], group)
 
 
-@lru_cache(maxsize=64)
+@kept
 def _winner_tables(geo: PoolGeometry, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """The flat index in an image of tap 0 of every window, and how far from it the tap of each offset is."""
     starts, steps = np.zeros((), np.int64), np.zeros((), np.int64)
@@ -293,7 +297,7 @@ class Owned(NamedTuple):
     key: tuple[tuple[int, int], ...]
 
 
-@lru_cache(maxsize=4096)
+@kept
 def _owned(geo: PoolGeometry, axis: int, lo: int, hi: int) -> Owned:
     n, stride, dilation = geo.size[axis], geo.stride[axis], geo.dilation[axis]
     begin = 0 if lo == 0 else geo.start(axis, lo)
@@ -306,7 +310,7 @@ def _owned(geo: PoolGeometry, axis: int, lo: int, hi: int) -> Owned:
     return Owned(begin, end, tuple(key))
 
 
-@lru_cache(maxsize=32)
+@kept
 def _masked_index(images: int, outputs: tuple[int, ...], window: tuple[int, ...],
                   keys: tuple[tuple[tuple[int, int], ...], ...]) -> np.ndarray:
     """Per pixel of a block: its row among the planes [tap, output], or the last one, of zeros."""

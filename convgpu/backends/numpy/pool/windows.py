@@ -11,12 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ....geometry import PoolGeometry
+from ..kept import kept
 from ..tiles import Blocks, Box
 
 # Elements of the largest array of a tile: large enough to hide what a NumPy call costs, small enough for the cache.
@@ -43,7 +44,7 @@ class Axis:
         self.is_identity = self.taps == 1 and bool((table == np.arange(self.outputs)).all() and inside.all())
 
 
-@lru_cache(maxsize=1024)
+@kept
 def windows(geo: PoolGeometry, axis: int) -> Axis:
     """From x to y: the taps of each window."""
     o, t = np.arange(geo.output[axis]), np.arange(geo.window[axis])[:, None]
@@ -54,7 +55,7 @@ def windows(geo: PoolGeometry, axis: int) -> Axis:
     return Axis(start + np.clip(t, first, last) * geo.dilation[axis], inside)
 
 
-@lru_cache(maxsize=1024)
+@kept
 def coverage(geo: PoolGeometry, axis: int) -> Axis:
     """From y to x: the windows that cover each pixel; the transpose of `windows`."""
     forward = windows(geo, axis)
@@ -75,13 +76,13 @@ def coverage(geo: PoolGeometry, axis: int) -> Axis:
 Taps = Callable[[PoolGeometry, int], Axis]  # `windows` or `coverage`
 
 
-@lru_cache(maxsize=1024)
+@kept
 def _same_axis(table: bytes, inside: bytes, taps: int) -> Axis:
     """One object for all equal axes: interior tiles share their indices."""
     return Axis(np.frombuffer(table, np.int64).reshape(taps, -1), np.frombuffer(inside, bool).reshape(taps, -1))
 
 
-@lru_cache(maxsize=4096)
+@kept
 def _part(taps: Taps, geo: PoolGeometry, axis: int, lo: int, hi: int) -> tuple[slice, Axis]:
     """Outputs lo to hi of an axis: the source pixels that they need, and the taps among these."""
     whole = taps(geo, axis)
@@ -90,13 +91,13 @@ def _part(taps: Taps, geo: PoolGeometry, axis: int, lo: int, hi: int) -> tuple[s
     return slice(begin, end), _same_axis((table - begin).tobytes(), whole.inside[:, lo:hi].tobytes(), whole.taps)
 
 
-@lru_cache(maxsize=16)
+@kept
 def _index(axis: Axis, rows: int, n: int) -> list[np.ndarray]:
     """Per tap, the pixel that each output fetches, in `rows` rows of n pixels each."""
     return [(taps + (np.arange(rows) * n)[:, None]).reshape(-1) for taps in axis.table]
 
 
-@lru_cache(maxsize=16)
+@kept
 def _tap_by_tap_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
     """Per tap of the last axis, the pixel that each output along it fetches, for the rows that the other axes' taps
     name: in the order (tap of the axis before, ..., tap of the first, image, outputs of the first, ...)."""
@@ -106,14 +107,14 @@ def _tap_by_tap_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...
     return [(rows[..., None] * sizes[-1] + taps).reshape(-1) for taps in axes[-1].table]
 
 
-@lru_cache(maxsize=16)
+@kept
 def _chained_index(rows: Axis, columns: Axis, width: int) -> list[np.ndarray]:
     """Per tap of the columns, the pixel that each output along them fetches, for rows in the order of `_chain`."""
     order = np.array(_chain(rows)[0])
     return [(order[:, None] * width + taps).reshape(-1) for taps in columns.table]
 
 
-@lru_cache(maxsize=1024)
+@kept
 def _chain(axis: Axis) -> tuple[list[int], list[int]]:
     """Pixels in an order in which every tap finds those of its outputs in turn, and where each tap begins.
 
@@ -245,7 +246,7 @@ class Tiling:
                 Pass(rows, 1, elements, None, [begin * elements for begin in begins])]
 
 
-@lru_cache(maxsize=64)
+@kept
 def tiling(taps: Taps, geo: PoolGeometry) -> Tiling:
     """The tiles that pool x (`windows`) or spread gy (`coverage`)."""
     sources, outputs = (geo.size, geo.output) if taps is windows else (geo.output, geo.size)
