@@ -99,7 +99,7 @@ def _divisors(geo: PoolGeometry) -> np.ndarray | int:
             last = geo.size[a] + geo.padding[a][1] - geo.start(a, np.arange(geo.output[a]))
             count = np.minimum(geo.window[a], last)
         else:
-            count = long_windows.spans(geo, a).count
+            count = long_windows.spans(geo, a).taps
         product = product[..., None] * count
     return int(product.flat[0]) if (product == product.flat[0]).all() else product[..., None]
 

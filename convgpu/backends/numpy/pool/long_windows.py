@@ -28,7 +28,7 @@ class Spans(NamedTuple):
     """Per output along an axis: its first pixel, the number of its pixels, and the taps in padding before the first."""
 
     first: np.ndarray
-    count: np.ndarray
+    taps: np.ndarray
     skipped: np.ndarray
     dilation: int
 
@@ -53,7 +53,7 @@ def covering(geo: PoolGeometry, axis: int) -> Spans:
     """The outputs whose windows cover each pixel of x, dilation being 1: where there are none, the count is 0."""
     windows = spans(geo, axis)
     pixels = np.arange(geo.size[axis])
-    first = np.searchsorted(windows.first + windows.count, pixels, side="right")
+    first = np.searchsorted(windows.first + windows.taps, pixels, side="right")
     count = np.maximum(np.searchsorted(windows.first, pixels, side="right") - first, 0)
     n = geo.output[axis]
     return Spans(_narrow(np.where(count, first, 0), n), _narrow(count, n), np.zeros(1, np.int32), 1)
@@ -81,7 +81,7 @@ def max_pool(images: np.ndarray, geo: PoolGeometry, y: np.ndarray, offsets: np.n
 
 def _max_along(v: np.ndarray, codes: np.ndarray | None, windows: Spans, unit: int,
                with_codes: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The largest of each window of (rows, pixels, elements), and its code: tap * unit + the code of the pass before."""
+    """The largest of each window of (rows, pixels, elements), and its code: tap * unit + that of the pass before."""
     shape = len(v), len(windows.first), v.shape[2]
     y, out_codes = np.empty(shape, v.dtype), np.empty(shape, np.int32) if with_codes else None
     before = None if codes is None else codes.reshape(v.shape)
@@ -112,7 +112,7 @@ def _max_block(v: np.ndarray, windows: Spans, with_pixels: bool,
     shape = len(v), len(windows.first), v.shape[2]
     y, places = np.empty(shape, v.dtype), np.empty(shape, np.int32) if with_pixels else None
     pixel = np.broadcast_to(np.arange(v.shape[1], dtype=np.int32)[:, None], v.shape) if with_pixels else None
-    levels = np.frexp(windows.count)[1] - 1
+    levels = np.frexp(windows.taps)[1] - 1
     for k in range(int(levels.max()) + 1):
         if k:
             shift = windows.dilation << (k - 1)
@@ -120,7 +120,7 @@ def _max_block(v: np.ndarray, windows: Spans, with_pixels: bool,
                                                                                         pixel[:, shift:]), wins)
         at = np.flatnonzero(levels == k)
         if at.size:
-            ends = windows.first[at], windows.first[at] + (windows.count[at] - (1 << k)) * windows.dilation
+            ends = windows.first[at], windows.first[at] + (windows.taps[at] - (1 << k)) * windows.dilation
             y[:, at], place = _larger(v.take(ends[0], 1), v.take(ends[1], 1),
                                       None if pixel is None else [pixel.take(i, 1) for i in ends], wins)
             if places is not None and place is not None:
@@ -150,10 +150,10 @@ def _sum_along(v: np.ndarray, windows: Spans, dtype: np.dtype) -> np.ndarray:
     def block(at: Any) -> None:
         level, out, place = v[at].astype(dtype, copy=False), y[at], windows.first.copy()
         with np.errstate(over="ignore", invalid="ignore"):  # in runs that no window has, perhaps
-            for k in range(int(windows.count.max()).bit_length()):
+            for k in range(int(windows.taps.max()).bit_length()):
                 if k:
                     level = level[:, :-(1 << (k - 1))] + level[:, 1 << (k - 1):]
-                some = np.flatnonzero(windows.count >> k & 1)
+                some = np.flatnonzero(windows.taps >> k & 1)
                 if some.size:
                     out[:, some] += level.take(place[some], 1)
                     place[some] += 1 << k
