@@ -69,15 +69,19 @@ def _sum_rows(x: np.ndarray) -> np.ndarray:
 # --- means, deviations and norms that neither overflow nor lose digits on the way
 
 
-def mean(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
-    """The mean over the axes, in the accumulator's dtype, finite also where the sum overflows; NaN of no elements."""
+def mean(x: Any, axis: tuple[int, ...], keepdims: bool = False, counts: Any = None) -> Any:
+    """The mean over the axes, in the accumulator's dtype, finite also where the sum overflows; NaN of no elements.
+
+    counts: what to divide by, where some elements are 0 because they do not count.
+    """
     count = math.prod([x.shape[a] for a in axis])
+    counts = count if counts is None else counts
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        y = np.divide(total(x, axis, keepdims), count)
+        y = np.divide(total(x, axis, keepdims), counts)
         if not isinstance(x, np.ndarray) or not x.size or not is_float(x.dtype) or np.isfinite(y).all():
             return y
         unit = accumulator(x.dtype).type(2.0 ** -count.bit_length())  # a power of 2: no digit changes
-        return np.where(np.isfinite(y), y, np.divide(total(x * unit, axis, keepdims), count * unit))
+        return np.where(np.isfinite(y), y, np.divide(total(x * unit, axis, keepdims), counts * unit))
 
 
 def centred(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:

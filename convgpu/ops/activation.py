@@ -15,7 +15,7 @@ from ..backends import epilogue
 from ..dtypes import is_half
 from ..op import Op
 from ..tensor import Tensor
-from .elementwise import abs, clip, exp, tanh, where, zero
+from .elementwise import abs, exp, precise, tanh, where, zero
 from .gaussian import cdf, normal_cdf, normal_pdf
 from .softmax import log_softmax, softmax
 from .widening import floating, wide, widened
@@ -53,9 +53,9 @@ def _tanh_gradient_forward(gy: Any, y: Any) -> Any:
 relu_gradient = Op("relu_gradient", "gy, y -> gx", _relu_gradient_forward, moves=True)
 relu_gradient.vjp(gy=lambda g, y: relu_gradient(g, y), y=zero)
 sigmoid_gradient = Op("sigmoid_gradient", "gy, y -> gx", widened(_sigmoid_gradient_forward))
-sigmoid_gradient.vjp(gy=lambda g, y: sigmoid_gradient(g, y), y=lambda g, gy, y: g * gy * (1 - 2 * y))
+sigmoid_gradient.vjp(gy=lambda g, y: sigmoid_gradient(g, y), y=precise(lambda g, gy, y: g * gy * (1 - 2 * y)))
 tanh_gradient = Op("tanh_gradient", "gy, y -> gx", widened(_tanh_gradient_forward))
-tanh_gradient.vjp(gy=lambda g, y: tanh_gradient(g, y), y=lambda g, gy, y: g * gy * (-2 * y))
+tanh_gradient.vjp(gy=lambda g, y: tanh_gradient(g, y), y=precise(lambda g, gy, y: g * gy * (-2 * y)))
 
 FROM_OUTPUT = {"relu": relu_gradient, "sigmoid": sigmoid_gradient, "tanh": tanh_gradient}
 
@@ -158,10 +158,14 @@ def _silu_forward(x: Any) -> Any:
     return np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy())
 
 
+def _within(x: Tensor, limit: float) -> Tensor:
+    """x between -limit and limit; a NaN stays, and so does its gradient."""
+    return where(x > limit, limit, where(x < -limit, -limit, x))
+
+
 def _silu_rule(g: Tensor, x: Tensor) -> Tensor:
-    x = clip(wide(x), -SILU_LIMIT, SILU_LIMIT)
-    s = sigmoid(x)
-    return wide(g) * (s * (1 + x * (1 - s)))
+    x = _within(wide(x), SILU_LIMIT)
+    return wide(g) * (sigmoid(x) * (1 + x * sigmoid(-x)))
 
 
 def _gelu_tanh_forward(x: Any) -> Any:
@@ -170,14 +174,14 @@ def _gelu_tanh_forward(x: Any) -> Any:
 
 
 def _gelu_tanh_rule(g: Tensor, x: Tensor) -> Tensor:
-    x = clip(wide(x), -GELU_LIMIT, GELU_LIMIT)
+    x = _within(wide(x), GELU_LIMIT)
     t = tanh(GELU_SCALE * x * (1 + GELU_CUBIC * x * x))
     slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
     return wide(g) * (0.5 * (1 + t) + 0.5 * x * slope * ((1 - t) * (1 + t)))
 
 
 def _gelu_rule(g: Tensor, x: Tensor) -> Tensor:
-    x = clip(wide(x), -GELU_LIMIT, GELU_LIMIT)
+    x = _within(wide(x), GELU_LIMIT)
     return wide(g) * (normal_cdf(x) + x * normal_pdf(x))
 
 

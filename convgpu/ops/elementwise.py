@@ -44,6 +44,20 @@ def _beside(x: Any, number: float) -> Any:
     return np.float32(number) if type(number) is float else number
 
 
+def wide(t: Tensor) -> Tensor:
+    """What a gradient rule computes with. The tape rounds its result to the dtype of the input."""
+    return astype(t, np.float32) if is_half(t.dtype) else t
+
+
+def precise(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradient rule of several steps, of which half types see the last alone: it computes with float32."""
+    @functools.wraps(rule)
+    def run(*values: Any) -> Any:
+        return rule(*[wide(v) if isinstance(v, Tensor) else v for v in values])
+
+    return run
+
+
 def zero(g: Tensor) -> Tensor:
     """The gradient of a step function."""
     return _zeros(g)
@@ -59,20 +73,20 @@ subtract = Op("subtract", "a, b -> y", weak(np.subtract), broadcasts=True).vjp(a
 multiply = Op("multiply", "a, b -> y", weak(np.multiply), broadcasts=True).vjp(
     a=lambda g, b: g * b, b=lambda g, a: g * a)
 divide = Op("divide", "a, b -> y", weak(np.divide), broadcasts=True).vjp(
-    a=lambda g, b: g / b, b=lambda g, b, y: -g * y / b)
+    a=lambda g, b: g / b, b=precise(lambda g, b, y: -g * y / b))
 floor_divide = Op("floor_divide", "a, b -> y", weak(np.floor_divide), broadcasts=True).vjp(a=zero, b=zero)
 remainder = Op("remainder", "a, b -> y", weak(np.remainder), broadcasts=True).vjp(
-    a=lambda g: g, b=lambda g, a, b: -g * floor_divide(a, b))
+    a=lambda g: g, b=precise(lambda g, a, b: -g * floor_divide(a, b)))
 negative = Op("negative", "x -> y", np.negative).vjp(x=lambda g: -g)
 positive = Op("positive", "x -> y", np.positive).vjp(x=lambda g: g)
-reciprocal = Op("reciprocal", "x -> y", np.reciprocal).vjp(x=lambda g, y: -g * y * y)
-square = Op("square", "x -> y", np.square).vjp(x=lambda g, x: g * (2 * x))
-sqrt = Op("sqrt", "x -> y", np.sqrt).vjp(x=lambda g, y: g / (2 * y))
-cbrt = Op("cbrt", "x -> y", np.cbrt).vjp(x=lambda g, y: g / (3 * y * y))
+reciprocal = Op("reciprocal", "x -> y", np.reciprocal).vjp(x=precise(lambda g, y: -g * y * y))
+square = Op("square", "x -> y", np.square).vjp(x=precise(lambda g, x: g * (2 * x)))
+sqrt = Op("sqrt", "x -> y", np.sqrt).vjp(x=precise(lambda g, y: g / (2 * y)))
+cbrt = Op("cbrt", "x -> y", np.cbrt).vjp(x=precise(lambda g, y: g / y / y / 3))
 abs = Op("abs", "x -> y", np.abs).vjp(x=lambda g, x: g * sign(x))  # noqa: A001 - NumPy's name
 sign: Op = Op("sign", "x -> y", np.sign).vjp(x=zero)
 hypot = Op("hypot", "a, b -> y", weak(np.hypot), broadcasts=True).vjp(
-    a=lambda g, a, y: g * ratio_or_zero(a, y), b=lambda g, b, y: g * ratio_or_zero(b, y))
+    a=precise(lambda g, a, y: g * ratio_or_zero(a, y)), b=precise(lambda g, b, y: g * ratio_or_zero(b, y)))
 
 
 def ratio_or_zero(a: Any, b: Tensor) -> Tensor:
@@ -81,13 +95,14 @@ def ratio_or_zero(a: Any, b: Tensor) -> Tensor:
 
 
 def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
-    """b * a^(b-1); exactly 0 for b = 0, also at a = 0."""
+    """b * a^(b-1); exactly 0 for b = 0, also at a = 0 and of NaN."""
     if isinstance(b, (int, float)):
         if b in (0, 1, 2):
             return zero(g) if b == 0 else g if b == 1 else g * (2 * a)
         return g * (b * power(a, b - 1))
     b = b if is_float(b.dtype) else astype(b, y.dtype)
-    return g * (b * power(a, b - where((a == 0) & (b == 0), 0, 1)))
+    constant = (b == 0) & ((a == 0) | isnan(as_tensor(a)))
+    return g * (b * power(a, b - where(constant, 0, 1)))
 
 
 def _power_in_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
@@ -97,49 +112,55 @@ def _power_in_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
 
 
 # Python's operator takes NumPy's short cuts for the exponents 2 and 0.5, np.power does not.
-power = Op("power", "a, b -> y", weak(operator.pow), broadcasts=True).vjp(a=_power_in_base, b=_power_in_exponent)
+power = Op("power", "a, b -> y", weak(operator.pow), broadcasts=True).vjp(
+    a=precise(_power_in_base), b=precise(_power_in_exponent))
 float_power = Op("float_power", "a, b -> y", np.float_power, broadcasts=True).vjp(
-    a=_power_in_base, b=_power_in_exponent)
+    a=precise(_power_in_base), b=precise(_power_in_exponent))
 
 # --- exponentials and logarithms
 
 exp = Op("exp", "x -> y", np.exp).vjp(x=lambda g, y: g * y)
-exp2 = Op("exp2", "x -> y", np.exp2).vjp(x=lambda g, y: g * (y * LN2))
-expm1 = Op("expm1", "x -> y", np.expm1).vjp(x=lambda g, y: g * (y + 1))
+exp2 = Op("exp2", "x -> y", np.exp2).vjp(x=precise(lambda g, y: g * (y * LN2)))
+expm1 = Op("expm1", "x -> y", np.expm1).vjp(x=precise(lambda g, x: g * exp(x)))
 log = Op("log", "x -> y", np.log).vjp(x=lambda g, x: g / x)
-log2 = Op("log2", "x -> y", np.log2).vjp(x=lambda g, x: g / (x * LN2))
-log10 = Op("log10", "x -> y", np.log10).vjp(x=lambda g, x: g / (x * LN10))
-log1p = Op("log1p", "x -> y", np.log1p).vjp(x=lambda g, x: g / (x + 1))
+log2 = Op("log2", "x -> y", np.log2).vjp(x=precise(lambda g, x: g / x / LN2))
+log10 = Op("log10", "x -> y", np.log10).vjp(x=precise(lambda g, x: g / x / LN10))
+log1p = Op("log1p", "x -> y", np.log1p).vjp(x=precise(lambda g, x: g / (x + 1)))
 logaddexp = Op("logaddexp", "a, b -> y", weak(np.logaddexp), broadcasts=True).vjp(
-    a=lambda g, a, b, y: g * _weight(a, b, y, 1), b=lambda g, a, b, y: g * _weight(b, a, y, 1))
+    a=precise(lambda g, a, b, y: g * _weight(a, b, y, 1)), b=precise(lambda g, a, b, y: g * _weight(b, a, y, 1)))
 logaddexp2 = Op("logaddexp2", "a, b -> y", weak(np.logaddexp2), broadcasts=True).vjp(
-    a=lambda g, a, b, y: g * _weight(a, b, y, LN2), b=lambda g, a, b, y: g * _weight(b, a, y, LN2))
+    a=precise(lambda g, a, b, y: g * _weight(a, b, y, LN2)), b=precise(lambda g, a, b, y: g * _weight(b, a, y, LN2)))
 
 
 def _weight(mine: Any, other: Any, y: Tensor, base: float) -> Tensor:
     """exp(mine) / (exp(mine) + exp(other)), by their difference: y has been rounded. 0 where both are exp(-inf)."""
-    equal_ones = as_tensor(mine) == other  # of which infinities have no difference
-    difference = where(equal_ones, 0, mine) - where(equal_ones, 0, other)
+    equal_infinities = isinf(as_tensor(mine)) & (as_tensor(mine) == other)  # which have no difference
+    difference = where(equal_infinities, 0, mine) - where(equal_infinities, 0, other)
     sigmoid = Op.registry["sigmoid"]  # which stands with the activations, and these are made of elementwise ops
     return where(y == -np.inf, 0, sigmoid(astype(difference * base, y.dtype)))
 
 
 # --- trigonometric and hyperbolic; products of two factors instead of 1 - x*x keep the digits near |x| = 1
 
-sin = Op("sin", "x -> y", np.sin).vjp(x=lambda g, x: g * cos(x))
-cos: Op = Op("cos", "x -> y", np.cos).vjp(x=lambda g, x: -g * sin(x))
-tan = Op("tan", "x -> y", np.tan).vjp(x=lambda g, y: g * (1 + y * y))
-arcsin = Op("arcsin", "x -> y", np.arcsin).vjp(x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
-arccos = Op("arccos", "x -> y", np.arccos).vjp(x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
-arctan = Op("arctan", "x -> y", np.arctan).vjp(x=lambda g, x: _over_square(g, hypot(x, 1)))
+_one_less_square = Op("one_less_square", "x -> y", lambda x: (1 - x) * (1 + x)).vjp(x=lambda g, x: g * (-2 * x))
+_root_square_less_one = Op("root_square_less_one", "x -> y", lambda x: np.sqrt(x - 1) * np.sqrt(x + 1)).vjp(
+    x=lambda g, x, y: g * (x / y))
+
+sin = Op("sin", "x -> y", np.sin).vjp(x=precise(lambda g, x: g * cos(x)))
+cos: Op = Op("cos", "x -> y", np.cos).vjp(x=precise(lambda g, x: -g * sin(x)))
+tan = Op("tan", "x -> y", np.tan).vjp(x=precise(lambda g, y: g * (1 + y * y)))
+arcsin = Op("arcsin", "x -> y", np.arcsin).vjp(x=precise(lambda g, x: g / sqrt(_one_less_square(x))))
+arccos = Op("arccos", "x -> y", np.arccos).vjp(x=precise(lambda g, x: -g / sqrt(_one_less_square(x))))
+arctan = Op("arctan", "x -> y", np.arctan).vjp(x=precise(lambda g, x: _over_square(g, hypot(x, 1))))
 arctan2 = Op("arctan2", "a, b -> y", weak(np.arctan2), broadcasts=True).vjp(
-    a=lambda g, a, b: _over_square(g * b, hypot(a, b)), b=lambda g, a, b: _over_square(-g * a, hypot(a, b)))
-sinh = Op("sinh", "x -> y", np.sinh).vjp(x=lambda g, x: g * cosh(x))
-cosh: Op = Op("cosh", "x -> y", np.cosh).vjp(x=lambda g, x: g * sinh(x))
-tanh = Op("tanh", "x -> y", np.tanh).vjp(x=lambda g, y: g * ((1 - y) * (1 + y)))
-arcsinh = Op("arcsinh", "x -> y", np.arcsinh).vjp(x=lambda g, x: g / hypot(x, 1))
-arccosh = Op("arccosh", "x -> y", np.arccosh).vjp(x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
-arctanh = Op("arctanh", "x -> y", np.arctanh).vjp(x=lambda g, x: g / ((1 - x) * (1 + x)))
+    a=precise(lambda g, a, b: _over_square(g * b, hypot(a, b))),
+    b=precise(lambda g, a, b: _over_square(-g * a, hypot(a, b))))
+sinh = Op("sinh", "x -> y", np.sinh).vjp(x=precise(lambda g, x: g * cosh(x)))
+cosh: Op = Op("cosh", "x -> y", np.cosh).vjp(x=precise(lambda g, x: g * sinh(x)))
+tanh = Op("tanh", "x -> y", np.tanh).vjp(x=precise(lambda g, y: g * _one_less_square(y)))
+arcsinh = Op("arcsinh", "x -> y", np.arcsinh).vjp(x=precise(lambda g, x: g / hypot(x, 1)))
+arccosh = Op("arccosh", "x -> y", np.arccosh).vjp(x=precise(lambda g, x: g / _root_square_less_one(x)))
+arctanh = Op("arctanh", "x -> y", np.arctanh).vjp(x=precise(lambda g, x: g / _one_less_square(x)))
 deg2rad = Op("deg2rad", "x -> y", np.deg2rad).vjp(x=lambda g: g * (np.pi / 180))
 rad2deg = Op("rad2deg", "x -> y", np.rad2deg).vjp(x=lambda g: g * (180 / np.pi))
 

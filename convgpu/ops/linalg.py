@@ -50,10 +50,10 @@ def _power_norm_forward(x: Any, p: float, axes: Axes, keepdims: bool) -> Any:
 
 
 def _power_norm_rule(g: Tensor, x: Tensor, p: float, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
-    """sign(x) * (|x| / norm)^(p - 1); 0 where x is 0, in derivatives of any order."""
-    nothing = x == 0
-    share = ratio_or_zero(where(nothing, 1, absolute(x)), spread(y, x.shape, axes, keepdims))
-    slope = where(nothing, 0, where(share == 0, 1, share) ** (p - 1))
+    """sign(x) * (|x| / norm)^(p - 1); 0 where x or the norm is 0, in derivatives of any order."""
+    y = spread(y, x.shape, axes, keepdims)
+    nothing = (x == 0) | (y == 0)
+    slope = where(nothing, 0, (where(nothing, 1, absolute(x)) / where(nothing, 1, y)) ** (p - 1))
     return spread(g, x.shape, axes, keepdims) * sign(x) * slope
 
 

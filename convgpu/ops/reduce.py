@@ -254,6 +254,21 @@ def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     return sum(where(isnan(x), 0, x), axis, keepdims=keepdims)
 
 
+def _numbers(x: Any, axes: Axes, keepdims: bool) -> Any:
+    """How many elements are not NaN, in x's dtype."""
+    return np.sum(x == x, axis=axes, keepdims=keepdims).astype(x.dtype)
+
+
+def _nanmean_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    missing = isnan(x)
+    count = astype(sum(missing == 0, axes, keepdims=keepdims), x.dtype)
+    return where(missing, 0, spread(g / where(count == 0, 1, count), x.shape, axes, keepdims))
+
+
+_nanmean = Op("nanmean", "x; axes, keepdims -> y", lambda x, axes, keepdims: summation.mean(
+    np.where(x == x, x, 0), axes, keepdims, _numbers(x, axes, keepdims))).vjp(x=_nanmean_rule)
+
+
 def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """The mean over `axis` of what is not NaN.
 
@@ -261,9 +276,7 @@ def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     1.5
     """
     x, axes = prepare("nanmean", x, axis)
-    total = nansum(_as_float(astype(x, accumulator(x.dtype))), axes, keepdims=keepdims)
-    count = sum(isnan(x) == 0, axes, keepdims=keepdims)
-    return astype(total / astype(count, total.dtype), x.dtype if is_float(x.dtype) else total.dtype)
+    return in_accumulator(_nanmean, _as_float(x), axes, keepdims)
 
 
 def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:

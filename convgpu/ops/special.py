@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import is_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
-from .elementwise import cos, isinf, multiply, signbit, trunc, weak, where, zero
+from .elementwise import abs, astype, cos, isinf, multiply, precise, signbit, trunc, weak, where, zero
 
 # --- of integers: no gradient
 
@@ -18,14 +20,14 @@ lcm = Op("lcm", "a, b -> y", np.lcm)
 # --- of floats
 
 fmod = Op("fmod", "a, b -> y", weak(np.fmod), broadcasts=True).vjp(
-    a=lambda g: g, b=lambda g, a, b: -g * trunc(a / b))
+    a=lambda g: g, b=precise(lambda g, a, b: -g * trunc((a / b).detach())))
 heaviside = Op("heaviside", "a, b -> y", weak(np.heaviside), broadcasts=True).vjp(
     a=zero, b=lambda g, a: where(a == 0, g, 0))
 nextafter = Op("nextafter", "a, b -> y", weak(np.nextafter), broadcasts=True).vjp(
     a=lambda g: g, b=zero)
 _ldexp = Op("ldexp", "x; exponents -> y", np.ldexp).vjp(x=lambda g, exponents: ldexp(g, exponents))
-sinc: Op = Op("sinc", "x -> y", np.sinc).vjp(x=lambda g, x: g * _sinc_slope(x))
-i0 = Op("i0", "x -> y", lambda x: np.i0(x).astype(x.dtype))  # its derivative, I1, is not a function of NumPy's
+sinc: Op = Op("sinc", "x -> y", lambda x: _sinc_forward(x)).vjp(x=lambda g, x: _sinc_rule(g, x))
+i0 = Op("i0", "x -> y", lambda x: np.i0(_float64(x)).astype(_floating(x)))  # NumPy has not its derivative, I1
 
 
 def ldexp(x: Any, exponents: Any) -> Tensor:
@@ -41,11 +43,31 @@ def ldexp(x: Any, exponents: Any) -> Tensor:
     return _ldexp(x if x.shape == shape else x.broadcast_to(shape), exponents.array)
 
 
-def _sinc_slope(x: Tensor) -> Tensor:
+def _float64(x: Any) -> Any:
+    return x.astype(np.float64, copy=False)
+
+
+def _floating(x: Any) -> np.dtype:
+    return x.dtype if is_float(x.dtype) else np.dtype(np.float64)
+
+
+def _sinc_forward(x: Any) -> Any:
+    """sin(pi x) / (pi x) in float64, of x less whole periods, whose subtraction loses no digit."""
+    wide = _float64(x)
+    divisor = np.where(wide == 0, 1, np.pi * wide)
+    y = np.sin(np.pi * np.fmod(wide, 2)) / divisor
+    return np.where(wide == 0, 1, y).astype(_floating(x))
+
+
+def _sinc_rule(g: Tensor, x: Tensor) -> Tensor:
     """(cos(pi x) - sinc(x)) / x; near 0, where that cancels, its series."""
-    small = abs(x) < 0.01
-    z, divisor = np.pi**2 * x * x, where(small, 1, x)
-    return where(small, -np.pi**2 / 3 * x * (1 - z / 10 + z * z / 280), (cos(np.pi * x) - sinc(divisor)) / divisor)
+    x, g = astype(x, np.float64), astype(g, np.float64)
+    small = abs(x) < 0.5
+    near, far = where(small, x, 0), where(small, 1, x)
+    square, series = (np.pi * near) ** 2, 0
+    for k in reversed(range(1, 13)):
+        series = series * square + (-1) ** k * 2 * k / math.factorial(2 * k + 1)
+    return g * where(small, np.pi**2 * near * series, (cos(np.pi * fmod(far, 2)) - sinc(far)) / far)
 
 
 def isposinf(x: Any) -> Tensor:

@@ -17,7 +17,7 @@ from .elementwise import astype, clip, isnan, sqrt, square, where
 from .indexing import take_along_axis
 from .linalg import norm
 from .products import cumprod, cumsum, prod
-from .reduce import Axes, all, any, argmax, argmin, centred, prepare
+from .reduce import Axes, all, any, argmax, argmin, centred, nanmean, prepare
 from .reduce import sum as sum_over
 from .shape import expand_dims, moveaxis, reshape, squeeze
 from .sorting import mixed, sort
@@ -89,7 +89,7 @@ def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, s
     high = take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1)
     y = mixed(low, high, as_tensor(weight.astype(x.dtype)).to(x.device))
     if not skip_nan:
-        y = where(any(missing, -1, keepdims=True), np.nan, y)
+        y = where(any(missing, -1, keepdims=True), ordered[..., -1:], y)  # NaN, which is sorted to the end
     y = astype(reshape(moveaxis(y, -1, 0), fractions.shape + kept), dtype)
     return expand_dims(y, tuple([a + fractions.ndim for a in axes])) if keepdims and axes else y
 
@@ -134,11 +134,9 @@ def _without_nan(op: str, x: Any, axis: Any, ddof: float) -> tuple[Tensor, Tenso
     x = astype(x, accumulator(dtype))
     missing = isnan(x)
     count = astype(sum_over(missing == 0, axes, keepdims=True), x.dtype)
-    deviations = where(missing, 0, x)
     for _ in range(2):  # the second time, what the mean has lost in rounding
-        mean = sum_over(deviations / where(count == 0, 1, count), axes, keepdims=True)
-        deviations = where(missing, 0, deviations - mean)
-    return deviations, where(count > ddof, count - ddof, np.nan), axes, dtype
+        x = x - nanmean(x, axes, keepdims=True)
+    return where(missing, 0, x), where(count > ddof, count - ddof, np.nan), axes, dtype
 
 
 def nanvar(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:

@@ -9,18 +9,15 @@ import numpy as np
 
 from ..dtypes import is_float, is_half
 from ..tensor import Tensor, as_tensor
-from .elementwise import astype
+from .elementwise import astype, wide
+
+__all__ = ["floating", "wide", "widened"]
 
 
 def floating(op: str, x: Any) -> Tensor:
     """x as a Tensor of a floating dtype: integers and booleans become float32."""
     x = as_tensor(x, op)
     return x if is_float(x.dtype) else astype(x, np.float32)
-
-
-def wide(t: Tensor) -> Tensor:
-    """What a gradient rule computes with. The tape rounds its result to the dtype of the input."""
-    return astype(t, np.float32) if is_half(t.dtype) else t
 
 
 def widened(forward: Callable[..., Any]) -> Callable[..., Any]:
