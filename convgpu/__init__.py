@@ -4,6 +4,7 @@
 
 from . import keras_loader as _keras_loader
 from . import numpy, optim, tree
+from .arguments import explain_errors as _explain_errors
 from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
 from .check import check_grad
@@ -67,3 +68,5 @@ __all__ = [
     "silu", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend", "value_and_grad",
     "workspace_limit", "zeros", "zeros_like",
 ]
+
+_explain_errors(globals(), __all__)

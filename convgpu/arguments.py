@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import operator
+import re
+import sys
+from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
+
+from .dtypes import as_dtype
 
 LARGEST = 2**63 - 1  # what NumPy and the kernels hold sizes and indices in
 
@@ -64,10 +72,130 @@ def shape_of(op: str, shape: Any, name: str = "shape", least: int = 0) -> tuple[
     if isinstance(shape, np.ndarray) and shape.ndim == 1:
         shape = shape.tolist()
     sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
-    found = tuple([integer(op, f"{name} to hold sizes, each" if least < 0 else f"sizes in {name}", n, least)
-                   for n in sizes])
+    found = tuple([integer(op, "sizes" if name == "shape" else name, n, least) for n in sizes])
     if len(found) > 64:
         raise ValueError(f"{op}: expected {name} of at most 64 axes, got {len(found)}")
     if math.prod(found) > LARGEST:
         raise ValueError(f"{op}: expected {name} of at most 2^63 - 1 elements, got {found}")
     return found
+
+
+# --- what NumPy, Python or a compiled module say of arguments that no check has met, in our words
+
+FOREIGN = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RecursionError)
+_OURS = re.compile(r"(?!arange: (cannot|scalar))([A-Za-z_][\w.]*|(backend|device) '\w+'): ")  # but NumPy's arange
+_RULES = (
+    (r"broadcast|shape mismatch|same (length|shape)|must be the same", ValueError, "shapes that broadcast or agree"),
+    (r"cannot reshape", ValueError, "a shape of as many elements as x has"),
+    (r"not supported for the input|contain a loop|promoted|cannot use operands|Cannot cast|(unsupported|bad) operand",
+     TypeError, "operands of types that it is defined for"),
+    (r"too big|Maximum allowed|Unable to allocate|array size|maximum possible", ValueError,
+     "sizes that memory can hold"),
+    (r"out of bounds for [a-z]+\d|too large|cannot fit|(greater|less) than (max|min)imum|(infinity|NaN) to int",
+     ValueError, "numbers that an integer or the dtype can hold"),
+    (r"only integers|valid indices|used as indices", IndexError, "integers, slices, ..., None or masks as an index"),
+    (r"out of bounds|too many indices|boolean index", IndexError, "an index that fits the shape"),
+)
+
+
+def in_our_words(name: str, arguments: dict[str, Any], kinds: dict[str, str], error: Exception) -> Exception:
+    """An error that says what `name` expected and what it got; `error` itself where it does so already.
+
+    The first argument that is not of the kind that its parameter says is named; else all are, with the first words.
+    """
+    message = str(error)
+    if _OURS.match(message) or isinstance(error, NotImplementedError) or type(error).__module__.startswith("convgpu"):
+        return error
+    for parameter, value in arguments.items():
+        wanted = _violated(kinds.get(parameter, ""), value)
+        if wanted:
+            return TypeError(f"{name}: expected {parameter} to be {wanted}, got {_described(value)}")
+    got = ", ".join([f"{parameter}={_described(value)}" for parameter, value in arguments.items()])
+    words = f" ({message[:200]})" if message and "newaxis" not in message else ""
+    for pattern, kind, rule in _RULES:
+        if re.search(pattern, message):
+            return kind(f"{name}: expected {rule}, got {got}{words}")
+    plain = type(error) if type(error) in (TypeError, ValueError, IndexError) else ValueError
+    return plain(f"{name}: expected arguments that fit together, got {got}{words}")
+
+
+def kinds_of(function: Callable[..., Any]) -> dict[str, str]:
+    """By parameter, its annotation as it is written; of axes and dtypes, which take many forms, their name."""
+    kinds = {}
+    for parameter in inspect.signature(function).parameters.values():
+        name = parameter.name
+        special = "axis" if name.startswith("axis") else "dtype" if name == "dtype" else None
+        kinds[name] = special or str(parameter.annotation)
+    return kinds
+
+
+def _violated(kind: str, value: Any) -> str | None:
+    """What was wanted, where the value is not of that kind."""
+    if value is None and ("None" in kind or kind in ("Any", "axis", "dtype", "")):
+        return None
+    scalar = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    whole = isinstance(scalar, int) and not isinstance(scalar, bool)
+    plain = kind.removesuffix(" | None")
+    if plain == "bool":
+        return None if isinstance(scalar, (bool, int)) and scalar in (0, 1) else "True or False"
+    if plain == "int":
+        return None if whole and -LARGEST <= scalar <= LARGEST else "an integer that 64 bits hold"
+    if plain == "float":
+        return None if isinstance(scalar, (int, float)) else "a number"
+    if plain == "str":
+        return None if isinstance(value, str) else "a string"
+    if plain == "axis":
+        parts = value if isinstance(value, (tuple, list)) else [scalar]
+        return None if all([isinstance(p, (int, np.integer)) for p in parts]) else "an axis, or a sequence of axes"
+    if plain == "dtype":
+        try:
+            as_dtype(value)
+        except (TypeError, ValueError, SyntaxError):
+            return "a dtype or the name of one"
+    return "a tensor, array or number" if plain == "tensor" and value is None else None
+
+
+def _described(value: Any) -> str:
+    """A value in few words: arrays by dtype and shape."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {value.shape}" if value.shape else f"{value!r:.60}"
+    return f"{value!r:.60}"
+
+
+def explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose errors are in our words (`in_our_words`)."""
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except FOREIGN as error:
+            traceback = error.__traceback__
+            if traceback is None or traceback.tb_next is None:  # the call itself did not fit the signature
+                raise
+            bound = inspect.signature(function).bind(*args, **options).arguments
+            ours = in_our_words(function.__name__, bound, kinds_of(function), error)
+            if ours is error:
+                raise
+            raise ours from error
+
+    return run
+
+
+def explain_errors(namespace: dict[str, Any], names: Iterable[str]) -> None:
+    """Replace the functions of these names, there and where they are defined, by `explained` ones."""
+    for name in names:
+        if isinstance(namespace.get(name), FunctionType):
+            namespace[name] = _explained_everywhere(namespace[name])
+
+
+def _explained_everywhere(function: Any) -> Any:
+    if not function.__module__.startswith("convgpu") or function in _wrapped.values():
+        return function
+    wrapped = _wrapped.setdefault(function, explained(function))
+    home, name = vars(sys.modules[function.__module__]), str(function.__name__)
+    if home.get(name) is function:
+        home[name] = wrapped
+    return wrapped
+
+
+_wrapped: dict[Any, Any] = {}  # what `explain_errors` has made of which function, which may have several names

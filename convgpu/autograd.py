@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import gpu, tree
+from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend
 from .device import GPU, check_one_device, is_gpu_array, run_there
 from .dtypes import is_float, is_half
@@ -82,21 +83,33 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     if op.variadic:
         inputs = tuple(inputs[0])
     given, inputs = inputs, tuple([_as_input(op, x) for x in inputs])
-    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-    if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
-        inputs = tuple([x.to(GPU) if isinstance(v, np.generic) else x for v, x in zip(given, inputs)])
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        check_one_device(op.name, arrays)
-        result = gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics))
-    elif op.forward is None:
-        result = run_on_backend(op.name, arrays, statics)
-    else:
-        result = op.forward(arrays, *statics) if op.variadic else op.forward(*arrays, *statics)
+    try:
+        result, inputs = _computed(op, given, inputs, statics)
+    except FOREIGN as error:
+        kinds = dict.fromkeys(op.inputs, "tensor") | dict.fromkeys(op._defaults, "Any")
+        ours = in_our_words(op.name, dict(zip(op.arguments, args)), kinds, error)
+        if ours is error:
+            raise
+        raise ours from error
     results = result if isinstance(result, tuple) else (result,)
     outputs = tuple([None if r is None else wrap(r) for r in results])
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
         _record(op, inputs, statics, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]
+
+
+def _computed(op: Op, given: tuple[Any, ...], inputs: tuple[Any, ...],
+              statics: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """What the op gives, and its inputs where it was computed."""
+    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+    if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
+        inputs = tuple([x.to(GPU) if isinstance(v, np.generic) else x for v, x in zip(given, inputs)])
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        check_one_device(op.name, arrays)
+        return gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics)), inputs
+    if op.forward is None:
+        return run_on_backend(op.name, arrays, statics), inputs
+    return op.forward(arrays, *statics) if op.variadic else op.forward(*arrays, *statics), inputs
 
 
 def _compute_on_gpu(op: Op, arrays: list[Any], statics: tuple[Any, ...]) -> Any:

@@ -28,7 +28,12 @@ def copy_of(value: Any, caller: str) -> Any:
     if isinstance(value, (list, tuple)) and contains(value, is_tensor_like):
         raise NotAnArray(f"{caller}: got a list that contains Tensors; join them with convgpu.numpy.stack, which keeps "
                          "their gradients")
-    array = np.array(value)
+    try:
+        array = np.array(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        kind = ValueError if "inhomogeneous" in str(error) else NotAnArray
+        hint = "lists of one length on each level" if kind is ValueError else "a tensor, array or number, real or bool"
+        raise kind(f"{caller}: expected {hint}, got {type(value).__name__} {value!r:.60}") from error
     if array.dtype.kind in "OSUMmc" or (array.dtype.kind == "V" and not is_float(array.dtype)):
         got = f"an array of {array.dtype}" if _has_dtype(value) else f"{type(value).__name__} {value!r:.60}"
         raise NotAnArray(f"{caller}: expected a tensor, array or number, real or bool, got {got}")

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import number, shape_of
 from .device import CPU, device_of, move, parse_device
 from .dtypes import DTypeLike, accumulator, as_dtype, is_float
-from .geometry import is_channels_last, positive
+from .geometry import is_channels_last
 from .ops.random import as_generator
 from .tensor import Tensor, as_tensor, wrap
 
@@ -21,7 +22,7 @@ Shape = int | tuple[int, ...] | list[int]
 
 
 def _shape(shape: Shape) -> tuple[int, ...]:
-    return tuple([positive("shape", "sizes", n, 0) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))])
+    return shape_of("shape", shape)
 
 
 def _new(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:
@@ -99,6 +100,11 @@ def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: D
     >>> arange(3), arange(0.0, 1.0, 0.25)
     (Tensor([0, 1, 2], dtype=int64), Tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32))
     """
+    for name, value in (("start", start), ("stop", stop), ("step", step)):
+        if value is not None and not math.isfinite(number("arange", name, value)):
+            raise ValueError(f"arange: expected a finite {name}, got {value}")
+    if step == 0:
+        raise ValueError(f"arange: expected a step other than 0, got {step}")
     low, high = (0, start) if stop is None else (start, stop)
     values = np.arange(low, high, step)
     if dtype is None:

@@ -21,6 +21,7 @@ from numpy import bool_, broadcast_shapes, e, finfo, floating, iinfo, inf, integ
 from numpy import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
 from . import creation as _creation
+from .arguments import explain_errors as _explain_errors
 from .convert import contains as _contains
 from .convert import is_tensor_like as _is_tensor_like
 from .dtypes import DTypeLike, as_dtype
@@ -258,6 +259,10 @@ def array_equal(a: Any, b: Any) -> bool:
     """Whether shape and elements are equal; NaN equals nothing."""
     a, b = as_tensor(a, "array_equal"), as_tensor(b, "array_equal")
     return a.shape == b.shape and bool(all(equal(a, b)))
+
+
+_explain_errors(globals(), __all__)
+_explain_errors(vars(linalg), linalg.__all__)
 
 
 def __getattr__(name: str) -> Any:

@@ -121,10 +121,11 @@ def test_update_errors() -> None:
         cg.tensor([1.0])[0] = 2.0
 
 
-def test_index_errors_are_numpys() -> None:
+def test_index_errors_are_numpys_under_the_name_of_the_op() -> None:
     for index, message in (
-            (7, "out of bounds"), ([0.5], "integer"), ((0, 0, 0, 0), "too many indices"), ("a", "only integers")):
-        with pytest.raises(IndexError, match=message):
+            (7, "an index that fits the shape, got .*out of bounds"), ([0.5], "expected integers, slices"),
+            ((0, 0, 0, 0), "too many indices"), ("a", "expected integers, slices, ..., None or masks as an index")):
+        with pytest.raises(IndexError, match=f"^getitem: .*{message}"):
             cg.tensor(X)[index]
 
 
@@ -187,7 +188,7 @@ def test_empty_parts() -> None:
     (lambda: cnp.array_split(X, 0), "array_split: expected at least one section, got 0"),
     (lambda: cnp.pad(X, -1), "pad: expected widths >= 0, got -1"),
     (lambda: cnp.pad(X, 1, "cubic"), "pad: expected mode 'constant', 'edge'"),
-    (lambda: cnp.reshape(X, (7, -1)), "cannot reshape"),
+    (lambda: cnp.reshape(X, (7, -1)), r"reshape: expected a shape of as many elements as x has, 60, .*got \(7, -1\) for"),
     (lambda: cnp.transpose(X, (0, 1)), "transpose: expected a permutation of 3 axes"),
     (lambda: cnp.transpose(X, (0, 1, 1)), "transpose: expected no axis twice"),
     (lambda: cnp.squeeze(X, 0), r"squeeze: expected axes of size 1, got axis=0 of shape \(4, 5, 3\)"),

@@ -1,5 +1,6 @@
 """All ops, one file per family. Listed here are those that the methods of Tensor delegate to."""
 
+from ..arguments import explain_errors
 from .elementwise import (
     abs,
     add,
@@ -29,3 +30,5 @@ from .indexing import At, getitem
 from .products import cumsum, prod
 from .reduce import all, any, argmax, argmin, max, mean, min, std, sum, var
 from .shape import broadcast_to, reshape, squeeze, swapaxes, transpose
+
+explain_errors(globals(), list(globals()))

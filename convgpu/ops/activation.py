@@ -71,7 +71,7 @@ def grad_from_output(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
 
 def split(op: str, activation: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
     """(what the op fuses, what is applied after it) for an activation by name."""
-    if activation is None or activation in FROM_OUTPUT:
+    if activation is None or isinstance(activation, str) and activation in FROM_OUTPUT:
         return activation, lambda y: y
     return None, lambda y: apply(op, activation, y)
 

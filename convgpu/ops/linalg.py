@@ -30,6 +30,9 @@ from .reduce import sum as sum_over
 from .shape import expand_dims, moveaxis, swapaxes, tril
 from .widening import floating, widened
 
+__all__ = ["norm", "det", "slogdet", "inv", "solve", "cholesky", "eigvalsh", "eigh", "eig", "qr", "svd", "lstsq",
+           "pinv", "matrix_rank"]
+
 # --- norms
 
 

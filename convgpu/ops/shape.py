@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
-from ..arguments import axis_index, axis_tuple
+from ..arguments import axis_index, axis_tuple, shape_of
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 
@@ -35,19 +34,19 @@ def _negated(shift: Any) -> Any:
     return tuple([-s for s in shift]) if isinstance(shift, (tuple, list)) else -shift
 
 
-def as_shape(shape: Any) -> Shape:
-    """A shape given as an integer or a sequence of them."""
-    return tuple(shape) if isinstance(shape, (tuple, list)) else (operator.index(shape),)
-
-
 def reshape(x: Any, shape: Any) -> Tensor:
     """The elements of x, row-major, in another shape; one size may be -1.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).shape
     (2, 2)
     """
-    x = as_tensor(x, "reshape")
-    return _reshape(x, as_shape(shape), x.shape)
+    x, sizes = as_tensor(x, "reshape"), shape_of("reshape", shape, least=-1)
+    known = math.prod([n for n in sizes if n != -1])
+    free = sizes.count(-1)
+    if free > 1 or (x.size % known if free and known else known != x.size):
+        raise ValueError(f"reshape: expected a shape of as many elements as x has, {x.size}, and at most one -1, "
+                         f"got {tuple(sizes)} for x of shape {x.shape}")
+    return _reshape(x, sizes, x.shape)
 
 
 def ravel(x: Any) -> Tensor:
@@ -158,7 +157,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     Tensor([[1., 2.],
             [1., 2.]], dtype=float32)
     """
-    return _broadcast_to(as_tensor(x, "broadcast_to"), as_shape(shape))
+    return _broadcast_to(as_tensor(x, "broadcast_to"), shape_of("broadcast_to", shape))
 
 
 def broadcast_arrays(*xs: Any) -> tuple[Tensor, ...]:
@@ -243,11 +242,14 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "repeat"), axis)
     axis = axis_index("repeat", axis, x.ndim)
-    counts = np.asarray(repeats)
+    counts = np.asarray(repeats.array if isinstance(repeats, Tensor) else repeats)
+    if counts.dtype.kind not in "iub" or counts.ndim > 1 or counts.size not in (1, x.shape[axis]):
+        raise ValueError(f"repeat: expected repeats to be an integer or {x.shape[axis]} of them, one per element of "
+                         f"axis {axis}, got {repeats!r:.60}")
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"repeat: expected repeats >= 0, got {repeats!r:.60}")
     if counts.size == 1:
         n = int(counts.reshape(()))
-        if n < 0:
-            raise ValueError(f"repeat: expected repeats >= 0, got {repeats}")
         wide = broadcast_to(expand_dims(x, axis + 1), (*x.shape[:axis + 1], n, *x.shape[axis + 1:]))
         return reshape(wide, (*x.shape[:axis], x.shape[axis] * n, *x.shape[axis + 1:]))
     return x[(slice(None),) * axis + (np.repeat(np.arange(x.shape[axis]), counts),)]
@@ -259,7 +261,7 @@ def tile(x: Any, reps: Any) -> Tensor:
     >>> tile([1.0, 2.0], 2)
     Tensor([1., 2., 1., 2.], dtype=float32)
     """
-    x, times = as_tensor(x, "tile"), as_shape(reps)
+    x, times = as_tensor(x, "tile"), shape_of("tile", reps, "reps")
     ndim = max(x.ndim, len(times))
     times = (1,) * (ndim - len(times)) + times
     sizes = (1,) * (ndim - x.ndim) + x.shape
