@@ -188,7 +188,7 @@ def test_empty_parts() -> None:
     (lambda: cnp.array_split(X, 0), "array_split: expected at least one section, got 0"),
     (lambda: cnp.pad(X, -1), "pad: expected widths >= 0, got -1"),
     (lambda: cnp.pad(X, 1, "cubic"), "pad: expected mode 'constant', 'edge'"),
-    (lambda: cnp.reshape(X, (7, -1)), r"reshape: expected a shape of as many elements as x has, 60, .*got \(7, -1\) for"),
+    (lambda: cnp.reshape(X, (7, -1)), r"reshape: expected a shape of as many elements as x has, 60, .*got \(7, -1\)"),
     (lambda: cnp.transpose(X, (0, 1)), "transpose: expected a permutation of 3 axes"),
     (lambda: cnp.transpose(X, (0, 1, 1)), "transpose: expected no axis twice"),
     (lambda: cnp.squeeze(X, 0), r"squeeze: expected axes of size 1, got axis=0 of shape \(4, 5, 3\)"),

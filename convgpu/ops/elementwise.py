@@ -142,7 +142,7 @@ def _weight(mine: Any, other: Any, y: Tensor, base: float) -> Tensor:
 
 # --- trigonometric and hyperbolic; products of two factors instead of 1 - x*x keep the digits near |x| = 1
 
-_one_less_square = Op("one_less_square", "x -> y", lambda x: (1 - x) * (1 + x)).vjp(x=lambda g, x: g * (-2 * x))
+_one_less_square = Op("one_less_square", "x -> y", lambda x: (1 - x) * (1 + x)).vjp(x=lambda g, x: g * x * -2)
 _root_square_less_one = Op("root_square_less_one", "x -> y", lambda x: np.sqrt(x - 1) * np.sqrt(x + 1)).vjp(
     x=lambda g, x, y: g * (x / y))
 
