@@ -181,24 +181,27 @@ def _products_without(s: Any, pairs: bool) -> Any:
 
 
 def _rotated(x: Any) -> tuple[Any, Any, Any, Any]:
-    """U, s, V^T and det(U) det(V), with two axes of size 1."""
-    u, s, vt = np.linalg.svd(x)
-    return u, s, vt, (np.linalg.det(u) * np.linalg.det(vt))[..., None, None]
+    """U, s, V^T and det(U) det(V), with two axes of size 1; this is NaN where x is not finite."""
+    finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vt = np.linalg.svd(np.where(finite, x, 0))
+    return u, s, vt, np.where(finite, (np.linalg.det(u) * np.linalg.det(vt))[..., None, None], np.nan)
 
 
 def _cofactors_forward(x: Any) -> Any:
     u, s, vt, d = _rotated(x)
-    return d * ((u * _products_without(s, False)[..., None, :]) @ vt)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return (d * ((u * _products_without(s, False)[..., None, :]) @ vt)).astype(x.dtype)
 
 
 def _cofactors_gradient_forward(g: Any, x: Any) -> Any:
     u, s, vt, d = _rotated(x)
-    inner = np.swapaxes(u, -1, -2) @ g @ np.swapaxes(vt, -1, -2)
-    minors = _products_without(s, True)
     off = ~np.eye(s.shape[-1], dtype=bool)
-    on_diagonal = np.sum(np.where(off, minors, 0) * np.diagonal(inner, 0, -2, -1)[..., None, :], axis=-1)
-    turned = np.where(off, -minors * np.swapaxes(inner, -1, -2), on_diagonal[..., None, :])
-    return d * (u @ turned @ vt)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        inner = np.swapaxes(u, -1, -2) @ g @ np.swapaxes(vt, -1, -2)
+        minors = _products_without(s, True)
+        on_diagonal = np.sum(np.where(off, minors, 0) * np.diagonal(inner, 0, -2, -1)[..., None, :], axis=-1)
+        turned = np.where(off, -minors * np.swapaxes(inner, -1, -2), on_diagonal[..., None, :])
+        return (d * (u @ turned @ vt)).astype(x.dtype)
 
 
 def _third_derivative(g: Tensor, gy: Tensor, x: Tensor) -> Tensor:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import is_float
+from ..op import Op
 from ..tensor import Tensor, as_tensor
-from .contraction import dot
-from .elementwise import where
+from .conv import conv
+from .elementwise import astype, where
 from .joining import concatenate, pad, stack
 from .products import cumprod, diff
 from .reduce import sum as sum_over
-from .shape import broadcast_to, expand_dims, flip, moveaxis
+from .shape import broadcast_to, expand_dims, flip, moveaxis, reshape
 
 
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
@@ -48,10 +50,15 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
                          f"{v.shape} and {mode!r}")
     if v.size > a.size:
         return flip(correlate(v, a, mode))
+    dtype = np.result_type(a.dtype, v.dtype)
+    if not is_float(dtype):
+        return _correlate_integers(a, v, mode)
     around = {"valid": (0, 0), "same": (v.size // 2, (v.size - 1) // 2), "full": (v.size - 1,) * 2}[mode]
-    padded = pad(a, [around])
-    windows = np.arange(padded.size - v.size + 1)[:, None] + np.arange(v.size)
-    return dot(padded[windows], v)
+    images, filters = reshape(astype(a, dtype), (1, a.size, 1)), reshape(astype(v, dtype), (v.size, 1, 1))
+    return reshape(conv(images, filters, padding=(around,)), (a.size + sum(around) - v.size + 1,))
+
+
+_correlate_integers = Op("correlate_integers", "a, v; mode -> y", np.correlate)
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dtypes import accumulator, is_float
 from ..op import Op
+from ..summation import unit_scale
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, clip, isnan, sqrt, square, where
 from .indexing import take_along_axis
@@ -240,5 +241,9 @@ def corrcoef(x: Any) -> Tensor:
         raise ValueError(f"corrcoef: expected one variable (1-D), or one per row (2-D), got shape {x.shape}")
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
     deviations = centred(astype(x, accumulator(dtype)), (x.ndim - 1,))
-    unit = deviations / norm(deviations, None, -1, keepdims=True)  # NaN of a variable that does not vary
-    return astype(clip(sum_over(unit * unit) if x.ndim == 1 else unit @ unit.T, -1, 1), dtype)
+    rows = expand_dims(deviations, 0) if x.ndim == 1 else deviations
+    if rows.size:  # squares are finite then
+        rows = rows * as_tensor(unit_scale(np.max(np.abs(rows.array), axis=1, keepdims=True)))
+    covariance, deviation = rows @ rows.T, sqrt(sum_over(square(rows), 1, keepdims=True))
+    y = clip(covariance / deviation / deviation.T, -1, 1)  # NaN of a variable that does not vary
+    return astype(y if x.ndim == 2 else y[0, 0], dtype)
