@@ -23,6 +23,7 @@ from convgpu import gpu as gpu_module
 from convgpu.dtypes import accumulator, is_float
 
 OBSTACLE = info.gpu_obstacle()  # to computing on a GPU
+STANDING_IN = sys.modules.get("cupy") is fake_cupy  # for the whole process: only_cuda.py
 STAND_IN = pytest.param("stand-in", marks=needs_emulated)
 REAL = pytest.param("cuda", marks=pytest.mark.gpu)
 
@@ -37,7 +38,8 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def on_a_real_gpu(test: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a test that the stand-in could not pass."""
-    return pytest.mark.gpu(pytest.mark.skipif(OBSTACLE is not None, reason=f"no usable GPU: {OBSTACLE}")(test))
+    why = f"no usable GPU: {'the stand-in' if STANDING_IN else OBSTACLE}"
+    return pytest.mark.gpu(pytest.mark.skipif(STANDING_IN or OBSTACLE is not None, reason=why)(test))
 
 
 @pytest.fixture(params=[STAND_IN])

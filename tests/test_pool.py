@@ -21,7 +21,7 @@ BACKENDS = ("reference", "numpy", *NATIVE)
 FORMATS = ("channels_last", "channels_first")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ON_EACH = pytest.mark.parametrize("backend", ["numpy", *NATIVE])  # of the backends that are held to the reference
-C_OF = {"numpy": C_NUMPY, "emulated": C_KERNEL}
+C_OF = {"numpy": C_NUMPY, "emulated": C_KERNEL, "cuda_from_host": C_KERNEL}
 BY_NAME = {case.name: case for case in CASES}
 
 
