@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "../tests/emulator/checks_cluster.h"
+#include "../tests/emulator/checks_gemm.h"
 #include "../tests/emulator/checks_tma.h"
 #include "../tests/emulator/checks_wgmma.h"
 
@@ -46,6 +47,7 @@ void ask_whether_wgmma_is_mma() {
     const auto dots = spread<T>(4096, 6);
     const auto mma = run_dots(dots, false), wgmma = run_dots(dots, true);
     for (size_t i = 0; i < mma.size(); ++i) {
+        testing::expect(!std::isnan(mma[i]), "mma.sync gives NaN in case " + std::to_string(i));
         testing::expect_equal(bits_of(wgmma[i]), bits_of(mma[i]), "case " + std::to_string(i));
     }
 }

@@ -1,5 +1,5 @@
 // Whole kernels: every feature together, deeper than every pipeline, against a plain sum of exact numbers.
-#include "checks_cluster.h"
+#include "checks_gemm.h"
 #include "kernels/gemm_mma.cuh"
 #include "kernels/gemm_simt.cuh"
 
