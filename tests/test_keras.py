@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.metadata
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +23,7 @@ require("keras")
 import convgpu as cg  # noqa: E402
 import convgpu.keras  # noqa: E402
 from convgpu import keras_loader as loader  # noqa: E402
-from convgpu.keras.backend import core, optimizer  # noqa: E402
+from convgpu.keras.backend import core, namespace, optimizer  # noqa: E402
 
 # isort: split
 import keras  # noqa: E402
@@ -138,6 +142,33 @@ for name in ("VERSION", "train", "frobnicate"):
         "tensorflow.train: convgpu answers for tensorflow.keras alone; use keras.optimizers, for instance "
         "keras.optimizers.Adam(0.001) for tf.train.AdamOptimizer(0.001)",
         "tensorflow.frobnicate: convgpu answers for tensorflow.keras alone"]
+
+
+def test_what_borrowed_functions_call_is_there() -> None:
+    """Each function of `np` that a public function of Keras's NumPy backend calls, with each option that it passes."""
+    lacking = []
+    for name in ("core", "numpy", "nn", "math", "linalg", "image"):
+        module = importlib.import_module(f"convgpu.keras.backend.{name}")
+        source = Path(keras.__file__).parent / "src" / "backend" / "numpy" / f"{name}.py"
+        for function in ast.parse(source.read_text(encoding="utf-8")).body:
+            ours = inspect.unwrap(getattr(module, getattr(function, "name", ""), len))
+            code = getattr(ours, "__code__", None)
+            if code is None or code.co_filename != str(source) or ours.__name__.startswith("_"):
+                continue
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                called = ast.unparse(call.func)
+                if not re.fullmatch(r"np(\.\w+)+", called):
+                    continue
+                found: Any = namespace
+                for part in called.split(".")[1:]:
+                    found = getattr(found, part, None)
+                options = {k.arg for k in call.keywords if k.arg}
+                if found is None:
+                    lacking.append(f"{name}.{ours.__name__}: {called}")
+                elif inspect.isfunction(found) and not inspect.getfullargspec(found).varkw:
+                    unknown = options - set(inspect.signature(found).parameters)
+                    lacking += [f"{name}.{ours.__name__}: {called}({option}=)" for option in unknown]
+    assert not lacking
 
 
 # --- variables and tensors

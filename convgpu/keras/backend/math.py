@@ -63,6 +63,7 @@ def _segment_extreme(ufunc: str, data: Any, segment_ids: Any, num_segments: int 
 
 def _extreme_at_forward(x: Any, ids: onp.ndarray, count: int, ufunc: str) -> Any:
     """Per segment its extreme; where there is none -inf or inf, of integers 0."""
+    ids = onp.asarray(ids, like=x)
     nothing = (-math.inf if ufunc == "maximum" else math.inf) if is_float(x.dtype) else 0
     y = onp.full_like(x, nothing, shape=(count, *x.shape[1:]))
     if not is_float(x.dtype):  # an entry of each segment: what is there decides, not the 0
