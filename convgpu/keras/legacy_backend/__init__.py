@@ -1,0 +1,48 @@
+"""The functions that `keras.backend` had before Keras 3, made of those of `keras.ops`: what old losses call as `K.x`.
+
+They take and give tensors, and symbolic ones in a Lambda layer or a functional model. With
+`python -m convgpu.keras --tf-keras` they are `tensorflow.keras.backend`.
+
+>>> from convgpu.keras import legacy_backend as K
+>>> K.sum(K.flatten(K.cast([[1, 0], [1, 1]], "float32"))).item()
+3.0
+"""
+# ruff: noqa: A001, A002, F403, N812 (the names are those of Keras 2)
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+from keras.config import epsilon, floatx, image_data_format
+
+from .arithmetic import *
+from .shapes import *
+from .values import *
+
+REPLACEMENTS = {
+    "get_session": "nothing: there are no sessions", "set_session": "nothing: there are no sessions",
+    "ctc_label_dense_to_sparse": "the labels as they are: K.ctc_batch_cost and keras.ops.ctc_loss take dense ones",
+    "tf": "keras.ops", "placeholder": "keras.Input(shape)", "is_placeholder": "keras.backend.is_keras_tensor",
+    "binary_focal_crossentropy": "keras.losses.binary_focal_crossentropy",
+    "categorical_focal_crossentropy": "keras.losses.categorical_focal_crossentropy",
+    "separable_conv2d": "keras.ops.separable_conv", "separable_conv1d": "keras.ops.separable_conv",
+    "conv2d_transpose": "keras.ops.conv_transpose", "batch_normalization": "keras.ops.batch_normalization",
+    "normalize_batch_in_training": "keras.ops.moments and keras.ops.batch_normalization",
+}
+SAME = set("""
+abs cos dot elu equal exp eye greater greater_equal less less_equal log logsumexp maximum minimum not_equal
+one_hot ones_like round shape sigmoid sign sin softplus softsign sqrt square squeeze tanh tile transpose zeros_like
+""".split())  # functions that keras.ops has under these names
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if name in SAME:
+        return getattr(ops, name)
+    if hasattr(keras.backend, name):
+        return getattr(keras.backend, name)
+    instead = REPLACEMENTS.get(name, "the functions of keras.ops")
+    raise AttributeError(f"keras.backend.{name}: convgpu does not have this function of older Keras; use {instead}")
