@@ -209,6 +209,7 @@ assert K.flatten is tf.keras.backend.flatten is private.flatten and again is tim
 assert Rescaling is preprocessing.Rescaling is keras.layers.Rescaling
 assert tf.keras.layers.experimental.preprocessing.Rescaling is Rescaling
 assert Dense is keras.layers.Dense and tf.keras.preprocessing.timeseries_dataset_from_array is again
+assert keras.backend.flatten is K.flatten and keras.backend.epsilon() == K.epsilon()
 assert len(tf.keras.utils.timeseries_dataset_from_array([1, 2, 3], None, 2)) == 1
 print(float(K.sum(K.flatten(K.cast([[1, 2]], "float32")))))
 for name in ("keras.wrappers.scikit_learn", "python.keras.engine", "python.framework.ops", "data.experimental",
@@ -218,7 +219,7 @@ for name in ("keras.wrappers.scikit_learn", "python.keras.engine", "python.frame
     except ModuleNotFoundError as error:
         print(error)
 for get in (lambda: K.frobnicate, lambda: tf.keras.experimental, lambda: tf.keras.layers.frobnicate,
-            lambda: tf.python.ops):
+            lambda: tf.python.ops, lambda: keras.backend.get_session):
     try:
         get()
     except AttributeError as error:
@@ -240,4 +241,6 @@ for get in (lambda: K.frobnicate, lambda: tf.keras.experimental, lambda: tf.kera
         "keras.backend.frobnicate: convgpu does not have this function of older Keras; use the functions of keras.ops",
         "tensorflow.keras.experimental: Keras 3 does not have it; use keras.layers and keras.models",
         "tensorflow.keras.layers.frobnicate: Keras 3 does not have it; look for frobnicate in keras.layers, keras.ops",
-        "tensorflow.python.ops: convgpu answers for tensorflow.keras alone"], done.stderr
+        "tensorflow.python.ops: convgpu answers for tensorflow.keras alone",
+        "keras.backend.get_session: convgpu does not have this function of older Keras; use nothing: there are no "
+        "sessions"], done.stderr

@@ -180,8 +180,13 @@ def _exists(name: str) -> bool:
 
 
 def install() -> None:
-    """Answer for `tensorflow.keras` in this process."""
+    """Answer for `tensorflow.keras` in this process, and in `keras.backend` for the functions that it had."""
+    import keras
     from keras.src.utils import module_utils
+
+    from . import legacy_backend
+
+    keras.backend.__getattr__ = lambda name: getattr(legacy_backend, name)
 
     for lazy in vars(module_utils).values():  # Keras itself is not to take this for TensorFlow
         if isinstance(lazy, module_utils.LazyModule) and lazy.name.split(".")[0] == "tensorflow":

@@ -1,7 +1,7 @@
 """The functions that `keras.backend` had before Keras 3, made of those of `keras.ops`: what old losses call as `K.x`.
 
 They take and give tensors, and symbolic ones in a Lambda layer or a functional model. With
-`python -m convgpu.keras --tf-keras` they are `tensorflow.keras.backend`.
+`python -m convgpu.keras --tf-keras` they are in `tensorflow.keras.backend` and `keras.backend`.
 
 >>> from convgpu.keras import legacy_backend as K
 >>> K.sum(K.flatten(K.cast([[1, 0], [1, 1]], "float32"))).item()
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     if name in SAME:
         return getattr(ops, name)
-    if hasattr(keras.backend, name):
+    if name in vars(keras.backend):
         return getattr(keras.backend, name)
     instead = REPLACEMENTS.get(name, "the functions of keras.ops")
     raise AttributeError(f"keras.backend.{name}: convgpu does not have this function of older Keras; use {instead}")
