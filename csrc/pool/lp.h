@@ -6,6 +6,8 @@
 
 namespace convgpu::pool {
 
+constexpr int kFewResident = 1;  // blocks on a multiprocessor, at least: powers take registers, and none may spill
+
 // t^exponent for t >= 0. The exponents 1 and 2 of the common norms are exact and cheap.
 template <class A>
 __device__ __forceinline__ A power_of(A t, A exponent) {

@@ -12,7 +12,7 @@
 namespace convgpu::pool {
 
 template <class T, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kFewResident)
     lp_pool_dgrad_gather(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ gx,
                          const __grid_constant__ Problem problem, const __grid_constant__ Places pixels,
                          Accumulator<T> power, bool with_sign) {

@@ -13,7 +13,7 @@
 namespace convgpu::pool {
 
 template <class T, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kFewResident)
     lp_pool_gather_window(const T* __restrict__ v, const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z,
                           const __grid_constant__ Problem problem, const __grid_constant__ Places outputs,
                           Accumulator<T> power, bool with_sign) {

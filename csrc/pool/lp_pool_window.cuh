@@ -25,7 +25,7 @@ __device__ __forceinline__ void each_pixel(const T* __restrict__ x, const Proble
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kFewResident)
     lp_pool_window(const T* __restrict__ x, T* __restrict__ y, const __grid_constant__ Problem problem,
                    const __grid_constant__ Places outputs, Accumulator<T> norm) {
     using A = Accumulator<T>;
