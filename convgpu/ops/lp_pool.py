@@ -19,7 +19,7 @@ from ..geometry import PoolGeometry, pool_geometry
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import abs as absolute
-from .elementwise import nonzero_divisor, zero
+from .elementwise import ratio_or_zero, zero
 from .pool import run_max
 from .rank import of_rank
 
@@ -41,14 +41,14 @@ def _in_x(g: Tensor, v: Tensor, gy: Tensor, x: Tensor, y: Tensor, geo: PoolGeome
     """The gradient in x of <v, lp_pool_dgrad(gy, x, y)> = <gy, lp_pool_gather(v, x, y)>, since f'(t) = e * f(t) / t."""
     if power == 0:
         return zero(x)
-    return v * (power * _dgrad(gy / nonzero_divisor(y), x, y, geo, power - 1, not signed))
+    return v * (power * _dgrad(ratio_or_zero(gy, y), x, y, geo, power - 1, not signed))
 
 
 def _in_y(v: Tensor, gy: Tensor, x: Tensor, y: Tensor, geo: PoolGeometry, power: float, signed: bool) -> Tensor:
     """The gradient in y of the same, since d/dy of f(x / y) is -e * f(x / y) / y."""
     if power == 0:
         return zero(y)
-    return -power * (gy / nonzero_divisor(y)) * _gather(v, x, y, geo, power, signed)
+    return -power * ratio_or_zero(gy, y) * _gather(v, x, y, geo, power, signed)
 
 
 def lp_pool(x: Any, norm_type: float, size: Any, *, stride: Any = None, padding: Any = "valid",

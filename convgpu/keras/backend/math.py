@@ -16,7 +16,7 @@ import convgpu.numpy as cnp
 from convgpu import Op, Tensor
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
-from convgpu.ops.elementwise import nonzero_divisor, same
+from convgpu.ops.elementwise import ratio_or_zero, same
 from convgpu.ops.gaussian import cdf, normal_pdf
 
 from .core import convert_to_tensor
@@ -142,7 +142,7 @@ def _cdist_forward(x: Any, y: Any) -> Any:
 
 def _cdist_rule(g: Tensor, x: Tensor, y: Tensor, distance: Tensor) -> Tensor:
     """Of x: the sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; about the middle of y fewer digits cancel."""
-    pull = cnp.where(distance == 0, 0, g / nonzero_divisor(distance))
+    pull = ratio_or_zero(g, distance)
     middle = cnp.mean(y.detach(), -2, keepdims=True) if y.shape[-2] else 0
     return cnp.sum(pull, -1, keepdims=True) * (x - middle) - cnp.matmul(pull, y - middle)
 
