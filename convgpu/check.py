@@ -33,7 +33,8 @@ def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: f
     """
     xs = [_as_float64(x) for x in inputs]
     if not any(isinstance(x, Tensor) and x.requires_grad for x in xs):
-        raise ValueError("check_grad: expected at least one floating input")
+        raise ValueError("check_grad: expected at least one floating input, got "
+                         f"{', '.join(str(getattr(x, 'dtype', type(x).__name__)) for x in xs) or 'none'}")
     worst = _check_first_order(f, xs, tolerance, f"check_grad (order {order})" if order > 1 else "check_grad")
     if order > 1:
         def gradient(*args: Any) -> list[Tensor]:

@@ -181,7 +181,8 @@ def _device(device: str | None) -> tuple[str, Gpu | None]:
     if device is not None and device.lower().partition(":")[0] in ("gpu", "cuda"):
         parse_device(device)
         if own is None:
-            raise ValueError(f"explain: device {device!r}: the NVIDIA driver shows no GPU; name one, as device='H200'")
+            raise ValueError(f"explain: expected a GPU for device {device!r}, got none from the NVIDIA driver; name "
+                             "one, as device='H200'")
         device = None
     wanted = device or own or OTHERWISE
     try:

@@ -112,7 +112,7 @@ def choose_device(wanted: str | None) -> tuple[str, str | None]:
         if parse_device(wanted) == CPU:
             return CPU, None
         if obstacle is not None:
-            raise ValueError(f"device {wanted!r}: no usable GPU: {obstacle}")
+            raise ValueError(f"device {wanted!r}: expected a usable GPU, got none: {obstacle}")
         return GPU, None
     if obstacle is None:
         return GPU, None

@@ -74,7 +74,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
     if method != "__call__" or options or function is None:
         asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         with_options = f" with {', '.join(options)}" if options else ""
-        raise TypeError(f"np.{asked}{with_options} is not defined for Tensors; {_ELSEWHERE}")
+        raise TypeError(f"expected a function that is defined for Tensors, got np.{asked}{with_options}; {_ELSEWHERE}")
     return function(*inputs)
 
 
@@ -83,7 +83,8 @@ def dispatch_function(func: Any, args: Any, options: Any) -> Any:
     home = _HOMES.get(func.__module__)
     function = None if home is None else _ours(func.__name__, home)
     if function is None:
-        raise TypeError(f"{func.__module__}.{func.__name__} is not defined for Tensors; {_ELSEWHERE}")
+        raise TypeError(f"expected a function that is defined for Tensors, got {func.__module__}.{func.__name__}; "
+                        f"{_ELSEWHERE}")
     return function(*args, **options)
 
 

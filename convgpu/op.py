@@ -143,10 +143,10 @@ class Op:
         for name in self.arguments[len(args):]:
             value = options.pop(name, self._defaults.get(name, _REQUIRED))
             if value is _REQUIRED:
-                raise TypeError(f"{self.name}: missing argument {name!r} of '{self.signature}'")
+                raise TypeError(f"{self.name}: expected the arguments of '{self.signature}', got no {name!r}")
             bound.append(value)
         if options:
-            raise TypeError(f"{self.name}: unexpected arguments {sorted(options)} for '{self.signature}'")
+            raise TypeError(f"{self.name}: expected the arguments of '{self.signature}', got {sorted(options)} besides")
         return tuple(bound)
 
     def __call__(self, *args: Any, **options: Any) -> Any:

@@ -147,7 +147,7 @@ class Outline(NDArrayOperatorsMixin):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of an array without axes")
+            raise TypeError("len: expected an array with axes, got one of shape ()")
         return self.shape[0]
 
     def like(self, shape: Shape, dtype: DTypeLike = None) -> Outline:

@@ -99,9 +99,9 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         if self.device == GPU:
-            raise TypeError("a tensor on the GPU is not converted to NumPy in silence: use .numpy()")
+            raise TypeError("NumPy: expected a tensor on the CPU, got one on the GPU; .numpy() asks for the copy")
         if copy is False and dtype is not None and dtype != self.dtype:
-            raise ValueError(f"cannot convert {self.dtype} to {dtype} without a copy")
+            raise ValueError(f"NumPy: expected copy=None or True where {self.dtype} becomes {dtype}, got copy=False")
         return np.array(self.array, dtype=dtype) if copy else np.asarray(self.array, dtype=dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -202,7 +202,7 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
-            raise TypeError("iteration over a 0-d tensor")
+            raise TypeError("iteration over a tensor: expected at least one axis, got a 0-d tensor")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -212,7 +212,8 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("Tensors are values: use t = t.at[index].set(value), or t.assign(value) for all of it")
+        raise TypeError("Tensors are values: expected t = t.at[index].set(value), or t.assign(value) for all of it, "
+                        "got t[index] = value")
 
     __hash__ = object.__hash__
 

@@ -20,6 +20,7 @@ import pytest
 
 import convgpu as cg
 import convgpu.numpy as cnp
+from convgpu.geometry import DoesNotFit
 
 BAD: list[Any] = [
     None, "abc", float("nan"), float("inf"), -1, 0, 2**70, -2**70, 1.5, 1 + 2j, [], {}, (1, 2), (2**70,), (-1, -1),
@@ -47,8 +48,9 @@ KEYWORDS = {"batch_norm": {"training": True}, "dropout": {"generator": 0}, "rand
 LINALG = {"norm": (X,), "solve": (EYE, ROW), "lstsq": (EYE, ROW), "qr": (X,), "svd": (X,), "pinv": (X,),
           "matrix_rank": (X,), "det": (EYE,), "slogdet": (EYE,), "inv": (EYE,), "cholesky": (EYE,), "eigvalsh": (EYE,),
           "eigh": (EYE,), "eig": (EYE,)}
-SIGNATURE = re.compile(r"missing \d+ required|missing argument|unexpected (keyword )?argument|takes (from )?\d+ |"
-                       r"multiple values|at most \d+ arguments")  # of Python or of an Op, which are plain enough
+# What Python or an Op says of a call that does not fit a signature, which is plain enough.
+SIGNATURE = re.compile(r"missing \d+ required|expected the arguments of|unexpected (keyword )?argument|"
+                       r"takes (from )?\d+ |multiple values|at most \d+ arguments")
 
 
 def calls() -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]]:
@@ -87,7 +89,7 @@ def test_errors_carry_rule_expected_and_got(name: str) -> None:
                 continue
             except Exception as error:
                 message = str(error)
-                plain = type(error) in (TypeError, ValueError, IndexError) or isinstance(error, TypeError)
+                plain = type(error) in (ValueError, DoesNotFit, IndexError) or isinstance(error, TypeError)
                 ours = re.match(r"[\w.]+: ", message) and ("expected" in message or "spans" in message)
                 if not (plain and (ours or SIGNATURE.search(message))):
                     wrong.append(f"{argument}={bad!r:.40}: {type(error).__name__}: {message:.120}")

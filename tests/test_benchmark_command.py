@@ -90,7 +90,7 @@ def test_without_a_gpu_it_says_how_to_get_its_column(capsys: pytest.CaptureFixtu
     assert benchmark(*CONV) == 0
     assert "No GPU column: " in capsys.readouterr().out
     assert benchmark(*CONV, "--device", "gpu") == 1
-    assert "device 'gpu': no usable GPU: " in capsys.readouterr().err
+    assert "device 'gpu': expected a usable GPU, got none: " in capsys.readouterr().err
 
 
 def test_a_file_tells_the_same_without_running(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:

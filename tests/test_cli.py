@@ -205,7 +205,8 @@ def test_resume_without_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_resume_from_weights_alone(mine: Path, short_run: Path, tmp_path: Path,
                                    capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(short_run / "model.safetensors", tmp_path / "checkpoint.safetensors")
-    assert "not a checkpoint" in one_line_error(capsys, "train", "--data", mine, "--resume", "--out", tmp_path)
+    error = one_line_error(capsys, "train", "--data", mine, "--resume", "--out", tmp_path)
+    assert "expected a checkpoint of convgpu train, got " in error
 
 
 # --- wrong data
@@ -484,7 +485,8 @@ def test_a_checkpoint_that_is_none(short_run: Path, tmp_path: Path, change: dict
                                    capsys: pytest.CaptureFixture[str]) -> None:
     arrays, saved = storage.load(short_run / "checkpoint.safetensors")
     storage.save(tmp_path / "checkpoint.safetensors", arrays, **(saved | change if change else {}))
-    assert "not a checkpoint of convgpu train: " in one_line_error(capsys, "train", "--resume", "--out", tmp_path)
+    error = one_line_error(capsys, "train", "--resume", "--out", tmp_path)
+    assert "expected a checkpoint of convgpu train, got " in error
 
 
 # --- filter
@@ -637,7 +639,7 @@ def test_an_unused_gpu_gets_one_line(mine: Path, tmp_path: Path, capsys: pytest.
     why = "CuPy is missing" if kernels else "its kernels are not in this build of convgpu"
     assert lines[2].startswith(f"A GPU is there (NVIDIA H200) but unused: {why}") and lines[2].endswith(words)
     error = one_line_error(capsys, "train", "--device", "gpu", "--out", tmp_path)
-    assert "device 'gpu': no usable GPU: " in error
+    assert "device 'gpu': expected a usable GPU, got none: " in error
     assert "NVIDIA H200; CUDA 13.0; not usable: " in info.report()
     assert 'cupy         missing: pip install "convgpu[cuda13]"' in info.report()
 

@@ -35,7 +35,7 @@ def test_a_tensor_goes_and_comes_back(gpu):  # noqa: F811
     assert t.grad.device == "cpu" and t.grad.tolist() == [[2, 4], [6, 8]]
     assert repr(cg.tensor([1.0], device="gpu")) == "Tensor([1.], dtype=float32, device='gpu')"
     assert g.tolist() == t.tolist() and g.numpy().tolist() == t.tolist() and not g.numpy().flags.writeable
-    with pytest.raises(TypeError, match="a tensor on the GPU is not converted to NumPy in silence: use .numpy"):
+    with pytest.raises(TypeError, match="expected a tensor on the CPU, got one on the GPU; .numpy"):
         np.asarray(g)
 
 

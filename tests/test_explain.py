@@ -167,7 +167,7 @@ def test_what_is_refused(op, arguments, options, error, message):
 
 def test_without_a_gpu(monkeypatch):
     monkeypatch.setattr(info, "driver", lambda: None)
-    with pytest.raises(ValueError, match="device 'gpu': the NVIDIA driver shows no GPU; name one"):
+    with pytest.raises(ValueError, match="expected a GPU for device 'gpu', got none from the NVIDIA driver; name one"):
         cg.explain("conv", X, W, device="gpu")
 
 

@@ -88,7 +88,7 @@ def test_arrays_are_read_only() -> None:
         assert not array.flags.writeable
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
-    with pytest.raises(TypeError, match=r"Tensors are values: use t = t.at\[index\].set"):
+    with pytest.raises(TypeError, match=r"Tensors are values: expected t = t.at\[index\].set"):
         t[0] = 1
 
 
@@ -153,7 +153,7 @@ def test_conversions_to_python() -> None:
         cg.tensor([1.0, 2.0]).item()
     with pytest.raises(ValueError, match="ambiguous"):
         bool(cg.tensor([1.0, 2.0]))
-    with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
+    with pytest.raises(TypeError, match="iteration over a tensor: expected at least one axis"):
         iter(cg.tensor(1.0))
     with pytest.raises(TypeError):
         _ = [0, 1][cg.tensor(1.0)]
@@ -210,9 +210,9 @@ def test_numpy_functions_keep_the_gradient_or_refuse() -> None:
     assert isinstance(y, cg.Tensor)
     y.sum().backward()
     np.testing.assert_allclose(t.grad.numpy(), np.exp([0.5, 1.0]) + 1)
-    with pytest.raises(TypeError, match="np.add.reduce is not defined for Tensors; use convgpu.numpy, or .numpy"):
+    with pytest.raises(TypeError, match="defined for Tensors, got np.add.reduce; use convgpu.numpy, or .numpy"):
         np.add.reduce(t)
-    with pytest.raises(TypeError, match="not defined for Tensors"):
+    with pytest.raises(TypeError, match="function that is defined for Tensors, got "):
         np.linalg.cond(t)
     with pytest.raises(NotImplementedError, match="svd: no gradient is defined"):
         np.linalg.svd(t[None])

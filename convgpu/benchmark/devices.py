@@ -95,7 +95,7 @@ def choose(wanted: Sequence[str] | None) -> tuple[list[Device], str | None]:
     obstacle = info.gpu_obstacle() if GPU in kinds else None
     if obstacle is not None:
         if wanted:
-            raise ValueError(f"device 'gpu': no usable GPU: {obstacle}. {info.how_to_get_a_gpu()}")
+            raise ValueError(f"device 'gpu': expected a usable GPU, got none: {obstacle}. {info.how_to_get_a_gpu()}")
         kinds.remove(GPU)
     devices: list[Device] = [CpuDevice() if kind == CPU else GpuDevice() for kind in kinds]
     return devices, None if obstacle is None else f"No GPU column: {obstacle}. {info.how_to_get_a_gpu()}"

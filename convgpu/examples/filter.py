@@ -63,7 +63,7 @@ def load_kernel(name: str) -> np.ndarray:
         kernel = kernel.astype(np.float32)
     except (ValueError, EOFError) as error:
         why = "no .npy file of numbers; objects are never unpickled" if "pickle" in str(error) else error
-        raise ValueError(f"{path}: expected a matrix of numbers ({why})") from error
+        raise ValueError(f"{path}: expected a matrix of numbers, got something else ({why})") from error
     if kernel.ndim != 2 or kernel.size == 0 or not np.isfinite(kernel).all():
         raise ValueError(f"{path}: expected a matrix of finite numbers, got {kernel.dtype} of shape {kernel.shape}")
     return kernel

@@ -74,7 +74,7 @@ def load_model(path: Path) -> Model:
         if "typical_limit" in metadata:
             _number("typical_limit", metadata["typical_limit"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: the metadata of the weights is incomplete or damaged ({error})") from error
+        raise ValueError(f"{path}: expected a model's metadata, got incomplete or damaged ones ({error})") from error
     storage.check(template, specs, path)
     if "typical_limit" in metadata:
         told = specs["typical.means"].shape[:1] if "typical.means" in specs else ()
@@ -147,7 +147,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or 'not a picture that can be read, or a damaged one'}") from error
     except (SyntaxError, ValueError, EOFError, image_module.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a picture that can be read ({error})") from error
+        raise ValueError(f"{path}: expected a picture, got a file that cannot be read as one ({error})") from error
     colour = rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
     return colour[..., :1] if grey else colour
 
@@ -161,7 +161,7 @@ def prepare(picture: np.ndarray, model: Model, name: str = "picture") -> tuple[n
     """
     height, width, channels = model.shape
     if channels not in (1, 3):
-        raise ValueError(f"{name}: the network takes images of {channels} channels, which no picture file has")
+        raise ValueError(f"{name}: expected a network of 1 or 3 channels, as picture files have, got {channels}")
     if picture.shape[2] == 3 and channels == 1:
         picture = (picture @ LUMINANCE)[..., None]
     x = np.repeat(picture, channels, axis=2) if picture.shape[2] < channels else picture

@@ -62,9 +62,9 @@ def describe(path: Path) -> tuple[dict[str, Spec], dict[str, Any]]:
             parts = {name: file.get_slice(name) for name in file.keys()}
             return {name: Spec(tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}, metadata
     except RecursionError:
-        raise ValueError(f"{path}: not a weights file that convgpu wrote: its metadata is nested too deep") from None
+        raise ValueError(f"{path}: expected weights of convgpu, got metadata that are nested too deep") from None
     except (safetensors.SafetensorError, ValueError) as error:
-        raise ValueError(f"{path}: not a weights file that convgpu wrote, or a damaged one ({error})") from error
+        raise ValueError(f"{path}: expected weights of convgpu, got others or a damaged file ({error})") from error
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -118,10 +118,11 @@ def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
              "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
     wrong = [name for name, kind in kinds.items() if not isinstance(saved.get(name), kind)]  # type: ignore[arg-type]
     if wrong:
-        raise ValueError(f"{path}: not a checkpoint of convgpu train: {', '.join(wrong)} missing or damaged")
+        raise ValueError(f"{path}: expected a checkpoint of convgpu train, got {', '.join(wrong)} missing "
+                         "or damaged")
     largest = path.stat().st_size
     if any(math.prod(spec.shape) > largest for spec in specs.values()):
-        raise ValueError(f"{path}: expected arrays of at most the file's {largest} bytes")
+        raise ValueError(f"{path}: expected arrays of at most the file's {largest} bytes, got larger ones")
     return storage.read(path, specs), saved
 
 
@@ -130,7 +131,7 @@ def _agreed(name: str, wanted: int | None, saved: int | None, default: int) -> i
     if saved is None:
         return default if wanted is None else wanted
     if wanted not in (None, saved):
-        raise ValueError(f"--resume: the run has --{name} {saved}, got {wanted}; a different one is a new run")
+        raise ValueError(f"--resume: expected --{name} {saved}, as the run has, got {wanted}; another is a new run")
     return saved
 
 

@@ -147,7 +147,7 @@ def _parse(subscripts: str, ndims: list[int]) -> tuple[list[list[str]], list[str
         counts = Counter([n for names in labels for n in names])
         return labels, dots + sorted(n for n, count in counts.items() if count == 1 and len(n) == 1)
     if dots and "..." not in result:
-        raise ValueError(f"einsum: expected '...' in the output of {subscripts!r}, as in its operands")
+        raise ValueError(f"einsum: expected '...' in the output too, as in the operands, got {subscripts!r}")
     output = _axes_of(subscripts, result, len(dots) if "..." in result else 0)
     unknown = set(output) - {n for names in labels for n in names}
     if unknown or len(set(output)) < len(output):

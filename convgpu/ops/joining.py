@@ -153,7 +153,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ValueError(f"pad: expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
     if constant_values != 0:
-        raise TypeError(f"pad: constant_values belongs to mode='constant', got mode={mode!r}")
+        raise TypeError(f"pad: expected constant_values with mode='constant' alone, got mode={mode!r}")
     for axis, width in enumerate(widths):
         if width != (0, 0):
             places = np.pad(np.arange(x.shape[axis]), width, mode=mode)  # type: ignore[call-overload]

@@ -77,7 +77,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     """
     x, axes = prepare("norm", floating("norm", x), axis)
     if ord is not None and axis is None and x.ndim not in (1, 2):
-        raise ValueError(f"norm: expected axis=, one for vectors or two for matrices, with ord={ord!r} of {x.shape}")
+        raise ValueError(f"norm: expected axis=, one for vectors or two for matrices, with ord={ord!r}, got none for "
+                         f"shape {x.shape}")
     if ord is None or (len(axes) == 2 and ord == "fro") or (len(axes) == 1 and ord == 2):
         return in_accumulator(_norm, x, axes, keepdims)
     if len(axes) == 1 and not isinstance(ord, str):

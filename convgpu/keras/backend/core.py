@@ -146,13 +146,13 @@ def is_tensor(x: Any) -> bool:
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Tensor:
     """x as a Tensor, on the tape if it was; itself where nothing is to be changed."""
     if sparse or ragged:
-        raise ValueError("convgpu has no sparse and no ragged tensors")
+        raise ValueError(f"convgpu: expected a dense tensor, got sparse={sparse}, ragged={ragged}")
     if isinstance(x, KerasVariable):
         x = x.value
     if isinstance(x, Tensor):
         return x if dtype is None or _name(x.dtype) == dtype else np.astype(x, standardize_dtype(dtype))
     if isinstance(x, KerasTensor):
-        raise ValueError("A KerasTensor is symbolic and has no value: it cannot be converted to a tensor")
+        raise ValueError("convert_to_tensor: expected values, got a KerasTensor, which is symbolic and has none")
     if dtype is None:
         dtype = result_type(*[getattr(item, "dtype", type(item)) for item in tree.flatten(x)])
     name = standardize_dtype(dtype)
