@@ -88,8 +88,21 @@ def results_of(paths: Sequence[Path]) -> list[tuple[str, Results]]:
     found = []
     for (bench, _, _), (environment, kept) in groups.items():
         roof = gpu_roof(environment["gpu"]["name"])
-        found.append((bench, Results(environment, list(kept.values()), {"gpu": vars(roof)} if roof else {})))
+        found.append((bench, Results(environment, _merged(kept), {"gpu": vars(roof)} if roof else {})))
     return found
+
+
+def _merged(kept: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by key as rows; steps of one network and batch, which were timed apart, as one. `keys`: all of a row's."""
+    found: dict[Any, dict[str, Any]] = {}
+    for key, row in kept.items():
+        same = (row["network"], row["layer"]) if row["kind"] == "train" else key
+        first = found.setdefault(same, {**row, "keys": []})
+        first["keys"].append(key)
+        for part in ("timings", "absent"):
+            if part in row or part in first:
+                first[part] = {**first.get(part, {}), **row.get(part, {})}
+    return list(found.values())
 
 
 def failures(paths: Iterable[Path]) -> dict[str, str]:

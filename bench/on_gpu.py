@@ -224,8 +224,8 @@ class Runner:
         """Every question of a program in a process of its own: 0 if all were answered alike."""
         if self._start(step.command, step.name, step).wait(deadline) != 0:
             return 1 if time.monotonic() < deadline else None
-        said = subprocess.run([*step.questions, "--list"], capture_output=True, text=True, cwd=ROOT)
-        for name in filter(None, map(str.strip, said.stdout.splitlines())):
+        names = _output([*step.questions, "--list"]).splitlines()
+        for name in filter(None, map(str.strip, names)):
             key = f"{step.name}: {name}"
             if key in self.rows:
                 continue
@@ -243,7 +243,7 @@ class Runner:
             else:
                 return None
         failed = [key for key in self.rows if key.startswith(f"{step.name}: ") and self.rows.has_failed(key)]
-        return int(bool(failed)) or said.returncode
+        return int(bool(failed) or not names)
 
     def _start(self, command: list[str], log: str, step: Step, shard: int = 0) -> Program:
         """A program at work, in the environment of its step."""

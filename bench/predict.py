@@ -105,8 +105,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     if path.suffix == ".json":
         results = Results.load(path)
         for row in results.rows:
-            if "key" in row:
-                yield row["key"], row, results.environment["date"]
+            for key in row.get("keys", [row["key"]] if "key" in row else []):
+                yield key, row, results.environment["date"]
         return
     dates: dict[str, str] = {}
     for line in rows.read(path):
