@@ -195,6 +195,15 @@ def test_only_the_device_and_the_emulator_know_the_machine():
             assert not missing, f"{path}: does not say {missing}"
 
 
+def test_templates_are_declared_in_headers():
+    """By the engine's own header, which its callers and its instances include: no source repeats a declaration."""
+    families = [ROOT / "csrc" / "gemm", ROOT / "csrc" / "pool", ROOT / "csrc" / "layout"]
+    sources = [path for family in families for path in family.rglob("*") if path.is_file()]
+    declared = {path: [d for d in re.findall(r"^template <[^{};]*;", path.read_text(), re.MULTILINE)
+                       if not re.search(r"\busing\b|\bconstexpr\b", d)] for path in sources}
+    assert {path.name for path in sources if declared[path]} == {"tiled.h", "wgmma.h"}
+
+
 def test_files_that_differ_by_a_dtype_are_written_from_lists(tmp_path):
     """One for each engine and dtype, which the header makes complete; what has not changed is not compiled again."""
     written = instances.write(tmp_path)
