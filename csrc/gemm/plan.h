@@ -38,8 +38,8 @@ struct Plan {
     Options options;
     Device device;
     Kernel kernel = Kernel::kTiled;
-    tile::Plan tiled;                // of kTiled, and of the second kernel of kScaled
-    hopper::Plan wgmma;              // of kWgmma, and of the first kernel of kScaled
+    tile::Plan tiled{};              // of kTiled, and of the second kernel of kScaled
+    hopper::Plan wgmma{};            // of kWgmma, and of the first kernel of kScaled
     const char* no_wgmma = nullptr;  // of kTiled: why not gemm_wgmma
     size_t workspace = 0;            // bytes
 
