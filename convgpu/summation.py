@@ -115,5 +115,5 @@ def root_of_squares(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> An
 def unit_scale(largest: Any) -> Any:
     """The power of 2 that brings a magnitude to about 1; one that is itself neither infinite nor denormal."""
     limits = np.finfo(largest.dtype)
-    _, exponent = np.frexp(np.where(np.isfinite(largest), largest, 1))
-    return np.ldexp(largest.dtype.type(1), -np.clip(exponent, limits.minexp + 2, limits.maxexp - 2))
+    exponent = np.floor(np.log2(np.where(np.isfinite(largest) & (largest > 0), largest, 1)))
+    return np.exp2(-np.clip(exponent, limits.minexp + 2, limits.maxexp - 2))

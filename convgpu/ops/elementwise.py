@@ -134,7 +134,8 @@ logaddexp2 = Op("logaddexp2", "a, b -> y", weak(np.logaddexp2), broadcasts=True)
 
 def _weight(mine: Any, other: Any, y: Tensor, base: float) -> Tensor:
     """exp(mine) / (exp(mine) + exp(other)), by their difference: y has been rounded. 0 where both are exp(-inf)."""
-    equal_infinities = isinf(as_tensor(mine)) & (as_tensor(mine) == other)  # which have no difference
+    mine, other = (as_tensor(x).to(y.device) for x in (mine, other))
+    equal_infinities = isinf(mine) & (mine == other)  # which have no difference
     difference = where(equal_infinities, 0, mine) - where(equal_infinities, 0, other)
     sigmoid = Op.registry["sigmoid"]  # which stands with the activations, and these are made of elementwise ops
     return where(y == -np.inf, 0, sigmoid(astype(difference * base, y.dtype)))

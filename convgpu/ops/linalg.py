@@ -14,6 +14,7 @@ import numpy as np
 from .. import summation
 from ..arguments import number
 from ..autograd import is_grad_enabled
+from ..backends import run as run_on_backend
 from ..device import run_there
 from ..dtypes import accumulator, is_half
 from ..op import Op
@@ -170,15 +171,20 @@ def _cholesky_rule(g: Tensor, y: Tensor) -> Tensor:
 
 def _products_without(s: Any, pairs: bool) -> Any:
     """Of the last axis, the product of all elements but one, or but two (i, j); no division by what may be 0."""
-    n = s.shape[-1]
-    rows = np.broadcast_to(s[..., None, :], (*s.shape, n))
-    alone = np.where(np.eye(n, dtype=bool), s.dtype.type(1), rows)
+    rows = np.broadcast_to(s[..., None, :], (*s.shape, s.shape[-1]))
+    alone = np.where(_on_diagonal(s), s.dtype.type(1), rows)
     if not pairs:
         return np.prod(alone, axis=-1)
     before, after = np.ones_like(alone), np.ones_like(alone)
     before[..., 1:] = np.cumprod(alone[..., :-1], axis=-1)
     after[..., :-1] = np.cumprod(alone[..., :0:-1], axis=-1)[..., ::-1]
     return before * after
+
+
+def _on_diagonal(s: Any) -> Any:
+    """Which elements of a square matrix with rows like s are on its diagonal."""
+    places = np.arange(s.shape[-1], like=s)
+    return places[:, None] == places
 
 
 def _rotated(x: Any) -> tuple[Any, Any, Any, Any]:
@@ -188,21 +194,25 @@ def _rotated(x: Any) -> tuple[Any, Any, Any, Any]:
     return u, s, vt, np.where(finite, (np.linalg.det(u) * np.linalg.det(vt))[..., None, None], np.nan)
 
 
+def _product(a: Any, b: Any) -> Any:
+    return run_on_backend("matmul", [a, b], ())
+
+
 def _cofactors_forward(x: Any) -> Any:
     u, s, vt, d = _rotated(x)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return (d * ((u * _products_without(s, False)[..., None, :]) @ vt)).astype(x.dtype)
+        return (d * _product(u * _products_without(s, False)[..., None, :], vt)).astype(x.dtype)
 
 
 def _cofactors_gradient_forward(g: Any, x: Any) -> Any:
     u, s, vt, d = _rotated(x)
-    off = ~np.eye(s.shape[-1], dtype=bool)
+    off = ~_on_diagonal(s)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        inner = np.swapaxes(u, -1, -2) @ g @ np.swapaxes(vt, -1, -2)
+        inner = _product(_product(np.swapaxes(u, -1, -2), g), np.swapaxes(vt, -1, -2))
         minors = _products_without(s, True)
         on_diagonal = np.sum(np.where(off, minors, 0) * np.diagonal(inner, 0, -2, -1)[..., None, :], axis=-1)
         turned = np.where(off, -minors * np.swapaxes(inner, -1, -2), on_diagonal[..., None, :])
-        return (d * (u @ turned @ vt)).astype(x.dtype)
+        return (d * _product(_product(u, turned), vt)).astype(x.dtype)
 
 
 def _third_derivative(g: Tensor, gy: Tensor, x: Tensor) -> Tensor:

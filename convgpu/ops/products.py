@@ -65,7 +65,7 @@ def _recurrence_forward(a: Any, b: Any, axis: int) -> Any:
             carry = ys[j - 1, -1]
             ys[j] += np.where(carry == 0, 0, factors[j] * carry)
         y = np.moveaxis(ys.reshape(count * size, *rest)[:n], 0, axis)
-        return np.ascontiguousarray(y.astype(dtype))
+        return y.astype(dtype)
 
 
 _recurrence: Op = Op("recurrence", "a, b; axis -> y", _recurrence_forward)

@@ -99,7 +99,7 @@ def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
 
 def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
     """low + (high - low) * weight: low itself for the weight 0 whatever is beside it, and right at the infinities."""
-    weight = as_tensor(weight)
+    weight = as_tensor(weight).to(low.device)
     here = weight == 0
     apart = (signbit(low) != signbit(high)) | isinf(low) | isinf(high)  # the difference might not be finite
     inner = where(here, 0.5, weight)
