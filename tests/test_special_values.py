@@ -7,6 +7,7 @@ another choice) by the table DIFFERENT. Reductions are judged by tables of right
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,10 @@ VALUES: dict[str, tuple[Callable[..., Any], Any, Any, str]] = {
     "norm of huge": (cnp.linalg.norm, [3e30, 4e30], 5e30, "float16"),
     "norm of tiny": (cnp.linalg.norm, [3e-30, 4e-30], 5e-30, "float16"),
     "norm 3 of huge": (lambda x: cnp.linalg.norm(x, 3), [1e30, 1e30], 2 ** (1 / 3) * 1e30, "float16"),
+    "round": (lambda x: cnp.round(x, 2), [1234.5, 6e4, -2.5], [1234.5, 6e4, -2.5], ""),
+    "round of largest": (lambda x: cnp.round(x, 2), [3e38], [3e38], "float16"),
+    "trapezoid": (lambda x: cnp.trapezoid(x, dx=0.5), [4e4, 4e4, 4e4], 4e4, ""),
+    "cross": (lambda x: cnp.cross(x[0], x[1]), [[200, 300, 1], [300, 200, 1]], [100, 100, -5e4], ""),
     "norm of half types": (cnp.linalg.norm, [300, 400], 500, ""),
     "sum of half types": (cnp.sum, [1.0] * 3000, 3000, ""),
     "sinc": (cnp.sinc, [0, 0.5, 1, 1e6, 3e38], [1, 2 / np.pi, 0, 0, 0], "float16"),
@@ -264,6 +269,17 @@ def test_linear_algebra_of_half_types_is_computed_in_float32(dtype: str) -> None
     assert cnp.linalg.solve(a, cg.tensor([1.0, 2.0], dtype=dtype)).dtype == as_dtype(dtype)
     assert cnp.linalg.lstsq(a, cg.tensor([1.0, 2.0], dtype=dtype)).dtype == as_dtype(dtype)
     assert cnp.linalg.matrix_rank(a).item() == 2
+
+
+def test_correlation_takes_no_table_of_windows() -> None:
+    a, v = np.zeros(60_000, np.float32), np.zeros(1000, np.float32)
+    tracemalloc.start()
+    try:
+        cnp.correlate(a, v)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30e6  # 240 MB and more with a table
 
 
 def test_the_gradient_of_cumprod_takes_no_loop_over_elements() -> None:

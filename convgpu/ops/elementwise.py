@@ -177,7 +177,18 @@ floor = Op("floor", "x -> y", np.floor).vjp(x=zero)
 ceil = Op("ceil", "x -> y", np.ceil).vjp(x=zero)
 trunc = Op("trunc", "x -> y", np.trunc).vjp(x=zero)
 rint = Op("rint", "x -> y", np.rint).vjp(x=zero)
-round = Op("round", "x; decimals=0 -> y", np.round).vjp(x=zero)  # noqa: A001 - NumPy's name
+round = Op("round", "x; decimals=0 -> y", lambda x, decimals: _rounded(x, decimals)).vjp(  # noqa: A001 - NumPy's name
+    x=zero)
+
+
+def _rounded(x: Any, decimals: int) -> Any:
+    """np.round, in float32 of half types, and x itself where x * 10^decimals overflows: it has no such decimals."""
+    if not is_float(x.dtype) or not decimals:
+        return np.round(x, decimals)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = np.round(x.astype(np.float32) if is_half(x.dtype) else x, decimals)
+    return np.where(np.isfinite(y), y, x).astype(x.dtype)
+
 
 # --- choices
 

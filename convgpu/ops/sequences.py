@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import is_float
+from ..dtypes import is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .conv import conv
-from .elementwise import astype, where
+from .elementwise import astype, where, wide
 from .joining import concatenate, pad, stack
 from .products import cumprod, diff
 from .reduce import sum as sum_over
@@ -26,15 +26,17 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = moveaxis(as_tensor(a, "cross"), axisa, -1), moveaxis(as_tensor(b, "cross"), axisb, -1)
+    dtype = np.result_type(a.dtype, b.dtype)
+    a, b = wide(a), wide(b)
     if {a.shape[-1], b.shape[-1]} - {2, 3}:
         raise ValueError(f"cross: expected vectors of 2 or 3 components, got {a.shape[-1]} and {b.shape[-1]}")
     third = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     if a.shape[-1] == b.shape[-1] == 2:
-        return third
+        return astype(third, dtype)
     a, b = (pad(v, [(0, 0)] * (v.ndim - 1) + [(0, 3 - v.shape[-1])]) for v in (a, b))
     first = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
     second = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
-    return stack([first, second, third], axisc)
+    return astype(stack([first, second, third], axisc), dtype)
 
 
 def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
@@ -68,12 +70,14 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     4.0
     """
     y = as_tensor(y, "trapezoid")
-    ys = moveaxis(y, axis, -1)
+    ys, dtype = moveaxis(y, axis, -1), y.dtype
     steps: Any = dx
     if x is not None:
         x = as_tensor(x, "trapezoid")
-        steps = diff(x if x.ndim == 1 else moveaxis(x, axis, -1), 1, -1)
-    return sum_over(steps * (ys[..., 1:] + ys[..., :-1]) / 2.0, -1)
+        dtype = np.result_type(dtype, x.dtype)
+        steps = diff(wide(x if x.ndim == 1 else moveaxis(x, axis, -1)), 1, -1)
+    y = sum_over(steps * (wide(ys[..., 1:]) + wide(ys[..., :-1])) / 2.0, -1)
+    return astype(y, dtype) if is_half(dtype) else y
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803 - NumPy's name
