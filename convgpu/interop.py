@@ -13,7 +13,7 @@ import numpy as np
 
 from . import gpu
 from .device import CPU, GPU, checked_gpu_array, cupy_with_gpu, is_gpu_array, run_there
-from .tensor import Tensor, wrap
+from .tensor import Tensor, promoted, wrap
 
 _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
 
@@ -75,7 +75,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
         asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         with_options = f" with {', '.join(options)}" if options else ""
         raise TypeError(f"expected a function that is defined for Tensors, got np.{asked}{with_options}; {_ELSEWHERE}")
-    return function(*inputs)
+    return function(*(promoted(function, *inputs) if len(inputs) == 2 else inputs))
 
 
 def dispatch_function(func: Any, args: Any, options: Any) -> Any:

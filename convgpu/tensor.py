@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -346,12 +346,28 @@ class Tensor:
         return ops.clip(self, a_min, a_max)
 
 
+Promotion = Callable[[Any, Any, Any], tuple[Any, Any]]
+_promotion: Promotion | None = None
+
+
+def set_promotion(rule: Promotion | None) -> Promotion | None:
+    """Have (op, left, right) of every operator pass through a rule, before NumPy's own; returns the rule before."""
+    global _promotion
+    before, _promotion = _promotion, rule
+    return before
+
+
+def promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
+    """The operands of an operator, or of NumPy's function on Tensors, after the rule that is set, if there is one."""
+    return (left, right) if _promotion is None else _promotion(op, left, right)
+
+
 def _binary(op: Any, left: Any, right: Any) -> Tensor:
     """An operator: what is no tensor, array or number is left to the other operand."""
     if left is None or right is None:
         return NotImplemented
     try:
-        return op(left, right)
+        return op(*promoted(op, left, right))
     except NotAnArray:
         return NotImplemented
 

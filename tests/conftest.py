@@ -6,6 +6,7 @@ import pytest
 
 import convgpu as cg
 from convgpu import backends
+from convgpu.tensor import set_promotion
 
 # Programs that tests start, each in a process of its own: to import them here would choose Keras's backend. What
 # needs packages of its own; and what makes of this machine another one.
@@ -16,6 +17,17 @@ collect_ignore = ["keras_calls.py", "keras_networks.py", "keras_suite", "keras_c
 def registry(monkeypatch):
     """What a test declares is gone after it: other tests walk the registry."""
     monkeypatch.setattr(cg.Op, "registry", dict(cg.Op.registry))
+
+
+@pytest.fixture(autouse=True)
+def promotion_of_numpy(request):
+    """Operators promote as NumPy does, but in the tests of Keras, which has its own rule once it is imported."""
+    if "keras" in request.module.__name__:
+        yield
+        return
+    before = set_promotion(None)
+    yield
+    set_promotion(before)
 
 
 @pytest.fixture(params=backends.CPU_BACKENDS)

@@ -37,8 +37,6 @@ PROMOTING = {"conv", "conv_transpose", "depthwise_conv", "separable_conv"}  # in
 COUNTING = set("""
 bitwise_left_shift bitwise_right_shift floor_divide left_shift power right_shift
 """.split())
-# Keras writes x * norm: of a 32-bit integer and a float32 that is float64, as in NumPy.
-BY_OPERATOR = {("normalize", "uint32"), ("normalize", "int32")}
 BITS = set("""
 bitwise_and bitwise_invert bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bincount gcd
 lcm ldexp left_shift right_shift
@@ -85,8 +83,6 @@ def test_dtypes_of_results(name: str) -> None:
             continue
         if "64" in what:  # 64 bits may stay, and may become 32, as in Keras on JAX
             got, right = narrowed(got), narrowed(right)
-        if (name, what) in BY_OPERATOR:
-            right = ["float64"]
         assert got == right, f"keras.ops.{name} of {what}"
 
 
@@ -113,7 +109,31 @@ def test_arrays_of_64_bits_become_tensors_of_32(dtype: str) -> None:
         if isinstance(got, list) and any("64" in d for d in got):
             wide[name] = got
     # Keras's formulas go back to the dtype of an array, and corrcoef's name float64.
-    assert set(wide) <= {"normalize", "rms_normalization", "layer_normalization", "corrcoef"}, wide
+    assert set(wide) <= {"rms_normalization", "layer_normalization", "corrcoef"}, wide
+
+
+def test_operators_of_tensors_promote_as_keras() -> None:
+    """As the operators of symbolic tensors say; NumPy's rules would give float64 for most of these."""
+    i, f, h, b = (o.ones(3, dtype) for dtype in ("int32", "float32", "float16", "bool"))
+    array, number = np.full(3, 0.5), np.sqrt(2.0)
+    v = keras.Variable([1.0, 2.0, 3.0])
+    for got, right in (
+        (i * f, "float32"), (f - i, "float32"), (i * 0.5, "float32"), (2.5 / i, "float32"), (i / 2, "float32"),
+        (i / i, "float32"), (i * h, "float16"), (b * f, "float32"), (1.0 - b, "float32"), (i**0.5, "float32"),
+        (f * number, "float32"), (number * f, "float32"), (h * number, "float16"), (i * number, "float32"),
+        (f * array, "float32"), (array * f, "float32"), (i + array, "float32"), (h * array, "float32"),
+        (f * np.arange(3), "float32"), (i * v, "float32"), (v * i, "float32"), (i // 2, "int32"), (i + 1, "int32"),
+        (i * i, "int32"), (h * 2.0, "float16"), (i // 2.0, "float32"), (i % 2.0, "float32"),
+        (cg.tensor(np.ones(3)) * 0.1, "float64"), (cg.tensor(np.ones(3)) * array, "float64"),
+    ):
+        assert got.dtype == right
+    third = np.array([1 / 3])
+    assert (cg.tensor(third) * np.float64(1 / 3)).item() == (1 / 3) ** 2
+    symbolic = keras.KerasTensor((3,), "int32") * keras.KerasTensor((3,), "float32")
+    assert symbolic.dtype == "float32"
+    x = cg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (i * x * array).sum().backward()
+    np.testing.assert_array_equal(x.grad, array)
 
 
 # --- values of integers and booleans

@@ -4,7 +4,7 @@ from keras.src.backend.common.name_scope import name_scope
 
 from convgpu.keras.borrow import settle
 
-from . import core, distribution_lib, image, linalg, math, nn, numpy, random
+from . import core, distribution_lib, image, linalg, math, nn, numpy, operators, random
 from . import rnn as _rnn
 from .core import (
     IS_THREAD_SAFE,

@@ -1,0 +1,45 @@
+"""How the operators of Tensors promote once Keras is on convgpu: as Keras's functions, and not as NumPy.
+
+In NumPy an int32 times a float32, an int32 times 0.5 and a float32 times a float64 array are float64; in Keras, as in
+JAX and PyTorch, they are float32. Two Tensors of floating dtypes promote as before: a float64 Tensor was asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras.src.backend import config
+
+from convgpu import ops
+from convgpu.dtypes import is_float
+from convgpu.tensor import Tensor, set_promotion
+
+_ARITHMETIC = {ops.add, ops.subtract, ops.multiply, ops.divide, ops.floor_divide, ops.remainder, ops.power}
+
+
+def _promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
+    """The operands of an operator, those that are to give way converted to the dtype of the other."""
+    if op not in _ARITHMETIC:
+        return left, right
+    left, right = (getattr(x, "__convgpu_tensor__", lambda x=x: x)() for x in (left, right))
+    return _beside(op, left, right), _beside(op, right, left)
+
+
+def _beside(op: Any, x: Any, other: Any) -> Any:
+    """x as it is beside the other operand."""
+    if isinstance(x, np.float64):
+        x = float(x)  # a Python number to Keras, and weak
+    if not isinstance(x, (Tensor, np.ndarray, np.generic)):
+        return x
+    kept = other.dtype if isinstance(other, Tensor) and is_float(other.dtype) else None
+    if is_float(x.dtype):
+        narrow = x.dtype == np.float64 and not isinstance(x, Tensor) and kept != np.float64
+        return x.astype(config.floatx()) if narrow else x
+    if kept is not None:
+        return x.astype(kept)
+    becomes_float = isinstance(other, float) or is_float(getattr(other, "dtype", np.dtype(bool))) or op is ops.divide
+    return x.astype(config.floatx()) if becomes_float else x
+
+
+set_promotion(_promoted)
