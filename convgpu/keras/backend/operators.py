@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from keras.src.backend import config
+from keras.src.backend.common import KerasVariable
 
 from convgpu import ops
 from convgpu.dtypes import is_float
@@ -20,10 +21,15 @@ _ARITHMETIC = {ops.add, ops.subtract, ops.multiply, ops.divide, ops.floor_divide
 
 def _promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
     """The operands of an operator, those that are to give way converted to the dtype of the other."""
-    if op not in _ARITHMETIC:
+    if op not in _ARITHMETIC or (_settled(left, right) and _settled(right, left)):
         return left, right
-    left, right = (getattr(x, "__convgpu_tensor__", lambda x=x: x)() for x in (left, right))
+    left, right = (x.value if isinstance(x, KerasVariable) else x for x in (left, right))
     return _beside(op, left, right), _beside(op, right, left)
+
+
+def _settled(x: Any, other: Any) -> bool:
+    """Whether x is, as nearly always, a floating Tensor or a number beside one: then there is nothing to convert."""
+    return is_float(x.dtype) if type(x) is Tensor else type(x) in (int, float) and type(other) is Tensor
 
 
 def _beside(op: Any, x: Any, other: Any) -> Any:
