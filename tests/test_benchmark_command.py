@@ -117,7 +117,10 @@ def test_compare_ends_with_1_where_ours_is_slower(tmp_path, capsys: pytest.Captu
     assert benchmark("compare", str(b), str(a)) == 0
     assert benchmark("compare", str(a), str(b)) == 1
     assert "3 of 3 slower" in capsys.readouterr().out
-    assert benchmark("compare", str(a), str(tmp_path / "none.json")) == 1
+    assert benchmark("compare", str(a), str(tmp_path / "none.json")) == 2
+    assert capsys.readouterr().err == f"convgpu benchmark: {tmp_path / 'none.json'}: No such file or directory\n"
+    (tmp_path / "text.json").write_text("text")
+    assert benchmark("compare", str(tmp_path / "text.json"), str(a)) == 2
 
 
 @pytest.mark.parametrize("arguments, words", [

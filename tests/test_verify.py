@@ -223,7 +223,8 @@ def test_quick_has_every_kernel_in_every_dtype():
         assert {d for d, _ in tiled} == {*engines, "tf32"}
     for kernel in {k for f, _, k in planned if f == "pool"} - {"max_pool_indices"}:
         assert {d for _, d, k in planned if k == kernel} == set(engines), kernel
-    every = [item for item in selection._items(FAMILIES, False, None, True) if "grid" in getattr(item.case, "tags", ())]
+    every = [item for item in selection._items(FAMILIES, False, None, True, selection.ALL_DTYPES)
+             if "grid" in getattr(item.case, "tags", ())]
     assert {kernel for kernel, *_ in selection._kernels(run, every[::31], False)} <= planned  # none of their own
 
 
@@ -244,6 +245,12 @@ def test_without_ml_dtypes_bfloat16_is_skipped_and_told(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert 'bfloat16: not run, because the package ml_dtypes is missing: pip install "ml_dtypes"' in out
     assert "float16" in out and "pool    bfloat16" not in out
+    run = load("numpy")
+    for quick in (False, True):  # no case is lost
+        items, notes = selection.select(run, "numpy", ["pool", "conv"], quick, None)
+        assert {(item.family, item.case.name) for item in items} == {
+            (family, case.name) for family in ("pool", "conv") for case in FAMILIES[family].cases}
+        assert len(notes) == 1 and {item.dtype for item in items} == {"float64", "float32", "float16"}
 
 
 def test_columns_do_not_meet():

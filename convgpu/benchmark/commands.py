@@ -80,8 +80,13 @@ def show(file: str, markdown: bool, plot: str | None) -> int:
 
 
 def compare(a: str, b: str, markdown: bool) -> int:
-    """Two result files; 1 where ours became slower."""
-    told, slower = comparison.report(Results.load(a), Results.load(b), markdown)
+    """Two result files; 1 where ours became slower, so that files which cannot be compared are wrong usage."""
+    try:
+        told, slower = comparison.report(Results.load(a), Results.load(b), markdown)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     print(told)
     return 1 if slower else 0
 

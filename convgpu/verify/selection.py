@@ -20,6 +20,8 @@ HOPPER = find_gpu("H200")
 ONE_MULTIPROCESSOR = replace(HOPPER, multiprocessors=1)  # on which few tiles are much to multiply
 SAME_KERNELS = {"grid", "paddings", "long"}  # tags of cases that reach no kernel that the others do not
 
+ALL_DTYPES = {"float64", "float32", "float16", "bfloat16", "tf32"}
+
 Kernel = tuple[str, str, str]  # family, dtype, kernel
 
 
@@ -72,17 +74,17 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
     cases; in the emulator also on a GPU of one multiprocessor, where Hopper's kernels of float32 take over early.
     """
     notes, native = [], name in NATIVE
-    dtypes = {"float64", "float32", "float16", "tf32"}
-    if importlib.util.find_spec("ml_dtypes"):
-        dtypes.add("bfloat16")
-    items = [item for item in _items(families, quick, only, native) if _known(item, dtypes)]
-    if any(not _known(item, dtypes) for item in _items(families, False, only, native)):
+    dtypes = {*ALL_DTYPES} if importlib.util.find_spec("ml_dtypes") else ALL_DTYPES - {"bfloat16"}
+    families = list(families)
+    items = list(_items(families, quick, only, native, dtypes))
+    if len(list(_items(families, False, only, native, ALL_DTYPES))) > len(
+            list(_items(families, False, only, native, dtypes))):
         notes.append('bfloat16: not run, because the package ml_dtypes is missing: pip install "ml_dtypes"')
     if not native or only is not None:
         return items, notes
     reached = {kernel for kernel, *_ in _kernels(run, items, quick)}
-    every = [item for item in _items(families, False, None, True)
-             if _known(item, dtypes) and not SAME_KERNELS & set(getattr(item.case, "tags", ()))]
+    every = [item for item in _items(families, False, None, True, dtypes)
+             if not SAME_KERNELS & set(getattr(item.case, "tags", ()))]
     other = ONE_MULTIPROCESSOR if name == "emulated" else HOPPER
     found = list(_kernels(run, every, False, other))
     if name == "emulated":
@@ -97,17 +99,19 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
     return items, notes
 
 
-def _known(item: Item, dtypes: set[str]) -> bool:
-    return item.dtype in dtypes or item.dtype.startswith(("int", "uint"))
+def _items(families: Iterable[str], quick: bool, only: list[str] | None, tf32: bool,
+           dtypes: set[str]) -> Iterator[Item]:
+    """Of every case that is wanted: each dtype and data format; with `quick` one, which go around.
 
-
-def _items(families: Iterable[str], quick: bool, only: list[str] | None, tf32: bool) -> Iterator[Item]:
-    """Of every case that is wanted: each dtype and data format; with `quick` one, which go around."""
+    Args:
+        dtypes: the floating ones that are run; integers always are.
+    """
     for name in families:
         for case in FAMILIES[name].cases:
             if only is not None and case.name not in only:
                 continue
-            variants = FAMILIES[name].variants(case, tf32)
+            variants = [(dtype, data_format) for dtype, data_format in FAMILIES[name].variants(case, tf32)
+                        if dtype in dtypes or dtype.startswith(("int", "uint"))]
             if quick:
                 variants = [variants[zlib.crc32(case.name.encode()) % len(variants)]]
             yield from (Item(name, case, *variant) for variant in variants)

@@ -18,7 +18,8 @@ from .pool import Pool
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
 
 _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip install -e .",
-                "cuda": "there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ."}
+                "cuda": 'there are nvcc and a GPU: CONVGPU_CUDA=1 pip install -e ".[cuda13]" (cuda12 for a '
+                        "driver of CUDA 12)"}
 
 
 class Native(Conv, Gemm, Pool, Layout, Crossing):
