@@ -191,3 +191,12 @@ def test_nothing_gives_nothing():
     y = cg.lp_pool(x, 2, 2)
     y.sum().backward()
     assert y.shape == (0, 2, 2, 3) and x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("backend", NATIVE)
+@pytest.mark.parametrize("op", OPS)
+def test_kernels_refuse_windows_that_they_do_not_walk(op, backend):
+    native = load(backend)
+    for case in (c for c in CASES if c.adaptive and c.name == "adaptive-uneven" or c.name == "dilation"):
+        with pytest.raises(ValueError, match=f"{op}: expected windows of one size without dilation, got others"):
+            native.module.plan_pool(op, native.geometry(case.geometry()), "float32")

@@ -84,6 +84,11 @@ Op op_of(const std::string& name) {
 
 Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment) {
     geo.check();
+    const bool is_norm = op == Op::kLpPool || op == Op::kLpPoolDgrad || op == Op::kLpPoolGather;
+    if (is_norm && (geo.adaptive || is_dilated(geo))) {
+        throw std::invalid_argument(std::string(name_of(op)) +
+                                    ": expected windows of one size without dilation, got others");
+    }
     Plan plan{op, geo, dtype};
     plan.vector = vector_of(geo, dtype, alignment >= kVectorBytes);
     if (op == Op::kMaxPoolDgrad && is_disjoint(geo)) plan.kernel = Kernel::kDisjoint;

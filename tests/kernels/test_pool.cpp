@@ -1,4 +1,7 @@
 // Every pooling kernel over a table of geometries, on arrays of exactly the bytes they need: for the sanitizers.
+#include <algorithm>
+#include <cmath>
+
 #include "../../csrc/pool/pool.h"
 #include "owned.h"
 
@@ -123,12 +126,67 @@ void run(const Case& c, DType dtype, bool channels_last) {
     compare(shares, shared, 4 * rounding, what + " avg_pool_dgrad");
 }
 
+bool is_plain(const PoolGeometry& geo) {
+    return !geo.adaptive && std::all_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d == 1; });
+}
+
+// The norms of windows, which are neither adaptive nor dilated, and the two sums that their gradients are made of.
+void run_norms(const Case& c, DType dtype, bool channels_last, double p) {
+    const PoolGeometry geo = geometry_of(c, channels_last);
+    const std::string what = std::string(c.name) + " " + name_of(dtype) + (channels_last ? " last" : " first");
+    Owned x(geo.x_shape(), dtype), y(geo.y_shape(), dtype), gy(geo.y_shape(), dtype), gx(geo.x_shape(), dtype);
+    Owned v(geo.x_shape(), dtype), z(geo.y_shape(), dtype);
+    x.fill(1);
+    gy.fill(2);
+    v.fill(3);
+    const auto plan = [&](pool::Op op) { return pool::plan(op, geo, dtype, 16); };
+    pool::lp_pool(x.array, y.array, geo, plan(pool::Op::kLpPool), p, nullptr);
+    pool::lp_pool_dgrad(gy.array, x.array, y.array, gx.array, geo, plan(pool::Op::kLpPoolDgrad), p - 1, true, nullptr);
+    pool::lp_pool_gather(v.array, x.array, y.array, z.array, geo, plan(pool::Op::kLpPoolGather), p - 1, true, nullptr);
+
+    std::vector<double> norm(y.array.size()), spread(x.array.size()), along(y.array.size());
+    std::vector<double> of_spread(x.array.size()), of_along(y.array.size());  // on absolute values
+    each_tap(geo, [&](int64_t out, int64_t in, int64_t, int64_t) { norm[out] += std::pow(std::abs(x.get(in)), p); });
+    for (double& n : norm) n = std::pow(n, 1 / p);
+    each_tap(geo, [&](int64_t out, int64_t in, int64_t, int64_t) {
+        const double whole = y.get(out), sign = x.get(in) < 0 ? -1 : x.get(in) > 0;
+        const double slope = whole == 0 ? 0 : std::pow(std::abs(x.get(in)) / whole, p - 1);
+        spread[in] += gy.get(out) * sign * slope;
+        of_spread[in] += std::abs(gy.get(out)) * slope;
+        along[out] += v.get(in) * sign * slope;
+        of_along[out] += std::abs(v.get(in)) * slope;
+    });
+    const double rounding = std::max(2 * rounding_of(dtype), 1e-6);
+    const auto close = [&](const Owned& got, const std::vector<double>& expected, const std::vector<double>& size,
+                           const std::string& op) {
+        for (int64_t i = 0; i < got.array.size(); ++i) {
+            if (std::abs(got.get(i) - expected[i]) <= 4 * rounding * size[i]) continue;
+            throw std::runtime_error(what + " " + op + ": expected " + std::to_string(expected[i]) + " at " +
+                                     std::to_string(i) + ", got " + std::to_string(got.get(i)));
+        }
+    };
+    close(y, norm, norm, "lp_pool");
+    close(gx, spread, of_spread, "lp_pool_dgrad");
+    close(z, along, of_along, "lp_pool_gather");
+}
+
 }  // namespace
 
 TEST(pooling_over_a_table_of_geometries) {
     for (const Case& c : kCases) {
         for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
             for (const bool channels_last : {true, false}) in_turn([&] { run(c, dtype, channels_last); });
+        }
+    }
+}
+
+TEST(norms_over_the_plain_geometries) {
+    for (const Case& c : kCases) {
+        if (!is_plain(geometry_of(c, true))) continue;
+        for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+            for (const bool channels_last : {true, false}) {
+                in_turn([&] { run_norms(c, dtype, channels_last, channels_last ? 2 : 3.5); });
+            }
         }
     }
 }
