@@ -102,7 +102,7 @@ class Crossing:
             return self.xp.empty(shape, dtype)
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
-        first = -memory.ctypes.data % _ALIGNMENT
+        first = -self.module.address(memory) % _ALIGNMENT
         return memory[first:first + nbytes].view(dtype).reshape(shape)
 
     def array(self, array: Array) -> Any:
