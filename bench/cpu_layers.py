@@ -12,11 +12,12 @@ import argparse
 import report
 
 from convgpu import set_num_threads
-from convgpu.benchmark import figures, quiet_blas
+from convgpu.benchmark import quiet_blas
 from convgpu.benchmark.devices import CpuDevice
 from convgpu.benchmark.layers import measure
 from convgpu.benchmark.peers import Torch
 from convgpu.benchmark.problems import layer_problems
+from convgpu.benchmark.report import figures
 from convgpu.cases import networks
 from convgpu.cases.problem import Problem
 

@@ -107,7 +107,8 @@ def main() -> None:
         return
     import report
 
-    from convgpu.benchmark import Results, Timing, environment, tables
+    from convgpu.benchmark import Results, Timing, environment
+    from convgpu.benchmark.report import tables
 
     rows = []
     processes = {backend: start(backend, chosen.threads) for backend in BACKENDS}

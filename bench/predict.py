@@ -20,7 +20,8 @@ import gpu_tables
 import kernels
 import rows
 
-from convgpu.benchmark import Results, Timing, figures
+from convgpu.benchmark import Results, Timing
+from convgpu.benchmark.report import figures
 
 PREDICTIONS = Path(__file__).parent / "predictions"
 OURS, THEIRS = "convgpu", "torch"

@@ -19,7 +19,7 @@ import gpu_tables
 import predict
 from plan_model import CLOCK, Constants, Estimate, estimate
 
-from convgpu.benchmark import figures
+from convgpu.benchmark.report import figures
 from convgpu.device import GPU
 from convgpu.roofline import find_gpu
 from convgpu.settings import set_precision

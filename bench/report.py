@@ -13,8 +13,9 @@ from typing import Any
 import manifest
 from rows import read
 
-from convgpu.benchmark import Results, Timing, figures, geometric_mean, tables
-from convgpu.benchmark.plot import draw
+from convgpu.benchmark import Results, Timing, geometric_mean
+from convgpu.benchmark.report import figures, tables
+from convgpu.benchmark.report.plot import draw
 from convgpu.benchmark.results import device_of
 
 RESULTS = Path(__file__).parent / "results"

@@ -24,9 +24,10 @@ import report
 
 import convgpu as cg
 from convgpu.backends import GPU_BACKENDS, load
-from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas, tables
+from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas
 from convgpu.benchmark.devices import choose
 from convgpu.benchmark.networks import NETWORKS, Step
+from convgpu.benchmark.report import tables
 from convgpu.benchmark.results import load_average
 from convgpu.device import move
 from convgpu.geometry import conv_geometry, pool_geometry

@@ -23,7 +23,7 @@ from kernels import open_rows
 from rows import add_options
 
 from convgpu import set_num_threads
-from convgpu.benchmark import Results, quiet_blas, train
+from convgpu.benchmark import Results, quiet_blas, training
 from convgpu.benchmark.devices import choose
 from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.peers import Torch
@@ -50,7 +50,7 @@ def measure_peak(name: str, network_name: str, batch: int) -> int:
         step: Any = Step(network, params, x, y, device)
     else:
         kinds = tuple(part for part in variant if not part.startswith("channels")) or ("",)
-        step = train.torch_steps(peer, network, params, x, y, device, kinds, {})[name]
+        step = training.torch_steps(peer, network, params, x, y, device, kinds, {})[name]
     for _ in range(2):
         step()
     if device == "cpu":
@@ -87,7 +87,7 @@ def measure_rows(options: argparse.Namespace) -> None:
             continue
         with rows.at(key, LONGEST):
             network, images = (NETWORKS["lenet5"], 2) if options.tiny else (NETWORKS[name], batch)
-            results = train.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget, variants)
+            results = training.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget, variants)
         if results.interrupted:
             raise KeyboardInterrupt
         rows.add(key, {**results.rows[0], **({"tiny": True} if options.tiny else {})})
@@ -123,7 +123,7 @@ def main() -> None:
     for name in options.network:
         network = NETWORKS[name]
         own = [batch for batch in network.batches if batch in (options.batch or network.batches)]
-        results = train.measure(network, own or options.batch, devices, Torch(), options.steps,
+        results = training.measure(network, own or options.batch, devices, Torch(), options.steps,
                                 options.budget, [VARIANTS[variant] for variant in options.variants])
         for row in results.rows:
             peaks = {contender: peak_memory(contender, name, row["batch"], options.threads)

@@ -117,7 +117,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _train(**options: object) -> int:
-    from .examples.train import train
+    from .examples.train_digits import train
 
     return train(**options)  # type: ignore[arg-type]
 

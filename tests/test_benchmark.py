@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from convgpu import benchmark
-from convgpu.benchmark import Results, Timing, compare, figures, grid, roofs, tables
+from convgpu.benchmark import Results, Timing, roofs
 from convgpu.benchmark.gpu import MOST_COPIES
+from convgpu.benchmark.report import compare, figures, grid, tables
 from convgpu.benchmark.timing import LEAST
 from convgpu.cases import networks
 
@@ -233,7 +234,7 @@ def test_no_point_lies_above_the_roof(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
-    from convgpu.benchmark import plot
+    from convgpu.benchmark.report import plot
 
     roof = roofs.Roof("CPU", 1e9, {"float32": 1e9}, "")
     rows = [row_of(0.1, flops=5 * 10**8, bytes=10**6), row_of(0.1, flops=10**7, bytes=10**9, kind="pool", layer="p",
@@ -258,7 +259,7 @@ def test_the_spread_is_on_the_picture(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
-    from convgpu.benchmark import plot
+    from convgpu.benchmark.report import plot
 
     row, calm = row_of(1.0, peer=41.0), row_of(1.0, peer=2.0, layer="calm")
     row["timings"]["convgpu cpu"] = scattered(1.0)

@@ -15,7 +15,7 @@ import convgpu as cg
 from convgpu import backends
 from convgpu.architectures import alexnet, lenet5, resnet50, vgg16
 from convgpu.backends import numpy as numpy_backend
-from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, train
+from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, training
 from convgpu.benchmark.networks import NETWORKS
 from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
 from convgpu.benchmark.timing import Timing
@@ -307,7 +307,7 @@ def test_training_is_timed_and_told(tmp_path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_lectures_table_stands_beside_alexnet() -> None:
-    from convgpu.benchmark.tables import render
+    from convgpu.benchmark.report.tables import render
 
     row = {"kind": "train", "network": "AlexNet", "layer": "b64", "direction": "step", "dtype": "float32", "batch": 64,
            "steps": 20, "threads": 2, "flops": 10**9, "unit": "float32", "bytes": 0,
@@ -389,13 +389,13 @@ def test_pytorch_computes_the_same_problems() -> None:
 def test_twins_have_our_loss_and_gradients() -> None:
     from convgpu.benchmark.peers import Torch
 
-    results = train.measure(NETWORKS["lenet5"], [3], [devices.CpuDevice()], Torch(), steps=2)
+    results = training.measure(NETWORKS["lenet5"], [3], [devices.CpuDevice()], Torch(), steps=2)
     assert set(results.rows[0]["timings"]) == {"convgpu cpu", "torch cpu channels_last", "torch cpu channels_first"}
     params = NETWORKS["lenet5"].initial()
     x, y = NETWORKS["lenet5"].data(2)
-    step = train.Step(NETWORKS["lenet5"], params, x, y, "cpu")
+    step = training.Step(NETWORKS["lenet5"], params, x, y, "cpu")
     loss, grads = step.gradients()
-    theirs = train.TorchStep(Torch(), NETWORKS["lenet5"], params, x, y, "cpu", "channels_last")
+    theirs = training.TorchStep(Torch(), NETWORKS["lenet5"], params, x, y, "cpu", "channels_last")
     theirs.check("twin", loss, grads)
     grads["conv1"]["w"] = -grads["conv1"]["w"]
     with pytest.raises(WrongResultError, match="in conv1; not timed"):

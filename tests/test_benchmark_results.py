@@ -62,7 +62,7 @@ def test_scripts_explain_themselves(script: str) -> None:
 def test_the_denominators_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What bench/denominators.py times, small and on a CPU: rows of every kind, skipped where they are there."""
     pytest.importorskip("torch")
-    from convgpu.benchmark import tables
+    from convgpu.benchmark.report import tables
 
     monkeypatch.syspath_prepend(str(BENCH))
     monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")

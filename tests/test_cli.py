@@ -18,7 +18,8 @@ from optional import require
 
 from convgpu import cli, environment, extras, info
 from convgpu.benchmark import devices
-from convgpu.examples import data, lock, predict, storage, train
+from convgpu.examples import data, lock, predict, storage
+from convgpu.examples import train_digits as train
 
 require("PIL", "safetensors", "skimage", "sklearn")
 import safetensors.numpy  # noqa: E402 - where they are

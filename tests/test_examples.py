@@ -7,7 +7,8 @@ import pytest
 from optional import require
 
 import convgpu as cg
-from convgpu.examples import data, lenet5, predict, storage, train
+from convgpu.examples import data, lenet5, predict, storage
+from convgpu.examples import train_digits as train
 from convgpu.examples.filter import KERNELS, filtered
 
 require("PIL")

@@ -11,16 +11,16 @@ from ..cases.networks import NETWORKS as LAYERS
 from ..cases.problem import Problem
 from ..files import UsageError, check_writable
 from ..geometry import conv_geometry, pool_geometry
-from . import compare as comparison
 from . import devices as all_devices
 from . import layers as ops
-from . import train as training
+from . import training
 from .devices import Device
-from .grid import wrapped
 from .peers import Torch
 from .problems import conv_problem, gemm_problem, layer_problems, pool_problem
+from .report import compare as comparison
+from .report.grid import wrapped
+from .report.tables import render
 from .results import Results
-from .tables import render
 from .timing import quiet_blas
 
 INTERRUPTED = 130
@@ -143,7 +143,7 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
 def _check_outputs(plot: str | None, json: str | None) -> None:
     """Raise before anything runs where the picture or the file cannot be written."""
     if plot is not None:
-        from .plot import formats
+        from .report.plot import formats
 
         check_writable(plot, "--plot", formats())
     if json is not None:
@@ -156,7 +156,7 @@ def _draw(results: Results, plot: str | None) -> None:
     if not any(row["timings"] for row in results.rows):
         print(f"\nNo picture {plot}: nothing was timed.")
         return
-    from .plot import draw
+    from .report.plot import draw
 
     draw(results, plot)
     print(f"\n{plot}")

@@ -11,8 +11,8 @@ from ..cases.problem import Arrays, Problem
 from ..cases.tolerance import C_KERNEL, C_NUMPY
 from ..device import CPU, GPU, move, parse_device, to_numpy
 from ..settings import current_backend
-from .figures import name_of
 from .gpu import CupyGpu, GpuClock, rotating
+from .report.figures import name_of
 from .roofs import Roof, cpu_roof, gpu_roof
 from .timing import Clock, Contender, HostClock
 

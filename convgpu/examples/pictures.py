@@ -73,7 +73,7 @@ def loss(run: Training) -> Any:
 
 def confusion(run: Training, probabilities: np.ndarray) -> Any:
     """What was read for what."""
-    from .train import confusion_matrix
+    from .train_digits import confusion_matrix
 
     names = run.data.class_names
     n = len(names)

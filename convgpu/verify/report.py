@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .. import benchmark, info
-from ..benchmark.grid import Column, text, wrapped
+from ..benchmark.report.grid import Column, text, wrapped
 from ..files import replace
 
 SHOWN = 20  # failures that are printed in full

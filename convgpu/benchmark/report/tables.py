@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..results import Results
+from ..roofs import Roof
+from ..timing import geometric_mean
 from . import figures
 from .figures import Row
 from .grid import Column, markdown, number, percent, text, wrapped
-from .results import Results
-from .roofs import Roof
-from .timing import geometric_mean
 from .training_table import noise_note, ratio_cell, training_columns, training_notes
 
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}

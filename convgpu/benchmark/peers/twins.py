@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..architectures import resnet50, vgg16
-from .networks import LEARNING_RATE, MOMENTUM, Network
-from .peers import Torch
-from .verification import WrongResultError
+from ...architectures import resnet50, vgg16
+from ..networks import LEARNING_RATE, MOMENTUM, Network
+from ..verification import WrongResultError
+from .ops import Torch
 
 OF_LOSS, OF_GRADIENT = 1e-3, 0.05  # a ReLU at 0 may fall to either side, and all layers before it see the difference
 

@@ -12,13 +12,13 @@ from ..backends.numpy.workers import get_num_threads
 from ..device import CPU
 from ..settings import current_backend
 from .devices import Device
-from .figures import Row
 from .networks import Network, Step
 from .peers import LAYOUTS, PREFIX, Torch
+from .peers.twins import TorchStep
 from .progress import Progress
+from .report.figures import Row
 from .results import Results, environment, load_average
 from .timing import Clock, Contender, alternate
-from .twins import TorchStep
 from .verification import WrongResultError
 from .watched import watched
 

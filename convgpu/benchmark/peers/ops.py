@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import numpy as numpy_backend
-from ..backends.numpy.workers import get_num_threads
-from ..cases.problem import Arrays, Problem
-from ..device import GPU
-from ..dtypes import is_half
-from ..extras import require
-from ..geometry import ConvGeometry, PoolGeometry
-from .gpu import rotating
-from .timing import Contender
-from .verification import WrongResultError
+from ...backends import numpy as numpy_backend
+from ...backends.numpy.workers import get_num_threads
+from ...cases.problem import Arrays, Problem
+from ...device import GPU
+from ...dtypes import is_half
+from ...extras import require
+from ...geometry import ConvGeometry, PoolGeometry
+from ..gpu import rotating
+from ..timing import Contender
+from ..verification import WrongResultError
 
 LAYOUTS = ("channels_last", "channels_first")
 AGREEMENT, AGREEMENT_OF_HALVES = 1e-4, 2e-2  # |theirs - ours| / |ours|: another problem would give about 1

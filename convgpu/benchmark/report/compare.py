@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..results import Results
+from ..timing import geometric_mean
 from . import figures
 from .figures import Row
 from .grid import Column, markdown, number, text
-from .results import Results
-from .timing import geometric_mean
 from .training_table import NOISE
 
 SMALLEST = 0.03  # a change below this share is none, whatever the samples say

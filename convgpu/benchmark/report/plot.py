@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import require
-from ..files import replace
-from ..roofline import rate
+from ...extras import require
+from ...files import replace
+from ...roofline import rate
+from ..results import Results
+from ..roofs import Roof
 from . import figures, training_table
 from .figures import Row
 from .grid import number
-from .results import Results
-from .roofs import Roof
 from .training_table import NOISE
 
 # Okabe and Ito's colours, which everybody can tell apart.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .roofs import Roof
-from .timing import Timing
+from ..roofs import Roof
+from ..timing import Timing
 
 OURS = "convgpu"
 DOUBT = 1.5  # a ratio that its samples leave open by more than this factor is noise

@@ -1,0 +1,1 @@
+"""What is made of results: figures, tables in the terminal, comparisons, pictures."""
