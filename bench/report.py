@@ -19,6 +19,7 @@ from convgpu.benchmark.report.plot import draw
 from convgpu.benchmark.results import device_of
 
 RESULTS = Path(__file__).parent / "results"
+FEW = 16  # rows that the page shows one by one; of more it gives the summary and names the file
 NO_COMMIT = "unknown"  # of a copy without its git folder
 NAME = re.compile(rf"(?P<bench>[^-]+)-(?P<machine>.+)-(?P<commit>[0-9a-f]{{12}}(?:-dirty)?|{NO_COMMIT})\.json")
 
@@ -75,8 +76,10 @@ def _page() -> Iterator[str]:
         results = Results.load(path)
         yield from ("", f"## {path.stem}", "")
         yield from _summary(bench, results)
-        yield from ("<details><summary>All rows</summary>", "", tables.render(results, as_markdown=True), "",
-                    "</details>")
+        if len(results.rows) > FEW:
+            yield f"All {len(results.rows)} rows, with every sample: [{path.name}]({path.name})."
+        else:
+            yield tables.render(results, as_markdown=True)
         yield from _picture(path, results)
 
 
