@@ -197,7 +197,7 @@ def test_only_the_device_and_the_emulator_know_the_machine():
 
 def test_templates_are_declared_in_headers():
     """By the engine's own header, which its callers and its instances include: no source repeats a declaration."""
-    families = [ROOT / "csrc" / "gemm", ROOT / "csrc" / "pool", ROOT / "csrc" / "layout"]
+    families = [ROOT / "csrc" / family for family in ("conv", "gemm", "pool", "layout")]
     sources = [path for family in families for path in family.rglob("*") if path.is_file()]
     declared = {path: [d for d in re.findall(r"^template <[^{};]*;", path.read_text(), re.MULTILINE)
                        if not re.search(r"\busing\b|\bconstexpr\b", d)] for path in sources}

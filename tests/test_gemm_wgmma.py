@@ -43,7 +43,7 @@ def hopper(module, multiprocessors=132):
 
 
 def settings_of(plan):
-    kernel, *words = getattr(plan, "text", plan).split()  # of convolution it is still the text itself
+    kernel, *words = plan.text.split()
     return kernel, dict(word.split("=") for word in words)
 
 

@@ -11,17 +11,21 @@ import sys
 from collections import Counter
 from typing import Any
 
-import keras_calls
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu as cg
-import convgpu.numpy as cnp
-from convgpu.keras.backend import math as keras_math
+require("keras")
+
+import keras_calls  # noqa: E402
+
+import convgpu as cg  # noqa: E402
+import convgpu.numpy as cnp  # noqa: E402
+from convgpu.keras.backend import math as keras_math  # noqa: E402
 
 # isort: split
-import keras
-from keras.src.backend.common.dtypes import result_type
+import keras  # noqa: E402
+from keras.src.backend.common.dtypes import result_type  # noqa: E402
 
 o = keras.ops
 

@@ -10,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from optional import require
+
+require("keras")
+
 sys.path.insert(0, str(Path(__file__).parent / "keras_suite"))
 import run  # noqa: E402
 

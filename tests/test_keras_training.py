@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu.keras  # noqa: F401
+require("keras")
+
+import convgpu.keras  # noqa: F401, E402
 
 # isort: split
-import keras
-from keras import layers as L  # noqa: N812 - as in Keras's own documentation
+import keras  # noqa: E402
+from keras import layers as L  # noqa: N812, E402 - as in Keras's own documentation
 
 # --- masks
 

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import require
 
-import convgpu as cg
-import convgpu.keras  # noqa: F401
+require("keras")
+
+import convgpu as cg  # noqa: E402
+import convgpu.keras  # noqa: F401, E402
 
 # isort: split
-import keras
+import keras  # noqa: E402
 
-from convgpu.keras import legacy_backend as K  # noqa: N812 - its name in every script
-from convgpu.keras.timeseries import timeseries_dataset_from_array
+from convgpu.keras import legacy_backend as K  # noqa: N812, E402 - its name in every script
+from convgpu.keras.timeseries import timeseries_dataset_from_array  # noqa: E402
 
 draws = np.random.default_rng(0)
 X, Y = draws.random((2, 3, 4)).astype("float32"), draws.random((2, 3, 4)).astype("float32")
@@ -195,7 +198,7 @@ def test_a_model_trains_on_windows() -> None:
 def test_modules_of_old_scripts(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
-import keras
+import keras  # noqa: E402
 import tensorflow as tf
 from tensorflow.keras import backend as K
 from tensorflow.keras.layers.experimental import preprocessing
