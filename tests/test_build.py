@@ -201,7 +201,7 @@ def test_templates_are_declared_in_headers():
     sources = [path for family in families for path in family.rglob("*") if path.is_file()]
     declared = {path: [d for d in re.findall(r"^template <[^{};]*;", path.read_text(), re.MULTILINE)
                        if not re.search(r"\busing\b|\bconstexpr\b", d)] for path in sources}
-    assert {path.name for path in sources if declared[path]} == {"tiled.h", "wgmma.h"}
+    assert {path.name for path in sources if declared[path]} == {"tiled.h", "wgmma.h", "packed.h", "depthwise.h"}
 
 
 def test_files_that_differ_by_a_dtype_are_written_from_lists(tmp_path):
