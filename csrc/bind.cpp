@@ -1,4 +1,4 @@
-// The Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
+// This file defines the Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
 #include <pybind11/numpy.h>
 
 #include "binding.h"
@@ -40,9 +40,8 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     m.def("current_device", &convgpu::current_device);
     m.def("device_key", [] { return convgpu::key_of(convgpu::current_device()); });
     m.def("emulate", &convgpu::emulate, "device"_a);
-    // The address of a NumPy array, which takes its own attributes microseconds to say.
-    m.def(
-        "address", [](const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }, "array"_a);
+    // Returns the address of a NumPy array, for which its attribute ctypes.data would take microseconds.
+    m.def("address", [](const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }, "array"_a);
     convgpu::bind_conv(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);

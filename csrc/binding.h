@@ -1,4 +1,5 @@
-// What bind.cpp asks of every family.
+// Every family of kernels (conv, gemm, pool, layout) defines these functions in its own bind.cpp; csrc/bind.cpp calls
+// them.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -8,7 +9,7 @@
 
 namespace convgpu {
 
-// The alignment for which plans are made unless the caller knows better: that of every array which we allocate.
+// A plan assumes this alignment unless its caller names another one. Every array that the project allocates has it.
 constexpr int kPlannedAlignment = 16;
 
 inline Stream stream_of(uintptr_t stream) { return reinterpret_cast<Stream>(stream); }

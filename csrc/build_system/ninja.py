@@ -25,17 +25,17 @@ GENERATED = ROOT / "build" / "kernels" / "generated"
 FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
 SHARED = ("common", "device", "tile", "hopper")  # what they share
 
-# Contraction off: what the emulator computes does not depend on whether the host has fused multiply-adds.
-# No unique symbols: those of both libraries may be loaded into one process.
+# Contraction is off, so that the emulator's results do not depend on whether the host has fused multiply-adds. Unique
+# symbols are off, because the libraries of both machines may be loaded into one process.
 HOST_FLAGS = ["-std=c++17", "-O2", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique"]
 EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contract=off", "-pthread"]
-# A host function called on the device is a warning by default, and what follows the call is dropped.
+# nvcc only warns when device code calls a host function, and drops what follows the call. Here it is an error.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
 
 
-# ptxas tells of wgmma that it runs one after the other, or for which it had to put in a wait, as "info (C75..)": what
-# -Werror does not know. $out.log is what the compiler says.
+# ptxas reports that it serialised wgmma instructions, or that it had to add a wait for one, as "info (C75..)", to which
+# -Werror does not apply. Therefore the build searches what the compiler has printed, $out.log, for this.
 SERIALISED = r"\(C75[0-9][0-9]\)"
 
 

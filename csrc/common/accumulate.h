@@ -1,11 +1,11 @@
-// How long sums stay accurate: they are taken in a type that is wide enough, and block by block.
+// These sums stay accurate however long they are: they are taken in a type that is wide enough, and block by block.
 #pragma once
 #include "../device/launch.h"
 #include "vector.h"
 
 namespace convgpu {
 
-// Half types are summed in float32, the others in themselves.
+// The type that sums of T are taken in: float32 for half types, else T itself.
 template <class T>
 struct AccumulatorOf {
     using type = float;
@@ -17,8 +17,8 @@ struct AccumulatorOf<double> {
 template <class T>
 using Accumulator = typename AccumulatorOf<T>::type;
 
-// V sums side by side. Every 64 terms the running block is added to the total, so that the rounding errors of n terms
-// grow as those of a chain of 64, then of n/64, and not of n.
+// V running sums, side by side. After every 64 terms the sum of this block is added to the total. The rounding errors
+// of n terms therefore grow like those of a chain of 64 terms and then of n/64 terms, not like those of a chain of n.
 template <class A, int V>
 class BlockedSum {
 public:
@@ -29,7 +29,7 @@ public:
         count();
     }
 
-    template <class F>  // term(v): the v-th sum's next term
+    template <class F>  // term(v) is the next term of the v-th sum
     __device__ __forceinline__ void add_each(F term) {
 #pragma unroll
         for (int v = 0; v < V; ++v) block_[v] += term(v);
@@ -54,7 +54,7 @@ private:
     int terms_ = 0;
 };
 
-// values[0] + values[step] + ...: `count` of them, in groups of 16.
+// Returns values[0] + values[step] + ..., which are `count` values. They are added in groups of 16.
 template <class A>
 __device__ __forceinline__ A sum_in_groups(const A* values, int count, int step) {
     constexpr int kGroup = 16;

@@ -1,4 +1,4 @@
-// Activations in kernels, with the limits and the NaN of convgpu/backends/epilogue.py.
+// Activations as kernels compute them. Limits and NaN are treated as in convgpu/backends/epilogue.py.
 #pragma once
 #include <cmath>
 
@@ -7,13 +7,13 @@
 
 namespace convgpu {
 
-// A is float or double.
+// Applies an activation to one value. A is float or double.
 template <class A>
 __device__ __forceinline__ A activate(Activation activation, A v) {
     switch (activation) {
         case Activation::kRelu:
             return v <= 0 ? A(0) : v;
-        case Activation::kSigmoid:  // without overflow, and small results exact
+        case Activation::kSigmoid:  // does not overflow, and small results are exact
             return v < 0 ? exp(v) / (1 + exp(v)) : 1 / (1 + exp(-v));
         case Activation::kTanh:
             return tanh(v);

@@ -1,4 +1,4 @@
-// Activations that ops apply to their own results before they are stored.
+// The activations that an op can apply to its own results before it stores them.
 #pragma once
 #include <stdexcept>
 #include <string>

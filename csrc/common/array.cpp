@@ -11,7 +11,7 @@ struct Named {
     const char* name;
     size_t size;
 };
-// In the order of DType.
+// The names stand in the order of DType.
 constexpr Named kDTypes[] = {{"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8},
                              {"uint8", 1},   {"uint16", 2},   {"int32", 4},   {"int64", 8}};
 

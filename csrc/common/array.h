@@ -8,13 +8,13 @@ struct CUstream_st;
 
 namespace convgpu {
 
-using Stream = CUstream_st*;  // the caller's: work is queued there, in order
+using Stream = CUstream_st*;  // the caller's stream: kernels that are queued there run in order
 
 enum class DType { kFloat16, kBFloat16, kFloat32, kFloat64, kUInt8, kUInt16, kInt32, kInt64 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);
-DType dtype_of(const std::string& name);  // NumPy's name of it; throws TypeError for any other dtype
+DType dtype_of(const std::string& name);  // takes NumPy's name of the dtype; throws TypeError for any other name
 
 using Shape = std::vector<int64_t>;
 

@@ -1,4 +1,5 @@
-// What every launcher asks of its arguments. Errors carry rule, expected and got.
+// The checks that every launcher makes of its arguments. An error states the rule, what was expected, and what was
+// given.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -13,7 +14,7 @@ void check_array(const char* op, const char* name, const Array& array, const Sha
 // Throws unless the array is of one of the four floating dtypes.
 void check_float(const char* op, const char* name, const Array& array);
 
-// Whether vectors of `bytes` bytes may start at p.
+// Returns whether an access of `bytes` bytes may start at p.
 inline bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
 }  // namespace convgpu

@@ -1,4 +1,4 @@
-// A dtype is known at run time, a template needs a type: this is the step from one to the other.
+// A dtype is known at run time, but a template needs a type. The functions here lead from one to the other.
 #pragma once
 #include "../device/launch.h"
 #include "array.h"
@@ -14,7 +14,7 @@ struct Type {
 template <class Tag>
 using TypeOf = typename Tag::type;
 
-// Calls use(Type<T>{}) for the floating type of a dtype that check_float has passed.
+// Calls use(Type<T>{}), where T is the C++ type of the dtype. The dtype must have passed check_float.
 template <class Use>
 void dispatch_float(DType dtype, Use&& use) {
     switch (dtype) {

@@ -1,4 +1,4 @@
-// Division by a number that the host knows before the launch: a multiplication and a shift.
+// A Divisor divides by a number that the host knows before the launch. It needs only a multiplication and a shift.
 #pragma once
 #include "../device/launch.h"
 
@@ -25,7 +25,7 @@ public:
         return shift_ ? __umul64hi(a, multiplier_) >> (shift_ - 1) : a;
     }
 
-    // For dividends and divisors below 2^31.
+    // Dividend and divisor must both be below 2^31.
     __device__ __forceinline__ uint32_t short_quotient(uint32_t a) const {
         return shift_ ? __umulhi(a, short_multiplier_) >> (shift_ - 1) : a;
     }
@@ -37,7 +37,7 @@ public:
         return rest;
     }
 
-    // The same, of dividends and divisors below 2^31.
+    // Does the same as split. Dividend and divisor must both be below 2^31.
     __device__ __forceinline__ uint32_t short_split(uint32_t& a) const {
         const uint32_t whole = short_quotient(a), rest = a - whole * static_cast<uint32_t>(value_);
         a = whole;
@@ -46,7 +46,7 @@ public:
 
 private:
     uint64_t value_, multiplier_ = 0;
-    uint32_t short_multiplier_ = 0, shift_ = 0;  // a shift of 0 marks a division by 1
+    uint32_t short_multiplier_ = 0, shift_ = 0;  // a shift of 0 marks division by 1
 };
 
 }  // namespace convgpu

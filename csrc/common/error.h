@@ -5,7 +5,7 @@
 
 namespace convgpu {
 
-// Of dtypes: Python's TypeError.
+// An error about dtypes, which Python sees as a TypeError.
 struct TypeError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };

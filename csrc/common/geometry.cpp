@@ -8,7 +8,7 @@
 namespace convgpu {
 namespace {
 
-// Pixels are counted in 32 bits along each axis, with room for a window beyond either end.
+// Pixels are counted in 32 bits along each axis. The limit leaves room for a window beyond either end.
 constexpr int64_t kLongestAxis = int64_t(1) << 30;
 
 Shape image_shape(int64_t batch, const Shape& size, int64_t channels, bool channels_last) {
@@ -77,7 +77,7 @@ void PoolGeometry::check() const {
             require(window[a] <= size[a], "a window of at most " + std::to_string(size[a]), window[a], a);
             continue;
         }
-        const int64_t last_tap = padded / dilation[a];  // without overflow: dilation * (window - 1) < padded
+        const int64_t last_tap = padded / dilation[a];  // cannot overflow, since dilation * (window - 1) < padded
         require(window[a] - 1 <= last_tap, "a window within its padded input of " + std::to_string(padded), window[a],
                 a);
         const int64_t out = output_size(size[a], window[a], stride[a], dilation[a], before[a], after[a]);
@@ -138,7 +138,8 @@ void ConvGeometry::check() {
         taps *= kernel[a];
         const int64_t padded = size[a] + before[a] + after[a];
         require(padded <= kLongestAxis, "at most " + std::to_string(kLongestAxis) + " pixels with padding", padded);
-        // A filter of one tap has no extent to dilate; a longer one that reaches beyond gives no output.
+        // A filter of one tap has no extent that could be dilated. A longer filter whose dilation is beyond the limit
+        // gives no output.
         if (kernel[a] == 1) dilation[a] = 1;
         dilation[a] = std::min(dilation[a], kLongestAxis);
         stride[a] = std::min(stride[a], kLongestAxis);

@@ -1,4 +1,4 @@
-// What float32 products are computed as: in full, or rounded to TF32 for the tensor cores.
+// How float32 products are computed: in full float32, or from factors rounded to TF32 for the tensor cores.
 #pragma once
 #include <stdexcept>
 #include <string>

@@ -1,4 +1,4 @@
-// Elements side by side, loaded and stored in accesses of up to 16 bytes.
+// Loads and stores of neighbouring elements, in accesses of up to 16 bytes.
 #pragma once
 #include <cstring>
 
@@ -6,7 +6,7 @@
 
 namespace convgpu {
 
-constexpr int kVectorBytes = 16;  // the widest access of a thread
+constexpr int kVectorBytes = 16;  // the widest access that one thread can make
 
 template <class T, int V>
 struct Vector {
@@ -40,7 +40,7 @@ template <int Bytes>
 using WordOf = typename Word<(Bytes < kVectorBytes ? Bytes : kVectorBytes)>::type;
 }  // namespace detail
 
-// p must be aligned to the vector's size, or to 16 bytes where that is less.
+// Loads V elements. p must be aligned to the size of the vector, or to 16 bytes where the vector is longer.
 template <int V, class T>
 __device__ __forceinline__ Vector<T, V> load(const T* p) {
     using Word = detail::WordOf<sizeof(T) * V>;
@@ -52,7 +52,8 @@ __device__ __forceinline__ Vector<T, V> load(const T* p) {
     return vector;
 }
 
-// load where `inside`, else V times `otherwise`: a predicated load, which others need not wait for.
+// Loads V elements where `inside` holds; else returns V times `otherwise`. The load is predicated, so that other loads
+// need not wait for it.
 template <int V, class T>
 __device__ __forceinline__ Vector<T, V> load_if(bool inside, const T* p, T otherwise) {
     Vector<T, V> vector;
@@ -62,7 +63,7 @@ __device__ __forceinline__ Vector<T, V> load_if(bool inside, const T* p, T other
     return vector;
 }
 
-// p must be aligned as load needs it.
+// Stores V elements. p must be aligned as for load.
 template <int V, class T>
 __device__ __forceinline__ void store(T* p, const Vector<T, V>& vector) {
     using Word = detail::WordOf<sizeof(T) * V>;

@@ -8,12 +8,12 @@
 namespace convgpu {
 
 struct Workspace {
-    static constexpr size_t kAlignment = 256;  // of its start, and of every piece of it
+    static constexpr size_t kAlignment = 256;  // alignment of the workspace, and of every piece that is cut from it
 
     void* data = nullptr;
     size_t bytes = 0;
 
-    // Throws unless it has as many bytes, at an address that kernels can take for anything.
+    // Throws unless the workspace has `wanted` bytes and starts at an address that suits every type.
     void check(const char* op, size_t wanted) const {
         if (bytes < wanted) {
             throw std::invalid_argument(std::string(op) + ": expected a workspace of " + std::to_string(wanted) +
@@ -27,9 +27,10 @@ struct Workspace {
     }
 };
 
-constexpr size_t kWorkspaceLimit = size_t(64) << 20;  // of a launcher, unless its caller sets another
+// The workspace of a launcher takes at most so many bytes, unless the caller sets another limit.
+constexpr size_t kWorkspaceLimit = size_t(64) << 20;
 
-// Hands out the bytes of a workspace, one piece after the other, each aligned as it is.
+// Hands out the bytes of a workspace piece by piece. Every piece is aligned like the workspace itself.
 class Carver {
 public:
     static constexpr size_t kAlignment = Workspace::kAlignment;

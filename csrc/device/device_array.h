@@ -1,4 +1,5 @@
-// Memory that kernels see, filled from and copied back to the host: for tests and probes that run on both machines.
+// An array in the memory that kernels see, which can be filled from the host and copied back. Tests and probes that run
+// on both machines use it.
 #pragma once
 #include <cstdlib>
 #include <cstring>
@@ -20,7 +21,7 @@ public:
     DeviceArray& operator=(const DeviceArray&) = delete;
 
     T* data() const { return data_; }
-    // After everything launched before.
+    // Copies the array back after everything that was launched before has ended.
     std::vector<T> download() const {
         std::vector<T> values(size_);
         copy(values.data(), data_, ToHost{});
@@ -46,7 +47,8 @@ private:
         check_cuda(cudaMemcpy(to, from, bytes(), cudaMemcpyDeviceToHost), "cudaMemcpy");
     }
 #else
-    // As aligned as cudaMalloc's, and no byte longer: AddressSanitizer guards the end.
+    // The memory is aligned like that of cudaMalloc, and not a byte longer than asked for, so that AddressSanitizer
+    // sees the first access beyond its end.
     static T* allocate(size_t bytes) {
         void* p = nullptr;
         if (posix_memalign(&p, 256, bytes)) throw std::bad_alloc();

@@ -1,5 +1,5 @@
-// The one header through which kernels see the machine: CUDA's under nvcc, the emulator's under any other compiler.
-// Both give: the built-ins of CUDA C++, dyn_smem, and launch.
+// Kernels see the machine through this header alone. Under nvcc it includes CUDA's headers; under any other compiler it
+// includes the emulator's. Both give the built-ins of CUDA C++, dyn_smem, and launch.
 #pragma once
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
@@ -29,7 +29,7 @@ using Stream = cudaStream_t;
 
 #ifdef __CUDACC__
 
-// The block's shared memory as one struct (or array) T; its size is the launch's shared_bytes.
+// Returns the block's dynamic shared memory as one struct (or array) T. Its size is the shared_bytes of the launch.
 template <class T>
 __device__ __forceinline__ T& dyn_smem() {
     extern __shared__ __align__(1024) unsigned char convgpu_dynamic_shared_memory[];
@@ -40,7 +40,7 @@ inline void check_cuda(cudaError_t error, const char* what) {
     if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
-// Starts kernel(arguments...) on the stream; throws when the launch itself is refused.
+// Starts kernel(arguments...) on the stream. Throws if the launch itself is refused.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const LaunchShape& shape, Stream stream, A&&... arguments) {
     constexpr size_t kWithoutOptIn = 48 << 10;
@@ -78,7 +78,7 @@ T& dyn_smem() {
     return *reinterpret_cast<T*>(block.shared);
 }
 
-// Runs kernel(arguments...) to its end; throws emulator::Error when it does what the hardware forbids.
+// Runs kernel(arguments...) to its end. Throws emulator::Error if the kernel does what the hardware forbids.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const LaunchShape& shape, Stream, A&&... arguments) {
     emulator::launch_grid(kernel, {shape.grid, shape.block, shape.cluster, shape.shared_bytes},

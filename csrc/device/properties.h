@@ -1,4 +1,5 @@
-// What plans ask of a GPU. Any GPU can be described, so that a plan for it can be read on any machine.
+// The properties of a GPU that plans depend on. Any GPU can be described, so that a plan for it can be read on any
+// machine.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,8 +8,8 @@ namespace convgpu {
 
 struct Device {
     int arch = 90;                    // compute capability, 10 * major + minor
-    int multiprocessors = 132;        // an H100 or H200
-    size_t shared_bytes = 227 << 10;  // of a block, at most
+    int multiprocessors = 132;        // 132 is the number of an H100 or H200
+    size_t shared_bytes = 227 << 10;  // the most that one block can have
 };
 
 inline bool operator==(const Device& a, const Device& b) {
@@ -16,19 +17,20 @@ inline bool operator==(const Device& a, const Device& b) {
 }
 inline bool operator!=(const Device& a, const Device& b) { return !(a == b); }
 
-// All that a plan may ask of a device as one number: caches of plans are keyed by it.
+// Packs all properties that a plan may depend on into one number, by which caches of plans are keyed.
 inline uint64_t key_of(const Device& device) {
     return (static_cast<uint64_t>(device.arch) << 48) | (static_cast<uint64_t>(device.multiprocessors) << 32) |
            static_cast<uint64_t>(device.shared_bytes);
 }
 
-// The GPU in use. The emulator stands in for an H200, with what its settings say (emulator/config.h).
+// Returns the properties of the GPU in use. The emulator stands in for an H200, unless its settings (emulator/config.h)
+// say otherwise.
 Device current_device();
 
-// From now on the emulator stands in for this one. A GPU is what it is: throws.
+// Makes the emulator stand in for this device from now on. Throws on a GPU, whose properties cannot be changed.
 void emulate(const Device& device);
 
-// Whether this library has code for sm_90a: a Hopper GPU also runs what was compiled for sm_80.
+// Tells whether this library has code for sm_90a. A Hopper GPU also runs code that was compiled for sm_80.
 #if !defined(__CUDACC__) || defined(CONVGPU_SM_90A)
 constexpr bool kCompiledForHopper = true;
 #else

@@ -1,5 +1,5 @@
-// Every instruction that has no C++ spelling, one function each. All inline PTX of the project lies in ptx/; under any
-// other compiler than nvcc the same functions call the emulator.
+// Every instruction that has no C++ spelling has a function here. All inline PTX of the project lies in the folder
+// ptx/. Under any compiler but nvcc the same functions call the emulator.
 #pragma once
 #include "ptx/async_copy.h"
 #include "ptx/barrier.h"

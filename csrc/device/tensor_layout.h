@@ -1,5 +1,5 @@
-// What a tensor map describes, and the rules that the hardware sets for it: the same checks on both machines, so that
-// an error names rule, expectation and value where the driver says "invalid argument".
+// What a tensor map describes, and the rules that the hardware sets for it. Both machines make the same checks, so that
+// an error names rule, expectation and value where the driver only says "invalid argument".
 //
 // Dimension 0 is the innermost, whose elements are contiguous: a channels-last image is (C, W, H, N).
 #pragma once
@@ -10,10 +10,11 @@
 
 namespace convgpu {
 
-// How 16-byte chunks are permuted in shared memory, by the row they lie in. The values are wgmma's encoding.
+// A swizzle permutes the 16-byte chunks of a row in shared memory, depending on which row it is. The values are those
+// that wgmma encodes.
 enum class Swizzle : uint32_t { kNone = 0, k128B = 1, k64B = 2, k32B = 3 };
 
-// Bytes of one permuted row; 16 without a swizzle. The pattern repeats after 8 rows.
+// Returns the bytes of one permuted row, or 16 without a swizzle. The pattern repeats after 8 rows.
 constexpr uint32_t swizzle_bytes(Swizzle s) { return s == Swizzle::kNone ? 16 : 256u >> static_cast<uint32_t>(s); }
 
 enum class ElementType { kUint8, kFloat16, kBFloat16, kFloat32, kFloat64 };
@@ -22,7 +23,7 @@ constexpr uint32_t element_bytes(ElementType t) {
     return t == ElementType::kUint8 ? 1 : t == ElementType::kFloat32 ? 4 : t == ElementType::kFloat64 ? 8 : 2;
 }
 
-enum class Fill { kZero, kNaN };  // what a load finds outside the tensor
+enum class Fill { kZero, kNaN };  // the value that a load gives to elements outside the tensor
 
 struct TensorView {
     const void* base = nullptr;
@@ -32,31 +33,31 @@ struct TensorView {
     std::array<uint64_t, 5> stride{};  // in bytes; stride[0] is the element's size, whatever is written there
 };
 
-// A box of the tensor, at coordinates that the instruction gives: loads and stores.
+// A box of the tensor for loads and stores. The instruction gives its coordinates.
 struct TiledLayout {
     TensorView tensor;
     std::array<uint32_t, 5> box{};
-    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // every step-th element: ceil(box / step) of them are loaded
+    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // every step-th element is loaded, ceil(box / step) of them
     Swizzle swizzle = Swizzle::kNone;
     Fill fill = Fill::kZero;
 };
 
 // Rows of the im2col matrix: `pixels` positions times `channels` of a (C, W, N), (C, W, H, N) or (C, W, H, D, N) image.
-// The positions run over the bounding box, W fastest, and on into the next image; per spatial axis the box runs from
-// `lower` to size - 1 + `upper`. For a convolution, lower = -padding and upper = padding - dilation * (filter - 1); the
-// instruction adds the filter tap's offset.
+// The positions walk over the bounding box, W fastest, and go on in the next image. Along each spatial axis the box
+// reaches from `lower` to size - 1 + `upper`. For a convolution, lower = -padding and upper = padding - dilation *
+// (filter - 1); the instruction adds the offset of the filter tap.
 struct Im2colLayout {
     TensorView tensor;
-    std::array<int, 3> lower{}, upper{};  // of W, H, D
+    std::array<int, 3> lower{}, upper{};  // along W, H, D
     uint32_t channels = 0, pixels = 0;
-    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // the convolution's stride in 1 to 3: W, H, D
+    std::array<uint32_t, 5> step{1, 1, 1, 1, 1};  // entries 1 to 3 are the convolution's strides along W, H, D
     Swizzle swizzle = Swizzle::kNone;
     Fill fill = Fill::kZero;
 };
 
 namespace tensor_layout {
 
-// "(a, b, c)", of the first `count`.
+// Writes the first `count` values as "(a, b, c)".
 template <class Values>
 std::string text_of(const Values& values, uint32_t count) {
     std::string text = "(";
@@ -72,7 +73,7 @@ inline std::string text_of(const TensorView& t) {
            std::to_string(address ? address & (~address + 1) : 0);
 }
 
-// What the encoder was asked for, innermost first.
+// Describes what the encoder was asked for, innermost dimension first.
 inline std::string text_of(const TiledLayout& l) {
     const uint32_t rank = l.tensor.rank;
     return text_of(l.tensor) + ", box " + text_of(l.box, rank) + ", step " + text_of(l.step, rank) + ", swizzle " +
@@ -105,7 +106,8 @@ inline void check_steps(const std::array<uint32_t, 5>& step, uint32_t rank) {
     for (uint32_t i = 1; i < rank; ++i) require(step[i] >= 1 && step[i] <= 8, "steps of 1 to 8", step[i]);
 }
 
-// Narrower rows than the swizzle's are legal, but nothing published says how they lie: not allowed here.
+// Rows that are narrower than the swizzle's are legal, but no published source says how they lie in memory. They are
+// not allowed here.
 inline void check_row(uint32_t bytes, Swizzle swizzle) {
     require(bytes % 16 == 0, "an inner box that is a multiple of 16 bytes", bytes);
     if (swizzle != Swizzle::kNone) {

@@ -1,5 +1,5 @@
-// Tensor maps: the driver's encoder under nvcc, found at run time so that nothing links libcuda; the emulator's
-// elsewhere.
+// Makes tensor maps. Under nvcc it calls the driver's encoder, which is found at run time, so that nothing links
+// libcuda. Elsewhere it calls the emulator's.
 #pragma once
 #include "launch.h"
 #include "tensor_layout.h"
@@ -15,7 +15,7 @@ using TensorMap = CUtensorMap;
 
 namespace tensor_layout {
 
-// cuTensorMapEncodeTiled or cuTensorMapEncodeIm2col; `Function` is its type.
+// Returns cuTensorMapEncodeTiled or cuTensorMapEncodeIm2col. `Function` is its type.
 template <class Function>
 Function driver_entry(const char* name) {
     void* entry = nullptr;

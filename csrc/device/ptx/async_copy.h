@@ -1,4 +1,4 @@
-// sm_80: copies from global to shared memory that the issuing thread waits for.
+// Copies from global to shared memory that the issuing thread waits for (from sm_80 on).
 #pragma once
 #include "machine.h"
 
@@ -23,7 +23,8 @@ __device__ __forceinline__ void cp_async_commit() {
     CONVGPU_EMULATED(emulator::cp_async_commit();)
 }
 
-// Until all groups of this thread but the newest N have landed; other threads need a barrier on top.
+// Waits until all groups of this thread but the newest N have landed. For other threads to see the data, a barrier must
+// follow.
 template <int N>
 __device__ __forceinline__ void cp_async_wait() {
     CONVGPU_PTX("cp.async.wait_group %0;" ::"n"(N) : "memory");

@@ -1,10 +1,12 @@
-// Named barriers; sm_90: one lane of a warp, clusters, distributed shared memory, register reallocation.
+// Named barriers, and what Hopper (sm_90) adds: the election of one lane of a warp, clusters, distributed shared
+// memory, and the reallocation of registers.
 #pragma once
 #include "machine.h"
 
 namespace convgpu::ptx {
 
-// `threads` (a multiple of 32) arrive at barrier id (1 to 15; 0 is __syncthreads).
+// Waits at barrier `id` until `threads` threads (a multiple of 32) have arrived. The id is 1 to 15; barrier 0 is
+// __syncthreads.
 __device__ __forceinline__ void bar_sync(uint32_t id, uint32_t threads) {
     CONVGPU_PTX("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
     CONVGPU_EMULATED(emulator::barrier_sync(id, threads);)
@@ -15,8 +17,9 @@ __device__ __forceinline__ void bar_arrive(uint32_t id, uint32_t threads) {
     CONVGPU_EMULATED(emulator::barrier_arrive(id, threads);)
 }
 
-// True for one lane of the warp, whose lanes all ask together: which lane that is nobody may count on, but it is the same
-// one every time. The compiler knows that a single lane goes on, where it makes a loop over lanes of `lane == 0`.
+// Returns true in one lane of the warp. All lanes must ask together. Nobody may count on which lane it is, but it is
+// the same one every time. From this instruction the compiler knows that a single lane goes on; from `lane == 0` it
+// does not, and would make a loop over the lanes.
 __device__ __forceinline__ bool elect_one() {
     uint32_t elected;
     CONVGPU_PTX(
@@ -51,7 +54,7 @@ __device__ __forceinline__ void cluster_sync() {
     cluster_wait();
 }
 
-// The address of the same variable in another block of the cluster.
+// Returns the address of the same variable in another block of the cluster.
 __device__ __forceinline__ uint32_t mapa(uint32_t address, uint32_t rank) {
     uint32_t mapped;
     CONVGPU_PTX("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(address), "r"(rank));
@@ -73,7 +76,7 @@ __device__ __forceinline__ void st_cluster(uint32_t address, float value) {
                                                                         emulator::Reach::kCluster)) = value;)
 }
 
-// A warpgroup's share of the register file; nothing to emulate.
+// Sets how many registers each thread of the warpgroup may use. The emulator has nothing to do here.
 template <int Registers>
 __device__ __forceinline__ void setmaxnreg_inc() {
     static_assert(Registers >= 24 && Registers <= 256 && Registers % 8 == 0, "24 to 256 registers, a multiple of 8");

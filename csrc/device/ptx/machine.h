@@ -1,4 +1,4 @@
-// The two spellings of an instruction: exactly one of them is compiled.
+// An instruction has two spellings, one for nvcc and one for the emulator. These macros compile exactly one of them.
 #pragma once
 #include <type_traits>
 
@@ -21,7 +21,7 @@
 
 namespace convgpu::ptx {
 
-// The 32-bit address of something in the block's own shared memory.
+// Returns the 32-bit address of a variable in the block's own shared memory.
 __device__ __forceinline__ uint32_t smem_addr(const void* p) {
 #ifdef __CUDACC__
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
@@ -30,7 +30,7 @@ __device__ __forceinline__ uint32_t smem_addr(const void* p) {
 #endif
 }
 
-// Four bytes of it, by their address.
+// Reads four bytes of shared memory at a 32-bit address.
 __device__ __forceinline__ uint32_t ld_shared(uint32_t address) {
     uint32_t value;
     CONVGPU_PTX("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");

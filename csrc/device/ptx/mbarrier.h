@@ -1,5 +1,6 @@
-// sm_90: barriers in shared memory that count arrivals of threads and bytes of copies. `bar` is a 32-bit shared address
-// of a uint64_t. A phase ends when all arrivals and all expected bytes are there; phases have parity 0, 1, 0, ...
+// Barriers in shared memory that count arrivals of threads and bytes of copies (sm_90). `bar` is the 32-bit shared
+// address of a uint64_t. A phase ends when all arrivals and all expected bytes are there. The phases have parity 0, 1,
+// 0, ...
 #pragma once
 #include "machine.h"
 
@@ -10,10 +11,11 @@ __device__ __forceinline__ void mbar_init(uint32_t bar, uint32_t arrivals) {
     CONVGPU_EMULATED(emulator::mbarrier_init(bar, arrivals);)
 }
 
-// After the initialisations and before the barrier that publishes them: other blocks and the copy engine see them.
+// Makes initialised barriers visible to other blocks and to the copy engine. It is called after the initialisations and
+// before the barrier that publishes them.
 __device__ __forceinline__ void fence_mbar_init() { CONVGPU_PTX("fence.mbarrier_init.release.cluster;" :: : "memory"); }
 
-// Between ordinary writes to shared memory and a TMA store or wgmma that reads them.
+// Orders ordinary writes to shared memory before a TMA store or a wgmma that reads them.
 __device__ __forceinline__ void fence_proxy_async() { CONVGPU_PTX("fence.proxy.async.shared::cta;" :: : "memory"); }
 
 __device__ __forceinline__ void mbar_arrive(uint32_t bar) {
@@ -21,10 +23,10 @@ __device__ __forceinline__ void mbar_arrive(uint32_t bar) {
     CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive");)
 }
 
-// At a barrier of any block of the cluster; `bar` comes from mapa. Without qualifiers the arrival has the semantics
-// .release at the scope .cta: a thread of another block that waits here learns that this thread came so far, but it need
-// not see what this thread has written. Whoever hands data over needs .release.cluster, which the compiler precedes by a
-// barrier for the memory of the whole GPU.
+// Arrives at a barrier of any block of the cluster; `bar` comes from mapa. Without qualifiers the arrival has the
+// semantics .release at the scope .cta: a thread of another block that waits here learns that this thread came so far,
+// but it need not see what this thread has written. A thread that hands data over needs .release.cluster, before which
+// the compiler puts a memory barrier for the whole GPU.
 __device__ __forceinline__ void mbar_arrive_cluster(uint32_t bar) {
     CONVGPU_PTX("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
     CONVGPU_EMULATED(emulator::mbarrier_arrive(bar, "mbarrier.arrive.shared::cluster");)
@@ -40,7 +42,8 @@ __device__ __forceinline__ void mbar_arrive_expect_tx(uint32_t bar, uint32_t byt
     CONVGPU_EMULATED(emulator::mbarrier_arrive_expect(bar, bytes);)
 }
 
-// Until the phase of this parity has ended. A fresh barrier counts its "previous" phase, of parity 1, as ended.
+// Waits until the phase of this parity has ended. For a fresh barrier, the "previous" phase, of parity 1, counts as
+// ended.
 __device__ __forceinline__ void mbar_wait(uint32_t bar, uint32_t parity) {
     CONVGPU_PTX(
         "{\n"

@@ -1,10 +1,10 @@
-// sm_80: a warp's matrix loads and tensor-core products; sm_90: matrix stores.
+// A warp's matrix loads and tensor-core products (from sm_80 on), and its matrix stores (sm_90).
 #pragma once
 #include "machine.h"
 
 namespace convgpu::ptx {
 
-// Tag of the tf32 format: a float32 whose low 13 bits are ignored.
+// This type stands for the tf32 format: a float32 whose low 13 bits are ignored.
 struct Tf32 {};
 
 #ifndef __CUDACC__
@@ -18,7 +18,7 @@ constexpr emulator::Operand operand() {
 }
 #endif
 
-// Rounds to nearest, ties away from zero. (A NaN becomes the canonical one.)
+// Rounds a float32 to the nearest tf32, and ties away from zero. A NaN becomes the canonical NaN.
 __device__ __forceinline__ uint32_t to_tf32(float value) {
     uint32_t bits;
     CONVGPU_PTX("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
@@ -40,7 +40,7 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], uint32_t row) {
     CONVGPU_EMULATED(emulator::ldmatrix(r, 4, Transpose, row);)
 }
 
-// Two matrices; lanes 0 to 15 bring addresses.
+// Loads two matrices as ldmatrix_x4 loads four; lanes 0 to 15 bring the addresses.
 template <bool Transpose = false>
 __device__ __forceinline__ void ldmatrix_x2(uint32_t (&r)[2], uint32_t row) {
     if constexpr (Transpose) {
@@ -53,7 +53,7 @@ __device__ __forceinline__ void ldmatrix_x2(uint32_t (&r)[2], uint32_t row) {
     CONVGPU_EMULATED(emulator::ldmatrix(r, 2, Transpose, row);)
 }
 
-// The inverse of ldmatrix_x4 (sm_90).
+// Stores four matrices: the inverse of ldmatrix_x4 (sm_90).
 template <bool Transpose = false>
 __device__ __forceinline__ void stmatrix_x4(uint32_t row, const uint32_t (&r)[4]) {
     if constexpr (Transpose) {
@@ -73,7 +73,7 @@ __device__ __forceinline__ void stmatrix_x4(uint32_t row, const uint32_t (&r)[4]
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
 #endif
 
-// d += a * b, 16x8 += 16x16 * 16x8, for T = __nv_bfloat16 or __half.
+// Computes d += a * b for a 16x16 matrix a, a 16x8 matrix b and a 16x8 matrix d. T is __nv_bfloat16 or __half.
 template <class T>
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifdef __CUDACC__
@@ -88,7 +88,8 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[
 #endif
 }
 
-// d += a * b, 16x8 += 16x8 * 8x8, float32 bits whose low 13 are ignored.
+// Computes d += a * b for a 16x8 matrix a, an 8x8 matrix b and a 16x8 matrix d. The factors are float32 bits whose low
+// 13 are ignored.
 __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifdef __CUDACC__
     CONVGPU_MMA("m16n8k8.row.col.f32.tf32.tf32.f32");

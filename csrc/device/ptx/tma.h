@@ -1,4 +1,5 @@
-// sm_90: the tensor memory accelerator. One thread issues; `at` are the box's coordinates, innermost first.
+// Copies by the tensor memory accelerator (TMA, sm_90). One thread issues a copy. `at` are the coordinates of the box,
+// innermost first.
 #pragma once
 #include "../tensormap.h"
 #include "machine.h"
@@ -6,7 +7,7 @@
 namespace convgpu::ptx {
 
 #ifdef __CUDACC__
-// OPERANDS: "[%0], [%1, {coordinates}], [%2]" in that order, then what MODE needs.
+// OPERANDS is "[%0], [%1, {coordinates}], [%2]" in that order, followed by the operands that MODE needs.
 #define CONVGPU_TMA_LOAD(RANK, MODE, OPERANDS, ...)                                                                \
     asm volatile("cp.async.bulk.tensor." RANK ".shared::cluster.global." MODE " " OPERANDS ";" ::"r"(destination), \
                  "l"(map), "r"(bar), __VA_ARGS__                                                                   \
@@ -16,8 +17,9 @@ namespace convgpu::ptx {
 #define CONVGPU_IM2COL "im2col.mbarrier::complete_tx::bytes"
 #endif
 
-// Global to shared memory: the box at `at`; elements outside the tensor become zero (or NaN, by the map). The bytes
-// count at the mbarrier `bar`. The destination is aligned to 128 bytes, and to 8 rows of the map's swizzle.
+// Copies the box at `at` from global to shared memory. Elements outside the tensor become zero (or NaN, if the map says
+// so). The bytes count at the mbarrier `bar`. The destination must be aligned to 128 bytes, and to 8 rows of the map's
+// swizzle.
 template <int Rank>
 __device__ __forceinline__ void tma_load(uint32_t destination, const TensorMap* map, uint32_t bar,
                                          const int (&at)[Rank]) {
@@ -41,8 +43,8 @@ __device__ __forceinline__ void tma_load(uint32_t destination, const TensorMap* 
 #endif
 }
 
-// The same box to every block of the cluster whose bit is set in `blocks`: to the same offset in its shared memory,
-// counted at the same offset's mbarrier.
+// Copies one box to every block of the cluster whose bit is set in `blocks`. In each of these it goes to the same
+// offset of the shared memory, and its bytes count at the mbarrier that lies at the same offset as `bar`.
 template <int Rank>
 __device__ __forceinline__ void tma_load_multicast(uint32_t destination, const TensorMap* map, uint32_t bar,
                                                    uint16_t blocks, const int (&at)[Rank]) {
@@ -66,8 +68,8 @@ __device__ __forceinline__ void tma_load_multicast(uint32_t destination, const T
 #endif
 }
 
-// Rows of the im2col matrix, for an Im2colLayout: `at` is (c, w, n), (c, w, h, n) or (c, w, h, d, n) of the first
-// pixel, `tap` the filter tap times the dilation, (s), (s, r) or (s, r, t).
+// Loads rows of the im2col matrix that an Im2colLayout describes. `at` is (c, w, n), (c, w, h, n) or (c, w, h, d, n) of
+// the first pixel. `tap` is the filter tap times the dilation: (s), (s, r) or (s, r, t).
 template <int Rank>
 __device__ __forceinline__ void tma_load_im2col(uint32_t destination, const TensorMap* map, uint32_t bar,
                                                 const int (&at)[Rank], const int (&tap)[Rank - 2]) {
@@ -99,8 +101,8 @@ __device__ __forceinline__ void tma_load_im2col(uint32_t destination, const Tens
                  : "memory")
 #endif
 
-// Shared to global memory, after fence_proxy_async() by the threads that wrote the box and a barrier; elements outside
-// the tensor are not written.
+// Copies the box from shared to global memory. Before it, the threads that wrote the box call fence_proxy_async() and
+// meet at a barrier. Elements outside the tensor are not written.
 template <int Rank>
 __device__ __forceinline__ void tma_store(const TensorMap* map, uint32_t source, const int (&at)[Rank]) {
     static_assert(Rank >= 1 && Rank <= 5, "tensor maps have 1 to 5 dimensions");
@@ -132,14 +134,14 @@ __device__ __forceinline__ void tma_store_commit() {
     CONVGPU_EMULATED(emulator::bulk_commit();)
 }
 
-// Until all groups but the newest N have read their shared memory, which may then be written again.
+// Waits until all groups but the newest N have read their shared memory, which may then be written again.
 template <int N>
 __device__ __forceinline__ void tma_store_wait_read() {
     CONVGPU_PTX("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
     CONVGPU_EMULATED(emulator::bulk_wait(N, true);)
 }
 
-// Until all groups but the newest N are written.
+// Waits until all groups but the newest N have written global memory.
 template <int N>
 __device__ __forceinline__ void tma_store_wait() {
     CONVGPU_PTX("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory");

@@ -1,12 +1,13 @@
-// sm_90a: a warpgroup of 128 threads multiplies 64 x k by k x N, asynchronously; k is 16 (bf16, fp16) or 8 (tf32).
+// A warpgroup of 128 threads multiplies a 64 x k matrix by a k x N matrix, asynchronously (sm_90a); k is 16 (bf16,
+// fp16) or 8 (tf32).
 //
-//     wgmma_fence();                    // the registers below are now the tensor cores'
-//     wgmma<T, N>(d, a, b, true);       // as often as needed
+//     wgmma_fence();                    // from here on the tensor cores own the registers of d (and of a)
+//     wgmma<T, N>(d, a, b, true);       // may be issued any number of times
 //     wgmma_commit();
-//     wgmma_wait<0>();                  // and now the thread's own again
+//     wgmma_wait<0>();                  // from here on the threads own these registers again
 //
-// Thread i of the warpgroup, lane 4*g + t of warp w, holds in d[j] row 16*w + g + 8*(j/2%2), column 8*(j/4) + 2*t +
-// j%2.
+// Thread i of the warpgroup is lane 4*g + t of warp w. Its d[j] is the element in row 16*w + g + 8*(j/2%2) and column
+// 8*(j/4) + 2*t + j%2.
 #pragma once
 #include "mma.h"
 #ifdef __CUDACC__
@@ -15,7 +16,8 @@
 
 namespace convgpu {
 
-// Whether these instructions exist in the code that is being compiled: nvcc compiles a kernel for each architecture.
+// Tells whether these instructions exist in the code that is being compiled. nvcc compiles a kernel once for each
+// architecture.
 #if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 constexpr bool kHasWgmma = true;
 #else
@@ -36,23 +38,24 @@ __device__ __forceinline__ void wgmma_commit() {
     CONVGPU_EMULATED(emulator::wgmma_commit();)
 }
 
-// Until all groups but the newest N are complete.
+// Waits until all groups but the newest N are complete.
 template <int N>
 __device__ __forceinline__ void wgmma_wait() {
     CONVGPU_PTX("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
     CONVGPU_EMULATED(emulator::wgmma_wait(N);)
 }
 
-// Describes a K-major or MN-major operand in shared memory; leading and stride are byte distances, whose meaning per
-// layout emulator/matrix_descriptor.h spells out. The swizzle's pattern begins at a multiple of 8 of its rows; moving
-// the start address inside a row (by k) is fine.
+// Describes a K-major or MN-major operand in shared memory. `leading` and `stride` are distances in bytes, and
+// emulator/matrix_descriptor.h says what they mean in each layout. The swizzle's pattern must begin at a multiple of 8
+// of its rows; the start address may move inside a row (along k).
 __device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address, uint32_t leading, uint32_t stride,
                                                       Swizzle swizzle) {
     return static_cast<uint64_t>((address & 0x3ffff) >> 4) | static_cast<uint64_t>(leading >> 4) << 16 |
            static_cast<uint64_t>(stride >> 4) << 32 | static_cast<uint64_t>(swizzle) << 62;
 }
 
-// d = a * b (+ d if accumulate), T = __nv_bfloat16, __half or Tf32 (K-major only); a and b are descriptors.
+// Computes d = a * b, or d += a * b if `accumulate` holds. T is __nv_bfloat16, __half or Tf32 (K-major only); a and b
+// are descriptors.
 template <class T, int N, bool AMnMajor = false, bool BMnMajor = false>
 __device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {
     static_assert(N % 8 == 0 && N >= 8 && N <= 256, "N is a multiple of 8 up to 256");
@@ -64,7 +67,8 @@ __device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b,
 #endif
 }
 
-// The same with a in registers, mma.sync's fragments warp by warp. They too are the tensor cores' until the wait.
+// Does the same with a in registers, as fragments of mma.sync, warp by warp. The tensor cores own these registers too
+// until the wait.
 template <class T, int N, bool BMnMajor = false>
 __device__ __forceinline__ void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
     static_assert(N % 8 == 0 && N >= 8 && N <= 256, "N is a multiple of 8 up to 256");

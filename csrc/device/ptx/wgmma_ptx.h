@@ -1,5 +1,5 @@
-// The PTX of wgmma.mma_async: one specialisation per width, since inline assembly spells every register out.
-// Another width N is one more line at the end, with the numbers of the operands after the N / 2 accumulators.
+// The PTX of wgmma.mma_async. There is one specialisation per width, since inline assembly names every register. For
+// another width N, add one line at the end, with the numbers of the operands that follow the N / 2 accumulators.
 #pragma once
 #include "mma.h"
 
@@ -34,8 +34,9 @@ namespace convgpu::ptx {
 #define CONVGPU_ACCUMULATORS_128 CONVGPU_ACCUMULATORS_96, CONVGPU_D16(96), CONVGPU_D16(112)
 // clang-format on
 
-// TYPES ends the instruction's name; A is one descriptor or four registers; SCALE the operand that says whether d
-// counts; MAJOR the immediates that tell MN-major operands (the factors' signs, before them, are always 1).
+// TYPES ends the instruction's name. A is one descriptor or four registers. SCALE is the operand that says whether d is
+// added to the product. MAJOR are the immediates that say which operands are MN-major. The factors' signs stand before
+// these, and are always 1.
 #define CONVGPU_WGMMA_ASM(N, R, TYPES, A, B, SCALE, MAJOR, ...)                                \
     asm volatile("{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, " SCALE                   \
                  ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N TYPES " {" CONVGPU_REGISTERS_##R \
@@ -46,7 +47,7 @@ namespace convgpu::ptx {
 template <int N>
 struct WgmmaPtx;
 
-// P0, P1, ... are the numbers of the first, second, ... operand after the R accumulators.
+// P0, P1, ... are the numbers of the operands that follow the R accumulators.
 #define CONVGPU_WGMMA(N, R, P0, P1, P2, P3, P4, P5, P6)                                                              \
     template <>                                                                                                      \
     struct WgmmaPtx<N> {                                                                                             \
