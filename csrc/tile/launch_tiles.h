@@ -1,4 +1,4 @@
-// How the kernels over tiles are launched.
+// Launches the kernels over tiles.
 #pragma once
 #include "../common/workspace.h"
 #include "product.h"
@@ -6,7 +6,7 @@
 
 namespace convgpu::tile {
 
-// Runs a kernel over all tiles of `items` products p.M x p.N, then adds the parts of their sums.
+// Runs a kernel over all tiles of `items` products of p.M x p.N elements, and then adds the parts of their sums.
 template <template <class, class, int, int> class EngineOf, int kTile, class Problem, class Sum>
 void launch_tiles(void (*kernel)(Problem, Schedule, Partial<Sum>), const Problem& p, int items, int splits,
                   const Workspace& workspace, Stream stream) {

@@ -1,10 +1,11 @@
 // The factors of a tiled product: where their elements are in memory, and how a block brings them to shared memory.
 //
-// A product is y[m, n] = sum over k of a[m, k] * b[n, k]: both factors are matrices of rows times depth, whatever
-// stands in memory. A source says where: Row row(int) and Depth depth(int) decode an index once, and at(Row, Depth) is
-// the address of an element, or null where there is none (beyond the edge of a matrix, or of an image): it counts as
-// zero. kAlongDepth says in which direction elements are neighbours in memory; a vector of V elements runs in it,
-// starts at multiples of V, and is there or not as a whole.
+// A product is y[m, n] = sum over k of a[m, k] * b[n, k]. Both factors are seen as matrices of rows times depth,
+// whatever lies in memory. A source tells where the elements are: Row row(int) and Depth depth(int) decode an index
+// once, and at(Row, Depth) is the address of an element. The address is null where there is no element (beyond the edge
+// of a matrix, or of an image), and such an element counts as zero. kAlongDepth tells whether elements are neighbours
+// in memory along the depth or along the rows. A vector of V elements lies in that direction and starts at a multiple
+// of V; either all of its elements exist or none.
 #pragma once
 #include "../common/vector.h"
 #include "../device/ptx.h"
@@ -15,7 +16,7 @@ constexpr int kThreads = 256;  // threads of a block
 template <class T>
 constexpr int kFullVector = kVectorBytes / sizeof(T);
 
-// A matrix with `rows` rows: element (row, k) lies at row * stride + k, or at row + k * stride.
+// A matrix with `rows` rows. Element (row, k) lies at row * stride + k if AlongDepth holds, else at row + k * stride.
 template <class T, bool AlongDepth>
 struct MatrixSource {
     using Element = T;
@@ -28,18 +29,18 @@ struct MatrixSource {
 
     const T* data;
     int64_t stride;
-    int rows, length;  // length: of the depth
+    int rows, length;  // `length` is the length of the depth
 
     __device__ __forceinline__ Row row(int i) const { return {AlongDepth ? i * stride : i, i < rows}; }
     __device__ __forceinline__ Depth depth(int k) const { return {AlongDepth ? k : k * stride, k < length}; }
     __device__ __forceinline__ const T* at(const Row& r, const Depth& d) const {
         return r.inside && d.inside ? data + r.offset + d.offset : nullptr;
     }
-    // Whether elements may be missing before the end of a row.
+    // Tells whether elements may be missing before the end of a row.
     __device__ __forceinline__ bool has_holes() const { return false; }
 };
 
-// A source with rows and depth exchanged.
+// A source whose rows and depth are exchanged.
 template <class Source>
 struct Transposed {
     using Element = typename Source::Element;
@@ -55,8 +56,9 @@ struct Transposed {
     __device__ __forceinline__ bool has_holes() const { return source.has_holes(); }
 };
 
-// kRows x kDepth elements of a source in shared memory, neighbours as in memory. The padding of the lines keeps the
-// reads of a warp in different banks: 16 bytes; 32 for float32 along rows, which tf32 fragments read one by one.
+// A tile of kRows x kDepth elements of a source in shared memory. Elements that are neighbours in memory are neighbours
+// here too. Every line ends with padding, so that the reads of a warp lie in different banks: 16 bytes, or 32 bytes for
+// float32 along rows, which tf32 fragments read one by one.
 template <class Source, int kRows_, int kDepth_>
 struct Tile {
     using T = typename Source::Element;
@@ -70,18 +72,18 @@ struct Tile {
     __device__ __forceinline__ const T* at(int row, int k) const { return kAlongDepth ? &line[row][k] : &line[k][row]; }
 };
 
-// V elements, or as many zeros from null, which a copy of no bytes does not read.
+// Starts to copy V elements to shared memory. From null it writes zeros: a copy of no bytes reads nothing.
 template <int V, class T>
 __device__ __forceinline__ void copy_async(T* to, const T* from) {
     if constexpr (sizeof(T) * V >= 4) {
         ptx::cp_async<sizeof(T) * V>(ptx::smem_addr(to), from, from ? sizeof(T) * V : 0);
-    } else {  // cp.async has no 2 bytes
+    } else {  // cp.async cannot copy 2 bytes
         *to = from ? *from : T(0.0f);
     }
 }
 
-// A thread's share in filling tiles: vectors of V elements, one below the other. What stays the same from tile to tile
-// is decoded once: rows where vectors run along the depth, and their one row where they run along the rows.
+// One thread's share of filling tiles: vectors of V elements, one below the other. What stays the same from tile to
+// tile is decoded once: the rows where vectors run along the depth, else the only row that the thread has.
 template <class Source, int kRows, int kDepth, int V>
 class Loader {
 public:
@@ -93,7 +95,7 @@ public:
         for (int i = 0; i < kRowsDecoded; ++i) row_[i] = source.row(first_row + (kAlongDepth ? line(i) : column()));
     }
 
-    // Starts to fill a tile with the depths from k on; those from `end` on are missing.
+    // Starts to fill a tile with the depths from k on. Depths from `end` on count as missing.
     __device__ __forceinline__ void fill(To& tile, int k, int end) const {
         auto depth = source_.depth(k + (kAlongDepth ? column() : line(0)));
 #pragma unroll

@@ -1,4 +1,4 @@
-// Where the sums of a product go: through an epilogue into the result, or as they are into a workspace of partial sums.
+// The sums of a product go through an epilogue into the result, or unchanged into a workspace of partial sums.
 #pragma once
 #include "../common/accumulate.h"
 #include "../common/activate.h"
@@ -6,15 +6,15 @@
 
 namespace convgpu::tile {
 
-// y = activation(alpha * sum + beta * c), where there is a c.
+// An epilogue computes y = activation(alpha * sum + beta * c); the term with c is left out where there is no c.
 template <class T>
 struct Epilogue {
     Accumulator<T> alpha = 1, beta = 1;
     Activation activation = Activation::kNone;
     const T* c = nullptr;
-    int64_t c_row = 0, c_column = 0;  // from one element of c to the next; 0 where it is broadcast
+    int64_t c_row = 0, c_column = 0;  // the distances from one element of c to the next; 0 where c is broadcast
 
-    // The epilogue of the columns from n on.
+    // Returns the epilogue of the columns from n on.
     __device__ __forceinline__ Epilogue from_column(int64_t n) const {
         Epilogue rest = *this;
         if (c) rest.c += n * c_column;
@@ -30,24 +30,24 @@ __device__ __forceinline__ bool has_nan(const Vector<Sum, V>& sums) {
     return found;
 }
 
-// Rows of y at equal distances.
+// The rows of y lie at equal distances.
 struct EvenRows {
     int64_t stride;
     __device__ __forceinline__ int64_t operator()(int m) const { return m * stride; }
 };
 
-// Where a thread has several runs of neighbouring columns, so many columns lie from the first of one to that of the
-// next.
+// A thread may own several runs of neighbouring columns. The first column of one run and the first of the next are
+// kApart columns apart.
 constexpr int kApart = 8;
 
-// Sums from element (m, n) on become results; beyond the edges they are dropped. A result of a problem has visit(use),
-// which calls use(result) with one whose type, Value, is known. That has
+// Turns the sums from element (m, n) on into results, and drops those beyond the edges. A problem's result has
+// visit(use), which calls use(typed), where the type of the elements, Value, is known. `typed` has these members:
 //
-//     columns<V, kRuns>(n)         what it knows of so many runs of V columns, the first at n
-//     row(m).finish(columns, runs)   the row's sums there become what the activation takes; beyond the edges, anything
-//     activation()
-//     in_vectors()                 whether rows begin at multiples of 16 bytes and are whole vectors of as many long
-//     put(m, n, vector)            writes what is finished and rounded
+//     columns<V, kRuns>(n)           returns what finish needs to know of kRuns runs of V columns, the first at n
+//     row(m).finish(columns, runs)   turns the sums of row m into what the activation takes; beyond the edges, anything
+//     activation()                   returns the activation
+//     in_vectors()                   tells whether rows begin at multiples of 16 bytes and are whole such vectors
+//     put(m, n, vector)              writes results that are finished and rounded
 template <class Result, class Sum, int V>
 __device__ __forceinline__ void write(const Result& result, int m, int n, const Vector<Sum, V>& sums) {
     result.visit([&](const auto& typed) {
@@ -61,7 +61,7 @@ __device__ __forceinline__ void write(const Result& result, int m, int n, const 
     });
 }
 
-// The result. Rows(m) is where row m begins in y, its elements side by side.
+// A result in memory. Rows(m) tells where row m begins in y; the elements of a row are neighbours.
 template <class T, class Rows>
 struct Result {
     using Value = T;
@@ -70,11 +70,11 @@ struct Result {
     Rows rows;
     int M, N;
     Epilogue<T> epilogue;
-    bool vectors;  // rows start at multiples of 16 bytes, and N is a multiple of a vector
+    bool vectors;  // whether rows start at multiples of 16 bytes and N is a multiple of a vector
 
     struct Row {
         const Epilogue<T>& epilogue;
-        const T* c;  // null where there is nothing to add
+        const T* c;  // null where nothing is added
         int N;
 
         template <int V, int kRuns>
@@ -123,21 +123,22 @@ struct Result {
 
     __device__ __forceinline__ bool is_nan(int m, int n) const {
         if (m >= M || n >= N) return false;
-        const auto value = static_cast<Sum>(__ldcg(y + rows(m) + n));  // TMA may have written it, past the L1 cache
+        // TMA may have written this value, in which case the L1 cache does not have it.
+        const auto value = static_cast<Sum>(__ldcg(y + rows(m) + n));
         return value != value;
     }
 };
 
-// Which tiles of a result are to be computed again: a kernel that is not certain of a tile marks it.
+// Tells which tiles of a result are to be computed again. A kernel marks a tile whose result may be wrong.
 struct Marks {
-    static constexpr int kTile = 64;  // rows and columns that one mark stands for
+    static constexpr int kTile = 64;  // a mark stands for this many rows and columns
 
-    uint32_t* mark = nullptr;  // [item][row][column] of marks
+    uint32_t* mark = nullptr;  // one mark for each [item][row][column] of tiles
     int rows = 0, columns = 0;
 
     __device__ __forceinline__ void set(int item, int m, int n) const { atomicExch(mark + at(item, m, n), 1u); }
 
-    // Whether a tile of `size` rows and columns has a mark; all have where there are none.
+    // Tells whether a tile of `size` rows and columns has a mark. Without marks, every tile counts as marked.
     __device__ __forceinline__ bool any(int item, int m, int n, int size) const {
         if (mark == nullptr) return true;
         for (int i = m; i < m + size && i / kTile < rows; i += kTile) {
@@ -154,14 +155,14 @@ private:
     }
 };
 
-constexpr int kPartialVector = 8;  // elements of the widest vector that is written to partial sums
+constexpr int kPartialVector = 8;  // the number of elements of the widest vector that is written to partial sums
 
-// Where the parts of split sums lie: partial[item][split][m][n], in lines that are filled up to whole vectors.
+// The workspace for the parts of split sums: partial[item][split][m][n], in lines that are filled up to whole vectors.
 template <class Sum>
 struct Partial {
     Sum* data;
     int M, N, splits;
-    Marks marks;  // the tiles that are wanted; all are where there are no marks
+    Marks marks;  // the tiles that are computed; without marks, all tiles are
 
     template <int V>
     __device__ __forceinline__ void write(int m, int n, const Vector<Sum, V>& sums, int item, int split) const {
@@ -177,7 +178,7 @@ struct Partial {
     int64_t bytes(int items) const { return int64_t(items) * splits * M * line() * sizeof(Sum); }
 };
 
-// One part of split sums, in the shape of a result: it keeps sums as they are.
+// A part of split sums, with the members of a result. It stores the sums unchanged.
 template <class Sum>
 struct PartResult {
     using Value = Sum;

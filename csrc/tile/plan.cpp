@@ -25,7 +25,7 @@ int tile_of(int64_t M, int64_t N, int64_t items, DType dtype, Vectors vectors, c
 
 Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, DType dtype, Precision precision, Vectors vectors,
                   const Device& device, size_t workspace_limit) {
-    constexpr int64_t kLeastTerms = 256;  // of a split: fewer do not pay for a second pass
+    constexpr int64_t kLeastTerms = 256;  // the fewest terms of a split: with fewer, a second pass does not pay
     constexpr int64_t kMostSplits = 64;
     Plan plan;
     plan.tensor_core = size_of(dtype) == 2 || (dtype == DType::kFloat32 && precision == Precision::kTf32);
@@ -34,7 +34,7 @@ Plan plan_product(int64_t M, int64_t N, int64_t K, int64_t items, DType dtype, P
     const int64_t tiles = ceil_div(M, plan.tile) * ceil_div(N, plan.tile) * items;
     const int64_t sum_bytes = dtype == DType::kFloat64 ? 8 : 4;
     const int64_t bytes_of_a_split = items * M * ceil_div(N, kPartialVector) * kPartialVector * sum_bytes;
-    const int64_t blocks = int64_t(2) * device.multiprocessors;  // two of them live on a multiprocessor
+    const int64_t blocks = int64_t(2) * device.multiprocessors;  // two blocks fit on a multiprocessor
     if (tiles == 0 || tiles >= blocks / 2) return plan;
     const int64_t affordable = static_cast<int64_t>(workspace_limit) / std::max<int64_t>(bytes_of_a_split, 1);
     const int64_t splits = std::min({blocks / tiles, K / kLeastTerms, kMostSplits, affordable});

@@ -1,4 +1,4 @@
-// The choice of tile and of splits for a product on any GPU: by its sizes, its dtype and the device alone.
+// Chooses tile and splits of a product on any GPU. The choice depends on sizes, dtype and device alone.
 #pragma once
 #include <string>
 
@@ -9,17 +9,18 @@
 
 namespace convgpu::tile {
 
-// Which factors are loaded in vectors of 16 bytes: both, b alone, or none; the others are loaded element by element.
+// Tells which factors are loaded in vectors of 16 bytes. The other ones are loaded element by element.
 enum class Vectors { kBoth, kOnlyB, kNone };
 
 struct Plan {
-    bool tensor_core = false;  // blocks multiply by tile::TensorCore, else by tile::Simt
-    int tile = 64;             // rows and columns of a block's tile: 128 or 64
+    bool tensor_core = false;  // whether blocks multiply by tile::TensorCore; else they multiply by tile::Simt
+    int tile = 64;             // the rows, and the columns, of a block's tile: 128 or 64
     Vectors vectors = Vectors::kNone;
-    int splits = 1;        // parts into which each sum is cut, for different blocks to add up
-    size_t workspace = 0;  // bytes that these parts take
+    int splits = 1;        // each sum is cut into so many parts, which different blocks add up
+    size_t workspace = 0;  // bytes that these parts need
 
-    std::string text(const std::string& kernel) const;  // "kernel tile=64 ...", without the workspace
+    // Returns for example "kernel tile=64 ...". The workspace is not part of the text.
+    std::string text(const std::string& kernel) const;
 };
 
 // The plan for `items` products, each of M x N sums over K terms.

@@ -1,5 +1,5 @@
-// A block's share of a product: a ring of tiles of both factors is filled by cp.async while earlier ones are
-// multiplied; the sums pass through shared memory, so that they leave in long runs.
+// The product of one block. cp.async fills a ring with tiles of both factors while earlier tiles are multiplied. The
+// sums pass through shared memory, so that they are written to global memory in long runs.
 #pragma once
 #include "output.h"
 #include "schedule.h"
@@ -21,8 +21,8 @@ union Memory {
     Sums<typename Engine::Sum, kTileM, kTileN> sums;
 };
 
-// The blocks that a multiprocessor is to hold at least. It bounds a kernel's registers; element-wise loads, which need
-// more addresses, would spill.
+// The least number of blocks that a multiprocessor is to hold, which bounds the registers of a kernel. Element-wise
+// loads need more addresses, which would spill under the usual bound.
 template <template <class, class, int, int> class EngineOf, class Problem, int kTile, int VA, int VB>
 constexpr int kResident =
     VA > 1 && VB > 1 ? EngineOf<typename Problem::A, typename Problem::B, kTile, kTile>::kResident : 1;
@@ -47,7 +47,7 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
     int slot = 0;
     for (int k = work.k_begin; k < work.k_end; k += kStep) {
         ptx::cp_async_wait<kStages - 2>();
-        __syncthreads();  // the slot is filled for all threads; all are through with the one before it
+        __syncthreads();  // the slot is filled for all threads, and all have finished reading the one before it
         fill(slot == 0 ? kStages - 1 : slot - 1, k + (kStages - 1) * kStep);
         engine.multiply(memory.ring.a[slot], memory.ring.b[slot]);
         slot = slot == kStages - 1 ? 0 : slot + 1;
@@ -58,8 +58,9 @@ __device__ __forceinline__ void multiply_tiles(Memory<Engine, kTileM, kTileN>& m
     __syncthreads();
 }
 
-// The sum of one element over the products that exist. A missing element counts as zero in the tiles, and zero times
-// Inf is NaN: a NaN may be of that making, and is computed again. It stays as soon as a product that exists gives it.
+// Computes one element again, as the sum of the products that exist. In the tiles a missing element counts as zero, and
+// zero times Inf is NaN. A NaN may come from there, so it is computed again here; it stays if a product that exists
+// gives NaN.
 template <class Sum, class Problem>
 __device__ __forceinline__ Sum sum_again(const Problem& p, int item, int m, int n, int k_begin, int k_end) {
     constexpr int kBlock = 128;
@@ -81,15 +82,15 @@ __device__ __forceinline__ Sum sum_again(const Problem& p, int item, int m, int 
     return total;
 }
 
-// The same as a call, and of the kernel's own argument: what is seldom needed takes no registers, and no copies, from
-// what is.
+// Does the same as sum_again, but as a real call that reads the kernel's own argument. It is seldom needed, and this
+// way it costs the main loop neither registers nor copies.
 template <class Sum, class Problem>
 __device__ __attribute__((noinline)) Sum sum_of_existing(const Problem& p, int item, int m, int n, int k_begin,
                                                          int k_end) {
     return sum_again<Sum>(p, item, m, n, k_begin, k_end);
 }
 
-// Calls write(m, n, vector of sums) for the block's tile.
+// Calls write(m, n, vector of sums) for all elements of the block's tile.
 template <int kTileM, int kTileN, class Sum, class Problem, class Write>
 __device__ __forceinline__ void write_tile(const Sums<Sum, kTileM, kTileN>& sums, const Problem& p, bool has_holes,
                                            const Schedule& schedule, const Work& work, Write write) {
@@ -110,8 +111,8 @@ __device__ __forceinline__ void write_tile(const Sums<Sum, kTileM, kTileN>& sums
     }
 }
 
-// The block's tile of one product of a problem, from the factors to the result or to a part of the sums (where
-// schedule.splits > 1). p.a(item) and p.b(item) are the factors' sources, p(item) is the result.
+// Computes the block's tile of one product, from the factors to the result, or to a part of the sums if schedule.splits
+// > 1. p.a(item) and p.b(item) are the sources of the factors, and p(item) is the result.
 template <template <class, class, int, int> class EngineOf, int kTileM, int kTileN, int VA, int VB, class Problem,
           class Sum>
 __device__ __forceinline__ void compute_tile(const Problem& p, const Partial<Sum>& partial, const Schedule& schedule,

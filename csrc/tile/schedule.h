@@ -1,4 +1,4 @@
-// How the tiles of a product are dealt to blocks.
+// Decides which block computes which tiles of a product.
 #pragma once
 #include <algorithm>
 
@@ -7,13 +7,13 @@
 
 namespace convgpu::tile {
 
-// The part of a product that one block computes: the tile at (m, n) of product `item` of a batch, summed over
-// k_begin <= k < k_end, as part `split` of the whole sum.
+// The work of one block: the tile at (m, n) of product `item` of a batch. Its sums run over k_begin <= k < k_end, and
+// are part `split` of the whole sums.
 struct Work {
     int m, n, k_begin, k_end, item, split;
 };
 
-// `items` products y[m, n] = sum over k, m < M, n < N, k < K, in tiles of tile_m x tile_n, their sums in `splits`
+// Cuts `items` products, each of M x N sums over K terms, into tiles of tile_m x tile_n, and each sum into `splits`
 // parts.
 class Schedule {
 public:
@@ -40,10 +40,10 @@ public:
         return shape;
     }
 
-    // Of a block of the grid of shape().
+    // Returns the work of the calling block, in a grid that has the shape of shape().
     __device__ __forceinline__ Work work() const { return work(blockIdx.x, static_cast<int>(blockIdx.y)); }
 
-    // For a persistent grid: all tiles of all splits, and the i-th of them.
+    // Returns how many pieces of work there are: all tiles, times the splits. Persistent grids walk over them.
     __device__ __host__ __forceinline__ uint64_t parts() const { return static_cast<uint64_t>(tiles()) * splits; }
     __device__ __forceinline__ Work part(uint64_t i) const {
         const uint64_t tile = by_all_.split(i);
@@ -57,8 +57,8 @@ private:
 
     __device__ __host__ __forceinline__ int64_t tiles() const { return int64_t(tiles_m_) * tiles_n_ * items; }
 
-    // Neighbours walk down a band of kBand tile rows, then to its next column: together they read few rows of a and few
-    // of b, which the L2 cache holds.
+    // Neighbouring blocks walk down a band of kBand tile rows, and then down its next column. Together they read few
+    // rows of a and few columns of b, which the L2 cache holds.
     __device__ __forceinline__ Work work(uint64_t rest, int split) const {
         auto tile = static_cast<uint64_t>(by_tiles_.split(rest));
         const int item = static_cast<int>(rest);

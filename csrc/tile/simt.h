@@ -1,7 +1,7 @@
-// A block's product by ordinary multiply-adds: float32 and float64.
+// The product of one block by ordinary multiply-adds, for float32 and float64.
 //
-// 16 x 16 threads; each owns kM x kN elements of the block's tile, 8 x 8 of 128 x 128. Order of summation: k in
-// ascending order, in blocks of 128, whose sums are added to the total in ascending order too.
+// The block has 16 x 16 threads. Each owns kM x kN elements of the block's tile, which are 8 x 8 of 128 x 128. Order of
+// summation: k in ascending order, in blocks of 128, whose sums are added to the total in ascending order too.
 #pragma once
 #include "operand.h"
 
@@ -12,8 +12,8 @@ class Simt {
 public:
     using T = typename A::Element;
     using Sum = T;
-    static constexpr int kDepth = 64 / sizeof(T), kStages = 3;  // of the ring of tiles
-    static constexpr int kResident = kTileM > 64 ? 1 : 2;       // blocks on a multiprocessor, at least
+    static constexpr int kDepth = 64 / sizeof(T), kStages = 3;  // depth and slots of the ring of tiles
+    static constexpr int kResident = kTileM > 64 ? 1 : 2;       // a multiprocessor holds at least so many blocks
     using TileA = Tile<A, kTileM, kDepth>;
     using TileB = Tile<B, kTileN, kDepth>;
 
@@ -36,7 +36,7 @@ public:
         if (terms_ == kBlock) close_block();
     }
 
-    // The sums, into line m and column n of a matrix in shared memory.
+    // Writes the sums to a matrix in shared memory, at line m and column n.
     template <class Sums>
     __device__ __forceinline__ void store(Sums& sums) {
         close_block();
@@ -51,21 +51,22 @@ public:
 
 private:
     static constexpr int kSide = 16, kM = kTileM / kSide, kN = kTileN / kSide;
-    static constexpr int kWidth = kFullVector<T>;  // elements of one access to shared memory
-    static constexpr int kBlock = 128;             // terms of a sum before it is added to the total
+    static constexpr int kWidth = kFullVector<T>;  // the elements of one access to shared memory
+    static constexpr int kBlock = 128;             // so many terms are summed up before their sum is added to the total
     static_assert(kSide * kSide == kThreads && kBlock % kDepth == 0);
 
     __device__ __forceinline__ static int x_thread() { return threadIdx.x % kSide; }
     __device__ __forceinline__ static int y_thread() { return threadIdx.x / kSide; }
 
-    // The row of a tile that is the i-th of a thread: a vector's worth of neighbours where the rows are neighbours in
-    // shared memory; else every 16th, so that the threads of a warp read different banks.
+    // Returns the row of a tile that is the i-th of a thread. Where rows are neighbours in shared memory, a thread owns
+    // a vector of neighbouring rows. Elsewhere it owns every 16th row, so that the threads of a warp read different
+    // banks.
     template <class Source>
     __device__ __forceinline__ static int row_of(int thread, int i) {
         return Source::kAlongDepth ? thread + i * kSide : (i / kWidth * kSide + thread) * kWidth + i % kWidth;
     }
 
-    // out[i][d] = element (row_of(thread, i), k + d).
+    // Loads out[i][d] = element (row_of(thread, i), k + d).
     template <class Source, int kRows, int kCount>
     __device__ __forceinline__ static void read(const Tile<Source, kRows, kDepth>& tile, int thread, int k,
                                                 T (&out)[kCount][kWidth]) {

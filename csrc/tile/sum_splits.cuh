@@ -8,8 +8,8 @@
 
 namespace convgpu::tile {
 
-// ResultOf(item) is the result of one item of the batch. With kMends, a NaN is looked at again: mend(result_of, item,
-// m, n), as in hopper/product.h.
+// ResultOf(item) is the result of one item of the batch. If kMends holds, a NaN is computed again by mend(result_of,
+// item, m, n), as in hopper/product.h.
 template <class T, bool kMends, class ResultOf>
 __global__ void __launch_bounds__(kThreads, 2)
     sum_splits(const __grid_constant__ Partial<Accumulator<T>> partial, const __grid_constant__ ResultOf result_of,

@@ -1,7 +1,7 @@
-// A block's product on tensor cores by mma.sync: float16 and bfloat16, and float32 rounded to TF32.
+// The product of one block on tensor cores by mma.sync: of float16, bfloat16, or float32 rounded to TF32.
 //
-// 2 x 4 warps; each owns kWarpM x kWarpN elements of the block's tile, 64 x 32 of 128 x 128, in pieces of 16 x 8.
-// Order of summation: k in ascending order, in the hardware's blocks of 16 (half types) or 8 (TF32).
+// The block has 2 x 4 warps. Each owns kWarpM x kWarpN elements of the block's tile (64 x 32 of 128 x 128), in pieces
+// of 16 x 8. Order of summation: k in ascending order, in the hardware's blocks of 16 (half types) or 8 (TF32).
 #pragma once
 #include "operand.h"
 
@@ -12,9 +12,10 @@ class TensorCore {
 public:
     using T = typename A::Element;
     using Sum = float;
-    // Of the ring of tiles. A deep tile, since addresses and barriers cost as much as the products of 64 bytes.
+    // The depth and the slots of the ring of tiles. Tiles are deep, since addresses and barriers cost as much time as
+    // the products of 64 bytes.
     static constexpr int kDepth = 128 / sizeof(T), kStages = 2;
-    static constexpr int kResident = 2;  // blocks on a multiprocessor, at least
+    static constexpr int kResident = 2;  // a multiprocessor holds at least so many blocks
     using TileA = Tile<A, kTileM, kDepth>;
     using TileB = Tile<B, kTileN, kDepth>;
 
@@ -37,7 +38,7 @@ public:
         }
     }
 
-    // The sums, into line m and column n of a matrix in shared memory.
+    // Writes the sums to a matrix in shared memory, at line m and column n.
     template <class Sums>
     __device__ __forceinline__ void store(Sums& sums) {
 #pragma unroll
@@ -56,15 +57,15 @@ public:
 private:
     static constexpr int kWarpsN = 4, kWarpM = kTileM / 2, kWarpN = kTileN / kWarpsN;
     static constexpr int kM = kWarpM / 16, kN = kWarpN / 8;
-    static constexpr int kStep = 32 / sizeof(T);  // of k in one instruction
+    static constexpr int kStep = 32 / sizeof(T);  // so many k take part in one instruction
     static_assert(kN % 2 == 0, "B is read 16 columns at a time");
 
     __device__ __forceinline__ static int lane() { return threadIdx.x % 32; }
     __device__ __forceinline__ static int first_row() { return threadIdx.x / 32 / kWarpsN * kWarpM; }
     __device__ __forceinline__ static int first_column() { return threadIdx.x / 32 % kWarpsN * kWarpN; }
 
-    // The fragment of rows row to row + 15, k to k + kStep - 1: registers 0 and 1 hold the first half of k for the
-    // upper and the lower 8 rows, registers 2 and 3 the second half.
+    // Reads the fragment of rows row to row + 15 and depths k to k + kStep - 1. Registers 0 and 1 hold the first half
+    // of the depths, for the upper and the lower 8 rows; registers 2 and 3 hold the second half.
     __device__ __forceinline__ static void read_a(const TileA& tile, int row, int k, uint32_t (&r)[4]) {
         if constexpr (sizeof(T) == 4) {
 #pragma unroll
@@ -77,7 +78,8 @@ private:
         }
     }
 
-    // Two fragments of 8 columns each: registers 0 and 1 hold both halves of k for the first, 2 and 3 for the second.
+    // Reads two fragments of 8 columns each. Registers 0 and 1 hold both halves of the depths for the first fragment,
+    // registers 2 and 3 for the second.
     __device__ __forceinline__ static void read_b(const TileB& tile, int column, int k, uint32_t (&r)[4]) {
         if constexpr (sizeof(T) == 4) {
 #pragma unroll
