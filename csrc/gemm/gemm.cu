@@ -12,8 +12,9 @@
 namespace convgpu::gemm {
 namespace {
 
-// A stack of matrices as it lies in memory: items of so many lines, lines of so many elements, strides in elements. The
-// stride from item to item is 0 where there is one item; without elements both are 0.
+// A stack of matrices as it lies in memory: its number of items, of lines in an item and of elements in a line, and the
+// strides between items and between lines, in elements. The item stride is 0 if there is one item; both strides are 0
+// if there are no elements.
 struct Stack {
     const Array* array;
     int64_t items, lines, length, stride, item_stride;
@@ -45,18 +46,18 @@ void require_rank(const char* op, const char* name, const Array& array, size_t r
                                 " axes, got shape " + text_of(array.shape));
 }
 
-// Whether every line begins at a multiple of 16 bytes.
+// Tells whether every line begins at a multiple of 16 bytes.
 bool begins_in_vectors(const Stack& s) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(s.array->dtype));
     return is_aligned(s.array->data, kVectorBytes) && s.stride % V == 0 && s.item_stride % V == 0;
 }
 
-// Whether every line begins, and ends, at a multiple of 16 bytes.
+// Tells whether every line begins and ends at a multiple of 16 bytes.
 bool is_in_vectors(const Stack& s) {
     return begins_in_vectors(s) && s.length % static_cast<int64_t>(kVectorBytes / size_of(s.array->dtype)) == 0;
 }
 
-// The sizes of y = op(a) @ op(b), checked against each other.
+// Returns the sizes of y = op(a) @ op(b). Throws unless those of a, b and y fit each other.
 Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, const Options& options) {
     const int64_t M = options.trans_a ? a.length : a.lines, K = options.trans_a ? a.lines : a.length;
     const int64_t N = options.trans_b ? b.lines : b.length, K_of_b = options.trans_b ? b.length : b.lines;
@@ -66,7 +67,7 @@ Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, c
             std::string(op) + ": expected op(a) (M, K), op(b) (K, N) and y (M, N), of as many " + "items, got shapes " +
             text_of(a.array->shape) + ", " + text_of(b.array->shape) + " and " + text_of(y.array->shape));
     }
-    constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 256;  // with room for the tile at an edge
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - 256;  // leaves room for a tile at the edge
     if (std::max({M, N, K, y.items}) > kMost) {
         throw std::invalid_argument(std::string(op) + ": expected M, N, K and items below 2^31 - 256, got " +
                                     text_of({M, N, K, y.items}));
@@ -74,7 +75,7 @@ Sizes sizes_of(const char* op, const Stack& a, const Stack& b, const Stack& y, c
     return {y.items, M, N, K, a.items == 1, b.items == 1};
 }
 
-// Throws unless the plan was made for this call: what it takes for granted holds here.
+// Throws unless the plan was made for this call: its sizes must be these, and what it assumes of the arrays must hold.
 void check_plan(const char* op, const Plan& plan, const Sizes& s, const Stack& a, const Stack& b) {
     const Sizes& of = plan.sizes;
     const auto text = [](const Sizes& s, DType dtype) {
@@ -100,7 +101,8 @@ void check_plan(const char* op, const Plan& plan, const Sizes& s, const Stack& a
     }
 }
 
-// From one element of c to the next along an axis of y, in elements: 0 where c is broadcast along it.
+// Returns the distance, in elements, from one element of c to the next along an axis of y. It is 0 where c is broadcast
+// along this axis.
 int64_t step_of(const Array& c, const Array& y, size_t axis_from_the_end) {
     const size_t rank = c.shape.size();
     if (axis_from_the_end > rank) return 0;
@@ -142,7 +144,8 @@ void dispatch_layout(const Options& options, Use use) {
     options.trans_b ? use(no, yes) : use(no, no);
 }
 
-// Float32 as scaled float16; then the tiles that these could not hold, again and from the float32 factors.
+// Multiplies float32 as scaled float16. Then the tiled kernel computes the tiles again for which scaled float16 was not
+// accurate enough, from the float32 factors.
 template <bool kTransA, bool kTransB>
 void run_certain(Problem<float, kTransA, kTransB> p, const Plan& plan, const Workspace& workspace, Stream stream) {
     hopper::ScaledFactors scaled = scaled_of(plan.sizes, plan.options);

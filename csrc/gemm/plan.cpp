@@ -8,14 +8,15 @@
 namespace convgpu::gemm {
 namespace {
 
-// Whether the lines of both factors begin at multiples of 16 bytes, and end there.
+// Tells whether the lines of both factors begin and end at multiples of 16 bytes.
 bool in_vectors(const Sizes& s, DType dtype, const Options& options, int alignment) {
     const auto V = static_cast<int64_t>(kVectorBytes / size_of(dtype));
     const int64_t of_a = options.trans_a ? s.M : s.K, of_b = options.trans_b ? s.K : s.N;
     return alignment >= kVectorBytes && of_a % V == 0 && of_b % V == 0;
 }
 
-// Partial sums of the second kernel lie where the scaled factors were, which nobody needs any more.
+// Plans the tiled kernel that follows a product of scaled factors. Its partial sums lie where the scaled factors were,
+// which are no longer needed by then.
 tile::Plan plan_again(const Plan& plan, tile::Vectors vectors, const hopper::ScaledFactors& scaled) {
     const Sizes& s = plan.sizes;
     const size_t room = plan.workspace - scaled.header_bytes();

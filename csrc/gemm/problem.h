@@ -4,7 +4,7 @@
 
 namespace convgpu::gemm {
 
-// A stack of matrices: that of item i begins at data + i * item_stride, and its lines are `stride` elements apart.
+// A stack of matrices. That of item i begins at data + i * item_stride, and its lines are `stride` elements apart.
 template <class T>
 struct Matrices {
     T* data;
@@ -13,8 +13,9 @@ struct Matrices {
     __device__ __forceinline__ T* item(int i) const { return data + i * item_stride; }
 };
 
-// y[i] = activation(alpha * left[i] @ right[i] + beta * c), where kTransA (kTransB) says that left (right) lies
-// transposed in memory. p.a(item) and p.b(item) are the sources of its factors (tile/operand.h), p(item) is its result.
+// The product y[i] = activation(alpha * left[i] @ right[i] + beta * c), where kTransA (kTransB) tells that left (right)
+// lies transposed in memory. p.a(item) and p.b(item) are the sources of its factors (tile/operand.h), and p(item) is
+// its result.
 template <class T, bool kTransA, bool kTransB>
 struct Problem {
     using A = tile::MatrixSource<T, !kTransA>;
@@ -24,8 +25,8 @@ struct Problem {
     Matrices<T> y;
     int M, N, K;
     tile::Epilogue<T> epilogue;
-    bool vectors;          // the lines of y begin at multiples of 16 bytes, and end there
-    tile::Marks wanted{};  // of the tiles that are computed; without marks all are
+    bool vectors;          // whether the lines of y begin and end at multiples of 16 bytes
+    tile::Marks wanted{};  // the tiles that are computed; without marks, all tiles are
 
     __device__ __forceinline__ A a(int item) const { return {left.item(item), left.stride, M, K}; }
     __device__ __forceinline__ B b(int item) const { return {right.item(item), right.stride, N, K}; }

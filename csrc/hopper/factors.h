@@ -1,6 +1,6 @@
-// What the tensor cores of Hopper multiply: the factors of a product in half types, or float32 split into float16.
+// Hopper's tensor cores multiply the factors of a product as half types, or as float32 that was split into float16.
 //
-// Plans are made from these names alone. hopper/scaled.h says how float32 is split, and what that costs in accuracy.
+// Plans need only the names in this file. hopper/scaled.h says how float32 is split, and what that costs in accuracy.
 #pragma once
 #include "../common/array.h"
 #include "../common/precision.h"
@@ -9,7 +9,7 @@ namespace convgpu::hopper {
 
 enum class Factors {
     kHalf,   // float16 or bfloat16, as they are
-    kHigh,   // each float32 is one scaled float16: TF32, which has as many bits of mantissa
+    kHigh,   // each float32 is one scaled float16, whose mantissa is as long as that of TF32
     kPairs,  // each float32 is the sum of two scaled float16
 };
 

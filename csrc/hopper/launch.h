@@ -1,5 +1,5 @@
-// From a plan for Hopper to a launch: the tile and the cluster become template arguments, and the grid as many clusters
-// as fit on the GPU at once.
+// Leads from a plan for Hopper to a launch. The tile and the cluster of the plan become template arguments, and the
+// grid has as many clusters as fit on the GPU at once.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -23,9 +23,9 @@ void dispatch_tile(const Plan& plan, Use use) {
     if constexpr (kParts<T> == 1) with_cluster(std::integral_constant<int, 256>());
 }
 
-// Runs kernel(maps of a, maps of b, problem, arguments..., map of results, schedule, partial), and afterwards adds the
-// parts of sums that the plan splits. problem(item) is where the sums of an item go, and `results` is the map by which
-// TMA writes them there. kMends means what it means for sum_splits.
+// Runs kernel(maps of a, maps of b, problem, arguments..., map of results, schedule, partial), and then adds the parts
+// of sums that the plan splits. problem(item) tells where the sums of an item go. `results` is the map by which TMA
+// writes results. kMends has the meaning that it has for sum_splits.
 template <class T, int kTileN, int kCluster, bool kMends, class Kernel, class Problem, class... Arguments>
 void launch_tiles(Kernel kernel, const Size& size, const Plan& plan, const Device& device, const Workspace& workspace,
                   Stream stream, const Maps<T>& a, const Maps<T>& b, const ResultMap& results, const Problem& problem,

@@ -13,15 +13,15 @@
 
 namespace convgpu::hopper {
 
-constexpr int kPanel = 64;  // lines of a panel, and elements of a line
-constexpr int kStep = 16;   // how many k one instruction takes
+constexpr int kPanel = 64;  // the lines of a panel, and the elements of a line
+constexpr int kStep = 16;   // the number of k that one instruction takes
 
 template <class T>
 struct Panel {
     alignas(1024) Half<T> line[kPanel][kPanel];
 };
 
-// TMA's descriptions of a factor: one, or two where it is split into two float16 factors.
+// The tensor maps by which TMA finds a factor: one map, or two where the factor is split into two float16 factors.
 template <class T>
 struct Maps {
     TensorMap part[kParts<T>];
@@ -30,26 +30,26 @@ struct Maps {
 template <class T>
 constexpr ElementType kElementType = std::is_same_v<Half<T>, __half> ? ElementType::kFloat16 : ElementType::kBFloat16;
 
-// What wgmma is told of panels that follow each other, for it to begin at their first row and k.
+// Returns the descriptor by which wgmma reads a row of panels, beginning at the first row and k of the first panel.
 template <class T, bool kDeep>
 __device__ __forceinline__ uint64_t descriptor(const Panel<T>* panels) {
-    constexpr uint32_t kGroup = 8 * sizeof(panels->line[0]);       // bytes of 8 lines, after which the swizzle repeats
-    const uint32_t to_next_panel = kDeep ? 16 : sizeof(Panel<T>);  // K-major: not used, the groups of 8 rows go on
+    constexpr uint32_t kGroup = 8 * sizeof(panels->line[0]);  // bytes of 8 lines, after which the swizzle repeats
+    // K-major panels ignore this distance, since each group of 8 rows follows the one before.
+    const uint32_t to_next_panel = kDeep ? 16 : sizeof(Panel<T>);
     return ptx::matrix_descriptor(ptx::smem_addr(panels), to_next_panel, kGroup, Swizzle::k128B);
 }
 
-// The descriptor of what lies `bytes` further on. The address stands in the lower half of a descriptor and never
-// carries into the upper one, so that one addition of 32 bits is enough.
+// Returns the descriptor of what lies `bytes` further on. The address is in the lower half of a descriptor and never
+// carries into the upper half, so that one addition of 32 bits is enough.
 __device__ __forceinline__ uint64_t advanced(uint64_t descriptor, uint32_t bytes) {
     return (descriptor & 0xffffffff00000000u) | (static_cast<uint32_t>(descriptor) + bytes / 16);
 }
 
-// How many bytes further on the next kStep of k begins: 16 elements along each line, or 16 lines.
+// The distance in bytes from one kStep of k to the next: 16 elements along each line, or 16 lines.
 template <class T, bool kDeep>
 constexpr uint32_t kStepBytes = kStep * sizeof(Half<T>) * (kDeep ? 1 : kPanel);
 
-// Starts to copy the box at `at` into a panel: this block's alone, or with kBlocks > 1 that of every block of the
-// cluster.
+// Starts to copy the box at `at` into a panel of this block alone or, if kBlocks > 1, of every block of the cluster.
 template <int kBlocks, class T>
 __device__ __forceinline__ void load_panel(Panel<T>& to, const TensorMap* map, uint32_t full, const int (&at)[3]) {
     if constexpr (kBlocks == 1) {
@@ -59,28 +59,30 @@ __device__ __forceinline__ void load_panel(Panel<T>& to, const TensorMap* map, u
     }
 }
 
-// A matrix as a factor, or a batch of them: rows x depth, with lines along the depth if kDeep.
+// A factor that is a matrix, or a batch of matrices: rows x depth, with lines along the depth if kDeep holds.
 template <class T, bool kDeep_>
 struct MatrixPanels {
     using Element = T;
-    static constexpr bool kDeep = kDeep_, kHoles = false;  // kHoles: elements may be missing before an edge
+    // kHoles tells whether elements may be missing before an edge.
+    static constexpr bool kDeep = kDeep_, kHoles = false;
 
     const Maps<T>& maps;
-    bool repeated;  // all items have the same matrix
+    bool repeated;  // whether all items have the same matrix
 
-    // Starts to copy 64 rows x 64 of the depth, whose bytes count at the barrier `full`; zeros beyond the edges.
+    // Starts to copy 64 rows x 64 of the depth into a panel, with zeros beyond the edges. The bytes count at the
+    // barrier `full`.
     __device__ __forceinline__ void load(Panel<T>& to, uint32_t full, int part, int row, int k, int item) const {
         multicast<1>(to, full, part, row, k, item);
     }
 
-    // The same, to all blocks of the cluster at once.
+    // Does the same for all blocks of the cluster at once.
     template <int kBlocks>
     __device__ __forceinline__ void multicast(Panel<T>& to, uint32_t full, int part, int row, int k, int item) const {
         load_panel<kBlocks>(to, &maps.part[part], full, {kDeep ? k : row, kDeep ? row : k, repeated ? 0 : item});
     }
 };
 
-// The map by which TMA finds the panels of `items` matrices of `lines` x `length`; strides in elements.
+// Returns the map by which TMA finds the panels of `items` matrices of `lines` x `length`. Strides are in elements.
 template <class T>
 TensorMap panels_of(const T* data, int64_t items, int64_t lines, int64_t length, int64_t stride, int64_t item_stride) {
     TiledLayout layout;

@@ -1,4 +1,4 @@
-// The choice of tile, cluster and splits for a product on Hopper, and the reasons why a product runs elsewhere.
+// Chooses tile, cluster and splits of a product on Hopper, and gives the reason where a product cannot run there.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,9 +9,9 @@
 
 namespace convgpu::hopper {
 
-class ScaledFactors;  // in scaled.h, which only those that compile kernels can include
+class ScaledFactors;  // defined in scaled.h, which only files that compile kernels can include
 
-// The size of a problem: `items` products, each of M x N sums over K terms.
+// The size of a problem with `items` products, each of M x N sums over K terms.
 struct Size {
     int64_t M, N, K, items;
     Factors factors = Factors::kHalf;
@@ -19,17 +19,18 @@ struct Size {
 
 struct Plan {
     Factors factors = Factors::kHalf;
-    int tile_n = 64;       // columns of a block's tile: 256 (not of pairs), 128 or 64; it has 128 rows
-    int cluster = 1;       // blocks that share loads: 2 or 1
-    int splits = 1;        // parts into which each sum is cut, for different blocks to add up
-    size_t workspace = 0;  // bytes that these parts take
-    double clocks = 0;     // how long the estimate in plan.cpp says that it takes
+    int tile_n = 64;       // the columns of a block's tile, which has 128 rows: 256 (not for pairs), 128 or 64
+    int cluster = 1;       // the number of blocks that share loads: 2 or 1
+    int splits = 1;        // each sum is cut into so many parts, which different blocks add up
+    size_t workspace = 0;  // bytes that these parts need
+    double clocks = 0;     // the time that the estimate in plan.cpp gives
 
-    std::string text(const std::string& kernel) const;  // "kernel tile=128x256 ...", without the workspace
+    // Returns for example "kernel tile=128x256 ...". The workspace is not part of the text.
+    std::string text(const std::string& kernel) const;
 };
 
-// Why a product of half types cannot run on Hopper's tensor cores by wgmma, in words joined by underscores; null where
-// it can. `aligned` says that the lines of both factors begin at multiples of 16 bytes, as TMA needs them.
+// Returns why a product of half types cannot run on Hopper's tensor cores by wgmma, in words joined by underscores, or
+// null if it can. `aligned` tells whether the lines of both factors begin at multiples of 16 bytes, as TMA needs it.
 const char* refusal(int64_t K, DType dtype, bool aligned, const Device& device);
 
 // One launch of a product: its size here, and its size for the tiled kernel, which has no filled lines to multiply.

@@ -1,8 +1,8 @@
-// A product by specialised warpgroups: one thread loads (produce), two warpgroups multiply (multiply) and write.
+// A product by specialised warpgroups: one thread loads (produce); two warpgroups multiply (multiply) and write.
 //
-// The grid is persistent: a cluster of blocks takes one tile after the other, and the loads of the next tile run while
-// the last one is written. The blocks of a cluster own tiles one below the other; they read the same columns of b, of
-// which each loads its share for all.
+// The grid is persistent. A cluster of blocks computes one tile after the other, and the loads of the next tile run
+// while the last one is written. The blocks of a cluster own tiles that lie one below the other. All of them need the
+// same columns of b, so each block loads a share of these columns for the whole cluster.
 #pragma once
 #include "../tile/schedule.h"
 #include "ring.h"
@@ -23,10 +23,10 @@ __device__ __forceinline__ void for_each_tile(const Schedule& schedule, Use use)
     }
 }
 
-// The producer: fills slot after slot as they come free.
+// The producer's part: it fills one slot of the ring after the other, as soon as each is free.
 template <int kTileN, int kCluster, class T, class A, class B>
 __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, const B& b, const Schedule& schedule) {
-    constexpr int kShare = kTileN / kPanel / kCluster;  // of b's panels
+    constexpr int kShare = kTileN / kPanel / kCluster;  // the number of b's panels that this block loads
     static_assert(kShare > 0, "every block of a cluster loads some of b");
     const int first = kCluster > 1 ? static_cast<int>(ptx::cluster_rank()) * kShare : 0;
     Turn<kStages<T, kTileN>> turn;
@@ -36,7 +36,8 @@ __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, c
             Slot<T, kTileN>& slot = memory.slot[turn.slot];
             const uint32_t full = ptx::smem_addr(&memory.full[turn.slot]);
             ptx::mbar_wait(ptx::smem_addr(&memory.empty[turn.slot]), turn.parity ^ 1);
-            ptx::mbar_arrive_expect_tx(full, sizeof slot);  // what arrives here, whoever has asked for it
+            // These are all bytes that arrive here, whichever block has asked for them.
+            ptx::mbar_arrive_expect_tx(full, sizeof slot);
 #pragma unroll
             for (int part = 0; part < kParts<T>; ++part) {
 #pragma unroll
@@ -52,8 +53,9 @@ __device__ __forceinline__ void produce(Memory<T, kTileN>& memory, const A& a, c
     });
 }
 
-// A consumer: the sums over `steps` slots, 64 rows x kTileN, in wgmma's order (device/ptx/wgmma.h). One group of
-// instructions is always in flight; when the next is issued, the slot of the one before is given back.
+// A consumer's part: it computes the sums of 64 rows x kTileN columns over `steps` slots, in the order of wgmma's
+// registers (device/ptx/wgmma.h). One group of instructions is always in flight. When the next group is issued, the
+// slot of the one before is given back.
 template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
 __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
                                          float (&sums)[kTileN / 2]) {
@@ -79,16 +81,18 @@ __device__ __forceinline__ void multiply(Memory<T, kTileN>& memory, Turn<kStages
     release<kCluster>(memory.empty[before]);
 }
 
-// A descriptor that the compiler knows to be one for the warp: what is derived from it takes no registers of threads.
+// Returns the same descriptor, which the compiler then knows to be equal in all threads of the warp. What is derived
+// from it takes no registers of threads.
 __device__ __forceinline__ uint64_t uniform(uint64_t descriptor) {
     const uint32_t low = __shfl_sync(0xffffffffu, static_cast<uint32_t>(descriptor), 0);
     return (descriptor & 0xffffffff00000000u) | low;
 }
 
-// The same of pairs (scaled.h), in three products of a slot: the two of high * low, scaled down, and high * high on
-// top. The tensor cores truncate terms to 2^-25 of the largest that they add, where the additions of a thread round. So
-// an instruction's 16 terms are summed up by themselves, then with those of the slot, then with all; what the last
-// addition rounds off is where the next slot begins. One warpgroup adds while the other multiplies.
+// Computes the sums of pairs (scaled.h). A slot needs three products: the two of high * low, which are scaled down, and
+// high * high, which is added to them. The tensor cores truncate each term to 2^-25 of the largest term that they add,
+// while an addition by a thread rounds. Therefore the 16 terms of an instruction are summed up by themselves, their sum
+// is added to that of the slot, and that of the slot to the total. What the last addition rounds off is the value with
+// which the next slot begins. One warpgroup does these additions while the other multiplies.
 template <int kTileN, int kCluster, bool kDeepA, bool kDeepB, class T>
 __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<kStages<T, kTileN>>& turn, int steps,
                                                float (&sums)[kTileN / 2]) {
@@ -137,10 +141,10 @@ __device__ __forceinline__ void multiply_pairs(Memory<T, kTileN>& memory, Turn<k
     }
 }
 
-// Holds the second warpgroup back at the start, until slot kLead is filled, by when the first has about as many behind
-// it. Where the tensor cores or shared memory set the pace, both take equally long and the second stays behind: one has
-// the tensor cores for itself while the other's results leave. Where loads set it, the second catches up, and the full
-// ring covers what stands between tiles.
+// Holds the second warpgroup back at the start until slot kLead is filled. By then the first warpgroup has finished
+// about as many slots. Where the tensor cores or shared memory set the pace, both take equally long and the second
+// stays behind: each has the tensor cores for itself while the results of the other are written. Where the loads set
+// the pace, the second catches up, and the full ring bridges the time between two tiles.
 template <int kCluster, class T, int kTileN>
 __device__ __forceinline__ void follow(Memory<T, kTileN>& memory, const Schedule& schedule) {
     const uint64_t first = blockIdx.x / kCluster;
@@ -151,21 +155,22 @@ __device__ __forceinline__ void follow(Memory<T, kTileN>& memory, const Schedule
     }
 }
 
-// The warp's rows of a tile once more, for results that are not what the sums say (mend(problem, item, m, n)).
+// Calls mend(problem, item, m, n) for every element of the warp's rows of a tile. It computes a NaN again that the
+// zeros of missing elements may have caused.
 template <int kTileN, class Problem>
 __device__ __forceinline__ void mend_rows(const Problem& problem, int item, int m, int n) {
 #pragma unroll 1
     for (int at = threadIdx.x % 32; at < 16 * kTileN; at += 32) mend(problem, item, m + at / kTileN, n + at % kTileN);
 }
 
-// The block's tiles, from the factors to the results or to parts of their sums (where schedule.splits > 1), which lie
-// as the map says. problem(item) is the result of one item. What is missing in a counts as zero, and zero times Inf is
-// NaN: a tile with a NaN is looked through again.
+// Computes the block's tiles, from the factors to the results, or to parts of their sums if schedule.splits > 1. The
+// map tells how results lie. problem(item) is the result of one item. An element that is missing in a counts as zero,
+// and zero times Inf is NaN, so a tile with a NaN is looked through again.
 template <int kTileN, int kCluster, class A, class B, class Problem>
 __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Problem& problem, const ResultMap& map,
                                               const Schedule& schedule, const tile::Partial<float>& partial) {
     using T = typename A::Element;
-    constexpr bool kMends = A::kHoles && !kScaled<T>;  // a NaN of scaled factors is marked
+    constexpr bool kMends = A::kHoles && !kScaled<T>;  // a NaN of scaled factors is marked instead
     auto& memory = dyn_smem<Memory<T, kTileN>>();
     initialise<kCluster>(memory);
     if (threadIdx.x < kGroup) {
@@ -175,7 +180,7 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
     } else {
         ptx::setmaxnreg_inc<224>();
         const int warp = threadIdx.x / 32 - kGroup / 32;
-        const bool issues = ptx::elect_one();  // the stores of its warp (results.h)
+        const bool issues = ptx::elect_one();  // this lane issues the stores of its warp (results.h)
         Turn<kStages<T, kTileN>> turn;
         int box = 0;
         if (warp >= kGroup / 32) follow<kCluster>(memory, schedule);
@@ -208,9 +213,9 @@ __device__ __forceinline__ void compute_tiles(const A& a, const B& b, const Prob
                 }
             }
         });
-        if (issues) ptx::tma_store_wait_read<0>();  // a block that leaves takes its shared memory with it
+        if (issues) ptx::tma_store_wait_read<0>();  // the shared memory of a block is gone when the block ends
     }
-    if constexpr (kCluster > 1) ptx::cluster_sync();  // no block leaves while another still counts on its barriers
+    if constexpr (kCluster > 1) ptx::cluster_sync();  // no block may end while another still counts on its barriers
 }
 
 }  // namespace convgpu::hopper

@@ -1,11 +1,13 @@
-// The way out of a tile: sums become results in boxes of shared memory, two for each warp, and leave box by box.
+// The sums of a tile become results in boxes of shared memory, of which each warp has two. Box by box, the results go
+// to global memory.
 //
-// A box is 16 rows x 32 columns of results, finished and rounded, in the order of TMA's swizzle. Where the rows of a
-// result are at equal distances one thread asks TMA to write the box, and its warp goes on, to the next box and then to
-// the next tile. Where they are not (the pixels of a phase of dgrad) the lanes write it in vectors, and where rows are
-// no multiples of 16 bytes row by row.
+// A box has 16 rows x 32 columns of results, finished and rounded, in the order of TMA's swizzle. Where the rows of a
+// result are at equal distances, one thread asks TMA to write the box, and its warp goes on to the next box and then to
+// the next tile. Where they are not (the pixels of a phase of dgrad), the lanes of the warp write the box in vectors.
+// Where the length of a row is no multiple of 16 bytes, they write it row by row.
 //
-// A result is what tile/output.h says of one: row(m) finishes sums, put(m, n, vector) writes what is finished.
+// A result has the members that tile/output.h lists: row(m) finishes sums, and put(m, n, vector) writes finished
+// results.
 #pragma once
 #include <limits>
 
@@ -14,35 +16,37 @@
 
 namespace convgpu::hopper {
 
-constexpr int kBoxRows = 16, kBoxColumns = 32;  // the rows of a warp
+constexpr int kBoxRows = 16, kBoxColumns = 32;  // a warp owns 16 rows
 
 struct Box {
     alignas(1024) char bytes[kBoxRows * kBoxColumns * sizeof(float)];
 };
 
 template <class R>
-constexpr int kBoxLine = kBoxColumns * sizeof(R);  // bytes of a row, as many as the swizzle has
+constexpr int kBoxLine = kBoxColumns * sizeof(R);  // the bytes of a row, as long as a line of the swizzle
 
-// Where the swizzle puts an element: 16-byte pieces of a line change places by the bits of the address above its own.
+// Returns the address of an element in the box. The swizzle exchanges the 16-byte pieces of a line, depending on the
+// higher bits of their address.
 template <class R>
 __device__ __forceinline__ R* in_box(Box& box, int row, int column) {
     const uint32_t at = static_cast<uint32_t>(row * kBoxLine<R> + column * static_cast<int>(sizeof(R)));
     return reinterpret_cast<R*>(box.bytes + (at ^ (at >> 3 & (kBoxLine<R> - 16))));
 }
 
-// How results lie, in elements: `stacks` of `rows` of each of `items`, and how far one of each is from the next.
+// Describes how results lie in memory: each of `items` has `stacks`, and each of these has `rows`. The distances from
+// one row, stack or item to the next are in elements.
 struct ResultLayout {
     int64_t columns, rows, stacks, items;
     int64_t to_row, to_stack, to_item;
 };
 
-// The same as TMA sees it, if it can.
+// The map by which TMA writes such results, if TMA can do so.
 struct ResultMap {
     TensorMap map;
-    Divisor by_stack;  // rows of the tiles in a stack: at least as many as it has
+    Divisor by_stack;  // the number of rows of the tiles in a stack, which is at least that of the stack
     bool exists = false;
 
-    // Starts to write the box of row m and column n on; beyond the edges nothing is written.
+    // Starts to write the box whose first row is m and whose first column is n. Nothing is written beyond the edges.
     __device__ __forceinline__ void write(Box& box, int m, int n, int item) const {
         auto stack = static_cast<uint32_t>(m);
         const auto row = static_cast<int>(by_stack.short_split(stack));
@@ -51,7 +55,7 @@ struct ResultMap {
     }
 };
 
-// even: its rows are at equal distances at all.
+// `even` tells whether the rows of the result are at equal distances.
 template <class R>
 ResultMap map_of(const R* data, const ResultLayout& l, int64_t rows_of_stack, bool even = true) {
     constexpr ElementType type = std::is_same_v<R, float> ? ElementType::kFloat32 : kElementType<R>;
@@ -76,12 +80,13 @@ ResultMap map_of(const R* data, const ResultLayout& l, int64_t rows_of_stack, bo
     return result;
 }
 
-// What a thread has of a box, in parts that are finished one after the other: runs of two columns, of an upper and a
-// lower row.
+// A thread owns runs of two columns in an upper and in a lower row of a box. They are finished in parts, one part after
+// the other.
 constexpr int kRuns = 2, kBoxParts = kBoxColumns / (kRuns * tile::kApart);
 using Runs = Vector<float, 2>[2][kRuns];
 
-// `box` serves as the lanes' own words. One element at a time: all at once, these functions would be most of a kernel.
+// Activates the values one at a time, and keeps them in `box`, in words that belong to the lane. If all were done at
+// once, the code of the activations would be most of a kernel.
 __device__ __forceinline__ void activate_each(Activation activation, Runs (&parts)[kBoxParts], Box& box) {
     constexpr int kValues = sizeof parts / sizeof(float);
     static_assert(kValues * 32 * sizeof(float) <= sizeof(Box), "the values of a warp");
@@ -102,9 +107,9 @@ __device__ __forceinline__ void activate_each(Activation activation, Runs (&part
     __syncwarp();
 }
 
-// The rows from m on and the columns from n on of one item of a result, `columns` of them at most, out of a warp's
-// sums; `box` is the one that was used last. `issues` is true for one lane, which asks TMA for all boxes of its warp:
-// only who has asked can wait. Returns whether a sum was NaN.
+// Writes the rows from m on and the columns from n on, at most `columns` of them, of one item of a result. The sums are
+// those of a warp, and `box` tells which box was used last. `issues` is true in one lane, which asks TMA for all boxes
+// of its warp, because only the thread that has asked can wait. Returns whether a sum was NaN.
 template <int kTileN, class Result>
 __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&sums)[kTileN / 2], const Result& result,
                                       const ResultMap& map, int m, int n, int item, int columns, bool issues) {
@@ -117,7 +122,7 @@ __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&s
     for (int i = 0; i < kTileN / kBoxColumns; ++i, n += kBoxColumns) {
         if (i * kBoxColumns >= columns) break;
         box ^= 1;
-        if (map.exists) {  // TMA has read what was in this box: at most the other one is on its way
+        if (map.exists) {  // waits until TMA has read this box; only the other one may still be on its way
             if (issues) ptx::tma_store_wait_read<1>();
             __syncwarp();
         }

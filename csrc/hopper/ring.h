@@ -1,15 +1,15 @@
-// The ring of slots between the threads that load and those that multiply, and the barriers that hand slots over.
+// A ring of slots lies between the threads that load and those that multiply, with the barriers that hand slots over.
 //
-// Two barriers go with a slot. `full`: the producer says how many bytes it has asked TMA for, and the phase ends when
-// they have arrived. `empty`: the phase ends when every warpgroup that reads the slot is through with it, in all blocks
-// whose loads write it. Either role walks the ring with a Turn of its own.
+// Each slot has two barriers. With `full`, the producer says how many bytes it has asked TMA for, and the phase ends
+// when they have arrived. The phase of `empty` ends when every warpgroup that reads the slot has finished with it, in
+// all blocks whose loads write it. Producer and consumers each walk the ring with a Turn of their own.
 #pragma once
 #include "results.h"
 
 namespace convgpu::hopper {
 
-constexpr int kTileM = 128, kDepth = kPanel;  // rows of a block's tile; depth of a slot
-constexpr int kConsumers = 2, kGroup = 128;   // warpgroups that multiply, 64 rows each; threads of one
+constexpr int kTileM = 128, kDepth = kPanel;  // the rows of a block's tile, and the depth of a slot
+constexpr int kConsumers = 2, kGroup = 128;   // two warpgroups multiply, each 64 rows; kGroup is the threads of one
 constexpr int kThreads = kGroup * (1 + kConsumers);
 constexpr int kRingBytes = 192 << 10;
 
@@ -17,12 +17,12 @@ constexpr int stages_of(int tile_n, int parts) { return kRingBytes / ((kTileM + 
 template <class T, int kTileN>
 constexpr int kStages = stages_of(kTileN, kParts<T>);
 
-// Slots by which one warpgroup is ahead of the other; the rest of the ring is filled meanwhile.
+// The first warpgroup is so many slots ahead of the second. The rest of the ring is filled meanwhile.
 constexpr int lead_of(int stages) { return stages / 3; }
 template <class T, int kTileN>
 constexpr int kLead = lead_of(kStages<T, kTileN>);
 
-// One tile of both factors, in parts.
+// One tile of both factors. A split factor has two parts.
 template <class T, int kTileN>
 struct Slot {
     struct {
@@ -33,11 +33,11 @@ struct Slot {
 template <class T, int kTileN>
 struct Memory {
     Slot<T, kTileN> slot[kStages<T, kTileN>];
-    Box box[kConsumers * kGroup / 32][2];  // of each warp that multiplies
+    Box box[kConsumers * kGroup / 32][2];  // two boxes for each warp that multiplies
     uint64_t full[kStages<T, kTileN>], empty[kStages<T, kTileN>];
 };
 
-// The slot that comes next, and the parity of its phase.
+// The slot that comes next in the ring, and the parity of its phase.
 template <int kStages>
 struct Turn {
     int slot = 0;
@@ -60,7 +60,7 @@ __device__ __forceinline__ void initialise(Memory& memory) {
     kCluster > 1 ? ptx::cluster_sync() : __syncthreads();
 }
 
-// The warpgroup is through with a slot: tells every block whose loads fill it.
+// Tells every block whose loads fill this slot that the warpgroup has finished with it.
 //
 // One thread arrives for its warpgroup. wgmma is collective: all four warps issue an instruction together, it reads the
 // slot for all of them, and it ends for all at once. Therefore a thread whose wait for it has returned knows that the

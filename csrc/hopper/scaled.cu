@@ -10,7 +10,7 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 Tasks tasks_of(const Factor& f) {
-    constexpr int64_t kWarps = 4096, kVectorsAlong = 8;  // kVectorsAlong: of a lane, along a line
+    constexpr int64_t kWarps = 4096, kVectorsAlong = 8;  // kVectorsAlong counts the vectors of a lane along a line
     const int64_t vectors = ceil_div(f.length, kScaleVector);
     Tasks tasks;
     tasks.lanes = 1;
@@ -20,7 +20,8 @@ Tasks tasks_of(const Factor& f) {
     tasks.vectors = tasks.lanes;
     if (f.along) {
         tasks.vectors *= kVectorsAlong;
-    } else {  // the more lines, the fewer atomics; enough tasks to fill the machine
+    } else {  // the more lines a task has, the fewer atomics it needs; but enough tasks must be there to fill the
+              // machine
         const int64_t rounds = f.items * ceil_div(f.lines, abreast) * ceil_div(vectors, tasks.lanes) / kWarps;
         tasks.lines *= static_cast<int>(std::clamp<int64_t>(rounds, 8, 4096));
     }

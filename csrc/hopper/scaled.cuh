@@ -1,11 +1,12 @@
-// float32 into scaled float16 (scaled.h), in two passes over a factor: the largest element of each range, then the
-// halves, and how many elements each range loses.
+// Converts float32 to scaled float16 (scaled.h), in two passes over a factor. The first finds the largest element of
+// each range. The second writes the halves, and counts how many elements each range loses.
 //
-// A warp owns a task, some lines x some vectors of 8 columns; its lanes stand side by side in a line, and where lines
-// are short in several; a thread owns every so many vectors, or lines, of the task. Layouts: x[item][line][column] with
-// distances between lines and items; high and low alike without gaps, lines rounded up to vectors and filled with
-// zeros. Assumes nothing of x, whose vectors are loaded where its lines are aligned. Order of summation: none, the
-// largest and a count come out the same in any.
+// A warp owns a task, which is some lines x some vectors of 8 columns. Its lanes stand side by side in a line, or in
+// several lines where these are short. A thread owns vectors, or lines, of the task at equal distances. Layouts:
+// x[item][line][column] with distances between lines and items; high and low have the same layout without gaps, with
+// lines rounded up to whole vectors and filled with zeros. Assumes nothing of x; its vectors are loaded whole where its
+// lines are aligned. The order of summation does not matter, since a maximum and a count come out the same in any
+// order.
 #pragma once
 #include "scaled.h"
 
@@ -14,24 +15,25 @@ namespace convgpu::hopper {
 constexpr int kScaleThreads = 256, kScaleVector = 8;
 using ScaleVector = Vector<float, kScaleVector>;
 
-// How a factor is dealt to warps.
+// Says how a factor is cut into tasks for warps.
 struct Tasks {
-    int lanes = 32;              // side by side in a line, a power of two
-    int lines = 1, vectors = 1;  // of a task
-    bool aligned = false;        // whole vectors of x can be loaded
-    Divisor along, down;         // tasks along a line; and one below the other in an item
+    int lanes = 32;              // lanes side by side in a line; a power of two
+    int lines = 1, vectors = 1;  // the size of a task
+    bool aligned = false;        // whether whole vectors of x can be loaded
+    Divisor along, down;         // the number of tasks along a line, and of tasks below each other in an item
     Divisor by_ranges;
     uint64_t count = 0;
 };
 
-// A vector of x: where it stands, and its ranges, `step` from element to element.
+// A vector of x: where it lies, and the range of its first element. The ranges of neighbouring elements are `step`
+// apart.
 struct Place {
-    int64_t line, column;  // counting the lines of all items
+    int64_t line, column;  // counts the lines of all items
     Range* range;
     int step;
 };
 
-// The largest |x| that is finite.
+// The pass that finds the largest finite |x| of each range.
 struct FindLargest {
     static __device__ __forceinline__ void visit(const ScaledFactor&, const Place&, const ScaleVector& x,
                                                  uint32_t (&found)[kScaleVector]) {
@@ -47,7 +49,7 @@ struct FindLargest {
     }
 };
 
-// Writes the halves, and counts what they lose.
+// The pass that writes the halves, and counts the elements that they lose.
 struct WriteHalves {
     static __device__ __forceinline__ void visit(const ScaledFactor& scaled, const Place& place, const ScaleVector& x,
                                                  uint32_t (&found)[kScaleVector]) {
@@ -84,7 +86,8 @@ __device__ __forceinline__ ScaleVector load_columns(const Factor& f, bool aligne
 template <class Pass>
 __device__ __forceinline__ void run_task(const ScaledFactor& scaled, const Tasks& tasks) {
     const Factor& f = scaled.from;
-    uint64_t item = uint64_t(blockIdx.x) * (kScaleThreads / 32) + threadIdx.x / 32;  // of a task, once it is split
+    // `item` first counts the tasks. Once the task's place in its item is split off, it is an item of the factor.
+    uint64_t item = uint64_t(blockIdx.x) * (kScaleThreads / 32) + threadIdx.x / 32;
     if (item >= tasks.count) return;
     const int lane = threadIdx.x % 32, in_line = lane % tasks.lanes;
     const auto first_column = static_cast<int64_t>(tasks.along.split(item)) * tasks.vectors * kScaleVector;
@@ -105,7 +108,8 @@ __device__ __forceinline__ void run_task(const ScaledFactor& scaled, const Tasks
                         load_columns(f, tasks.aligned, from, column), found);
         }
     }
-    // Lanes in the same line have found something for one range, or those with the same columns for eight.
+    // All lanes in one line have found something for the same range. Or lanes in the same columns have found something
+    // for the same eight ranges.
     if (f.along) {
 #pragma unroll
         for (int v = 1; v < kScaleVector; ++v) found[0] = Pass::both(found[0], found[v]);
@@ -125,7 +129,7 @@ __device__ __forceinline__ void run_task(const ScaledFactor& scaled, const Tasks
     }
 }
 
-// Both factors of a product, one in each row of the grid.
+// Runs a pass over both factors of a product. Each row of the grid has one factor.
 template <class Pass>
 __global__ void __launch_bounds__(kScaleThreads)
     over_ranges(const __grid_constant__ ScaledFactor a, const __grid_constant__ Tasks of_a,

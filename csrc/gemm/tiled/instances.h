@@ -1,4 +1,4 @@
-// From a plan to an instance of gemm_tiled; what ../instances.json compiles for each dtype.
+// Leads from a plan to an instance of gemm_tiled. For each dtype, the build compiles what ../instances.json lists.
 #pragma once
 #include "gemm_tiled.cuh"
 #include "tiled.h"

@@ -1,4 +1,5 @@
-// The tiled engine: gemm_tiled for any dtype. Its instances are compiled from instances.h, a file for each dtype.
+// The tiled engine, which runs gemm_tiled for any dtype. Its instances are compiled from instances.h, in one file for
+// each dtype.
 #pragma once
 #include "../../common/workspace.h"
 #include "../../tile/simt.h"

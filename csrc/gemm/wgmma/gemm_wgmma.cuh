@@ -1,12 +1,13 @@
 // Matrix product on Hopper's tensor cores: y[i] = activation(alpha * a[i] @ b[i] + beta * c), for each item i of a
-// stack; of half types, or of float32 as scaled float16 (hopper/scaled.h).
+// stack. The factors are half types, or float32 as scaled float16 (hopper/scaled.h).
 //
-// A block owns tiles of 128 x kTileN of the y[i], or of parts of their sums, one after the other. Its first warpgroup
-// loads; each of the other two owns 64 rows, each of their warps 16, and a thread owns the sums that wgmma leaves in its
-// registers. The two blocks of a cluster share what they load of b. Layouts: those of gemm_tiled.cuh, none of which
-// needs a copy; scaled factors lie the same way without gaps. Assumes lines and items that begin at multiples of 16
-// bytes. Order of summation: k in ascending order, in the hardware's blocks of 16; multiply_pairs (hopper/product.h)
-// says how pairs are summed, and sum_splits adds the parts.
+// A block owns tiles of 128 x kTileN elements of the y[i], or of parts of their sums, and computes one tile after the
+// other. Its first warpgroup loads the factors. Each of the other two warpgroups owns 64 rows of a tile, each of its
+// warps owns 16 of these, and a thread owns the sums that wgmma leaves in its registers. The two blocks of a cluster
+// share what they load of b. Layouts: a[m][k] or a[k][m], b[k][n] or b[n][k], y[m][n], as for gemm_tiled; none of them
+// needs a copy. Scaled factors have the same layouts, without gaps. Assumes that lines and items begin at multiples of
+// 16 bytes. The order of summation is k in ascending order, in the hardware's blocks of 16. multiply_pairs
+// (hopper/product.h) says how pairs are summed, and sum_splits adds the parts.
 #pragma once
 #include "../../hopper/launch.h"
 #include "wgmma.h"

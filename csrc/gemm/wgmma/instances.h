@@ -1,4 +1,4 @@
-// From a plan to an instance of gemm_wgmma; what ../instances.json compiles for each dtype.
+// Leads from a plan to an instance of gemm_wgmma. For each dtype, the build compiles what ../instances.json lists.
 #pragma once
 #include "gemm_wgmma.cuh"
 
@@ -8,7 +8,7 @@ template <class T, bool kTransA, bool kTransB>
 void launch_wgmma(const OnHopper<T, kTransA, kTransB>& p, const hopper::Maps<T>& a, const hopper::Maps<T>& b,
                   const Plan& plan, const Workspace& workspace, Stream stream) {
     const hopper::Size size{p.M, p.N, p.K, plan.sizes.items, plan.wgmma.factors};
-    // y is contiguous, but its rows need not be whole vectors.
+    // y is contiguous, but its rows need not be whole vectors of 16 bytes.
     const hopper::ResultLayout layout{p.N, p.M, 1, size.items, p.y.stride, 0, p.y.item_stride};
     const hopper::ResultMap results = hopper::map_of(p.y.data, layout, p.M);
     hopper::dispatch_tile<T>(plan.wgmma, [&](auto n, auto cluster) {

@@ -1,11 +1,11 @@
-// The float32 factors of a matrix product as scaled float16 (hopper/scaled.h): how large they are.
+// Describes the float32 factors of a matrix product for their conversion to scaled float16 (hopper/scaled.h).
 #pragma once
 #include "../../hopper/scaled.h"
 #include "../plan.h"
 
 namespace convgpu::gemm {
 
-// The factors without their addresses: `place` gives these to them.
+// Returns the factors without their addresses, which `place` sets.
 inline hopper::ScaledFactors scaled_of(const Sizes& s, const Options& options) {
     const auto factor = [](int64_t items, int64_t rows, int64_t depth, bool along_depth) {
         hopper::Factor f;
