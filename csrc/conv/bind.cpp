@@ -26,7 +26,7 @@ void bind_geometry(py::module_& m) {
         .def_readonly("output", &ConvGeometry::output);
 }
 
-// Without a device: a plan for the one in use.
+// Returns the given device, or the one in use if none is given.
 Device device_of(const std::optional<Device>& device) { return device ? *device : current_device(); }
 
 void bind_plans(py::module_& m) {

@@ -16,7 +16,7 @@
 namespace convgpu::conv {
 namespace {
 
-// Every element of the result becomes activation(bias), or 0.
+// Sets every element of the result to activation(bias), or to 0 where there is no bias.
 void fill(const Problem& problem, const Operands& operands, Activation activation, Stream stream) {
     const ConvGeometry& geo = problem.geo;
     const Array& result = result_of(problem.direction, operands);
@@ -33,8 +33,8 @@ void fill(const Problem& problem, const Operands& operands, Activation activatio
     });
 }
 
-// Starts the kernels of a plan, whichever they are. Each engine's launcher is in its folder, and the kernel in a file
-// that bears the kernel's name, which is the first word of the plan's text.
+// Starts the kernels of a plan, whichever they are. Each engine's launcher is in the folder of the engine. The first
+// word of the plan's text is the name of the kernel, and the kernel is in a file of that name.
 struct Start {
     const Plan& plan;
     const Operands& operands;

@@ -8,14 +8,14 @@
 namespace convgpu::conv {
 namespace {
 
-// Whether no product contributes to the result.
+// Tells whether the result is a sum of no products at all.
 bool has_no_terms(const Problem& problem) {
     const ConvGeometry& geo = problem.geo;
     if (geo.channels * geo.filters * geo.batch == 0 || geo.input_pixels() == 0 || geo.output_pixels() == 0) return true;
     return problem.direction == Direction::kDgrad && !is_depthwise(geo) && Phases(geo).empty();
 }
 
-// What is allowed where the caller sets no limit.
+// Returns the limit of workspace that holds if the caller sets none.
 size_t default_limit(const Problem& problem, const Device& device) {
     if (is_depthwise(problem.geo) || problem.dtype != DType::kFloat32) return kWorkspaceLimit;
     const std::optional<Phases> phases = phases_of(problem);
@@ -28,13 +28,13 @@ Plan plan_of(const Problem& problem, const Device& device, Kernel kernel, size_t
     return {problem, device, std::make_shared<Way>(Way{std::move(kernel), fills_first}), workspace};
 }
 
-// Of channels that are not depthwise: on Hopper wgmma if it takes the problem, else the packed kernel if that does.
-// Everything else runs on tiles, which take any geometry on any GPU.
+// Plans a convolution that is not depthwise. On Hopper it runs on the wgmma kernels if these take the problem, or else
+// on the packed kernel if that one does. Everything else runs on the tiled kernels, which take any geometry on any GPU.
 Plan plan_dense(const Problem& problem, const Device& device, size_t limit) {
     const std::optional<Phases> phases = phases_of(problem);
     const bool fills_first = phases && !phases->complete;
     const char* no_wgmma = wgmma_refusal(problem, phases, device, limit);
-    // float32 is copied as it is scaled, from any address.
+    // float32 is scaled first, which copies it from any address, so its alignment does not matter.
     const bool takes_addresses = problem.aligned() || problem.dtype == DType::kFloat32;
     if (!no_wgmma && takes_addresses) {
         WgmmaPlan plan = plan_wgmma(problem, phases, device, limit);
@@ -55,7 +55,7 @@ Plan plan_dense(const Problem& problem, const Device& device, size_t limit) {
     return plan_of(problem, device, std::move(plan), workspace, fills_first);
 }
 
-// The words of a plan, for each kind of kernels.
+// Returns the text of a plan, whichever kernels it is for.
 struct Text {
     Direction direction;
 

@@ -1,6 +1,6 @@
-// How one convolution will be computed: by which kernels, with what tiles, in how many parts, with how much workspace.
+// How one convolution is computed: by which kernels, with what tiles, in how many parts, with how much workspace.
 //
-// A plan is made once, from sizes alone and on the host, and kept by the caller. The launchers of conv.h take it and
+// A plan is made once, from sizes alone and on the host, and the caller keeps it. The launchers of conv.h take it and
 // decide nothing again; text() is what `explain` prints. Begin with plan.cpp, which says which kernel takes what.
 #pragma once
 #include <memory>
@@ -12,7 +12,8 @@
 
 namespace convgpu::conv {
 
-struct Way;  // in way.h, for those that compile kernels: the plan of the one engine that runs
+// Way is defined in way.h, for files that compile kernels. It holds the plan of the one engine that runs.
+struct Way;
 
 struct Plan {
     Problem problem;
@@ -21,35 +22,38 @@ struct Plan {
     size_t workspace = 0;  // bytes that the launcher asks for
 
     std::string text() const;  // "conv_fprop_tiled engine=simt tile=64 ... workspace=0"; its first word is a kernel
-    std::string kernel_text() const;  // without the workspace
+    std::string kernel_text() const;  // the same text without the workspace
 };
 
-// The workspace is within `limit`, unless a single image of channels_first and its filters take more. Without a limit:
-// kWorkspaceLimit, and what scaled factors of float32 take beside it where it runs so.
+// Makes the plan. Its workspace stays within `limit`, unless a single image of channels_first and its filters take
+// more. Without a limit, it stays within kWorkspaceLimit, and where float32 runs as scaled factors it may take their
+// bytes beside that.
 Plan plan(const Problem& problem, const Device& device, std::optional<size_t> limit);
 
-// Throws std::invalid_argument unless it is 1, 2, 4, 8 or 16.
+// Throws std::invalid_argument unless the alignment is 1, 2, 4, 8 or 16.
 void check_alignment(int alignment);
 
-// The plan of channels_last arrays, of a convolution that has products.
+// Makes the plan for channels_last arrays and a convolution that has products.
 Plan plan_channels_last(const Problem& problem, const Device& device, size_t limit);
 
-// The sum of gy over everything but its channels: how, and for which arrays.
+// The plan of a bias gradient, which is the sum of gy over everything but its channels.
 struct ChannelSumPlan {
-    Shape shape;  // of gy
+    Shape shape;  // the shape of gy
     bool channels_last;
     DType dtype;
-    int alignment;  // of gy
-    bool rows;      // channel_sum_rows, whose threads own channels; else channel_sum_planes, whose threads own pixels
-    int vector;     // neighbours that a thread loads at once
-    int lanes;      // threads side by side along the channels
-    int parts;      // of each sum
+    int alignment;  // the alignment of gy
+    // channel_sum_rows runs if `rows` holds, and its threads own channels. Else channel_sum_planes runs, and its
+    // threads own pixels.
+    bool rows;
+    int vector;  // neighbours that a thread loads at once
+    int lanes;   // threads side by side along the channels
+    int parts;   // parts of each sum
     size_t workspace = 0;
 
     std::string text() const;
 };
 
-// `alignment`: of gy, as in Problem.
+// `alignment` is that of gy, as in Problem.
 ChannelSumPlan plan_channel_sum(const Shape& gy, bool channels_last, DType dtype, int alignment, const Device& device,
                                 size_t limit);
 

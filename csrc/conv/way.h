@@ -1,4 +1,4 @@
-// Which way a convolution is computed: the plan of one of these engines.
+// The way in which a convolution is computed: the plan of one of these engines.
 #pragma once
 #include <variant>
 
@@ -10,12 +10,12 @@
 
 namespace convgpu::conv {
 
-// No product contributes to the result: every pixel is activation(bias), or 0.
+// A plan for a convolution to which no product contributes. Every result is activation(bias), or 0.
 struct FillPlan {};
 
 struct Way {
     std::variant<FillPlan, TiledPlan, WgmmaPlan, PackedPlan, DepthwisePlan, DepthwiseWgradPlan, ChannelsFirstPlan> plan;
-    bool fills_first = false;  // dgrad, where no tap reaches some pixels of gx: all are filled before
+    bool fills_first = false;  // whether dgrad first fills all of gx, because no tap reaches some of its pixels
 };
 
 }  // namespace convgpu::conv

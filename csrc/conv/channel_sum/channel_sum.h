@@ -1,4 +1,4 @@
-// What the plan of channel_sum and its launcher share.
+// The sizes that the plan of channel_sum and its launcher share.
 #pragma once
 #include "../conv.h"
 #include "channel_sum_planes.cuh"
@@ -6,7 +6,7 @@
 
 namespace convgpu::conv {
 
-// gy[images][channels][pixels], or gy[pixels][channels] of all images together.
+// gy has the shape [images][channels][pixels], or [pixels][channels] where the pixels are those of all images together.
 struct ChannelSumSizes {
     int64_t images, channels, pixels;
 };

@@ -1,11 +1,11 @@
-// Sums over the pixels of channels_first images, a part of the pixels in each block: the first stage of a bias
-// gradient.
+// The first stage of a bias gradient in channels_first: it sums over the pixels of the images, and each block takes one
+// part of the pixels.
 //
-// A thread owns every kPlaneThreads-th vector of V neighbouring pixels of a part of one channel, which a block owns.
-// Layouts: gy[n][channel][pixel], the result or its parts [part][channel]. Assumes V that divides the pixels of an
-// image, and alignment to a vector of V elements. Order of summation: a thread's pixels in rising order, V sums side by
-// side, in blocks of 64; these V, then the sums of the threads in rising order, in groups of 16; the parts by
-// sum_parts. Half types are summed in float32.
+// A block owns one part of the pixels of one channel. A thread owns every kPlaneThreads-th vector of V neighbouring
+// pixels of that part. Layouts: gy[n][channel][pixel], and the result or its parts [part][channel]. Assumes that V
+// divides the pixels of an image, and alignment to a vector of V elements. Order of summation: a thread adds its pixels
+// in rising order, as V sums side by side, in blocks of 64; then it adds these V sums. The sums of the threads are
+// added in rising order, in groups of 16, and the parts by sum_parts. Half types are summed in float32.
 #pragma once
 #include "../../common/accumulate.h"
 #include "../../common/divisor.h"
@@ -21,7 +21,7 @@ struct ChannelSumPlanesMemory {
     A sums[kPlaneThreads];
 };
 
-// Block b adds part b % parts of channel b / parts, whose pixels are `vectors` vectors.
+// Block b adds part b % parts of channel b / parts. That channel has `vectors` vectors of pixels.
 template <class T, int V>
 __global__ void __launch_bounds__(kPlaneThreads)
     channel_sum_planes(const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> result, int64_t pixels,

@@ -1,10 +1,11 @@
-// Sums over the pixels of channels_last images, a part of the pixels in each block: the first stage of a bias gradient.
+// The first stage of a bias gradient in channels_last: it sums over the pixels of the images, and each block takes one
+// part of the pixels.
 //
-// A thread owns V neighbouring channels of every blockDim.y-th pixel of a part; a block owns blockDim.x vectors of
-// channels of that part. Layouts: gy[pixel][channel], the result or its parts [part][channel]. Assumes V that divides
-// the channels, and alignment to a vector of V elements. Order of summation: a thread's pixels in rising order, in
-// blocks of 64; the sums of a block's threads in rising order, in groups of 16; the parts by sum_parts. Half types are
-// summed in float32.
+// A block owns blockDim.x vectors of channels of one part of the pixels. A thread owns V neighbouring channels of every
+// blockDim.y-th pixel of that part. Layouts: gy[pixel][channel], and the result or its parts [part][channel]. Assumes
+// that V divides the channels, and alignment to a vector of V elements. Order of summation: a thread adds its pixels in
+// rising order, in blocks of 64. The sums of a block's threads are added in rising order, in groups of 16, and the
+// parts by sum_parts. Half types are summed in float32.
 #pragma once
 #include "../../common/accumulate.h"
 #include "../../common/vector.h"
@@ -19,7 +20,7 @@ struct ChannelSumRowsMemory {
     A sums[kRowsThreads * V];
 };
 
-// Block b adds part b % parts of channels b / parts.
+// Block b adds part b % parts of the pixels, for the group of channels with the number b / parts.
 template <class T, int V>
 __global__ void __launch_bounds__(kRowsThreads)
     channel_sum_rows(const T* __restrict__ gy, const __grid_constant__ PartOfResult<T> result, int64_t pixels,

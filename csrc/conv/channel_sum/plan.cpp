@@ -8,8 +8,8 @@
 namespace convgpu::conv {
 namespace {
 
-// Whether threads own channels. In channels_first they own pixels of one channel, unless an image has one pixel only:
-// then the two orders are the same, and threads that own channels have more to do.
+// Tells whether threads own channels. In channels_first they own pixels of one channel, unless an image has a single
+// pixel: then both orders are the same, and threads that own channels have more to do.
 bool reads_rows(const ChannelSumSizes& sizes, bool channels_last) { return channels_last || sizes.pixels == 1; }
 
 }  // namespace
@@ -28,12 +28,12 @@ ChannelSumSizes sizes_of(const Shape& gy, bool channels_last) {
 
 ChannelSumPlan plan_channel_sum(const Shape& gy, bool channels_last, DType dtype, int alignment, const Device& device,
                                 size_t limit) {
-    constexpr int64_t kLeastTerms = 32, kMostParts = 4096;  // terms of a thread, parts of a sum
+    constexpr int64_t kLeastTerms = 32, kMostParts = 4096;  // of one thread, and of one sum
     check_alignment(alignment);
     const ChannelSumSizes sizes = sizes_of(gy, channels_last);
     const auto full = static_cast<int>(kVectorBytes / size_of(dtype));
     ChannelSumPlan plan{gy, channels_last, dtype, alignment, reads_rows(sizes, channels_last), 1, 1, 1, 0};
-    const int64_t along = plan.rows ? sizes.channels : sizes.pixels;  // elements side by side
+    const int64_t along = plan.rows ? sizes.channels : sizes.pixels;  // neighbours in memory
     if (alignment >= kFullAlignment && along % full == 0) plan.vector = full;
     const int64_t vectors = along / plan.vector;
     while (plan.rows && plan.lanes * 2 <= std::min<int64_t>(32, vectors)) plan.lanes *= 2;

@@ -18,7 +18,7 @@ Array array_of(void* data, Shape shape, DType dtype) {
     return array;
 }
 
-// Images `first` to first + count - 1 of an array in channels_first.
+// Returns the images `first` to first + count - 1 of an array in channels_first.
 Array images_of(const Array& all, int64_t first, int64_t count) {
     Array some = all;
     some.shape[0] = count;
@@ -50,8 +50,8 @@ void launch_channels_first(const ChannelsFirstPlan& plan, const Operands& operan
     const Array x_copy = plan.x ? carve(of_part.geo.x_shape(), dtype) : Array{};
     const Array y_copy = plan.y ? carve(of_part.geo.y_shape(), dtype) : Array{};
     const Array w = plan.w ? carve(w_shape, dtype) : array_of(operands.w.data, w_shape, dtype);
-    // The weight gradients of all parts so far, and those of the next one: in the type of sums, so that they are
-    // rounded once, when all are there.
+    // `total` holds the weight gradients of all parts so far, and `chunk` those of the next part. Both have the type of
+    // sums, so that the result is rounded once, after the last part.
     const bool sums_up = plan.sums_up_parts();
     const Array total = sums_up ? carve(w_shape, accumulator_of(dtype)) : Array{};
     const Array chunk = sums_up ? carve(w_shape, accumulator_of(dtype)) : Array{};

@@ -1,4 +1,4 @@
-// The launcher for channels_first arrays.
+// The launcher of convolutions on channels_first arrays.
 #pragma once
 #include "../../common/workspace.h"
 #include "../../device/launch.h"

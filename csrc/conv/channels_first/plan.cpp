@@ -7,19 +7,19 @@
 namespace convgpu::conv {
 namespace {
 
-// Bytes for the copies of as many images as `part` has.
+// Returns the bytes of the copies of all images that `part` has.
 size_t held_images(const ChannelsFirstPlan& plan, const Problem& part) {
     return (plan.x ? bytes_of(part.geo.x_shape(), part.dtype) : 0) +
            (plan.y ? bytes_of(part.geo.y_shape(), part.dtype) : 0);
 }
 
-// Those, and what is there once.
+// Returns the bytes of these copies, of the copy of the weights, and of the two sums of weight gradients over parts.
 size_t held(const ChannelsFirstPlan& plan, const Problem& part, bool sums_up_parts) {
     return held_images(plan, part) + (plan.w ? bytes_of(part.geo.w_shape(), part.dtype) : 0) +
            (sums_up_parts ? 2 * bytes_of(part.geo.w_shape(), accumulator_of(part.dtype)) : 0);
 }
 
-// How many images `room` bytes have room for: at least one.
+// Returns how many images fit into `room` bytes, but at least one.
 int64_t images_within(size_t room, const ChannelsFirstPlan& plan, Problem part) {
     const int64_t batch = part.geo.batch;
     part.geo.batch = 1;
@@ -33,14 +33,15 @@ uintptr_t bytes_between(const Shape& shape, DType dtype) {
     return static_cast<uintptr_t>(Array{nullptr, shape, {}, dtype}.size()) * size_of(dtype);
 }
 
-// The largest power of two, at most kFullAlignment, that divides addresses of which these are the bits that are set.
+// Returns the largest power of two, at most kFullAlignment, that divides all addresses whose bits were or-ed into
+// `addresses`.
 int lowest_bit(uintptr_t addresses) {
     addresses |= kFullAlignment;
     return static_cast<int>(addresses & ~(addresses - 1));
 }
 
-// What every part's arrays start at a multiple of. Copies lie in the workspace, which is aligned; other arrays are read
-// where they are, from the first image of each part on.
+// Returns a power of two that divides the addresses of every part's arrays. Copies lie in the workspace, which is
+// aligned. Arrays that are not copied are read where they are, from the first image of the part on.
 int alignment_of(const ChannelsFirstPlan& plan, const Problem& problem, const Problem& part) {
     uintptr_t addresses = kFullAlignment;
     const auto add = [&](bool copied, const Shape& shape, bool of_images) {
@@ -54,11 +55,12 @@ int alignment_of(const ChannelsFirstPlan& plan, const Problem& problem, const Pr
     return lowest_bit(addresses);
 }
 
-// How the images of a part are copied, of which x and y tell whether the kernels read them. In memory, parts begin at
-// multiples of the first one's images.
+// Plans how the images of a part are copied. Whether the kernels read or write x and y decides the direction of the
+// copy. In memory, a part begins at a multiple of the size of the first part.
 ChannelsFirstPart part_of(const ChannelsFirstPlan& plan, const Problem& problem, const Problem& part, Plan kernels) {
     const bool reads_x = problem.direction != Direction::kDgrad, reads_y = problem.direction != Direction::kFprop;
-    ConvGeometry first = problem.geo, last = part.geo, begin = problem.geo;  // first, last: the order of the channels
+    // `first` has the shapes in channels_first, and `last` those in channels_last.
+    ConvGeometry first = problem.geo, last = part.geo, begin = problem.geo;
     first.batch = part.geo.batch;
     begin.batch = plan.images;
     const auto copy = [&](bool reads, const Shape& of_first, const Shape& of_last, const Shape& before) {
@@ -74,7 +76,8 @@ ChannelsFirstPart part_of(const ChannelsFirstPlan& plan, const Problem& problem,
     return made;
 }
 
-// As many images at a time as the limit has room for, but at least one, even if it takes more.
+// Plans to run as many images at a time as the limit has room for. Even where one image takes more than the limit, one
+// runs.
 ChannelsFirstPlan plan_within(const Problem& problem, const Device& device, size_t workspace_limit, size_t& bytes) {
     const ConvGeometry& geo = problem.geo;
     const int sides_of_one = (geo.taps() == 1) + (geo.channels == geo.groups) + (geo.filters == 1);
@@ -99,7 +102,7 @@ ChannelsFirstPlan plan_within(const Problem& problem, const Device& device, size
     };
     plan_parts(workspace_limit);
     if (bytes <= workspace_limit) return plan;
-    if (plan.x || plan.y) {  // half of the limit is for copies, the rest for the kernel
+    if (plan.x || plan.y) {  // half of the limit is for copies, and the rest for the kernel
         plan.images = part.geo.batch = images_within(workspace_limit / 2, plan, part);
         part.alignment = alignment_of(plan, problem, part);
     }
@@ -128,8 +131,8 @@ bool ChannelsFirstPlan::sums_up_parts() const {
 ChannelsFirstPlan plan_channels_first(const Problem& problem, const Device& device, size_t workspace_limit,
                                       size_t& bytes) {
     ChannelsFirstPlan plan = plan_within(problem, device, workspace_limit, bytes);
-    // Where a single image takes more than the limit, the most is made of what that takes: perhaps all images fit,
-    // since a batch in one part needs no sums of parts.
+    // If a single image takes more than the limit, plan again with the bytes that it takes as the limit. Perhaps all
+    // images fit then, since a batch in one part needs no sums of parts.
     return bytes > workspace_limit ? plan_within(problem, device, bytes, bytes) : plan;
 }
 

@@ -1,15 +1,16 @@
-// Depthwise wgrad: gw[t][r][s][k] = the sum over all pixels of y of x * gy, a part of the pixels in each block.
+// Depthwise wgrad: gw[t][r][s][k] = the sum of x * gy over all pixels of y. Each block takes one part of the pixels.
 //
 // A thread owns V neighbouring channels and kRows x kTaps taps of their filters. It walks down columns of gy that are
 // kColumns pixels wide. A block owns `lanes` vectors of channels, a chunk of the taps, and a part of the rows of all
-// columns. Its threads have different columns, and after at most kTermsOfThread products for each sum they add theirs
-// up in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the result or its parts [part][t][r][s][k].
-// Assumes V that divides the channels, and alignment to a vector of V elements (16 bytes at most). kStride > 0 assumes
-// one filter for each channel, no dilation along w, and that stride along w (any along d and h). kStride == 0 takes any
-// of these, with one tap for each thread; with more filters than channels V is 1. Order of summation: a thread's
-// products row after row, at most kTermsOfThread of them; the sums of a block's threads in rising order, in groups of
-// 16; these as they come, in blocks of 64; the parts by sum_parts. Padding is skipped. Half types are summed in
-// float32.
+// columns. Its threads have different columns, and after at most kTermsOfThread products for each sum they add their
+// sums up in shared memory. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], and the result or its parts
+// [part][t][r][s][k]. Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// kStride > 0 assumes one filter for each channel, no dilation along w, and the stride kStride along w; along d and h
+// any stride and dilation are allowed. kStride == 0 allows all of these along every axis, and each thread has one tap;
+// if there are more filters than channels, V is 1. Order of summation: a thread adds its products row after row, at
+// most kTermsOfThread of them; the sums of a block's threads are added in rising order, in groups of 16; these are
+// added to the totals as they come, in blocks of 64, and the parts by sum_parts. Padding is skipped. Half types are
+// summed in float32.
 #pragma once
 #include "../passes/sum_parts.cuh"
 #include "problem.h"
@@ -18,22 +19,24 @@ namespace convgpu::conv {
 
 constexpr int kTermsOfThread = 64;
 template <int kStride>
-constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // of a thread: what registers hold
+constexpr int kWgradColumns = kStride == 2 ? 2 : 4;  // as many columns of a thread as registers hold
 
-// Which block computes what. The pixels are cut into parts, the filter into chunks of taps, and the channels into
-// blocks of `lanes` vectors. A block has one of each. Its threads share it along x by vectors of channels, and along y
-// by columns of gy.
+// Tells which block computes what. The pixels are cut into parts, the filter into chunks of taps, and the channels into
+// blocks of `lanes` vectors. A block has one part, one chunk and one block of channels. Its threads share the work
+// along x by vectors of channels, and along y by columns of gy.
 struct DepthwiseWork {
     int parts, blocks_of_a_part, lanes;  // lanes is a power of two
-    int64_t columns, rows;               // columns of all images; rows of all columns, where a block's count as one
-    Divisor by_chunks[3], by_channel_blocks;  // chunks along s, r, t
-    Divisor by_height, by_groups, by_depth;   // the rows of gy; columns of an image; planes of gy
+    // `columns` counts the columns of all images. `rows` counts the rows of all columns, where the columns of one block
+    // count as one.
+    int64_t columns, rows;
+    Divisor by_chunks[3], by_channel_blocks;  // chunks along s, r and t
+    Divisor by_height, by_groups, by_depth;   // the rows of gy, the columns of an image, and the planes of gy
 };
 
 template <class A, int V, int kTapsOwned>
 struct DepthwiseWgradMemory {
-    A sums[2][kDepthwiseThreads * V];                     // used in turn, so that one barrier a tap is enough
-    BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread's own
+    A sums[2][kDepthwiseThreads * V];  // the two are used in turn, so that one barrier for each tap is enough
+    BlockedSum<A, kTapsOwned> totals[kDepthwiseThreads];  // each thread has its own
 };
 
 template <class T, int V, int kRows, int kTaps, int kStride>
@@ -51,7 +54,7 @@ public:
         t_ = static_cast<int>(work.by_chunks[2].split(rest));
         channel_block_ = static_cast<int>(work.by_channel_blocks.split(rest)) * work.lanes * V;
         part_ = static_cast<int>(rest);
-        if (kRows > 1) s_ = r_ = 0;  // the filter is one chunk, which the compiler then knows
+        if (kRows > 1) s_ = r_ = 0;  // the filter is one chunk; this line lets the compiler know it
         k_ = channel_block_ + static_cast<int>(threadIdx.x) * V;
     }
 
@@ -74,8 +77,8 @@ public:
     }
 
 private:
-    // Adds the products of `count` rows of gy, from `top` on, in this thread's column. A block has several columns side
-    // by side, of which `block` counts the groups.
+    // Adds the products of `count` rows of gy, from row `top` on, in this thread's column. A block has several columns
+    // side by side, and `block` is the number of this group of columns.
     __device__ __forceinline__ void add_rows(const T* x, const T* gy, uint64_t block, int top, int count,
                                              A (&sums)[kRows][kTaps][V]) const {
         uint64_t column = block * blockDim.y + threadIdx.y;
@@ -98,8 +101,8 @@ private:
                 add_row<true, kColumns>(x, of_x, gy, of_gy, h, q, first, sums);
                 continue;
             }
-            // At a border each pixel is loaded before it is asked whether it counts, and held in a register until then.
-            // Registers are few: two columns at a time.
+            // At a border each pixel is loaded before it is known whether it counts, and is held in a register until
+            // then. Since registers are few, only two columns are done at a time.
             for (int j = 0; j < kColumns; j += 2) {
                 if (q + j >= width.result) break;
                 const int ahead = kStride ? j * kStride : j * width.stride;
@@ -109,8 +112,8 @@ private:
         }
     }
 
-    // Adds the products of kCount pixels of gy, from column q on, in one row. The pixels of x that they meet begin at
-    // `of_x`, in row h and column `first`. kInside says that all of them lie in the images.
+    // Adds the products of kCount pixels of gy in one row, from column q on. The pixels of x that belong to them begin
+    // at `of_x`, in row h and column `first`. kInside tells that all of these lie in the images.
     template <bool kInside, int kCount>
     __device__ __forceinline__ void add_row(const T* x, int64_t of_x, const T* gy, int64_t of_gy, int h, int q,
                                             int first, A (&sums)[kRows][kTaps][V]) const {
@@ -130,7 +133,7 @@ private:
                 const int64_t ahead = kStride ? i * p_.source_channels : int64_t(i) * width.stride * p_.source_channels;
                 return load_if<V>(kInside || holds(q, first, i), x + (of_x + ahead), zero);
             };
-            // All loads are issued here: behind the branches below, each would be waited for before the next.
+            // All loads are issued here. Behind the branches below, each load would be waited for before the next.
             Vector<T, V> loaded[kInside ? 1 : kPixels];
 #pragma unroll
             for (int i = 0; !kInside && i < kPixels; ++i) loaded[i] = load_pixel(i);
@@ -152,15 +155,15 @@ private:
         }
     }
 
-    // Whether pixel i of a row of x, counted from column `first`, lies in the image.
+    // Tells whether pixel i of a row of x, counted from column `first`, lies in the image.
     __device__ __forceinline__ bool holds(int q, int first, int i) const {
         const DepthwiseAxis& width = p_.axis[2];
         if (kStride) return width.holds(first + i);
         return q + i < width.result && width.holds(first + i * width.stride);
     }
 
-    // Adds the sums of all threads to the totals, tap after tap. Each of the first threads adds up one channel and
-    // keeps its totals.
+    // Adds the sums of all threads to the totals, tap after tap. The first threads of the block add up one channel
+    // each, and each of them keeps its totals.
     __device__ __forceinline__ void reduce(const A (&sums)[kRows][kTaps][V], Memory& shared) {
         const int channels = work_.lanes * V, me = thread();
         A of_block[kTapsOwned];
@@ -195,7 +198,7 @@ private:
     const DepthwiseProblem& p_;
     const DepthwiseWork& work_;
     int t_, r_, s_;          // the first tap that this thread owns
-    int channel_block_, k_;  // the first channel of the block, and of this thread
+    int channel_block_, k_;  // the first channel of the block, and that of this thread
     int part_;
 };
 

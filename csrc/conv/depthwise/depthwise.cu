@@ -32,7 +32,7 @@ void launch_depthwise_wgrad(const Problem& problem, const DepthwiseWgradPlan& pl
     dispatch_float(problem.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         using A = Accumulator<T>;
-        const bool wide = gw.dtype != problem.dtype;  // of the type of its sums: a part of a longer sum
+        const bool wide = gw.dtype != problem.dtype;  // gw has the type of its sums where it is a part of a longer sum
         A* const parts = static_cast<A*>(workspace.data);
         const PartOfResult<T> first{gw.as<T>(), plan.work.parts > 1 ? parts : wide ? gw.as<A>() : nullptr};
         start_depthwise_wgrad<T>(plan, operands.x.as<const T>(), operands.y.as<const T>(), first, p, stream);

@@ -10,7 +10,7 @@ void launch_depthwise(const Problem& problem, const DepthwisePlan& plan, const O
 void launch_depthwise_wgrad(const Problem& problem, const DepthwiseWgradPlan& plan, const Operands& operands,
                             const Workspace& workspace, Stream stream);
 
-// One launch. Every dtype is compiled in a file of its own (instances.h).
+// Launches one kernel. The instances for each dtype are compiled in a file of their own (instances.h).
 template <class T>
 void start_depthwise(Direction direction, const DepthwisePlan& plan, const T* source, const T* w, T* result,
                      const DepthwiseProblem& p, const DepthwiseEpilogue<T>& epilogue, Stream stream);

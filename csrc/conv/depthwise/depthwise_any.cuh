@@ -1,11 +1,11 @@
-// Depthwise fprop and dgrad of any stride, dilation, multiplier and number of channels.
+// Depthwise fprop and dgrad for any stride, dilation, multiplier and number of channels.
 //
 // A thread owns V neighbouring channels of kColumns neighbouring pixels (along w) of the result; a block owns
-// kDepthwiseThreads of these, neighbours in the result. Layouts: x[n][d][h][w][c], w[t][r][s][k], y[n][o][p][q][k],
-// with x as source and y as result of fprop, y as source and x as result of dgrad. Assumes V that divides the channels,
-// and alignment to a vector of V elements; V == 1 with a multiplier over 1. Order of summation: taps in row-major
-// order, for each the filters of a channel (dgrad) in rising order; in blocks of at most 64 taps and the filters of one
-// more. Padding is skipped. Half types are summed in float32.
+// kDepthwiseThreads such pieces, which are neighbours in the result. Layouts: x[n][d][h][w][c], w[t][r][s][k],
+// y[n][o][p][q][k]. For fprop x is the source and y the result; for dgrad y is the source and x the result. Assumes
+// that V divides the channels, alignment to a vector of V elements, and V == 1 if the multiplier is over 1. Order of
+// summation: taps in row-major order, and for each tap the filters of a channel (dgrad) in rising order. Sums are taken
+// in blocks of at most 64 taps, plus the filters of one more tap. Padding is skipped. Half types are summed in float32.
 #pragma once
 #include "problem.h"
 
@@ -20,8 +20,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
     DepthwisePlaces::Place at;
     if (!places.find(at)) return;
     const bool gathers = kDirection == Direction::kDgrad;
-    const int filters = gathers ? p.multiplier : 1;      // how many this channel collects from
-    const int k = gathers ? at.c * p.multiplier : at.c;  // the first of them
+    const int filters = gathers ? p.multiplier : 1;      // the number of filters that this channel collects from
+    const int k = gathers ? at.c * p.multiplier : at.c;  // the first of these filters
     const int c = gathers ? k : static_cast<int>(p.by_multiplier.short_quotient(at.c));
     DepthwiseSums<A, kColumns, V, true> sums;
     for (int t = 0; t < p.axis[0].taps; ++t) {

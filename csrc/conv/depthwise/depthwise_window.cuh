@@ -1,13 +1,14 @@
-// Depthwise fprop and dgrad by windows that slide along w: every pixel that is loaded serves several results.
+// Depthwise fprop and dgrad by windows that slide along w, so that every pixel that is loaded serves several results.
 //
 // A thread owns V neighbouring channels of kColumns neighbouring pixels (along w) of the result; a block owns
-// kDepthwiseThreads of these, neighbours in the result. Layouts: x[n][d][h][w][c], w[t][r][s][c], y[n][o][p][q][c],
-// with x as source and y as result of fprop, y as source and x as result of dgrad. Assumes one filter per channel, no
-// dilation along w, the stride kStride along w (any along d and h), V that divides the channels, and alignment to a
-// vector of V elements (16 bytes at most). kTaps is the filter's width and it has at most kMostTaps taps in all; kTaps
-// == kChunk: any width, chunk after chunk, and any number of taps. Order of summation: rows of the filter in rising
-// order; in each, for dgrad the taps in falling, for fprop in rising order (in each chunk); wide filters in blocks of
-// at most 64 taps and those of a row's chunk. Padding is skipped. Half types are summed in float32.
+// kDepthwiseThreads such pieces, which are neighbours in the result. Layouts: x[n][d][h][w][c], w[t][r][s][c],
+// y[n][o][p][q][c]. For fprop x is the source and y the result; for dgrad y is the source and x the result. Assumes one
+// filter per channel, no dilation along w, the stride kStride along w (any along d and h), that V divides the channels,
+// and alignment to a vector of V elements (16 bytes at most). kTaps is the width of the filter, which has at most
+// kMostTaps taps in all. kTaps == kChunk allows any width, which is done chunk after chunk, and any number of taps.
+// Order of summation: the rows of the filter in rising order. In each row (or chunk of a row) the taps are in rising
+// order for fprop and in falling order for dgrad. The sums of wide filters are taken in blocks of at most 64 taps, plus
+// those of one chunk of a row. Padding is skipped. Half types are summed in float32.
 #pragma once
 #include "problem.h"
 
@@ -16,15 +17,16 @@ namespace convgpu::conv {
 constexpr int kChunk = 4;
 constexpr int kMostTaps = 64;
 
-// Which pixel of a row meets which tap, known to the compiler: pixel i, counted from the first that a thread reads,
-// goes under tap s into column j of the result.
+// Tells, at compile time, which pixel of a row meets which tap. Pixel i, counted from the first pixel that a thread
+// reads, goes under tap s into column j of the result.
 template <Direction kDirection, int kTaps, int kStride, int kColumns>
 struct Sliding {
     static constexpr bool kBackwards = kDirection == Direction::kDgrad;
     static constexpr int kBefore = kBackwards ? (kTaps - 1) / kStride : 0;  // pixels before that of column 0, tap 0
     static constexpr int kPixels =
         kBackwards ? kBefore + (kColumns - 1) / kStride + 1 : (kColumns - 1) * kStride + kTaps;
-    // Pixels of the source from one chunk of taps to the next, and from these columns to the next ones.
+    // The distance, in pixels of the source, from one chunk of taps to the next, and from these columns to the next
+    // ones.
     static constexpr int kNextChunk = kBackwards ? -(kTaps / kStride) : kTaps;
     static constexpr int kNextColumns = kBackwards ? kColumns / kStride : kColumns * kStride;
     static constexpr int kCount = kColumns;
@@ -43,8 +45,8 @@ struct Sliding {
     static int lead(const DepthwiseAxis& axis) { return kBackwards ? axis.before % kStride : 0; }
 };
 
-// Adds the products of one row to Slide::kCount sums from kFrom on. They are those of Slide::kPixels pixels of the
-// source, which begin at `row` and in column `first`, with kTaps taps of the filter, which begin at w. kInside says
+// Adds the products of one row to Slide::kCount sums, from kFrom on. The factors are Slide::kPixels pixels of the
+// source, which begin at `row` and in column `first`, and kTaps taps of the filter, which begin at w. kInside tells
 // that all of the pixels lie in the image.
 template <class Slide, int kTaps, bool kInside, int kFrom, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
@@ -56,7 +58,7 @@ __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, cons
         const bool inside = kInside || p.axis[2].holds(first + i);
         return load_if<V>(inside, x + (row + i * p.source_channels), static_cast<T>(0.0f));
     };
-    // All loads are issued here: behind the branches below, each would be waited for before the next.
+    // All loads are issued here. Behind the branches below, each load would be waited for before the next.
     Vector<T, V> loaded[kInside ? 1 : Slide::kPixels];
 #pragma unroll
     for (int i = 0; !kInside && i < Slide::kPixels; ++i) loaded[i] = load_pixel(i);
@@ -78,7 +80,8 @@ __device__ __forceinline__ void add_row(const T* x, int64_t row, int first, cons
     }
 }
 
-// The same for the first `taps` of a chunk, tap after tap: where the filter ends within the chunk, or at a border.
+// Adds the products of the first `taps` taps of a chunk, tap after tap. This serves where the filter ends within the
+// chunk, and at a border.
 template <class Slide, class T, class A, int kColumns, int V>
 __device__ __forceinline__ void add_taps(const T* x, int64_t row, int first, const DepthwiseProblem& p, const T* w,
                                          int taps, A (&sums)[kColumns][V]) {
@@ -129,8 +132,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
                 } else if constexpr (kChunked) {
                     add_taps<Slide>(source, row, first, p, filter, taps < kTaps ? taps : kTaps, sums.block);
                 } else {
-                    // At a border each pixel is loaded before it is asked whether it counts, and held in a register
-                    // until then. Registers are few: four columns at a time.
+                    // At a border each pixel is loaded before it is known whether it counts, and is held in a register
+                    // until then. Since registers are few, only four columns are done at a time.
                     using Four = Sliding<kDirection, kTaps, kStride, 4>;
                     add_row<Four, kTaps, false, 0>(source, row, first, p, filter, sums.block);
                     if constexpr (kColumns == 8) {

@@ -1,4 +1,5 @@
-// The depthwise kernels of one dtype: from the plan to an instance of a kernel. Compiled in a file of their own each.
+// The depthwise kernels of one dtype: the functions here lead from the plan to an instance of a kernel. The instances
+// of each dtype are compiled in a file of their own.
 #pragma once
 #include "conv_wgrad_depthwise.cuh"
 #include "depthwise.h"
@@ -10,7 +11,7 @@ namespace convgpu::conv {
 template <Direction kDirection, class T, int V>
 void run_window(const DepthwisePlan& plan, const T* source, const T* w, T* result, const DepthwiseProblem& p,
                 const DepthwiseEpilogue<T>& epilogue, Stream stream) {
-    constexpr int kWide = 8, kNarrow = 4;  // columns of a thread
+    constexpr int kWide = 8, kNarrow = 4;  // the number of columns of a thread
     if (plan.taps == 0) return launch_depthwise_any<kDirection, T, V>(source, w, result, p, epilogue, stream);
     if (plan.taps == 3 && plan.stride == 1) {
         return launch_depthwise_window<kDirection, T, V, 3, 1, kWide>(source, w, result, p, epilogue, stream);

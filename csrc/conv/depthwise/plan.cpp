@@ -11,14 +11,15 @@ constexpr int64_t kMostChannels = 1 << 24;  // the sliding windows count multipl
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// How many channels a thread owns: as many as 16 bytes hold, or 1.
+// Returns how many channels a thread owns: as many as 16 bytes hold, or 1.
 int vector_of(const Problem& problem) {
     const ConvGeometry& geo = problem.geo;
     const auto vector = static_cast<int>(kVectorBytes / size_of(problem.dtype));
     return problem.aligned() && geo.filters == geo.channels && geo.channels % vector == 0 ? vector : 1;
 }
 
-// The stride with which windows slide along w; 0 where the kernels for sliding windows do not take the problem.
+// Returns the stride with which windows slide along w, or 0 if the kernel for sliding windows does not take the
+// problem.
 int sliding_stride(const ConvGeometry& geo) {
     const bool slides = geo.filters == geo.channels && geo.dilation.back() == 1 && geo.channels <= kMostChannels;
     return slides && geo.stride.back() <= 2 ? static_cast<int>(geo.stride.back()) : 0;
@@ -72,7 +73,7 @@ DepthwisePlan plan_depthwise(const Problem& problem) {
 }
 
 DepthwiseWgradPlan plan_depthwise_wgrad(const Problem& problem, const Device& device, size_t workspace_limit) {
-    constexpr int64_t kWarp = 32, kLeastRows = 4;  // rows: of a part
+    constexpr int64_t kWarp = 32, kLeastRows = 4;  // the fewest rows of a part
     const ConvGeometry& geo = problem.geo;
     const DType dtype = problem.dtype;
     DepthwiseWgradPlan plan;
@@ -104,7 +105,7 @@ DepthwiseWgradPlan plan_depthwise_wgrad(const Problem& problem, const Device& de
     work.by_depth = Divisor(O);
     work.blocks_of_a_part = static_cast<int>(s_chunks * r_chunks * depth * channel_blocks);
 
-    // Twice as many blocks as the multiprocessors hold, by their registers.
+    // The goal is twice as many blocks as the multiprocessors can hold, given the registers of a block.
     const int64_t blocks = int64_t(2) * (size_of(dtype) == 2 ? 3 : 4) * device.multiprocessors;
     const int64_t bytes_of_a_part =
         geo.taps() * geo.filters * static_cast<int64_t>(dtype == DType::kFloat64 ? sizeof(double) : sizeof(float));

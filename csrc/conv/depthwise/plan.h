@@ -1,4 +1,4 @@
-// Which depthwise kernel computes a problem, and how: any geometry, on any GPU.
+// Plans which depthwise kernel computes a problem, and how. These kernels take any geometry, on any GPU.
 #pragma once
 #include "../../device/properties.h"
 #include "conv_wgrad_depthwise.cuh"
@@ -8,11 +8,12 @@ namespace convgpu::conv {
 
 DepthwiseProblem depthwise_problem_of(Direction direction, const ConvGeometry& geo);
 
-// fprop and dgrad.
+// The plan of fprop and of dgrad.
 struct DepthwisePlan {
     int vector = 1;  // channels of a thread
-    int taps = 0;    // of a row of the filter, at a time; 0: depthwise_any, which takes them one by one
-    int stride = 0;  // along w; 0: any
+    // So many taps of a row of the filter are done at a time; 0 stands for depthwise_any, which does them one by one.
+    int taps = 0;
+    int stride = 0;  // the stride along w; 0 means any
 
     std::string text(Direction direction) const;
 };
@@ -20,7 +21,7 @@ DepthwisePlan plan_depthwise(const Problem& problem);
 
 struct DepthwiseWgradPlan {
     int vector = 1;                      // channels of a thread
-    int rows = 1, taps = 1, stride = 0;  // of the filter, of a thread; stride 0: any
+    int rows = 1, taps = 1, stride = 0;  // of the filter that a thread owns, and along w; stride 0 means any
     DepthwiseWork work;
     size_t workspace = 0;
 

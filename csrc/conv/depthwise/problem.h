@@ -1,6 +1,6 @@
-// What the depthwise kernels are told of their problem, and what they share. All see 3-D images in channels_last: an
-// axis that is missing is a leading axis of one pixel. Channel c of x belongs to the filters c * multiplier to c *
-// multiplier + multiplier - 1.
+// What the depthwise kernels need to know of their problem, and what they share. All of them see 3-D images in
+// channels_last; an axis that is missing is a leading axis of one pixel. Channel c of x belongs to the filters c *
+// multiplier to c * multiplier + multiplier - 1.
 //
 // fprop and dgrad are one problem here: every pixel of a result collects from pixels of a source. For fprop the result
 // is y and the source x; for dgrad the result is gx and the source gy.
@@ -15,16 +15,16 @@
 namespace convgpu::conv {
 
 constexpr int kDepthwiseThreads = 128;
-constexpr int kDepthwiseResident =
-    3;  // blocks on a multiprocessor, at least: 168 registers, with which no kernel spills
+// A multiprocessor holds at least so many blocks. This leaves a thread 168 registers, with which no kernel spills.
+constexpr int kDepthwiseResident = 3;
 
 // One spatial axis of a result and of its source.
 struct DepthwiseAxis {
     int result = 1, source = 1, taps = 1, stride = 1, before = 0, dilation = 1;
     Divisor by_stride;
 
-    // Sets `pixel` to the pixel of the source that pixel `at` of the result collects under a tap. Returns whether there
-    // is one.
+    // Sets `pixel` to the pixel of the source that contributes to pixel `at` of the result under a tap. Returns whether
+    // there is one.
     template <Direction kDirection>
     __device__ __forceinline__ bool source_of(int at, int tap, int& pixel) const {
         if constexpr (kDirection == Direction::kDgrad) {
@@ -43,7 +43,7 @@ struct DepthwiseAxis {
 struct DepthwiseProblem {
     DepthwiseAxis axis[3];
     int64_t images;
-    int channels, source_channels, filters, multiplier;  // channels: of the result
+    int channels, source_channels, filters, multiplier;  // `channels` are those of the result
     Divisor by_multiplier;
 
     __device__ __forceinline__ int64_t source_at(int64_t n, int d, int h, int w, int c) const {
@@ -52,16 +52,16 @@ struct DepthwiseProblem {
     __device__ __forceinline__ int64_t result_at(int64_t n, int d, int h, int w, int c) const {
         return (((n * axis[0].result + d) * axis[1].result + h) * axis[2].result + w) * channels + c;
     }
-    // The distance from one row of the source to the next.
+    // Returns the distance from one row of the source to the next.
     __device__ __forceinline__ int64_t pitch() const { return int64_t(axis[2].source) * source_channels; }
     __device__ __forceinline__ int64_t filter_at(int t, int r, int s, int k) const {
         return int64_t((t * axis[1].taps + r) * axis[2].taps + s) * filters + k;
     }
 };
 
-// Which part of a result each thread owns: V channels of `columns` pixels that are neighbours along w. The first of
-// these may begin up to `lead` pixels before the image, so that windows of a strided dgrad begin at a multiple of the
-// stride.
+// Tells which part of a result each thread owns: V channels of `columns` pixels that are neighbours along w. The first
+// of these pixels may begin up to `lead` pixels before the image, so that windows of a strided dgrad begin at a
+// multiple of the stride.
 class DepthwisePlaces {
 public:
     struct Place {
@@ -87,7 +87,7 @@ public:
         return shape;
     }
 
-    // Returns whether this thread owns a place, and sets it.
+    // Sets `place` to this thread's place, and returns whether the thread has one.
     __device__ __forceinline__ bool find(Place& place) const {
         uint64_t i = uint64_t(blockIdx.x) * kDepthwiseThreads + threadIdx.x;
         if (i >= count_) return false;
@@ -106,8 +106,8 @@ private:
 };
 
 // The sums of a thread. With kBlocked they are taken in blocks of at most 64 taps, plus those of one call of count(),
-// so that errors do not grow with the filter. The totals of blocks are kept in shared memory, since registers are few.
-// Without kBlocked there is one block, and the filter has no more taps than that.
+// so that errors do not grow with the filter. The totals of the blocks are kept in shared memory, since registers are
+// few. Without kBlocked there is one block, and the filter has at most that many taps.
 template <class A, int kColumns, int V, bool kBlocked>
 class DepthwiseSums {
 public:
@@ -139,6 +139,7 @@ public:
         }
     }
 
+    // clang-format off: it takes the declaration of all() for an expression.
     __device__ __forceinline__ A (&all())[kColumns][V] {
         if constexpr (kBlocked) {
 #pragma unroll
@@ -149,6 +150,7 @@ public:
 
 private:
     __device__ __forceinline__ static A& total(int i) { return dyn_smem<Memory>().totals[i][threadIdx.x]; }
+    // clang-format on
 
     int terms_ = 0;
 };
@@ -158,7 +160,8 @@ struct DepthwiseEpilogue {
     const T* bias;
     Activation activation;
 
-    // Writes result[j] = activation(bias + sums[j]) for j in [begin, end), `step` elements apart.
+    // Writes result[j] = activation(bias + sums[j]) for j in [begin, end). Neighbouring results are `step` elements
+    // apart.
     template <int kColumns, int V>
     __device__ __forceinline__ void write(T* result, int step, int c, int begin, int end,
                                           Accumulator<T> (&sums)[kColumns][V]) const {
@@ -177,7 +180,8 @@ struct DepthwiseEpilogue {
                 for (int v = 0; v < V; ++v) sums[j][v] = activate(Activation::kRelu, sums[j][v]);
             }
         } else if (activation != Activation::kNone) {
-            // The columns take turns in the first one's registers: one copy of the long code of an exponential.
+            // All columns are activated in the register of the first, one after the other. So the long code of an
+            // exponential is there only once.
 #pragma unroll 1
             for (int turn = 0; turn < kColumns; ++turn) {
 #pragma unroll

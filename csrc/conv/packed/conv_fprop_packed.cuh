@@ -1,12 +1,12 @@
-// fprop of few channels on Hopper's tensor cores, of half types and without groups: y = activation(x * w + bias).
+// fprop of few channels on Hopper's tensor cores, for half types and without groups: y = activation(x * w + bias).
 // Begin with packing.h, which says what patches, pairs and runs are.
 //
-// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of y, one after the other: rectangles of
-// 128 pixels. Each of its two warpgroups owns 64 pixels, a warp 16. Which sums a thread owns, and which pairs of the
-// patch it loads for them, stands in device/ptx/wgmma.h. While a tile is multiplied, the patch of the next is copied;
-// while one block loads pairs, others on the same multiprocessor multiply. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
-// y[n][o][p][q][k]. Assumes nothing of their alignment. Order of summation: the runs of a window one after the other,
-// 16 terms at a time in the tensor cores.
+// A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of y, which are rectangles of 128 pixels
+// and are computed one after the other. Each of its two warpgroups owns 64 pixels, and a warp owns 16.
+// device/ptx/wgmma.h says which sums a thread owns, and thereby which pairs of the patch it loads. While a tile is
+// multiplied, the patch of the next is copied. While one block loads pairs, others on the same multiprocessor multiply.
+// Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes nothing of their alignment. Order of
+// summation: the runs of a window one after the other, 16 terms at a time in the tensor cores.
 #pragma once
 #include "../../hopper/operand.h"
 #include "../problem/mend.h"
@@ -14,8 +14,8 @@
 
 namespace convgpu::conv {
 
-// Copies the filters from n on, as many as a tile has. What is in a pair but in no run, and what lies beyond the last
-// filter, becomes zero.
+// Copies the filters of the block's tile, from filter n on. Elements that are in a pair but in no run, and those beyond
+// the last filter, become zero.
 template <int kTileN, class T>
 __device__ __forceinline__ void write_filters(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
     constexpr int V = 8, kPerLine = kTileN / V;
@@ -53,7 +53,7 @@ __device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memo
         for (int half = 0; half < 2; ++half) {
             auto tap = static_cast<uint32_t>(i / 4 * 8 + half * 4 + i % 4);
             const auto in_run = packing.by_pairs.short_split(tap);
-            if (static_cast<int>(tap) >= packing.runs) continue;  // any pair: its weights are zeros
+            if (static_cast<int>(tap) >= packing.runs) continue;  // any pair will do, since its weights are zeros
             const uint32_t s = packing.lines_of_filter ? 0 : x.w.by_taps.short_split(tap);
             const uint32_t r = x.h.by_taps.short_split(tap);
             const uint32_t line = tap * packing.lines + r * x.h.step;
@@ -64,8 +64,8 @@ __device__ __forceinline__ void write_places(const PackedMemory<T, kTileN>& memo
     }
 }
 
-// Writes what stays as long as the block lives: filters, places and bias. Patches are filled with zeros, which stay in
-// the gaps between what is copied later.
+// Writes what stays the same as long as the block lives: filters, places and bias. It also fills the patches with
+// zeros, which stay in the gaps between the pieces that are copied later.
 template <int kTileN, class T>
 __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, const Fprop<T>& p, int n) {
     write_filters(memory, p, n);
@@ -78,8 +78,8 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
     }
 }
 
-// Loads a warp's share of the first factor for kPackedStep elements of the depth: each thread loads the pairs of two
-// windows, those of pixels 8 apart, which start at `pixel` and `later`.
+// Loads a warp's share of the first factor, for kPackedStep elements of the depth. Each thread loads the pairs of two
+// windows, whose pixels are 8 apart. The windows start at `pixel` and `later`.
 __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uint32_t pixel, uint32_t later) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -92,11 +92,11 @@ __device__ __forceinline__ void gather(uint32_t (&a)[2][4], uint32_t places, uin
     }
 }
 
-// Computes the sums of a warpgroup's 64 pixels. `pixel` and `later` are where this thread's two windows start.
+// Computes the sums of a warpgroup's 64 pixels. `pixel` and `later` tell where this thread's two windows start.
 template <int kTileN, class T>
 __device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, uint32_t pixel, uint32_t later,
                                          float (&sums)[kTileN / 2]) {
-    constexpr int kBytes = hopper::kStep * memory.kLine;  // of the filters, in one instruction
+    constexpr int kBytes = hopper::kStep * memory.kLine;  // bytes of the filters that one instruction reads
     const int steps = memory.packing.depth / kPackedStep;
     uint32_t places = ptx::smem_addr(memory.places() + threadIdx.x % 4);
     uint64_t b = ptx::matrix_descriptor(ptx::smem_addr(memory.filters()), memory.panel_bytes(), 8 * memory.kLine,
@@ -119,7 +119,7 @@ __device__ __forceinline__ void multiply(const PackedMemory<T, kTileN>& memory, 
     }
 }
 
-// Transposes a matrix of 4 x 4 words, of which each lane of a quad holds a column.
+// Transposes a matrix of 4 x 4 words. Each of the four lanes of a quad holds one column.
 __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
 #pragma unroll
     for (int bit = 1; bit <= 2; bit *= 2) {
@@ -133,8 +133,8 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
     }
 }
 
-// Activates all values, and asks once which activation it is. They are few enough to be unrolled, which those of
-// hopper/results.h are not.
+// Activates all values, and asks only once which activation it is. The loop over so few values can be unrolled; the one
+// in hopper/results.h has too many.
 template <int kCount>
 __device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
     if (activation == Activation::kRelu) {
@@ -147,8 +147,8 @@ __device__ __forceinline__ void activate_all(Activation activation, float (&valu
 }
 
 // Writes the warp's rows of y from filter n on, and returns whether there is a NaN among the sums. A thread has two of
-// the rows. A quad of lanes exchanges 32 filters at a time, after which each lane has eight neighbours to write at
-// once.
+// the rows. A quad of lanes exchanges 32 filters at a time; after that, each lane has eight neighbours that it can
+// write at once.
 template <int kTileN, class T>
 __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], const float* bias, const Fprop<T>& p,
                                              const int (&rows)[2], int n) {
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
 #pragma unroll 1
         for (uint32_t i = blockIdx.x; i < tiles; i += gridDim.x, current ^= 1) {
             ptx::cp_async_wait<0>();
-            __syncthreads();  // the patch is there for all threads, which are through with the one before it
+            __syncthreads();  // the patch is there for all threads, and all have finished with the one before it
             if (i + gridDim.x < tiles) copy(current ^ 1, i + gridDim.x);
             ptx::cp_async_commit();
             float sums[kTileN / 2];
@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
             const int rows[2] = {row_of(x, packing, tile, pixel), row_of(x, packing, tile, pixel + 8)};
             const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
             if (!__any_sync(0xffffffffu, nan)) continue;
-            __syncwarp();  // what is mended has been written by other lanes
+            __syncwarp();  // other lanes have written the elements that are mended
 #pragma unroll 1
             for (int at = lane; at < 16 * kTileN; at += 32) {
                 const int row = row_of(x, packing, tile, first_pixel + at / kTileN);

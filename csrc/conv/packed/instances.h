@@ -1,5 +1,5 @@
-// The packed kernel of one dtype: from the plan's tile to an instance of the kernel. Compiled in a file of its own
-// each.
+// The packed kernel of one dtype: the functions here lead from the plan's tile to an instance of the kernel. The
+// instances of each dtype are compiled in a file of their own.
 #pragma once
 #include <algorithm>
 

@@ -8,7 +8,8 @@ namespace convgpu::conv {
 void launch_packed(const Problem& problem, const PackedPlan& plan, const Operands& operands, Activation activation,
                    Stream stream);
 
-// One launch over so many tiles. T: a half type; each is compiled in a file of its own (instances.h).
+// Launches the kernel once, over the given tiles. T is a half type; the instances of each are compiled in a file of
+// their own (instances.h).
 template <class T>
 void start_packed(const Fprop<T>& p, const PackedPlan& plan, int64_t tiles, Stream stream);
 

@@ -1,37 +1,39 @@
-// How the packed kernel sees x: windows over few channels as a factor for Hopper's tensor cores.
+// This file says how the packed kernel sees x: as windows over few channels that are a factor for Hopper's tensor
+// cores.
 //
-// The wgmma kernels spend a whole line of 64 channels on each tap (wgmma/panels.h). Of a stem with 3 channels that
-// would be 95% zeros. The packed kernel counts only the elements that exist, packed one behind the other:
+// The wgmma kernels spend a whole line of 64 channels on each tap (wgmma/panels.h). For a first layer (a stem) with 3
+// channels, 95% of that would be zeros. The packed kernel counts only the elements that exist, packed one behind the
+// other:
 //
 // - A patch is the piece of x that the 128 windows of one tile cover, in shared memory. It is copied once, and read as
 //   often as windows overlap.
 // - A pair is two neighbouring elements of a patch: 4 bytes, one register of the factor. Threads load pairs from the
 //   patch straight into the registers that wgmma reads.
 // - A run is a piece of a window whose elements are neighbours in x. Without dilation the taps and channels of one line
-//   of the filter are such a run: 7 taps of 3 channels are 21 elements, or 11 pairs. With dilation, each tap by itself
-//   is one.
+//   of the filter are such a run: 7 taps of 3 channels are 21 elements, or 11 pairs. With dilation, each tap is a run
+//   by itself.
 //
-// So the depth of the sums counts runs, and in each its pairs, in the order in which the weights lie in w.
+// So the depth of the sums counts runs, and in each run its pairs, in the order in which the weights lie in w.
 //
-// A pair must start at a multiple of 4 bytes, and windows must then start at such multiples too. Where they do not (an
-// odd number of elements from one to the next), or where they lie so far apart that the lanes of a warp would read from
-// few banks of shared memory, pixels are kept apart in the patch by a gap. Lines are copied in granules: pieces of 2,
-// 4, 8 or 16 bytes, from a multiple of their own size on. A granule may therefore bring an element from before the
-// window (`lead`), and the last pair one from after it. Their weights are zeros. Since zero times Inf is NaN, a sum that
-// comes out as NaN is computed again from the products that exist, as it is where padding may have made it
-// (problem/mend.h).
+// A pair must start at a multiple of 4 bytes, and so must every window. In two cases the pixels are therefore kept
+// apart in the patch, by a gap: if windows would not start at such multiples (because an odd number of elements lies
+// between them), and if they lie at such a distance that the lanes of a warp would read from few banks of shared
+// memory. Lines are copied in granules: pieces of 2, 4, 8 or 16 bytes that start at multiples of their own size. A
+// granule may therefore bring elements from before the window (`lead`), and the last pair may hold an element from
+// after it. The weights of these elements are zeros. Since zero times Inf is NaN, a sum that comes out as NaN is
+// computed again from the products that exist, as are those NaNs that padding may have caused (problem/mend.h).
 #pragma once
 #include "../problem/windows.h"
 
 namespace convgpu::conv {
 
-constexpr int kPackedPixels = 128;        // of a tile: a warpgroup has 64 of them, a warp 16
-constexpr int kPackedThreads = 256;       // of a block
+constexpr int kPackedPixels = 128;        // pixels of a tile: a warpgroup has 64 of them, a warp 16
+constexpr int kPackedThreads = 256;       // threads of a block
 constexpr int kPackedStep = 32;           // elements of the depth that are multiplied at a time
-constexpr int kPlaceBytes = 1;            // of the table of places, for each element of the depth
-constexpr int kMostPatchBytes = 1 << 16;  // so that 16 bits hold a place in a patch
+constexpr int kPlaceBytes = 1;            // bytes in the table of places for each element of the depth
+constexpr int kMostPatchBytes = 1 << 16;  // so that 16 bits can hold a place in a patch
 
-// How many blocks a multiprocessor has registers for.
+// Returns for how many blocks a multiprocessor has registers.
 constexpr int64_t packed_resident(int tile_n) { return tile_n == 64 ? 3 : 2; }
 
 struct Packing {
@@ -39,20 +41,20 @@ struct Packing {
     int width_bits = 0;
     Divisor by_tiles_w, by_tiles_h;
 
-    // The patch has a plane for each tap in depth. Lengths are bytes.
+    // The patch has a plane for each tap in depth. All lengths here are in bytes.
     int planes = 1, lines = 0, line_bytes = 0, pixel_bytes = 0;
-    int skew = 0;                    // what lies in a line before its first window
-    int granule = 16, granules = 0;  // bytes of a copy, and copies of a line; words of a line where granule is 2
-    int gap = 0;                     // the bytes between the granules of two pixels, in the patch
-    int odd = 0;                     // of the granules of a pixel, the bytes that belong to the next one
+    int skew = 0;                    // bytes in a line before its first window
+    int granule = 16, granules = 0;  // bytes of a copy, and copies of a line (or words of it, if granule is 2)
+    int gap = 0;                     // bytes between the granules of two pixels in the patch
+    int odd = 0;                     // bytes in the granules of a pixel that belong to the next pixel
     Divisor by_lines, by_granules, by_granules_of_pixel;
 
-    // The depth of the sums, in whole steps.
+    // The depth of the sums is counted in whole steps.
     int run = 0;                   // elements of a run that lie in a window
-    int lead = 0;                  // elements before them
-    int pairs = 0;                 // of a run
-    int runs = 0;                  // of a window
-    int depth = 0;                 // elements
+    int lead = 0;                  // elements of a run before these
+    int pairs = 0;                 // pairs of a run
+    int runs = 0;                  // runs of a window
+    int depth = 0;                 // elements of the depth
     bool lines_of_filter = false;  // whether a run is a line of the filter; else it is a single tap
     Divisor by_pairs;
 
@@ -61,22 +63,22 @@ struct Packing {
     __device__ __host__ __forceinline__ int patch_bytes() const { return planes * lines * line_bytes; }
 };
 
-// The shared memory of a block, one piece after the other: its filters, in panels that are as long as the depth and
-// swizzled as hopper/operand.h says; the bias; the table of places, which tells where each pair lies; and two patches,
-// one that is multiplied while the other is copied.
+// The shared memory of a block holds one piece after the other. First come its filters, in panels that are as long as
+// the depth and swizzled as hopper/operand.h says. Then come the bias, the table of places, which tells where each pair
+// lies, and two patches, one of which is multiplied while the other is copied.
 template <class T, int kTileN>
 struct PackedMemory {
     unsigned char* begin;
     const Packing& packing;
 
-    static constexpr int kLine = 128;  // bytes of a panel's line: 64 filters
+    static constexpr int kLine = 128;  // bytes of a panel's line, which has 64 filters
     static_assert(sizeof(T) * 64 == kLine, "half types");
 
     __device__ __host__ __forceinline__ int panel_bytes() const { return packing.depth * kLine; }
     __device__ __forceinline__ unsigned char* filters() const { return begin; }
     __device__ __forceinline__ float* bias() const { return reinterpret_cast<float*>(begin + bias_at()); }
-    // Of every window and 16 elements of the depth, a quad of lanes loads 8 pairs: lane t loads pairs t and t + 4. One
-    // word holds where these two lie in the patch, from the window's own place on, in 16 bits each.
+    // For every window and 16 elements of the depth, a quad of lanes loads 8 pairs: lane t loads the pairs t and t + 4.
+    // One word holds the places of both in the patch, counted from the start of the window, in 16 bits each.
     __device__ __forceinline__ uint32_t* places() const { return reinterpret_cast<uint32_t*>(begin + places_at()); }
     __device__ __forceinline__ unsigned char* patch(int i) const {
         return begin + patch_at() + i * packing.patch_bytes();

@@ -6,7 +6,7 @@
 
 namespace convgpu::conv {
 
-// Where a tile begins in y: its image, plane, line and column.
+// Tells where a tile begins in y: its image, plane, line and column.
 struct PackedTile {
     int n, o, p, q;
 };
@@ -18,15 +18,15 @@ __device__ __forceinline__ PackedTile tile_at(const Windows& x, const Packing& p
     return {static_cast<int>(i), o, row, q};
 }
 
-// The row of y, as a matrix of pixels times filters, that is pixel `pixel` of a tile; below 0 where the tile reaches
-// beyond the edge of y.
+// Returns the row of y that holds pixel `pixel` of a tile, where y is seen as a matrix of pixels times filters. The
+// result is negative where the tile reaches beyond the edge of y.
 __device__ __forceinline__ int row_of(const Windows& x, const Packing& packing, const PackedTile& tile, int pixel) {
     const int row = tile.p + (pixel >> packing.width_bits), q = tile.q + (pixel & (packing.width() - 1));
     if (row >= x.h.windows || q >= x.w.windows) return -1;
     return ((tile.n * x.d.windows + tile.o) * x.h.windows + row) * x.w.windows + q;
 }
 
-// Where the patch of a tile comes from, one granule after the other.
+// Tells where the patch of a tile comes from, one granule after the other.
 template <class T>
 class PatchSource {
 public:
@@ -69,8 +69,8 @@ private:
     int d_, h_, first_;
 };
 
-// Starts to copy a patch asynchronously, and writes zeros for what is no pixel. Lines of the image end with whole
-// granules, so that a granule lies inside its line or outside of it.
+// Starts to copy a patch asynchronously, and writes zeros where there is no pixel. Lines of the image end with whole
+// granules, so that a granule lies either inside its line or outside of it.
 template <int kBytes, class T>
 __device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
 #pragma unroll 1
@@ -82,15 +82,16 @@ __device__ __forceinline__ void copy_granules(unsigned char* patch, const PatchS
     }
 }
 
-// The same where lines start at any element, which asynchronous copies do not take: each word of the patch is loaded in
-// two halves.
+// Copies a patch whose lines start at any element, which asynchronous copies do not allow. Each word of the patch is
+// loaded in two halves.
 template <class T>
 __device__ __forceinline__ void copy_elements(unsigned char* patch, const PatchSource<T>& source, int count, int line) {
-    constexpr int kAtOnce = 8, kWord = 4;  // words that a thread waits for together, and bytes of one
+    constexpr int kAtOnce = 8, kWord = 4;  // words that a thread waits for together, and bytes of a word
 #pragma unroll 1
     for (int i = threadIdx.x; i < count; i += kAtOnce * kPackedThreads) {
         uint32_t to[kAtOnce];
-        uint32_t element[kAtOnce][2];  // a register each: two loads into one would wait for each other
+        uint32_t element[kAtOnce][2];  // each half has a register of its own: two loads into one register would wait
+                                       // for each other
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) {
             if (i + j * kPackedThreads >= count) continue;

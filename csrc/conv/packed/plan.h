@@ -1,4 +1,4 @@
-// What the packed kernel for Hopper takes of a convolution, and the choice of its tile.
+// Tells which convolutions the packed kernel for Hopper takes, and chooses its tile.
 #pragma once
 #include <string>
 
@@ -12,18 +12,18 @@ struct PackedPlan {
     const char* refusal = nullptr;  // why another kernel runs, in words joined by underscores
     Packing packing;
     int tile_n = 64;     // filters of a block: 128 or 64
-    int resident = 1;    // blocks of a multiprocessor
-    double clocks = 0;   // by the estimate
-    int64_t images = 0;  // of one launch
-    int blocks = 1;      // that run at the same time over the tiles of the same filters
+    int resident = 1;    // blocks that a multiprocessor holds
+    double clocks = 0;   // the time that the estimate gives
+    int64_t images = 0;  // images of one launch
+    int blocks = 1;      // blocks that run at the same time over the tiles of the same filters
 
     std::string text() const;
 };
 
-// Of fprop. How x is copied depends on where it starts, and nothing else does.
+// Plans fprop. How x is copied depends on the address where it starts, but nothing else does.
 PackedPlan plan_packed(const Problem& problem, const Device& device);
 
-// How many tiles so many images have.
+// Returns how many tiles `images` images have.
 int64_t tiles_of(const Packing& packing, const ConvGeometry& geo, int64_t images);
 
 }  // namespace convgpu::conv

@@ -1,7 +1,8 @@
 // Adds the weight gradients of two parts of a batch.
 //
-// A thread owns one element; a block kChunkThreads of these, neighbours. Layouts: all three arrays in the same order.
-// Assumes nothing; `sum` may be `total`. Order of summation: the earlier images' sum plus the later ones'.
+// A thread owns one element; a block owns kChunkThreads neighbouring elements. Layouts: all three arrays have the same
+// order. Assumes nothing; `sum` may be `total`. Order of summation: the sum of the earlier images plus that of the
+// later ones.
 #pragma once
 #include "../../common/accumulate.h"
 #include "../../device/launch.h"

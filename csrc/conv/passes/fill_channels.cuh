@@ -1,7 +1,9 @@
-// A convolution without any product, as without images, channels or pixels: every result is activation(bias), or 0.
+// A convolution without any product, as when there are no images, channels or pixels. Every result is activation(bias),
+// or 0.
 //
-// A thread owns one element of y; a block kFillThreads of these, neighbours. Layouts: y[...][channel][inner], where
-// `inner` is 1 for channels_last and the pixels of an image for channels_first. Assumes nothing. Nothing is added.
+// A thread owns one element of y; a block owns kFillThreads neighbouring elements. Layouts: y[...][channel][inner],
+// where `inner` is 1 for channels_last and the number of pixels of an image for channels_first. Assumes nothing.
+// Nothing is added.
 #pragma once
 #include "../../common/accumulate.h"
 #include "../../common/activate.h"

@@ -1,6 +1,7 @@
-// The second pass of a sum that several blocks have taken parts of: result[i] = the sum over p of parts[p][i].
+// The second pass of a sum whose parts several blocks have computed: result[i] = the sum over p of parts[p][i].
 //
-// A block owns kSumElements neighbouring elements; its threads share the parts of each, every kSumLanes-th one.
+// A block owns kSumElements neighbouring elements. Its threads share the parts of each element: a thread owns every
+// kSumLanes-th part.
 // Layouts: parts[part][i]. Assumes nothing.
 // Order of summation: a thread adds its parts in rising order, in blocks of 64; the threads' sums are then added in
 // rising order, in groups of 16.
@@ -10,8 +11,8 @@
 
 namespace convgpu::conv {
 
-// Where the first pass writes to: `sums`, where there are several parts or the result has the type of sums; else the
-// result itself, rounded.
+// Tells where the first pass writes to. It writes to `sums` if there are several parts, or if the result has the type
+// of sums. Otherwise it rounds its sums and writes them to the result itself.
 template <class T>
 struct PartOfResult {
     T* result;

@@ -1,8 +1,9 @@
-// dgrad as products of matrices, gx = activation(gy * w^T + bias): what the kernels of every engine are told of it.
+// The products of matrices that dgrad is, gx = activation(gy * w^T + bias), as the kernels of every engine take them.
 //
-// There is one product for each group and for each phase of pixels that meet the same taps (phases.h). Rows are the
-// pixels of a phase, columns are channels of the group, and a sum counts the taps of the phase and the filters of the
-// group. The rows of the first factor are windows over gy (windows.h); the second is w, read across.
+// There is one product for each group and for each phase, which is a set of pixels that meet the same taps (phases.h).
+// Rows are the pixels of a phase, columns are channels of the group, and a sum runs over the taps of the phase and the
+// filters of the group. The rows of the first factor are windows over gy (windows.h). The second factor is w, whose
+// rows are read as columns.
 #pragma once
 #include "../../tile/operand.h"
 #include "../../tile/output.h"
@@ -12,8 +13,8 @@
 
 namespace convgpu::conv {
 
-// The filters as a factor of tile/product.h: rows are channels, and the depth of the sums counts the taps of a phase
-// and then the filters of a group.
+// The filters as a factor of tile/product.h. Rows are channels, and the depth of the sums runs over the taps of a phase
+// and, for each tap, over the filters of a group.
 template <class T>
 struct FilterSource {
     using Element = T;
@@ -25,9 +26,9 @@ struct FilterSource {
     using Depth = Row;
 
     const T* data;
-    int64_t filters;  // of all groups: from one channel to the next
+    int64_t filters;  // the filters of all groups, which is the distance from one channel to the next
     int rows, length;
-    const Divisor& by_filters;  // of a group
+    const Divisor& by_filters;  // divides by the filters of one group
     const AxisPhase &d, &h, &w;
 
     __device__ __forceinline__ Row row(int c) const { return {c * filters, c < rows}; }
@@ -46,7 +47,7 @@ struct FilterSource {
     __device__ __forceinline__ bool has_holes() const { return false; }
 };
 
-// The rows of the result: where the pixels of a phase are in gx.
+// The rows of the result: operator() tells where a pixel of a phase is in gx.
 struct PhaseRows {
     const Images& images;
     const AxisPhase &d, &h, &w;
@@ -60,13 +61,13 @@ struct PhaseRows {
     }
 };
 
-// M and K are those of the largest phase that is there.
+// All products of one launch. M and K are those of the largest of its phases.
 template <class T>
 struct Dgrad {
     using A = PixelSource<T>;
     using B = FilterSource<T>;
 
-    // One of the products: a group and a phase.
+    // One of the products, which belongs to one group and one phase.
     struct Item {
         int group;
         const AxisPhase &d, &h, &w;
@@ -79,7 +80,7 @@ struct Dgrad {
     AxisPhase phase[kAxes][kPhasesAtOnce];
     int phases[kAxes];
     int batch, M, N, K;
-    int filters;  // of a group
+    int filters;  // the filters of one group
     int64_t all_filters;
     tile::Epilogue<T> epilogue;
     bool holes;    // whether some tap of some pixel meets no window over gy
@@ -112,7 +113,7 @@ struct Dgrad {
     }
 };
 
-// All but the images and the phases, which set_images and each_phases give it.
+// Returns the problem without its images and phases, which set_images and each_phases set.
 template <class T>
 Dgrad<T> dgrad_of(const Problem& problem, const Product& product, const Phases& phases, const Operands& operands,
                   Activation activation) {
@@ -131,7 +132,7 @@ Dgrad<T> dgrad_of(const Problem& problem, const Product& product, const Phases& 
     return p;
 }
 
-// From now on p is about `images` images from `first` on.
+// From now on p describes `images` images, from image `first` on.
 template <class T>
 void set_images(Dgrad<T>& p, const Phases& phases, const Operands& operands, int64_t first, int images) {
     p.gy = operands.y.as<const T>() + first * p.of_gy.image;
@@ -140,7 +141,8 @@ void set_images(Dgrad<T>& p, const Phases& phases, const Operands& operands, int
     p.M = static_cast<int>(images * phases.most_pixels());
 }
 
-// Calls use() with p.phase filled with at most `at_once` phases of each axis from `axis` on, until all have been.
+// Calls use() with p.phase filled, again and again, until it was called with every phase. Each call has at most
+// `at_once` phases of each axis from `axis` on.
 template <class T, class Use>
 void each_phases(Dgrad<T>& p, const Phases& phases, size_t at_once, Use use, int axis = 0) {
     if (axis == kAxes) return use();

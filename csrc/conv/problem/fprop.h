@@ -1,8 +1,8 @@
-// fprop as a product of matrices, y = activation(x * w + bias): what the kernels of every engine are told of it.
+// The product of matrices that fprop is, y = activation(x * w + bias), as the kernels of every engine take it.
 //
-// Rows are pixels of y, columns are filters of one group, and a sum counts the taps of a filter and the channels of a
-// group. The rows of the first factor are windows over x, which are never written out (windows.h); the second is w as
-// it lies in memory.
+// Rows are pixels of y, columns are filters of one group, and a sum runs over the taps of a filter and the channels of
+// a group. The rows of the first factor are windows over x, which are never written out (windows.h). The second factor
+// is w as it lies in memory.
 #pragma once
 #include "../../tile/operand.h"
 #include "../../tile/output.h"
@@ -19,8 +19,8 @@ struct Fprop {
     const T *x, *w;
     T* y;
     Windows windows;
-    int M, N, K, channels;  // N and channels are those of a group
-    int64_t filters;        // of all groups
+    int M, N, K, channels;  // N and channels are those of one group
+    int64_t filters;        // the filters of all groups
     tile::Epilogue<T> epilogue;
     bool vectors;  // whether y is written in vectors
     tile::Marks wanted{};
@@ -35,7 +35,7 @@ struct Fprop {
     }
 };
 
-// What stands after the sums: the bias of each column, and the activation.
+// Returns what follows the sums: the bias of each column, and the activation.
 template <class T>
 tile::Epilogue<T> epilogue_of(const Array* bias, Activation activation) {
     tile::Epilogue<T> epilogue;
@@ -44,7 +44,7 @@ tile::Epilogue<T> epilogue_of(const Array* bias, Activation activation) {
     return epilogue;
 }
 
-// All but the images, which set_images gives it.
+// Returns the problem without its images, which set_images sets.
 template <class T>
 Fprop<T> fprop_of(const Problem& problem, const Product& product, const Operands& operands, Activation activation) {
     const ConvGeometry& geo = problem.geo;
@@ -60,7 +60,7 @@ Fprop<T> fprop_of(const Problem& problem, const Product& product, const Operands
     return p;
 }
 
-// From now on p is about `images` images from `first` on.
+// From now on p describes `images` images, from image `first` on.
 template <class T>
 void set_images(Fprop<T>& p, const Operands& operands, int64_t first, int images) {
     const int pixels = p.windows.d.windows * p.windows.h.windows * p.windows.w.windows;

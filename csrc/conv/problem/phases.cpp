@@ -6,12 +6,12 @@
 namespace convgpu::conv {
 namespace {
 
-// The phases of one axis. `all` becomes false where one of its pixels is in none of them.
+// Returns the phases of one axis. `all` becomes false if one of the axis' pixels is in none of them.
 std::vector<AxisPhase> phases_of(const Axis& a, bool& all) {
     const int common = std::gcd(a.stride, a.dilation), tap_step = a.stride / common;
     std::vector<AxisPhase> phases;
     int64_t held = 0;
-    for (int tap = 0; tap < std::min(a.taps, tap_step); ++tap) {  // each begins a phase of its own
+    for (int tap = 0; tap < std::min(a.taps, tap_step); ++tap) {  // a phase begins at each of these taps
         const int64_t reach = int64_t(tap) * a.dilation - a.before;
         const auto pixel = static_cast<int>((reach % a.stride + a.stride) % a.stride);
         if (pixel >= a.pixels) continue;

@@ -1,7 +1,7 @@
-// wgrad as a product of matrices, gw = x^T * gy: what the kernels of every engine are told of it.
+// The product of matrices that wgrad is, gw = x^T * gy, as the kernels of every engine take it.
 //
-// Rows are taps and channels of one group, columns are its filters, and a sum counts the pixels of gy, image after
-// image. The first factor is the transpose of windows over x (windows.h); the second is gy as it lies in memory.
+// Rows are taps and channels of one group, columns are its filters, and a sum runs over the pixels of gy, image after
+// image. The first factor is the transpose of windows over x (windows.h). The second factor is gy as it lies in memory.
 #pragma once
 #include "../../tile/operand.h"
 #include "../../tile/output.h"
@@ -10,13 +10,13 @@
 
 namespace convgpu::conv {
 
-// gw of one group, in T or in the type that its sums have.
+// gw of one group. Its elements have the type T, or the type of their sums.
 template <class T>
 struct WgradResult {
     using Sum = Accumulator<T>;
 
     void* gw;
-    int64_t first, stride;  // elements
+    int64_t first, stride;  // counted in elements
     int M, N;
     bool wide, adds, vectors;
 
@@ -48,10 +48,10 @@ struct Wgrad {
     const T *x, *gy;
     void* gw;
     Windows windows;
-    int M, N, K, channels;  // N and channels are those of a group
-    int64_t filters;        // of all groups
-    bool wide;              // whether gw is of the type of its sums, as a part of a longer sum is
-    bool adds;              // whether the sums are added to what is in gw
+    int M, N, K, channels;  // N and channels are those of one group
+    int64_t filters;        // the filters of all groups
+    bool wide;              // whether gw has the type of its sums, which it has as a part of a longer sum
+    bool adds;              // whether the sums are added to what gw already holds
     bool vectors;           // whether gw is written in vectors
     tile::Marks wanted{};
 
@@ -64,7 +64,7 @@ struct Wgrad {
     }
 };
 
-// All but the images, which set_images gives it.
+// Returns the problem without its images, which set_images sets.
 template <class T>
 Wgrad<T> wgrad_of(const Problem& problem, const Product& product, const Operands& operands) {
     const ConvGeometry& geo = problem.geo;
@@ -80,8 +80,8 @@ Wgrad<T> wgrad_of(const Problem& problem, const Product& product, const Operands
     return p;
 }
 
-// From now on p is about `images` images from `first` on. The images after the first part are added to gw: the sum so
-// far has then been rounded to the type of gw, once for every 2^31 pixels.
+// From now on p describes `images` images, from image `first` on. All parts of the batch but the first are added to gw.
+// Before that, the sum so far has been rounded to the type of gw; this happens once for every 2^31 pixels.
 template <class T>
 void set_images(Wgrad<T>& p, const Operands& operands, int64_t first, int images) {
     const int pixels = p.windows.d.windows * p.windows.h.windows * p.windows.w.windows;

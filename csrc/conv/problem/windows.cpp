@@ -7,7 +7,8 @@
 namespace convgpu::conv {
 namespace {
 
-// The distance from one of `count` pixels, lines or planes to the next. Where there is only one, nobody asks for it.
+// Returns the distance from one of `count` pixels, lines or planes to the next. If there is only one, its value does
+// not matter.
 int distance(int64_t elements, int count, const char* what) {
     constexpr int64_t kMost = std::numeric_limits<int>::max();
     if (count <= 1) return 0;
@@ -16,7 +17,7 @@ int distance(int64_t elements, int count, const char* what) {
                                 what + " of an image to the next, got " + std::to_string(elements));
 }
 
-// channels_last images whose spatial axes are `size` long.
+// Describes channels_last images whose spatial axes have the lengths `size`.
 Images images_of(const int (&size)[kAxes], int64_t channels, int64_t groups) {
     Images images;
     const int64_t line = size[2] * channels, plane = size[1] * line;

@@ -42,34 +42,34 @@ struct WindowAxis {
           by_windows(static_cast<uint64_t>(windows)),
           by_taps(static_cast<uint64_t>(taps)) {}
 
-    // Whether some tap of some window lies outside the image, where there is no pixel: a hole.
+    // Tells whether some tap of some window lies outside the image, where there is no pixel (a hole).
     bool has_holes() const {
         const int last_window = (windows - 1) * stride, last_tap = (taps - 1) * step;
         return first + (step < 0 ? last_tap : 0) < 0 || first + last_window + (step > 0 ? last_tap : 0) >= pixels;
     }
 };
 
-// Images in memory: how far it is, in elements, from one image, plane, line or pixel to the next, and how many channels
-// a group has, which are neighbours. Within an image distances have 32 bits and their multiples have 64, because one
-// instruction computes such a product.
+// How images lie in memory: the distances, in elements, from one image, plane, line or pixel to the next, and the
+// number of channels of a group, which are neighbours. Distances within an image have 32 bits and their multiples have
+// 64, because one instruction computes such a product.
 struct Images {
     int64_t image = 0;
     int plane = 0, line = 0, pixel = 0;
-    Divisor by_channels;  // of a group
+    Divisor by_channels;  // divides by the channels of one group
 
     __device__ __forceinline__ int64_t offset(int d, int h, int w) const {
         return int64_t(d) * plane + int64_t(h) * line + int64_t(w) * pixel;
     }
 };
 
-// The windows as a factor of tile/product.h: rows are windows, and the depth of the sums counts taps and then the
-// channels of one group, the first of which lies at `data`.
+// The windows as a factor of tile/product.h. Rows are windows. The depth of the sums runs over the taps and, for each
+// tap, over the channels of one group, the first of which lies at `data`.
 template <class T>
 class PixelSource {
 public:
     using Element = T;
     static constexpr bool kAlongDepth = true;
-    // What a row and a depth contribute to an address, and to the coordinates of the pixel there.
+    // What one row, or one depth, contributes to an address and to the coordinates of the pixel there.
     struct Row {
         const T* first;
         uint32_t d, h, w;
@@ -107,30 +107,30 @@ public:
     __device__ __forceinline__ const T* at(const Row& r, const Depth& k) const {
         const bool inside = r.d + k.d < static_cast<uint32_t>(d_.pixels) &&
                             r.h + k.h < static_cast<uint32_t>(h_.pixels) &&
-                            r.w + k.w < static_cast<uint32_t>(w_.pixels);  // unsigned: below 0 is beyond the end
+                            r.w + k.w < static_cast<uint32_t>(w_.pixels);  // unsigned: below 0 is beyond the end too
         return inside ? r.first + k.offset : nullptr;
     }
 
     __device__ __forceinline__ bool has_holes() const { return holes_; }
 
 private:
-    // The coordinate of rows and depths that do not exist. Axes, and the reach of a window, are at most 2^30 long, so
-    // that no sum with it lies inside an image. A row has it along d and a depth along h, since the sum of two of them
-    // would be zero.
+    // The coordinate of rows and depths that do not exist. Axes and windows are at most 2^30 long, so that no sum with
+    // this number lies inside an image. A row has it along d, and a depth has it along h: if both had it along one
+    // axis, their sum would be zero.
     static constexpr uint32_t kOutside = 1u << 31;
 
     const T* data_;
-    const Images& images_;  // of the kernel's arguments, as are the axes
+    const Images& images_;  // refers to the kernel's arguments, as the axes do
     const WindowAxis &d_, &h_, &w_;
     int rows_, length_;
     bool holes_;
 };
 
-// What a kernel is told of x and of the windows over it.
+// What a kernel needs to know of x and of the windows over it.
 struct Windows {
     Images images;
     WindowAxis d, h, w;
-    bool holes = false;  // some tap of some window lies in the padding
+    bool holes = false;  // whether some tap of some window lies in the padding
 };
 
 Images x_images(const ConvGeometry& geo);

@@ -1,11 +1,11 @@
 // fprop by tiles of a matrix product that is never written out (problem/windows.h): y = activation(x * w + bias), with
 // one product for each group.
 //
-// A block owns one tile of kTile x kTile elements of y, pixels times filters of one group, or of one part of their
-// sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h, where k
-// counts taps and then channels. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes that the
-// channels of a group come in whole vectors of VA, its filters in whole vectors of VB, at aligned addresses; 1 assumes
-// nothing.
+// A block owns one tile of kTile x kTile elements of y (pixels times filters of one group), or of one part of their
+// sums. tile/simt.h and tile/tensor_core.h say what a thread owns of the tile. Order of summation: as these two files
+// say, and k runs over the taps and, for each tap, over the channels. Layouts: x[n][d][h][w][c], w[t][r][s][c][k],
+// y[n][o][p][q][k]. Assumes that the number of channels of a group is a multiple of VA, that of its filters is a
+// multiple of VB, and that such vectors are aligned; VA = VB = 1 assumes nothing.
 #pragma once
 #include "../../tile/launch_tiles.h"
 #include "../problem/fprop.h"

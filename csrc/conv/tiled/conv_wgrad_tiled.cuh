@@ -1,11 +1,11 @@
 // wgrad by tiles of a matrix product that is never written out (problem/windows.h): gw = x^T * gy over all pixels of
 // gy, with one product for each group.
 //
-// A block owns one tile of kTile x kTile elements of gw, taps and channels times filters of one group, or of one part
-// of their sums; what a thread owns of it, and the order of summation, stand in tile/simt.h and tile/tensor_core.h,
-// where k counts the pixels of gy, image after image. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], gw[t][r][s][c][k].
-// Assumes that the channels of a group come in whole vectors of VA, its filters in whole vectors of VB, at aligned
-// addresses; 1 assumes nothing.
+// A block owns one tile of kTile x kTile elements of gw (taps and channels times filters of one group), or of one part
+// of their sums. tile/simt.h and tile/tensor_core.h say what a thread owns of the tile. Order of summation: as these
+// two files say, and k runs over the pixels of gy, image after image. Layouts: x[n][d][h][w][c], gy[n][o][p][q][k],
+// gw[t][r][s][c][k]. Assumes that the number of channels of a group is a multiple of VA, that of its filters is a
+// multiple of VB, and that such vectors are aligned; VA = VB = 1 assumes nothing.
 #pragma once
 #include "../../tile/launch_tiles.h"
 #include "../problem/wgrad.h"

@@ -1,5 +1,5 @@
-// The tiled kernels of one dtype and engine: from the plan's tile and vectors to an instance of the kernel. Compiled in
-// a file of their own each.
+// The tiled kernels of one dtype and engine: the functions here lead from the plan's tile and vectors to an instance of
+// the kernel. The instances of each pair of dtype and engine are compiled in a file of their own.
 #pragma once
 #include "../../tile/simt.h"
 #include "../../tile/tensor_core.h"

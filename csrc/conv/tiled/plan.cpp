@@ -3,7 +3,8 @@
 namespace convgpu::conv {
 namespace {
 
-// How factors are loaded: 16 bytes at a time where the neighbours along a line come in that many, else one by one.
+// Tells how factors are loaded: in vectors of 16 bytes if the number of neighbours along a line is a multiple of such a
+// vector, else one by one.
 tile::Vectors vectors_of(const Problem& problem) {
     const ConvGeometry& geo = problem.geo;
     const auto V = static_cast<int64_t>(kFullAlignment / size_of(problem.dtype));

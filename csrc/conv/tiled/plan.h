@@ -1,4 +1,4 @@
-// What the tiled kernels take of a convolution: any geometry, on any GPU. The choice of their tile, vectors and splits.
+// Plans the tiled kernels, which take any geometry on any GPU: it chooses their tile, vectors and splits.
 #pragma once
 #include <optional>
 #include <string>
@@ -9,11 +9,12 @@
 namespace convgpu::conv {
 
 struct TiledPlan {
-    Product product;                     // of one launch
-    std::optional<Phases> phases;        // of dgrad
-    int phases_at_once = kPhasesAtOnce;  // of an axis, in one launch
+    Product product;                     // the products of one launch
+    std::optional<Phases> phases;        // only for dgrad
+    int phases_at_once = kPhasesAtOnce;  // so many phases of each axis run in one launch
     tile::Plan tile;
-    const char *no_wgmma = nullptr, *no_packed = nullptr;  // why faster kernels do not take it, joined by underscores
+    // The reasons why faster kernels do not take the problem, in words joined by underscores.
+    const char *no_wgmma = nullptr, *no_packed = nullptr;
 
     std::string text(Direction direction) const;
 };
@@ -21,7 +22,7 @@ struct TiledPlan {
 TiledPlan plan_tiled(const Problem& problem, const std::optional<Phases>& phases, const Product& product,
                      const Device& device, size_t workspace_limit);
 
-// What `explain` adds to the plans of dgrad.
+// Returns the words that `explain` adds to the plans of dgrad.
 std::string phases_text(const std::optional<Phases>& phases);
 
 }  // namespace convgpu::conv

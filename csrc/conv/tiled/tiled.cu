@@ -7,7 +7,8 @@
 namespace convgpu::conv {
 namespace {
 
-// Half types run on tensor cores, float64 on the common cores, and float32 where its precision says.
+// Chooses the engine: half types run on tensor cores, float64 on ordinary multiply-adds, and float32 where its
+// precision says.
 template <template <class> class P, class T>
 void start(const P<T>& p, int64_t items, const tile::Plan& plan, const Workspace& workspace, Stream stream) {
     const auto count = static_cast<int>(items);
@@ -22,7 +23,7 @@ void start(const P<T>& p, int64_t items, const tile::Plan& plan, const Workspace
     }
 }
 
-// All parts of the batch, for dgrad all phases of each.
+// Launches the kernel for all parts of the batch and, for dgrad, for all phases of each part.
 template <class T>
 void start_all(const Problem& problem, const TiledPlan& plan, const Operands& operands, Activation activation,
                const tile::Marks& wanted, const Workspace& workspace, Stream stream) {

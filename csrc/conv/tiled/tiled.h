@@ -8,11 +8,12 @@
 
 namespace convgpu::conv {
 
-// `wanted` says which tiles are computed; without marks, all are.
+// Runs the tiled kernels. `wanted` tells which tiles are computed; without marks, all tiles are.
 void launch_tiled(const Problem& problem, const TiledPlan& plan, const Operands& operands, Activation activation,
                   const tile::Marks& wanted, const Workspace& workspace, Stream stream);
 
-// One launch: `items` products. Every pair of engine and dtype is compiled in a file of its own (instances.h).
+// Launches one kernel over `items` products. The instances of each pair of engine and dtype are compiled in a file of
+// their own (instances.h).
 template <template <class, class, int, int> class Engine, class T>
 void start_tiled(const Fprop<T>& p, int items, const tile::Plan& plan, const Workspace& workspace, Stream stream);
 template <template <class, class, int, int> class Engine, class T>

@@ -1,11 +1,11 @@
-// dgrad of the pixels of one phase (problem/phases.h) on Hopper's tensor cores, of half types or of float32 as scaled
+// dgrad of the pixels of one phase (problem/phases.h) on Hopper's tensor cores, for half types or for float32 as scaled
 // float16 (hopper/scaled.h).
 //
-// A block owns tiles of 128 x kTileN elements of gx, or of parts of their sums, one after the other; what a warpgroup
-// and a thread own of one, and the order of summation, stand in hopper/product.h, whose main loop this is. k counts
-// the taps of the phase, and for each the filters in whole lines of 64. How the factors come to shared memory stands in
-// panels.h. Layouts: gy[n][o][p][q][k], w[t][r][s][c][k], gx[n][d][h][w][c]. Assumes that pixels and the channels of a
-// filter start at multiples of 16 bytes.
+// A block owns tiles of 128 x kTileN elements of gx, or of parts of their sums, and computes one tile after the other.
+// The main loop is that of hopper/product.h, which says what a warpgroup and a thread own of a tile, and gives the
+// order of summation. There, k runs over the taps of the phase and, for each tap, over the filters in whole lines of
+// 64. panels.h says how the factors come to shared memory. Layouts: gy[n][o][p][q][k], w[t][r][s][c][k],
+// gx[n][d][h][w][c]. Assumes that pixels and the channels of a filter start at multiples of 16 bytes.
 #pragma once
 #include "../../hopper/launch.h"
 #include "../problem/mend.h"
@@ -14,12 +14,14 @@
 
 namespace convgpu::conv {
 
-// The windows over gy of one phase. From tap to tap those of Dgrad step backward; these are the same, stepping forward.
+// The windows over gy of one phase. Those of Dgrad step backward from tap to tap; these are the same windows, stepping
+// forward.
 struct ForwardAxes {
     WindowAxis d, h, w;
 };
 
-// gx of the pixels of one phase = activation(gy * w^T + bias): windows over gy times channels.
+// Computes gx = activation(gy * w^T + bias) for the pixels of one phase. Rows are windows over gy, and columns are
+// channels.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_dgrad_wgmma(const __grid_constant__ hopper::Maps<T> gy, const __grid_constant__ hopper::Maps<T> w,

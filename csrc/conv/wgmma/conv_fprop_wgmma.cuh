@@ -1,10 +1,10 @@
-// fprop on Hopper's tensor cores, of half types or of float32 as scaled float16 (hopper/scaled.h).
+// fprop on Hopper's tensor cores, for half types or for float32 as scaled float16 (hopper/scaled.h).
 //
-// A block owns tiles of 128 x kTileN elements of y, or of parts of their sums, one after the other; what a warpgroup
-// and a thread own of one, and the order of summation, stand in hopper/product.h, whose main loop this is. k counts
-// the taps, and for each its channels in whole lines of 64. How the factors come to shared memory stands in panels.h.
-// Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k].
-// Assumes that pixels and the channels of a filter start at multiples of 16 bytes.
+// A block owns tiles of 128 x kTileN elements of y, or of parts of their sums, and computes one tile after the other.
+// The main loop is that of hopper/product.h, which says what a warpgroup and a thread own of a tile, and gives the
+// order of summation. There, k runs over the taps and, for each tap, over its channels in whole lines of 64. panels.h
+// says how the factors come to shared memory. Layouts: x[n][d][h][w][c], w[t][r][s][c][k], y[n][o][p][q][k]. Assumes
+// that pixels and the channels of a filter start at multiples of 16 bytes.
 #pragma once
 #include "../../hopper/launch.h"
 #include "../problem/mend.h"
@@ -13,7 +13,7 @@
 
 namespace convgpu::conv {
 
-// y = activation(x * w + bias): windows times filters.
+// Computes y = activation(x * w + bias). Rows are windows, and columns are filters.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_fprop_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> w,

@@ -1,10 +1,10 @@
-// wgrad on Hopper's tensor cores, of half types or of float32 as scaled float16 (hopper/scaled.h).
+// wgrad on Hopper's tensor cores, for half types or for float32 as scaled float16 (hopper/scaled.h).
 //
-// A block owns tiles of 128 x kTileN elements of gw, or of parts of their sums, one after the other; what a warpgroup
-// and a thread own of one, and the order of summation, stand in hopper/product.h, whose main loop this is. k counts
-// the pixels of gy. How the factors come to shared memory stands in panels.h.
-// Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], gw[t][r][s][c][k].
-// Assumes that pixels and the channels of a filter start at multiples of 16 bytes.
+// A block owns tiles of 128 x kTileN elements of gw, or of parts of their sums, and computes one tile after the other.
+// The main loop is that of hopper/product.h, which says what a warpgroup and a thread own of a tile, and gives the
+// order of summation. There, k runs over the pixels of gy. panels.h says how the factors come to shared memory.
+// Layouts: x[n][d][h][w][c], gy[n][o][p][q][k], gw[t][r][s][c][k]. Assumes that pixels and the channels of a filter
+// start at multiples of 16 bytes.
 #pragma once
 #include "../../hopper/launch.h"
 #include "../problem/mend.h"
@@ -13,13 +13,14 @@
 
 namespace convgpu::conv {
 
-// gw as the kernel computes it: the rows of a tap are whole lines of 64 channels, of which some do not exist.
+// gw in the form in which the kernel computes it. The rows of each tap are filled up to whole lines of 64 channels, so
+// that some rows do not exist in gw.
 template <class T>
 struct WgradLines {
     Wgrad<T> p;
     Lines lines;
 
-    // The row of gw, which counts the channels that exist; M where this one does not.
+    // Returns the row of gw that belongs to a computed row, or M if there is none.
     __device__ __forceinline__ int row_of(int m) const {
         auto tap = static_cast<uint32_t>(m);
         const auto c = static_cast<int>(lines.by_length.short_split(tap));
@@ -56,10 +57,10 @@ struct WgradLines {
     __device__ __forceinline__ Result operator()(int group) const { return {p(group), *this}; }
 };
 
-// For each row that the kernel computes: which row of gw it is, if any, and the range of scaled factors that it belongs
-// to, which is a channel of x.
+// Tells, for each row that the kernel computes, which row of gw it is, if any, and which range of scaled factors it
+// belongs to. Every channel of x is a range.
 struct ChannelRows {
-    int M, channels;  // of a group
+    int M, channels;  // `channels` are those of one group
     Divisor by_length;
     __device__ __forceinline__ hopper::PlaceOfRow operator()(int group, int m) const {
         auto tap = static_cast<uint32_t>(m);
@@ -74,7 +75,7 @@ __device__ __forceinline__ void mend(const WgradLines<T>& gw, int group, int m, 
     mend(gw.p, group, gw.row_of(m), n, gw.p.K);
 }
 
-// gw = x^T * gy: taps and channels times filters, the sums over windows.
+// Computes gw = x^T * gy. Rows are taps and channels, columns are filters, and the sums run over windows.
 template <class T, int kTileN, int kCluster>
 __global__ void __launch_bounds__(hopper::kThreads, 1)
     conv_wgrad_wgmma(const __grid_constant__ hopper::Maps<T> x, const __grid_constant__ hopper::Maps<T> gy,

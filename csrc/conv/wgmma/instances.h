@@ -1,5 +1,5 @@
-// The wgmma kernels of one type of factors: tensor maps of the arrays, and from the plan's tile to an instance of the
-// kernel. Compiled in a file of their own each.
+// The wgmma kernels of one type of factors: the functions here make tensor maps of the arrays, and lead from the plan's
+// tile to an instance of the kernel. The instances of each type are compiled in a file of their own.
 #pragma once
 #include "conv_dgrad_wgmma.cuh"
 #include "conv_fprop_wgmma.cuh"
@@ -8,9 +8,9 @@
 
 namespace convgpu::conv {
 
-// The map by which TMA finds 64 windows over images, x[n][d][h][w][c], whose `channels` are those of all groups. TMA is
-// told of the box that the first pixels of all windows lie in: lower is its corner, counted from the first pixel of the
-// image, and upper is the opposite corner, counted from the last.
+// Returns the map by which TMA finds 64 windows over images, x[n][d][h][w][c], whose `channels` are those of all
+// groups. The map describes the box in which the first pixels of all windows lie. `lower` is a corner of this box,
+// counted from the first pixel of the image, and `upper` is the opposite corner, counted from the last pixel.
 template <class T>
 TensorMap map_of_windows(const T* data, int64_t images, int64_t channels, const WindowAxis& d, const WindowAxis& h,
                          const WindowAxis& w) {
@@ -38,15 +38,15 @@ TensorMap map_of_windows(const T* data, int64_t images, int64_t channels, const 
     return encode(layout);
 }
 
-// The map of filters, w[tap][channel of a group][filter].
+// Returns the map of the filters, w[tap][channel of a group][filter].
 template <class T>
 TensorMap map_of_filters(const T* data, const ConvGeometry& geo) {
     const int64_t channels = geo.channels / geo.groups;
     return hopper::panels_of(data, geo.taps(), channels, geo.filters, geo.filters, channels * geo.filters);
 }
 
-// The maps of a factor of T, which map(data) makes: half types are read as they lie in memory, float32 as it was
-// scaled, from element `first` on.
+// Returns the maps of a factor of type T, each of which map(data) makes. Half types are read as they lie in memory.
+// Float32 is read as it was scaled, from element `first` on.
 template <class T, class Map>
 hopper::Maps<T> maps_of(const hopper::Value<T>* data, const hopper::ScaledFactor* scaled, int64_t first, Map map) {
     if constexpr (!hopper::kScaled<T>) {
@@ -58,7 +58,7 @@ hopper::Maps<T> maps_of(const hopper::Value<T>* data, const hopper::ScaledFactor
     }
 }
 
-// The product as hopper/launch.h takes it: of float32, with the scales of its factors.
+// Returns the product in the form that hopper/launch.h takes. For float32 it includes the scales of its factors.
 template <class T, class P, class Rows>
 hopper::OnHopper<T, P, Rows> on_hopper(const P& p, const Rows& rows, const hopper::Columns& columns,
                                        const hopper::ScaledFactors* scaled, int terms, int64_t first_range = 0) {

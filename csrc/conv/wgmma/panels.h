@@ -1,20 +1,20 @@
 // How the wgmma kernels get images and filters into shared memory: by TMA, a panel at a time.
 //
 // A panel is a box of 64 lines of 64 elements, the unit that hopper/operand.h loads and multiplies. Here a panel of an
-// image holds 64 windows, one after the other through the images, and of each window 64 channels of the pixel under one
-// tap: TMA has a mode, im2col, that finds them. The depth of the sums counts taps, and for each tap its channels in
-// whole lines of 64, so that a panel never mixes two taps. In the last line of a tap some channels may be missing. TMA
-// writes zeros for these, for pixels in the padding, and for windows beyond the batch.
+// image holds 64 windows, one after the other through the images, and for each window 64 channels of the pixel under
+// one tap. TMA has a mode, im2col, that finds these. The depth of the sums runs over the taps and, for each tap, over
+// its channels in whole lines of 64, so that a panel never mixes two taps. In the last line of a tap some channels may
+// be missing. TMA writes zeros for these, for pixels in the padding, and for windows beyond the batch.
 #pragma once
 #include "../../hopper/operand.h"
 #include "../problem/phases.h"
 
 namespace convgpu::conv {
 
-// How the channels of one tap are counted: in whole lines of 64.
+// The channels of one tap are counted in whole lines of 64.
 struct Lines {
-    Divisor by_length;     // the length of a tap, in whole lines
-    bool volumes = false;  // whether TMA is told of three axes; else the first is one pixel long
+    Divisor by_length;     // divides by the length of a tap, in whole lines
+    bool volumes = false;  // whether TMA is told of three axes; else the first axis is one pixel long
 
     Lines(int64_t channels, bool volumes) : by_length(static_cast<uint64_t>(length_of(channels))), volumes(volumes) {}
     static int64_t length_of(int64_t channels) {
@@ -22,8 +22,8 @@ struct Lines {
     }
 };
 
-// Windows over images as a factor. Its rows are windows and its depth counts taps and channels, or the reverse where
-// kDeep is false. The axes step forward from tap to tap, since TMA knows no other direction.
+// Windows over images as a factor. Rows are windows and the depth runs over taps and channels; if kDeep is false it is
+// the other way round. The axes step forward from tap to tap, since TMA knows no other direction.
 template <class T, bool kDeep_>
 struct WindowPanels {
     using Element = T;
@@ -32,8 +32,8 @@ struct WindowPanels {
     const hopper::Maps<T>& maps;
     const WindowAxis &d, &h, &w;
     const Lines& lines;
-    int channels;  // of a group
-    bool holes;    // some tap of some window lies outside the images
+    int channels;  // the channels of one group
+    bool holes;    // whether some tap of some window lies outside the images
 
     __device__ __forceinline__ void load(hopper::Panel<T>& to, uint32_t full, int part, int row, int k,
                                          int group) const {
@@ -47,7 +47,8 @@ struct WindowPanels {
         const TensorMap* map = &maps.part[part];
         if (lines.volumes) {
             const int z = d.first + static_cast<int>(d.by_windows.short_split(n)) * d.stride;
-            // A tile of gw may have rows beyond the last tap, which nobody reads. An offset has 5 bits: they repeat it.
+            // A tile of gw may have rows beyond the last tap, which nobody reads. An offset has only 5 bits, so these
+            // rows repeat the last tap.
             const int t = min(static_cast<int>(tap), d.taps - 1) * d.step;
             const int at[5] = {c, x, y, z, static_cast<int>(n)}, offset[3] = {s, r, t};
             ptx::tma_load_im2col(shared, map, full, at, offset);
@@ -58,9 +59,9 @@ struct WindowPanels {
     }
 };
 
-// Filters as a factor, w[tap][channel][filter]. With kDeep rows are channels and the depth counts taps and filters;
-// without it rows are filters and the depth counts taps and channels. taps(i) is the filter's tap that the depth counts
-// as its i-th.
+// Filters as a factor, w[tap][channel][filter]. With kDeep, rows are channels and the depth runs over taps and filters.
+// Without it, rows are filters and the depth runs over taps and channels. taps(i) is the tap of the filter that comes
+// i-th along the depth.
 template <class T, bool kDeep_, class Taps>
 struct FilterPanels {
     using Element = T;
@@ -69,7 +70,7 @@ struct FilterPanels {
     const hopper::Maps<T>& maps;
     const Lines& lines;
     Taps taps;
-    int filters;  // of a group
+    int filters;  // the filters of one group
 
     template <int kBlocks>
     __device__ __forceinline__ void multicast(hopper::Panel<T>& to, uint32_t full, int part, int row, int k,

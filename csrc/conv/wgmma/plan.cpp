@@ -8,14 +8,14 @@
 namespace convgpu::conv {
 namespace {
 
-// The channels of one tap along the depth of the sums; of wgrad, along the rows of gw.
+// Returns the number of channels of one tap along the depth of the sums or, for wgrad, along the rows of gw.
 int64_t channels_in_lines(const Problem& problem) {
     const ConvGeometry& geo = problem.geo;
     return (problem.direction == Direction::kDgrad ? geo.filters : geo.channels) / geo.groups;
 }
 
-// Whether an im2col map can describe these windows to TMA: the corners of the box that windows start in, their stride,
-// and how far the last tap lies from the first are fields of few bits.
+// Tells whether an im2col map can describe these windows to TMA. The corners of the box that windows start in, their
+// stride, and the distance of the last tap from the first are fields of few bits.
 bool fits_map(const WindowAxis& axis, bool volumes) {
     const WindowAxis a = forward(axis);
     const int corner = volumes ? 16 : 128;
@@ -40,8 +40,9 @@ bool windows_fit_maps(const ConvGeometry& geo, const std::optional<Phases>& phas
     });
 }
 
-// The products of one part of the batch, as they are launched: one for each phase of dgrad. `size` counts the depth in
-// whole lines, as this kernel walks it, and `tiled` in the terms that exist, as the tiled kernel does.
+// Returns the products of one part of the batch as they are launched, with one launch for each phase of dgrad. `size`
+// counts the depth in whole lines, as this kernel walks it. `tiled` counts the terms that exist, as the tiled kernel
+// does.
 std::vector<hopper::Launch> launches_of(const Problem& problem, const std::optional<Phases>& phases) {
     const hopper::Factors factors = hopper::factors_of(problem.dtype, problem.precision);
     const int64_t groups = problem.geo.groups;
@@ -87,14 +88,15 @@ hopper::ScaledFactors scaled_of(const Problem& problem, const std::optional<Phas
     }
 }
 
-// After the factors have been multiplied, the tiled kernel has what they took for partial sums of its own.
+// Plans the tiled kernel that computes the marked tiles again. It runs after the factors have been multiplied, so that
+// its partial sums may lie where the factors were.
 TiledPlan plan_marked(const Problem& problem, const std::optional<Phases>& phases, const hopper::ScaledFactors& scaled,
                       const Device& device, size_t workspace) {
     const size_t rest = scaled.without_factors({nullptr, workspace}).bytes;
     Product product = product_of(problem, phases ? &*phases : nullptr);
     product.items = problem.geo.groups;
     TiledPlan plan = plan_tiled(problem, phases, product, device, std::min(rest, kWorkspaceLimit));
-    plan.phases_at_once = 1;  // as they were marked
+    plan.phases_at_once = 1;  // the marks were made in launches of one phase each
     return plan;
 }
 
@@ -144,8 +146,8 @@ const char* wgmma_refusal(const Problem& problem, const std::optional<Phases>& p
     }
     if (length * geo.taps() > std::numeric_limits<int32_t>::max() - 256) return "too_many_taps_and_channels";
     const Product product = product_of(problem, phases ? &*phases : nullptr);
-    // A second part of the batch would be added to gw. A NaN that padding makes of it is computed again by mend(), from
-    // this part alone: what the first part has put there would be lost.
+    // A second part of the batch would be added to gw. mend() computes a NaN that padding has caused again, but from
+    // this part alone, so that it would overwrite what the first part has put there.
     if (product.images < geo.batch && problem.direction == Direction::kWgrad) return "more_pixels_than_32_bits_count";
     if (!windows_fit_maps(geo, phases)) return "windows_that_no_tensor_map_holds";
     if (!float32) return nullptr;

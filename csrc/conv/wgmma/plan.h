@@ -1,4 +1,4 @@
-// What the kernels for Hopper's wgmma take of a convolution, and the choice of their tiles.
+// Tells which convolutions the kernels for Hopper's wgmma take, and chooses their tiles.
 #pragma once
 #include "../../hopper/plan.h"
 #include "../../hopper/scaled.h"
@@ -7,44 +7,47 @@
 
 namespace convgpu::conv {
 
-// float32 runs as scaled float16 (hopper/scaled.h). Tiles that this cannot hold are marked, and computed again.
+// float32 runs as scaled float16 (hopper/scaled.h). Tiles for which this is not accurate enough are marked, and
+// computed again.
 struct ScaledPlan {
-    hopper::ScaledFactors factors;  // of arrays that are not known yet
-    TiledPlan marked;               // of the tiled kernel that follows over the marked tiles
+    hopper::ScaledFactors factors;  // describes arrays whose addresses are not known yet
+    TiledPlan marked;               // the plan of the tiled kernel, which then computes the marked tiles
 };
 
 struct WgmmaPlan {
-    Product product;  // of one launch; of dgrad those of the largest phase
+    Product product;  // the products of one launch; for dgrad, those of the largest phase
     std::optional<Phases> phases;
-    std::vector<hopper::Plan> launches;  // of dgrad one for each phase, in the order of single_phases; else one
-    std::optional<ScaledPlan> scaled;    // of float32
+    std::vector<hopper::Plan> launches;  // for dgrad one for each phase, in the order of single_phases; else one
+    std::optional<ScaledPlan> scaled;    // only for float32
     size_t workspace = 0;
 
     std::string text(Direction direction) const;
 };
 
-// Why a convolution runs on other kernels, in words joined by underscores; null if it need not. `phases`: those of
-// dgrad.
+// Returns why a convolution runs on other kernels, in words joined by underscores, or null if it can run on these.
+// `phases` are those of dgrad.
 const char* wgmma_refusal(const Problem& problem, const std::optional<Phases>& phases, const Device& device,
                           size_t workspace_limit);
 
-// For what wgmma_refusal lets through.
+// Plans a convolution for which wgmma_refusal returned null.
 WgmmaPlan plan_wgmma(const Problem& problem, const std::optional<Phases>& phases, const Device& device,
                      size_t workspace_limit);
 
-// The bytes that float32 factors take as scaled float16, with their marks.
+// Returns the bytes that float32 factors take as scaled float16, with their marks.
 size_t bytes_of_scaled(const Problem& problem, const std::optional<Phases>& phases);
 
-// The taps and channels along the depth of the sums (of wgrad: the rows of gw), in whole lines of 64 for each tap.
+// Returns the number of taps and channels along the depth of the sums (for wgrad, along the rows of gw), in whole lines
+// of 64 for each tap.
 int64_t length_in_lines(const Problem& problem, int64_t taps);
 
-// Whether TMA is told of all three axes of the images; where the first of them is one pixel long, it need not know.
+// Tells whether TMA is told of all three axes of the images. If the first of them is one pixel long, TMA need not know
+// it.
 bool has_volumes(const WindowAxis& d);
 
-// The same windows, stepping forward from tap to tap.
+// Returns the same windows in the form that steps forward from tap to tap.
 WindowAxis forward(const WindowAxis& axis);
 
-// Each phase of dgrad by itself.
+// Returns each phase of dgrad by itself.
 std::vector<Phases> single_phases(const Phases& phases);
 
 }  // namespace convgpu::conv

@@ -1,10 +1,10 @@
-// For fprop and dgrad: which range of scaled factors (hopper/scaled.h) a row of the result belongs to.
+// Tells, for fprop and dgrad, which range of scaled factors (hopper/scaled.h) a row of the result belongs to.
 #pragma once
 #include "../../hopper/launch.h"
 
 namespace convgpu::conv {
 
-// Rows are pixels, of which every image has the same number; a range is an image.
+// Rows are pixels, and every image has the same number of them. Every image is a range.
 struct ImageRows {
     int M;
     Divisor by_pixels;

@@ -5,7 +5,8 @@
 namespace convgpu::conv {
 namespace {
 
-// All parts of the batch, for dgrad all phases of each, one launch after the other.
+// Launches the kernel for all parts of the batch and, for dgrad, for all phases of each part, one launch after the
+// other.
 template <class T>
 void start_all(const WgmmaPlan& plan, const Operands& operands, Activation activation, WgmmaLaunch launch) {
     const Problem& problem = launch.problem;
@@ -42,8 +43,8 @@ void start_all(const WgmmaPlan& plan, const Operands& operands, Activation activ
     }
 }
 
-// The factors are scaled first. The tiled kernel then follows over the tiles that scaled float16 could not hold, with
-// what the factors took as its workspace.
+// Scales the factors, and multiplies them. Then the tiled kernel computes the tiles again for which scaled float16 was
+// not accurate enough. Its workspace is the one that the factors took.
 void launch_scaled(const Problem& problem, const WgmmaPlan& plan, const Operands& operands, Activation activation,
                    const Device& device, const Workspace& workspace, Stream stream) {
     const bool reads_x = problem.direction != Direction::kDgrad, reads_w = problem.direction != Direction::kWgrad;

@@ -11,7 +11,7 @@ namespace convgpu::conv {
 void launch_wgmma(const Problem& problem, const WgmmaPlan& plan, const Operands& operands, Activation activation,
                   const Device& device, const Workspace& workspace, Stream stream);
 
-// What one launch is told beside its product.
+// What one launch needs to know beside its product.
 struct WgmmaLaunch {
     const Problem& problem;
     const hopper::Plan* plan;
@@ -19,12 +19,13 @@ struct WgmmaLaunch {
     const Device& device;
     Workspace workspace;  // for partial sums
     Stream stream;
-    int64_t first;  // the images of the product: `images` from `first` on
+    int64_t first;  // the product has `images` images from this one on
     int images;
 };
 
-// T: a half type, float for pairs of scaled float16, or hopper::Tf32 for their high halves. Each is compiled in a file
-// of its own (instances.h). Dgrad has one phase.
+// Launches one kernel. T is a half type, float for pairs of scaled float16, or hopper::Tf32 for the high halves of
+// pairs. The instances of each type are compiled in a file of their own (instances.h). For dgrad, the launch has one
+// phase.
 template <class T>
 void start_wgmma(const Fprop<hopper::Value<T>>& p, const WgmmaLaunch& launch);
 template <class T>
