@@ -1,4 +1,4 @@
-// Atomics on global and shared memory. Real ones: blocks run on several OS threads.
+// Atomics on global and shared memory. They are atomic for the host too, since blocks run on several OS threads.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 namespace convgpu::emulator {
 
-// *p = update(*p); returns the old value.
+// Sets *p = update(*p) and returns the old value.
 template <class T, class Update>
 T atomic_update(T* p, Update update) {
     static_assert(sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8, "atomics are 2, 4 or 8 bytes wide");
@@ -22,7 +22,7 @@ T atomic_update(T* p, Update update) {
     return old;
 }
 
-// A parameter that takes its type from another one: atomicAdd(float*, 1) adds 1.0f.
+// A parameter of this type takes its type from another parameter: atomicAdd(float*, 1) adds 1.0f.
 template <class T>
 using As = std::common_type_t<T>;
 

@@ -56,7 +56,7 @@ int sync_threads_reduce(const char* what, int value, int (*combine)(int, int)) {
     const auto& threads = current_block().threads;
     int result = threads[0]->reduce_value;
     for (size_t i = 1; i < threads.size(); ++i) result = combine(result, threads[i]->reduce_value);
-    sync_threads(what);  // nobody's value changes while another still reads it
+    sync_threads(what);  // no thread changes its value while another still reads it
     return result;
 }
 

@@ -1,5 +1,5 @@
-// CUDA C++ for the host compiler: the keywords, the built-in variables and the intrinsics that kernels use. Included
-// instead of cuda_runtime.h. What is missing here fails to compile, which is the place to add it.
+// CUDA C++ for the host compiler: the keywords, the built-in variables and the intrinsics that kernels use. Kernels
+// include it instead of cuda_runtime.h. What is missing here fails to compile, and can then be added here.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -25,7 +25,7 @@
 #undef __shared__
 #undef __constant__
 #undef __forceinline__
-#undef __noinline__  // libstdc++ spells attributes so: it must not be a macro
+#undef __noinline__  // libstdc++ uses this word in attributes, so it must not be a macro
 #undef __launch_bounds__
 #undef __grid_constant__
 #undef __maxnreg__
@@ -39,7 +39,7 @@
 #define __grid_constant__
 #define __maxnreg__(...)
 #define __cluster_dims__(...)
-// Left empty, it would give every thread a private variable, silently.
+// If __shared__ were an empty macro, it would silently give every thread a private variable.
 #define __shared__ shared_memory_comes_from_dyn_smem_only
 
 // ---- Built-in variables: macros, so no member may bear these names.

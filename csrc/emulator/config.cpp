@@ -32,7 +32,7 @@ uint64_t number(const char* variable, uint64_t otherwise, uint64_t least = 1, ui
     char* end = nullptr;
     errno = 0;
     const uint64_t found = std::strtoull(value, &end, 0);
-    const bool digit = *value >= '0' && *value <= '9';  // strtoull takes a sign and blanks too
+    const bool digit = *value >= '0' && *value <= '9';  // strtoull would accept a sign and blanks too
     if (!digit || *end || errno || found < least || found > most)
         throw std::invalid_argument(std::string(variable) + ": expected an integer from " + std::to_string(least) +
                                     " to " + std::to_string(most) + ", got " + value);

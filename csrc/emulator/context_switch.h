@@ -1,5 +1,6 @@
-// The switch itself: 15 lines of assembly per CPU (about 10 ns), and ucontext (about 300 ns: a system call for the
-// signal mask) for the others, or where CONVGPU_EMULATOR_UCONTEXT is defined.
+// The switch from one fiber to another. For some CPUs it is 15 lines of assembly (about 10 ns). For the others, and
+// where CONVGPU_EMULATOR_UCONTEXT is defined, it is ucontext (about 300 ns, because of a system call for the signal
+// mask).
 //
 //     void* prepare_context(char* stack, size_t size, void (*entry)());
 //     void switch_context(void*& save, void*& load);
@@ -83,7 +84,7 @@ convgpu_switch_stack:
 inline void* prepare_context(char* stack, size_t size, void (*entry)()) {
     auto** top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + size) & ~uintptr_t(63)) - 20;
     for (int i = 0; i < 20; ++i) top[i] = nullptr;
-    top[11] = reinterpret_cast<void*>(entry);  // x30, where ret goes
+    top[11] = reinterpret_cast<void*>(entry);  // x30 is where ret goes
     return top;
 }
 inline void switch_context(void*& save, void*& load) { convgpu_switch_stack(&save, load); }

@@ -1,4 +1,5 @@
-// cp.async: copies of 4, 8 or 16 bytes from global to shared memory, which a thread groups and waits for itself.
+// cp.async copies 4, 8 or 16 bytes from global to shared memory. The thread that issues copies also groups them and
+// waits for them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,17 +14,17 @@ struct AsyncCopy {
     bool performed;
 };
 
-// Late copies happen when they are waited for, and no earlier.
+// With late timing, a copy takes effect when it is waited for, and no earlier.
 struct CpAsyncState {
     std::vector<AsyncCopy> copies;
     std::vector<size_t> groups;  // the number of copies issued up to each commit
-    size_t waited = 0;           // copies that a wait has covered
+    size_t waited = 0;           // the number of copies that a wait has covered
 };
 
-// Bytes from source_bytes to bytes are filled with zeros.
+// Copies source_bytes bytes, and fills the rest up to `bytes` with zeros.
 void cp_async(uint32_t destination, const void* source, uint32_t bytes, uint32_t source_bytes);
 void cp_async_commit();
-void cp_async_wait(size_t newest);  // for all groups but the newest ones
+void cp_async_wait(size_t newest);  // waits for all groups but the newest ones
 void check_cp_async_at_exit();
 
 }  // namespace convgpu::emulator

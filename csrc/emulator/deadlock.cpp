@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kShown = 6;
 
-// Neighbouring threads of one block that wait for the same thing.
+// Neighbouring threads of one block that all wait for the same thing.
 struct Group {
     const Thread *first, *last;
     size_t size;

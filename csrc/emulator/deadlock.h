@@ -1,4 +1,4 @@
-// The report of a block whose threads all wait for something that cannot happen.
+// Reports a block whose threads all wait for something that cannot happen.
 #pragma once
 #include <string>
 

@@ -21,14 +21,14 @@
 namespace convgpu::emulator {
 namespace {
 
-constexpr size_t kStackBytes = 256 << 10;  // mapped lazily: a thread that needs 8 KiB costs 8 KiB
+constexpr size_t kStackBytes = 256 << 10;  // pages are mapped on first use: a thread that needs 8 KiB costs 8 KiB
 constexpr unsigned kColours = 61;
 constexpr size_t kColourBytes = 64;
 
 __thread Fiber* switched_from = nullptr;
 
-// A stack, and the race detector's idea of the thread that runs on it. Made once and used again by later launches: both
-// are expensive, the latter above all.
+// A stack, and the race detector's object for the thread that runs on it. Both are expensive to make, the latter above
+// all, so later launches use them again.
 struct Resource {
     char* stack = nullptr;
     void* tsan_fiber = nullptr;
@@ -39,7 +39,7 @@ Resource make_resource() {
     void* p =
         mmap(nullptr, kStackBytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::runtime_error("emulator: cannot map a stack for a CUDA thread");
-    mprotect(p, page, PROT_NONE);  // a kernel that overruns its stack faults here
+    mprotect(p, page, PROT_NONE);  // a kernel that overruns its stack faults on this page
     return {static_cast<char*>(p) + page, nullptr};
 }
 
@@ -69,7 +69,7 @@ private:
 };
 
 ResourcePool& pool() {
-    static auto* p = new ResourcePool;  // never destroyed: a launch may run during exit
+    static auto* p = new ResourcePool;  // never destroyed, since a launch may run during exit
     return *p;
 }
 
@@ -92,8 +92,8 @@ void destroy_fiber(Fiber& fiber, [[maybe_unused]] bool finished) {
     CONVGPU_ASAN(__asan_unpoison_memory_region(fiber.stack, kStackBytes);)
 #ifdef CONVGPU_EMULATOR_TSAN
     if (!finished) {
-        // It may sit inside a Quiet, so nobody can be it again: it is leaked, but ordered before whoever gets its
-        // stack.
+        // The fiber may be inside a Quiet, so no other thread can go on as this one, and the detector's object is
+        // leaked. What it has done is ordered before the thread that gets its stack.
         void* here = __tsan_get_current_fiber();
         __tsan_switch_to_fiber(fiber.tsan_fiber, 1);
         release(fiber.stack);
@@ -112,7 +112,7 @@ void fiber_entered([[maybe_unused]] Fiber& fiber) {
     const void* bottom;
     size_t size;
     __sanitizer_finish_switch_fiber(fiber.asan_fake_stack, &bottom, &size);
-    if (!switched_from->asan_bottom) {  // an OS thread's stack, whose bounds only the sanitizer knows
+    if (!switched_from->asan_bottom) {  // this is the stack of an OS thread, whose bounds only the sanitizer knows
         switched_from->asan_bottom = bottom;
         switched_from->asan_size = size;
     }
@@ -122,7 +122,7 @@ void fiber_entered([[maybe_unused]] Fiber& fiber) {
 void switch_fiber(Fiber& from, Fiber& to) {
     switched_from = &from;
     CONVGPU_ASAN(__sanitizer_start_switch_fiber(&from.asan_fake_stack, to.asan_bottom, to.asan_size);)
-    CONVGPU_TSAN(__tsan_switch_to_fiber(to.tsan_fiber, 1);)  // 1: a switch orders nothing
+    CONVGPU_TSAN(__tsan_switch_to_fiber(to.tsan_fiber, 1);)  // the flag 1 says that a switch orders nothing
     switch_context(from.context, to.context);
     fiber_entered(from);
 }

@@ -37,7 +37,8 @@ void check(const GridShape& s) {
             "at most " + std::to_string(config().max_shared_bytes) + " bytes of shared memory", s.shared_bytes);
 }
 
-// The blocks of one cluster with their threads and memory, made once per worker and used for cluster after cluster.
+// The blocks of one cluster, with their threads and memory. Every worker makes them once and uses them for one cluster
+// after the other.
 class ResidentCluster {
 public:
     explicit ResidentCluster(const GridShape& shape) : shape_(shape) {
@@ -47,7 +48,7 @@ public:
     ResidentCluster(const ResidentCluster&) = delete;
     ResidentCluster& operator=(const ResidentCluster&) = delete;
 
-    void begin(uint64_t number);  // the cluster's number in the grid, x fastest
+    void begin(uint64_t number);  // the cluster's number in the grid, counted along x first
     Cluster& cluster() { return cluster_; }
 
 private:
@@ -66,7 +67,7 @@ void ResidentCluster::add_block(uint32_t rank) {
     b->dim = shape_.block;
     b->grid_dim = shape_.grid;
     b->shared_bytes = shape_.shared_bytes;
-    void* memory = nullptr;  // exactly as many bytes as asked for: AddressSanitizer guards both ends
+    void* memory = nullptr;  // exactly as many bytes as asked for, so that AddressSanitizer guards both ends
     if (b->shared_bytes && posix_memalign(&memory, kSharedAlignment, b->shared_bytes)) throw std::bad_alloc();
     b->shared = static_cast<uint8_t*>(memory);
     const auto threads = static_cast<uint32_t>(volume(shape_.block));
@@ -112,7 +113,8 @@ void ResidentCluster::begin(uint64_t number) {
         const uint32_t r = b->rank;
         b->index = {static_cast<unsigned>(x + r % c.x), static_cast<unsigned>(y + r / c.x % c.y),
                     static_cast<unsigned>(z + r / (c.x * c.y))};
-        if (b->shared) std::memset(b->shared, 0xff, b->shared_bytes);  // NaN in every format; never a valid mbarrier
+        // All ones are NaN in every format, and never a valid mbarrier.
+        if (b->shared) std::memset(b->shared, 0xff, b->shared_bytes);
         for (NamedBarrier& barrier : b->barriers) barrier = NamedBarrier{};
         for (Warpgroup& w : b->warpgroups) w.completed = 0;
         for (Thread* t : b->threads) {
@@ -126,7 +128,7 @@ void ResidentCluster::begin(uint64_t number) {
     cluster_.loads_in_flight = 0;
 }
 
-// What the workers of one launch share.
+// The state that all workers of one launch share.
 struct Launch {
     const GridShape& shape;
     KernelCall kernel;
@@ -143,7 +145,7 @@ void Launch::work(uint64_t worker) {
     Quiet quiet;
     const uint64_t clusters = volume(shape.grid) / volume(shape.cluster);
     try {
-        // Before the resident cluster, and gone after it: finished fibers refer to the scheduler.
+        // The scheduler is made before the resident cluster and destroyed after it, since finished fibers refer to it.
         Scheduler scheduler(kernel, arguments, config().seed * 7919 + worker);
         ResidentCluster resident(shape);
         for (uint64_t i; !failed && (i = next++) < clusters;) {

@@ -1,4 +1,4 @@
-// A launch: the grid's blocks, cluster by cluster, over the OS workers.
+// Runs a launch: the OS workers share the grid's blocks, cluster by cluster.
 #pragma once
 #include <vector_types.h>
 
@@ -16,7 +16,7 @@ struct GridShape {
     size_t shared_bytes;
 };
 
-// Returns when every thread has run. Throws Error, or what a kernel threw.
+// Returns when every thread has run to its end. Throws Error, or whatever a kernel threw.
 void run_grid(const GridShape& shape, KernelCall kernel, void* arguments);
 
 template <class... P, class... A>

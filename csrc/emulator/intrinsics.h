@@ -1,4 +1,4 @@
-// Device intrinsics with a plain meaning: bit tricks, conversions, loads and stores with cache hints, arithmetic.
+// Device intrinsics that are easily stated: bit operations, conversions, loads and stores with cache hints, arithmetic.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,7 +15,7 @@ To bit_cast(From from) {
     return to;
 }
 
-// Rounds here and now: the compiler must not fuse it with what follows.
+// Rounds the value at this point. The compiler must not fuse the operation with the next one.
 template <class T>
 T rounded(T v) {
     asm("" : "+m"(v));
@@ -95,7 +95,7 @@ inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline int __float2int_rn(float v) { return static_cast<int>(std::nearbyint(v)); }
 inline int __float2int_rz(float v) { return static_cast<int>(v); }
 
-// min and max as CUDA overloads them: of two numbers and a NaN, the number.
+// min and max as CUDA overloads them: of a number and a NaN, they return the number.
 template <class A, class B>
 std::common_type_t<A, B> min(A a, B b) {
     using T = std::common_type_t<A, B>;

@@ -1,14 +1,15 @@
-// wgmma's view of an operand in shared memory: the 64-bit matrix descriptor (PTX ISA, "Matrix descriptor"), with the
-// canonical layouts as CUTLASS states them (make_gmma_desc in cute/atom/mma_traits_sm90_gmma.hpp). With T elements in
-// 16 bytes and S bytes in a swizzled row, element (mn, k) lies at
+// Decodes the 64-bit matrix descriptor, by which wgmma finds an operand in shared memory (PTX ISA, "Matrix
+// descriptor"). The canonical layouts are as CUTLASS states them (make_gmma_desc in
+// cute/atom/mma_traits_sm90_gmma.hpp). With T elements in 16 bytes and S bytes in a swizzled row, element (mn, k) lies
+// at
 //
 //     K-major,  no swizzle: mn/8 * stride + mn%8 * 16 + k/T * leading + k%T * size
 //     K-major,  swizzle:    mn/8 * stride + mn%8 * S  + k * size
 //     MN-major, no swizzle: mn/T * stride + mn%T * size + k/8 * leading + k%8 * 16
 //     MN-major, swizzle:    mn/(S/size) * leading + mn%(S/size) * size + k/8 * stride + k%8 * S
 //
-// from the start address, and the swizzle then permutes the bits of the sum. The two MN-major lines are unconfirmed:
-// one public note exchanges leading and stride there.
+// from the start address, and the swizzle then permutes the bits of the sum. CUTLASS, ThunderKittens and the PTX ISA
+// agree on the two MN-major lines; no GPU has run them yet. (One public note exchanges leading and stride there.)
 #pragma once
 #include <cstdint>
 
@@ -18,7 +19,8 @@ namespace convgpu::emulator {
 
 class MatrixDescriptor {
 public:
-    // Bits 0-13 start address, 16-29 leading, 32-45 stride (all in 16 bytes), 49-51 base offset, 62-63 swizzle.
+    // The fields are bits 0-13: start address, 16-29: leading, 32-45: stride (all three in units of 16 bytes), 49-51:
+    // base offset, 62-63: swizzle.
     MatrixDescriptor(uint64_t bits, bool mn_major, uint32_t element_size)
         : start_(field(bits, 0)),
           leading_(field(bits, 16)),
@@ -28,7 +30,8 @@ public:
           mn_major_(mn_major),
           size_(element_size) {}
 
-    // The pattern must begin at a multiple of its own length, for which other base offsets than 0 make up.
+    // The swizzle's pattern must begin at a multiple of its own length. For patterns that begin elsewhere, hardware has
+    // base offsets other than 0.
     bool has_base_offset() const { return base_offset_ != 0; }
     bool mn_major() const { return mn_major_; }
 

@@ -11,14 +11,14 @@ namespace {
 constexpr uint32_t kMaxArrivals = (1u << 20) - 1;
 constexpr int32_t kMaxBytes = (1 << 20) - 1;
 
-// The word's fields; the hardware's own layout is opaque. `valid` tells it from memory that was never initialised,
-// which the emulator fills with ones.
+// The fields of the word. The layout that the hardware uses is not documented. `valid` distinguishes an mbarrier from
+// memory that was never initialised, which the emulator fills with ones.
 struct Fields {
-    uint32_t pending;   // bits 0 to 19: arrivals the phase still waits for
-    uint32_t arrivals;  // bits 20 to 39: arrivals per phase
+    uint32_t pending;   // bits 0 to 19: arrivals that the phase still waits for
+    uint32_t arrivals;  // bits 20 to 39: arrivals in each phase
     int32_t bytes;      // bits 40 to 60, biased by 2^20: bytes expected minus bytes landed
-    uint32_t phase;     // bit 61: parity of the phase that is incomplete
-    bool valid;         // bits 62 and 63 are 01
+    uint32_t phase;     // bit 61: parity of the phase that is not complete yet
+    bool valid;         // whether bits 62 and 63 are 01
 };
 
 Fields unpack(uint64_t word) {
@@ -38,7 +38,8 @@ Fields load(const uint64_t* word, const char* what) {
     return f;
 }
 
-// What is ordered by a phase is tied to its own address, the word's byte 0 or 1.
+// Returns the address by which the race detector knows a phase. Even and odd phases have different ones, byte 0 and
+// byte 1 of the word.
 char* edge_of(uint64_t* word, uint32_t phase) { return reinterpret_cast<char*>(word) + phase; }
 
 void wake_waiters(const uint64_t* word) {

@@ -10,14 +10,14 @@
 namespace convgpu::emulator {
 namespace {
 
-// Lane 4*g + t, "group" g and "thread in group" t, holds row g and columns 2t, 2t+1 of an 8x8 matrix of 16-bit elements
-// (PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type").
+// Lane 4*g + t (PTX calls g the "group" and t the "thread in group") holds row g and columns 2t, 2t+1 of an 8x8 matrix
+// of 16-bit elements (PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type").
 int group_of(int lane) { return lane >> 2; }
 int thread_of(int lane) { return lane & 3; }
 
 uint32_t half_word(const LaneData& row, int column) { return row.word[column / 2] >> (column % 2 * 16) & 0xffff; }
 
-// in: lane 8*i + r has row r of matrix i (16 bytes); out: word i is the lane's fragment of matrix i.
+// On entry, lane 8*i + r has row r of matrix i (16 bytes). On return, word i of a lane is its fragment of matrix i.
 void distribute_rows(uint32_t, const LaneData* in, LaneData* out, int transpose) {
     for (int lane = 0; lane < 32; ++lane) {
         const int g = group_of(lane), t = thread_of(lane);
@@ -29,7 +29,7 @@ void distribute_rows(uint32_t, const LaneData* in, LaneData* out, int transpose)
     }
 }
 
-// The inverse: in has fragments, out has rows.
+// Does the inverse of distribute_rows: it takes fragments and returns rows.
 void collect_rows(uint32_t, const LaneData* in, LaneData* out, int transpose) {
     for (int lane = 0; lane < 32; ++lane) {
         const int g = group_of(lane), t = thread_of(lane);
@@ -48,7 +48,8 @@ void collect_rows(uint32_t, const LaneData* in, LaneData* out, int transpose) {
     }
 }
 
-// The tile's row or column index of operand register i, element e, for a type of `per` elements per register.
+// Tells which row or column of a tile an operand register holds: register i, element e, for a type with `per` elements
+// in each register.
 struct Shape {
     Operand type;
     int k;    // 16 or 8
@@ -57,8 +58,9 @@ struct Shape {
 
 constexpr Shape shape_of(Operand type) { return type == Operand::kTf32 ? Shape{type, 8, 1} : Shape{type, 16, 2}; }
 
-// A: registers 0..3 are the quadrants (rows 0-7, k low), (rows 8-15, k low), (rows 0-7, k high), (rows 8-15, k high).
-// B: registers 0, 1 are k low and k high. C, D: registers 0, 1 are row g, 2, 3 row g + 8; columns 2t, 2t + 1.
+// Registers 0 to 3 of A are the quadrants (rows 0-7, low k), (rows 8-15, low k), (rows 0-7, high k), (rows 8-15, high
+// k). Registers 0 and 1 of B are low k and high k. Registers 0 and 1 of C and D are in row g, and 2 and 3 in row g + 8;
+// their columns are 2t and 2t + 1.
 void multiply(uint32_t, const LaneData* in, LaneData* out, int type) {
     const Shape s = shape_of(static_cast<Operand>(type));
     static thread_local Factor a, b;

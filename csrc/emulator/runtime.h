@@ -20,20 +20,20 @@ namespace convgpu::emulator {
 struct Block;
 struct Cluster;
 
-// A kernel did something that the hardware forbids, or waits for something that never comes.
+// Thrown if a kernel does something that the hardware forbids, or waits for something that never comes.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
-// Throws Error, naming the current block and thread.
+// Throws an Error that names the current block and thread.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 enum class State { kFinished, kReady, kRunning, kWaiting };
 
-// What a waiting thread waits for, as the deadlock report will say it.
+// Tells what a waiting thread waits for, for the report of a deadlock.
 struct Waiting {
     const char* what = "";
-    uint64_t id = 0;                     // the barrier's number, the lanes' mask or the shared address
-    const uint64_t* mbarrier = nullptr;  // for mbarrier waits: the word itself
+    uint64_t id = 0;                     // the number of the barrier, the mask of the lanes, or the shared address
+    const uint64_t* mbarrier = nullptr;  // the word that the thread waits for, if it is an mbarrier
 };
 
 struct Thread {
@@ -58,7 +58,7 @@ struct Block {
     dim3 dim, grid_dim;
     uint8_t* shared = nullptr;
     size_t shared_bytes = 0;
-    uint32_t rank = 0;  // within the cluster
+    uint32_t rank = 0;  // the block's rank in its cluster
     Cluster* cluster = nullptr;
     std::vector<Thread*> threads;
     std::vector<Warp> warps;
@@ -70,10 +70,11 @@ struct Cluster {
     std::vector<Block*> blocks;
     ClusterBarrier barrier;
     std::vector<Thread*> mbarrier_waiters;
-    size_t loads_in_flight = 0;  // by TMA
+    size_t loads_in_flight = 0;  // loads that TMA has not finished
 };
 
-// The thread that runs now; null in the scheduler. __thread and not thread_local: no initialisation wrapper.
+// The thread that runs now, or null in the scheduler. It is __thread and not thread_local because it then needs no
+// wrapper for its initialisation.
 extern __thread Thread* current;
 inline Block& current_block() { return *current->block; }
 

@@ -1,4 +1,4 @@
-// What the emulator tells the sanitizers. Without one, everything here is empty.
+// What the emulator tells the sanitizers. In a build without sanitizers, everything here is empty.
 //
 // AddressSanitizer: kernels and emulator are both built with -fsanitize=address; only fiber.cpp has anything to say.
 // ThreadSanitizer: kernels are built with -fsanitize=thread, the emulator without it but with
@@ -29,17 +29,18 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace convgpu::emulator {
 
-// A happens-before edge runs from release(p) to every later acquire(p).
+// The race detector orders whatever happened before release(p) before whatever follows a later acquire(p).
 inline void release([[maybe_unused]] void* p) { CONVGPU_TSAN(__tsan_release(p);) }
 inline void acquire([[maybe_unused]] void* p) { CONVGPU_TSAN(__tsan_acquire(p);) }
 
-// Memory that the emulator touches on a kernel's behalf.
+// Tells the race detector of memory that the emulator reads or writes on behalf of a kernel.
 inline void note_read([[maybe_unused]] const void* p, [[maybe_unused]] size_t n) {
     CONVGPU_TSAN(__tsan_read_range(const_cast<void*>(p), n);)
 }
 inline void note_write([[maybe_unused]] void* p, [[maybe_unused]] size_t n) { CONVGPU_TSAN(__tsan_write_range(p, n);) }
 
-// While one lives, memcpy, operator new and their kin, which TSan intercepts, are the emulator's own business.
+// While a Quiet lives, the race detector ignores what the emulator itself does through functions that TSan intercepts,
+// such as memcpy and operator new.
 struct Quiet {
     Quiet() { CONVGPU_TSAN(AnnotateIgnoreReadsBegin("", 0); AnnotateIgnoreWritesBegin("", 0);) }
     ~Quiet() { CONVGPU_TSAN(AnnotateIgnoreReadsEnd("", 0); AnnotateIgnoreWritesEnd("", 0);) }
@@ -47,8 +48,8 @@ struct Quiet {
     Quiet& operator=(const Quiet&) = delete;
 };
 
-// An asynchronous engine (tensor cores of one warpgroup, the copy engine) is a thread of its own to the race detector.
-// Runs op as that thread; `engine` keeps it and starts as nullptr.
+// To the race detector, an asynchronous engine (the tensor cores of one warpgroup, or the copy engine) is a thread of
+// its own. Runs op as that thread. `engine` keeps the thread, and starts as nullptr.
 template <class F>
 void run_as([[maybe_unused]] void*& engine, F&& op) {
 #ifdef CONVGPU_EMULATOR_TSAN

@@ -32,9 +32,9 @@ struct Scheduler::Impl {
     KernelCall kernel;
     void* arguments;
     Order order = config().order;
-    Timing timing[kEngines] = {config().mma, config().copy};  // by Engine
+    Timing timing[kEngines] = {config().mma, config().copy};  // indexed by Engine
     std::mt19937_64 random;
-    Fiber own;  // the OS thread's
+    Fiber own;  // the fiber of the OS thread
     Thread *head = nullptr, *tail = nullptr;
     size_t alive = 0;
     uint64_t switches = 0;
@@ -44,7 +44,9 @@ struct Scheduler::Impl {
         std::function<void()> run;
     };
     std::deque<Operation> pending[kEngines];
-    char started = 0, ended = 0;  // addresses for the race detector: launch before threads, threads before the next
+    // Addresses for the race detector: the launch comes before its threads, and the threads come before the next
+    // launch.
+    char started = 0, ended = 0;
 
     void push_back(Thread* t) {
         t->next_ready = nullptr;
@@ -73,7 +75,8 @@ namespace {
 __thread Scheduler::Impl* here = nullptr;
 }  // namespace
 
-// On behalf of the issuing thread, whoever happens to run now, so that an error names the right one.
+// Performs an operation on behalf of the thread that issued it, whichever thread runs now, so that an error names the
+// right one.
 void Scheduler::Impl::perform(const Operation& operation) {
     struct OnBehalf {
         Thread* self = current;
@@ -91,7 +94,8 @@ void Scheduler::Impl::perform_one(int engine) {
     perform(operation);
 }
 
-// The next thread to run; null when all are finished, or wait for what will never happen.
+// Returns the next thread to run. Returns null if all threads have finished or wait for something that will never
+// happen.
 Thread* Scheduler::Impl::next() {
     for (int e = 0; e < kEngines; ++e) {
         while (timing[e] == Timing::kRandom && !pending[e].empty() && random() % 4 == 0) perform_one(e);
@@ -139,9 +143,11 @@ void resume_together(std::vector<Thread*>& threads) {
     auto by_number = [](const Thread* a, const Thread* b) {
         return a->block->rank != b->block->rank ? a->block->rank < b->block->rank : a->linear < b->linear;
     };
-    bool ahead = false;  // of everyone else who is ready: one warp or block may run far ahead of the others
+    // If `ahead` holds, these threads run before all others that are ready: one warp or block may run far ahead of the
+    // rest.
+    bool ahead = false;
     switch (here->order) {
-        case Order::kAscending:  // as they most often came
+        case Order::kAscending:  // this is the order in which they most often came
             if (!std::is_sorted(threads.begin(), threads.end(), by_number)) {
                 std::sort(threads.begin(), threads.end(), by_number);
             }
@@ -181,7 +187,7 @@ void Scheduler::Impl::keep_error() {
     release(&ended);
 }
 
-// One CUDA thread from its first instruction to its exit.
+// Runs one CUDA thread from its first instruction to its exit.
 void Scheduler::Impl::run_thread() {
     try {
         acquire(&started);
@@ -205,7 +211,8 @@ void Scheduler::Impl::run_thread() {
     switch_to(successor);
 }
 
-// A fiber outlives its block: it runs the thread of the same number in the worker's next block.
+// Every fiber runs this function. It outlives its block, and then runs the thread of the same number in the worker's
+// next block.
 void thread_main() {
     fiber_entered(current->fiber);
     for (;;) here->run_thread();
@@ -253,7 +260,7 @@ void Scheduler::run(Cluster& cluster) {
     if (s.alive) throw Error(describe_deadlock(cluster));
     if (cluster.loads_in_flight) throw Error("the block ended with asynchronous loads still in flight");
     for (int e = 0; e < kEngines; ++e) {
-        while (!s.pending[e].empty()) s.perform_one(e);  // global writes of TMA stores may outlive their block
+        while (!s.pending[e].empty()) s.perform_one(e);  // a TMA store may outlive its block
     }
     acquire(&s.ended);
 }

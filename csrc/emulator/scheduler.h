@@ -1,4 +1,4 @@
-// Which thread runs next, and when asynchronous work happens.
+// Decides which thread runs next, and when asynchronous work takes effect.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -9,27 +9,29 @@
 
 namespace convgpu::emulator {
 
-// The engines that work beside the threads. When every thread waits, MMAs go first: late copies then come after the
-// MMAs, which is when a pipeline slot released too early is overwritten under an MMA that still reads it.
+// The engines that work beside the threads. When every thread waits, the MMAs go first and late copies follow. A kernel
+// that releases a slot of its pipeline too early is then found out, because a copy overwrites the slot under an MMA
+// that still reads it.
 enum class Engine { kMma, kCopy };
 constexpr int kEngines = 2;
 
-void suspend(const Waiting& waiting);  // until wake(); if nothing can ever wake it, launch() reports the deadlock
+// Suspends the current thread until wake(). If nothing can ever wake it, launch() reports the deadlock.
+void suspend(const Waiting& waiting);
 void yield();
 void wake(Thread* thread);
-// Everyone who met at a barrier, the current thread (the last to arrive) included, runs on in the configured order.
-// Clears the list.
+// Lets all threads that met at a barrier go on, in the configured order, and clears the list. The current thread, which
+// was the last to arrive, is one of them.
 void resume_together(std::vector<Thread*>& threads);
 
-// Does op at once (eager), when no thread can run (lazy), or at a random moment.
+// Performs op at once (eager), when no thread can run (lazy), or at a random moment.
 void post(Engine engine, std::function<void()> op);
-bool coin_flip();  // for Timing::kRandom
-// For the race detector: what the calling engine has done is ordered before the end of the launch.
+bool coin_flip();  // decides at random, for Timing::kRandom
+// Tells the race detector that what the calling engine has done is ordered before the end of the launch.
 void release_to_end_of_launch();
 
 using KernelCall = void (*)(void* arguments);
 
-// One OS worker's scheduler. Only grid.cpp makes one.
+// The scheduler of one OS worker. Only grid.cpp makes one.
 class Scheduler {
 public:
     Scheduler(KernelCall kernel, void* arguments, uint64_t seed);

@@ -7,8 +7,10 @@
 namespace convgpu::emulator {
 namespace {
 
-constexpr int32_t kNoExponent = -100000;  // of a zero; the sum of two of them still fits, and never is the largest
-constexpr int32_t kSubnormalExponent = -127, kSpecialExponent = 128;  // as a float32's exponent field says it
+// The exponent of a zero. The sum of two of these still fits into 32 bits, and is never the largest exponent.
+constexpr int32_t kNoExponent = -100000;
+// The exponents that the field of a float32 shows for a subnormal, and for an infinity or a NaN.
+constexpr int32_t kSubnormalExponent = -127, kSpecialExponent = 128;
 constexpr int kFraction = 23 + kGuardBits;
 
 float from_bits(uint32_t bits) {
@@ -25,14 +27,14 @@ uint32_t bits_of(float f) {
 
 int32_t exponent_of(float f) { return f == 0 ? kNoExponent : std::ilogb(f); }
 
-// The sum as it would be with a NaN or an infinity among the terms: what IEEE 754 says.
+// Returns the sum if there is a NaN or an infinity among the terms, as IEEE 754 defines it.
 float special_sum(const float* a, const float* b, int stride_b, int products, float c) {
     double sum = c;
     for (int k = 0; k < products; ++k) sum += double(a[k]) * double(b[k * stride_b]);
     return std::isnan(sum) ? from_bits(0x7fffffff) : static_cast<float>(sum);
 }
 
-// Toward zero to 24 significant bits, fewer below the smallest normal number.
+// Rounds toward zero to 24 significant bits, or to fewer bits below the smallest normal number.
 float truncated(double sum) {
     if (sum == 0) return 0;
     const int quantum = std::max(std::ilogb(sum) - 23, -149);
@@ -54,7 +56,7 @@ float tensor_core_dot(const float* a, const float* b, int stride_b, int products
     }
     if (top == kNoExponent) return 0;
     const int quantum = top - kFraction;
-    double sum = std::trunc(std::ldexp(double(c), -quantum));  // in quanta: an integer below 2^32
+    double sum = std::trunc(std::ldexp(double(c), -quantum));  // counted in quanta: an integer below 2^32
     for (int k = 0; k < products; ++k) {
         sum += std::trunc(std::ldexp(double(a[k]) * double(b[k * stride_b]), -quantum));
     }
@@ -63,28 +65,29 @@ float tensor_core_dot(const float* a, const float* b, int stride_b, int products
 
 namespace {
 
-// ---- The fast path: the same, for one row of A and kLanes columns of B at a time. -----------------------------------
-// GCC's vector types make it eight columns per instruction with AVX2, four with NEON or SSE2.
+// ---- The fast path does the same for one row of A and kLanes columns of B at a time. -------------------------------
+// Vectors are of a type of GCC. With AVX2 one instruction does eight columns, with NEON or SSE2 four.
 constexpr int kLanes = 8;
 typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
 typedef double Doubles __attribute__((vector_size(kLanes * 8)));
 typedef int64_t Longs __attribute__((vector_size(kLanes * 8)));
 
-// Vectors travel by reference: passing them by value has an ABI that depends on the CPU.
+// Vectors are passed by reference, since the ABI for passing them by value depends on the CPU.
 template <class V>
 void load(V& v, const void* p) {
     std::memcpy(&v, p, sizeof v);
 }
 
-// 2^e for -126 <= e <= 127
+// Returns 2^e in `power`, for -126 <= e <= 127.
 void power_of_two(Floats& power, const Ints& e) {
     const Ints bits = (e + 127) << 23;
     load(power, &bits);
 }
 
-// Products and quanta stay ordinary float32 numbers if factors' exponents sum to no less and no more than these; the
-// largest exponent is then at least kMinTop, or all products are zero and the result is c itself.
+// If the exponents of two factors always sum to at least kMinTop and at most kMaxTop, then products and quanta are
+// ordinary float32 numbers. The largest exponent is then at least kMinTop, or all products are zero and the result is c
+// itself.
 constexpr int32_t kMinTop = -96, kMaxTop = 126;
 
 bool fast_path_takes(const Factor& a, const Factor& b) {
@@ -101,7 +104,8 @@ bool finite(const Floats& c) {
     return any[0] == 0;
 }
 
-// Sums of 8 products fit 32 bits: each is below 2^2 * 2^25 quanta. The double sum of two such and c is exact.
+// Adds one block of products to c. The sum of 8 products fits into 32 bits, since each is below 2^2 * 2^25 quanta. The
+// double sum of two such sums and c is exact.
 template <int kProducts>
 void block(const float* a, const int32_t* a_exponent, const float* b, const int32_t* b_exponent, int pitch, Floats& c) {
     Ints top, exponents;
@@ -121,16 +125,16 @@ void block(const float* a, const int32_t* a_exponent, const float* b, const int3
         Ints quanta{};
         for (int i = k; i < k + 8; ++i) {
             load(column, b + i * pitch);
-            quanta += __builtin_convertvector(a[i] * column * scale, Ints);  // truncates
+            quanta += __builtin_convertvector(a[i] * column * scale, Ints);  // this conversion truncates
         }
         sum += __builtin_convertvector(quanta, Doubles);
     }
     sum *= __builtin_convertvector(quantum, Doubles);
     Longs bits;
     load(bits, &sum);
-    bits &= ~((int64_t(1) << 29) - 1);  // 52 - 23 bits: toward zero to float32, so that the conversion is exact
+    bits &= ~((int64_t(1) << 29) - 1);  // clears 52 - 23 bits: rounds toward zero to float32, exactly
     load(sum, &bits);
-    c = top < kMinTop ? c + Floats{} : __builtin_convertvector(sum, Floats);  // + 0: so that -0 becomes +0
+    c = top < kMinTop ? c + Floats{} : __builtin_convertvector(sum, Floats);  // adding 0 turns -0 into +0
 }
 
 template <int kProducts>
@@ -163,7 +167,7 @@ void Factor::resize(int new_rows, int new_columns) {
     exponent.resize(value.size());
 }
 
-// Written for the vectoriser: no branches, 32-bit integers only.
+// This function is written for the compiler's vectoriser: it has no branches, and only 32-bit integers.
 void Factor::classify() {
     int32_t smallest = kSpecialExponent, largest = kNoExponent;
     for (size_t i = 0; i < value.size(); ++i) {

@@ -1,4 +1,4 @@
-// The stand-in for CUtensorMap.
+// The emulator's type in place of CUtensorMap.
 #pragma once
 #include "../device/tensor_layout.h"
 

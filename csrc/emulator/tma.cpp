@@ -25,7 +25,8 @@ Position position(const TensorMap& map, const int* at, uint32_t rank, const char
     return p;
 }
 
-// An instruction holds an offset in 16, 8 or 5 bits for 1, 2 or 3 spatial axes.
+// Returns the offsets of a filter tap. An instruction holds each of them in 16, 8 or 5 bits, for 1, 2 or 3 spatial
+// axes.
 std::array<int64_t, 3> offsets(const int* tap, uint32_t rank, const char* what) {
     std::array<int64_t, 3> result{};
     const int limit = rank == 3 ? 1 << 16 : rank == 4 ? 1 << 8 : 1 << 5;
@@ -42,10 +43,11 @@ void check_map(const TensorMap* map, const char* what) {
         fail("%s: the tensor map at %p is not aligned to 64 bytes", what, static_cast<const void*>(map));
 }
 
-// A box begins where the swizzle's pattern does, every 8 rows; then matrix descriptors need no base offset.
+// Returns the alignment of a box, which begins where the swizzle's pattern does, every 8 rows. Matrix descriptors then
+// need no base offset.
 uint32_t box_alignment(const TensorMap& map) { return std::max(128u, 8 * swizzle_bytes(map.tiled.swizzle)); }
 
-// The address as the swizzle sees it: the offset in the block, not the rank.
+// Loads one row of a box. `address` is what the swizzle depends on: the offset in the block, without its rank.
 void load_row(const TensorMap& map, uint8_t* shared, uint32_t address, const Position& p) {
     const TensorView& t = map.tiled.tensor;
     const uint32_t size = element_bytes(t.type), width = row_elements(map), bytes = width * size;
@@ -53,7 +55,7 @@ void load_row(const TensorMap& map, uint8_t* shared, uint32_t address, const Pos
     note_write(shared, bytes);
     if (row.global) note_read(row.global + row.first * size, static_cast<size_t>(row.last - row.first) * size);
     Quiet quiet;
-    uint8_t buffer[2048];  // 256 elements of 8 bytes
+    uint8_t buffer[2048];  // room for 256 elements of 8 bytes
     std::memset(buffer, map.tiled.fill == Fill::kNaN ? 0xff : 0, bytes);
     if (row.global) {
         std::memcpy(buffer + row.first * size, row.global + row.first * size,
@@ -64,7 +66,7 @@ void load_row(const TensorMap& map, uint8_t* shared, uint32_t address, const Pos
     }
 }
 
-// What one load does in one block.
+// The work of one load in one block.
 struct Load {
     TensorMap map;
     Position at;
@@ -86,7 +88,7 @@ struct Load {
     }
 };
 
-// Hands an operation to the copy engine, ordered after everything its thread has done so far.
+// Hands an operation to the copy engine. It is ordered after everything that its thread has done so far.
 template <class F>
 void issue(F&& op) {
     BulkStoreState& s = current->bulk_store;
@@ -127,7 +129,7 @@ void tma_load(uint32_t destination, const TensorMap* map, uint32_t barrier, cons
 
 namespace {
 
-// A store in two steps: `read` takes the box out of shared memory, `write` puts it into the tensor.
+// A store has two steps: `read` takes the box out of shared memory, and `write` puts it into the tensor.
 struct Store {
     TensorMap map;
     Position at;

@@ -1,4 +1,4 @@
-// The rows of a box: where each lies in the tensor and in shared memory. What loads and stores have in common.
+// The rows of a box: where each row lies in the tensor and in shared memory. Loads and stores share this file.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@ namespace convgpu::emulator {
 
 using Position = std::array<int64_t, 5>;
 
-// Calls row(r, position) for every row along dimension 0, in the order of shared memory.
+// Calls row(r, position) for every row of the box along dimension 0, in the order of shared memory.
 template <class Row>
 void for_each_tiled_row(const TiledLayout& l, const Position& at, Row&& row) {
     std::array<uint32_t, 5> count{};
@@ -27,7 +27,8 @@ void for_each_tiled_row(const TiledLayout& l, const Position& at, Row&& row) {
     }
 }
 
-// The filter tap's offset moves the access, not the walk over the bounding box.
+// Calls row(r, position) for every row of an im2col box. The walk runs over the bounding box. The offset of the filter
+// tap moves the access alone, not the walk.
 template <class Row>
 void for_each_im2col_row(const TensorMap& map, const Position& at, const std::array<int64_t, 3>& offset, Row&& row) {
     const TensorView& t = map.tiled.tensor;
@@ -48,7 +49,8 @@ void for_each_im2col_row(const TensorMap& map, const Position& at, const std::ar
     }
 }
 
-// One row of the box. `global` is null where the row lies outside; elements [first, last) of it lie inside.
+// One row of the box. `global` is null where the whole row lies outside the tensor. Otherwise its elements [first,
+// last) lie inside.
 struct BoxRow {
     uint8_t* global;
     int64_t first, last;
@@ -67,7 +69,7 @@ inline BoxRow locate(const TensorView& t, const Position& p, uint32_t width) {
     return {static_cast<uint8_t*>(const_cast<void*>(t.base)) + offset, first, last};
 }
 
-// The swizzle permutes a row's 16-byte chunks by XOR with the address bits above the chunk's own (7 and up).
+// Permutes the 16-byte chunks of a row as the swizzle does, by XOR with the bits of the address from bit 7 up.
 inline uint32_t swizzled(uint32_t address, Swizzle swizzle) {
     return address ^ (address >> 3 & (swizzle_bytes(swizzle) - 16));
 }

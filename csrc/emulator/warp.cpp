@@ -39,7 +39,7 @@ const LaneData& meet(const Instruction& instruction, uint32_t mask, const LaneDa
     r.in[g][current->lane] = in;
     r.arrived |= me;
     r.waiters.push_back(current);
-    const bool orders_memory = instruction.kind == Collective::kSyncwarp;  // no other collective does
+    const bool orders_memory = instruction.kind == Collective::kSyncwarp;  // no other collective orders memory
     if (orders_memory) release(&r.in[g]);
     if (r.arrived == mask) {
         if (instruction.combine) instruction.combine(mask, r.in[g], r.out[g], instruction.option);

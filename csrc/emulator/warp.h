@@ -1,4 +1,5 @@
-// A warp's collectives: lanes meet at a rendezvous, the last to come computes everyone's result.
+// The collectives of a warp. Its lanes meet at a rendezvous, and the last lane that arrives computes the results of
+// all.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -14,8 +15,8 @@ struct alignas(16) LaneData {
 
 enum class Collective { kSyncwarp, kShuffle, kBallot, kElect, kLdmatrix, kStmatrix, kMma };
 
-// Lanes with one mask meet at one of these. Two generations overlap: a lane may bring its next input while another has
-// not yet taken its last output.
+// The place where lanes with the same mask meet. Two generations may overlap: a lane may bring its next input while
+// another has not yet taken its last output.
 struct Rendezvous {
     uint32_t mask = 0, arrived = 0, generation = 0;
     Collective kind{};
@@ -30,7 +31,8 @@ struct Warp {
     std::vector<Rendezvous*> rendezvous;
 };
 
-// Fills `out` of every lane in `mask` from their `in`; `option` is whatever the instruction's variants need.
+// Fills `out` of every lane in `mask` from the `in` of these lanes. `option` holds what a variant of the instruction
+// needs.
 using Combine = void (*)(uint32_t mask, const LaneData* in, LaneData* out, int option);
 
 struct Instruction {
@@ -39,15 +41,15 @@ struct Instruction {
     Combine combine;
     int option = 0;
 };
-// What the calling lane gets; valid until it meets the others again.
+// Returns the result of the calling lane, which is valid until the lane meets the others again.
 const LaneData& meet(const Instruction& instruction, uint32_t mask, const LaneData& in);
 
 void sync_warp(uint32_t mask);
 uint32_t ballot(uint32_t mask, bool predicate, const char* what);
-bool elect(uint32_t mask);  // the highest lane: whoever counts on lane 0 is found out
+bool elect(uint32_t mask);  // elects the highest lane, so that a kernel that relies on lane 0 is found out
 void combine_shuffle(uint32_t mask, const LaneData* in, LaneData* out, int option);
 
-// Every lane gets the value that lane `source` (0 to 31) brought.
+// Returns, in every lane, the value that lane `source` (0 to 31) brought.
 template <class T>
 T shuffle(uint32_t mask, T value, int source, const char* what) {
     static_assert(sizeof(T) <= 16, "a shuffle moves at most 16 bytes");

@@ -24,11 +24,12 @@ Thread* const* threads_of(const Thread* thread) {
     return &thread->block->threads[thread->linear / kThreads * kThreads];
 }
 
-// The accumulators of thread `i`: D[row + 8 * (j / 2 % 2)][col + 8 * (j / 4) + j % 2] is its j-th; so are A's
-// registers.
+// Returns the first row of thread `i`. Its j-th accumulator is D[row + 8 * (j / 2 % 2)][col + 8 * (j / 4) + j % 2]. The
+// registers of A have the same order.
 int first_row(int i) { return i / 32 * 16 + i % 32 / 4; }
 
-// values[mn][k] or values[k][mn] from shared memory, 16 bytes at a time, contiguous in one of the directions.
+// Loads values[mn][k], or values[k][mn], from shared memory. It reads 16 bytes at a time, which are neighbours along mn
+// or along k.
 void load_operand(const MatrixDescriptor& descriptor, Operand type, int mn_size, bool k_rows, uint32_t rank,
                   Factor& f) {
     const int k_size = depth(type);
@@ -42,7 +43,7 @@ void load_operand(const MatrixDescriptor& descriptor, Operand type, int mn_size,
             const uint8_t* p = shared_pointer((address & kOffsetMask) | rank << kRankShift, 16, 16, "wgmma operand");
             note_read(p, 16);
             uint32_t words[4];
-            std::memcpy(words, p, sizeof words);  // two moves, and no call that the race detector would see
+            std::memcpy(words, p, sizeof words);  // is two moves, and no call that the race detector would see
             for (int e = 0; e < chunk; ++e) {
                 const int m = mn + (mn_step > 1 ? e : 0), kk = k + (k_step > 1 ? e : 0);
                 f.row(k_rows ? kk : m)[k_rows ? m : kk] =
@@ -53,7 +54,7 @@ void load_operand(const MatrixDescriptor& descriptor, Operand type, int mn_size,
     f.classify();
 }
 
-// A's fragments are mma.sync's, warp by warp.
+// Loads A from registers, whose fragments are those of mma.sync for each of the four warps.
 void load_registers(Thread* const* threads, size_t index, Operand type, Factor& f) {
     const int k_size = depth(type), per = type == Operand::kTf32 ? 1 : 2;
     f.resize(kRows, k_size);
@@ -68,7 +69,7 @@ void load_registers(Thread* const* threads, size_t index, Operand type, Factor& 
     f.classify();
 }
 
-// The warpgroup's accumulators as a matrix, between the threads' registers.
+// The accumulators of the warpgroup as a matrix, which are gathered from and scattered to the registers of its threads.
 struct Accumulators {
     float value[kRows][kMaxColumns];
 
@@ -118,7 +119,9 @@ void execute(Thread* const* threads, size_t begin, size_t end) {
         const WgmmaOp& op = threads[0]->wgmma.ops[i];
         if (i == begin || threads[0]->wgmma.ops[i - 1].d != op.d) sums.gather(threads, i);
         if (!op.scale_d) {
-            Quiet quiet;  // a memset, which the race detector sees; the buffer is one for all warpgroups of a worker
+            // The race detector would see the memset that this becomes. All warpgroups of a worker share the one
+            // buffer.
+            Quiet quiet;
             std::fill(&sums.value[0][0], &sums.value[0][0] + kRows * kMaxColumns, 0.0f);
         }
         if (op.a_registers) {
@@ -158,7 +161,7 @@ void wgmma_issue(const WgmmaOp& op) {
     current->wgmma.ops.push_back(op);
 }
 
-// The last thread's commit hands the group to the tensor cores.
+// Commits the operations of a thread. When the last thread of the warpgroup commits, the tensor cores get the group.
 void wgmma_commit() {
     Quiet quiet;
     WgmmaState& s = current->wgmma;

@@ -1,4 +1,4 @@
-// wgmma.mma_async: a warpgroup (four warps) multiplies 64 x k by k x n, asynchronously.
+// wgmma.mma_async: a warpgroup (four warps) multiplies a 64 x k matrix by a k x n matrix, asynchronously.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,32 +14,33 @@ struct WgmmaOp {
     Operand type;
     int n;
     uint64_t a, b;                // matrix descriptors
-    const uint32_t* a_registers;  // instead of the descriptor `a`, if not null
-    float* d;                     // the thread's n / 2 accumulators
-    bool scale_d;                 // false: d = a * b
+    const uint32_t* a_registers;  // used instead of the descriptor `a` unless null
+    float* d;                     // the n / 2 accumulators of the thread
+    bool scale_d;                 // if false, d = a * b, without the old d
     bool a_mn_major, b_mn_major;
 };
 
 struct WgmmaState {
     std::vector<WgmmaOp> ops;
     std::vector<size_t> groups;  // the number of operations issued up to each commit
-    size_t waited = 0;           // groups that a wait has covered
+    size_t waited = 0;           // the number of groups that a wait has covered
     bool fenced = false;
 };
 
 constexpr size_t kGroupEdges = 8;
 
 struct Warpgroup {
-    size_t completed = 0;  // groups
+    size_t completed = 0;  // the number of groups that have completed
     std::vector<Thread*> waiters;
-    void* engine = nullptr;                                          // its tensor cores, as the race detector sees them
-    char issue_edge[kGroupEdges] = {}, done_edge[kGroupEdges] = {};  // by group
+    // The race detector knows the tensor cores of this warpgroup by `engine`, and the groups by their edges.
+    void* engine = nullptr;
+    char issue_edge[kGroupEdges] = {}, done_edge[kGroupEdges] = {};  // one for each group
 };
 
 void wgmma_fence();
 void wgmma_issue(const WgmmaOp& op);
 void wgmma_commit();
-void wgmma_wait(size_t newest);  // for all groups but the newest
+void wgmma_wait(size_t newest);  // waits for all groups but the newest
 void check_wgmma_at_exit();
 
 }  // namespace convgpu::emulator
