@@ -9,7 +9,7 @@
 namespace convgpu::layout {
 namespace {
 
-// Throws unless the plan was made for this op, shape and dtype, and for arrays such as these.
+// Throws unless the plan was made for this op, shape and dtype, and for arrays that are aligned like these.
 void check_plan(const Plan& plan, Op op, const Array& x, const Array& y) {
     const std::string name = name_of(op);
     if (plan.op != op || plan.dtype != x.dtype || plan.x != x.shape) {
@@ -25,7 +25,7 @@ void check_plan(const Plan& plan, Op op, const Array& x, const Array& y) {
     }
 }
 
-// T is any type of the element's size.
+// Moves elements as values of T, which may be any type of the element's size.
 template <class T>
 void run(const Array& x, const Array& y, const Transpose& problem, const Plan& plan, Stream stream) {
     constexpr int kVector = kVectorBytes / sizeof(T);

@@ -1,6 +1,6 @@
-// Changes of layout: the launchers, one per op. Images (N, C, spatial...) <-> (N, spatial..., C), filters (K, C,
-// spatial...) <-> (spatial..., C, K), for 1 to 3 spatial axes and every dtype. The names write the order of the axes as
-// for two: N C H W, O I H W.
+// The launchers of changes of layout, one per op. Images change between (N, C, spatial...) and (N, spatial..., C),
+// filters between (K, C, spatial...) and (spatial..., C, K), for 1 to 3 spatial axes and every dtype. The names give
+// the order of the axes for two spatial axes: N C H W and N H W C, O I H W and H W I O.
 #pragma once
 #include "plan.h"
 

@@ -10,7 +10,7 @@
 namespace convgpu::layout {
 namespace {
 
-// In the order of Op.
+// The names stand in the order of Op.
 constexpr const char* kOps[] = {"nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw"};
 
 int64_t product(Shape::const_iterator begin, Shape::const_iterator end) {
@@ -62,7 +62,7 @@ Op op_of(const std::string& name) {
 }
 
 Plan plan(Op op, const Shape& x, DType dtype, int alignment) {
-    constexpr int64_t kNarrow = 16;  // elements: a tile would be mostly empty
+    constexpr int64_t kNarrow = 16;  // elements; a tile would be mostly empty
     const Transpose transpose = change_of(op, x).transpose;
     Plan plan{op, x, dtype};
     if (std::min(transpose.rows, transpose.columns) <= kNarrow) {

@@ -1,5 +1,5 @@
-// Which kernel changes a layout, and how. A plan follows from op, shape, dtype and alignment alone; it is made once,
-// and the launchers in layout.h do what it says.
+// A plan says which kernel changes a layout, and how. It depends on op, shape, dtype and alignment alone. It is made
+// once, and the launchers in layout.h do what it says.
 #pragma once
 #include <string>
 
@@ -19,15 +19,15 @@ enum class Kernel {
 
 struct Plan {
     Op op;
-    Shape x;  // the shape of what is changed
+    Shape x;  // the shape of the array that is changed
     DType dtype;
     Kernel kernel = Kernel::kTiled;
-    int in = 1, out = 1;  // elements that a thread of kTiled loads, and stores, in one access
+    int in = 1, out = 1;  // elements that a thread of kTiled loads in one access, and elements that it stores
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
 };
 
-// `alignment`: a power of two that divides the addresses of x and y.
+// Makes the plan. `alignment` is a power of two that divides the addresses of x and y.
 Plan plan(Op op, const Shape& x, DType dtype, int alignment);
 
 }  // namespace convgpu::layout

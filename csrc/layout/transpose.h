@@ -1,5 +1,5 @@
-// Every change of layout is one problem: a batch of matrices is transposed, and the rows of one side may change their
-// order on the way.
+// Every change of layout is one problem: a batch of matrices is transposed. The rows of x, or those of y, may also
+// change their order.
 #pragma once
 #include "../common/divisor.h"
 #include "../device/launch.h"
@@ -7,7 +7,7 @@
 
 namespace convgpu::layout {
 
-// Where row i lies in memory: at i, or, where rows have another order, at b * outer + a for i = a * inner + b.
+// Tells where row i lies in memory: at i or, if the rows have another order, at b * outer + a for i = a * inner + b.
 class RowOrder {
 public:
     RowOrder() = default;
@@ -20,11 +20,11 @@ public:
     }
 
 private:
-    Divisor by_inner_;  // of a division by 1 where rows keep their order
+    Divisor by_inner_;  // divides by 1 where rows keep their order
     uint64_t outer_ = 0;
 };
 
-// y[batch][to(j)][i] = x[batch][from(i)][j], for i < rows and j < columns.
+// Computes y[batch][to(j)][i] = x[batch][from(i)][j] for i < rows and j < columns.
 struct Transpose {
     int64_t batch, rows, columns;
     RowOrder from, to;
@@ -37,8 +37,8 @@ struct Transpose {
     }
 };
 
-// A change of layout: the shape that x takes, and the transpose that this is. Throws for shapes of fewer than 3 axes,
-// or more than 5.
+// A change of layout: the shape that it gives to x, and the transpose that does it. change_of throws for shapes of
+// fewer than 3 axes, or of more than 5.
 struct Change {
     Shape y_shape;
     Transpose transpose;

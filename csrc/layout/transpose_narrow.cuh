@@ -1,9 +1,10 @@
 // A transpose of matrices that are only a few elements wide or high, where tiles would be mostly empty.
 //
-// A thread owns one row of a narrow x, or one column of a low one; a block owns kNarrowThreads of these, neighbours.
-// Layouts: x[batch][rows][columns], y[batch][columns][rows], row-major, their rows in the orders `from` and `to`.
-// Assumes nothing, but is slow where the shorter side is long: a thread's elements on that side lie side by side, and
-// the cache must hold them for the neighbours. T is any type of the element's size.
+// A thread owns one row of a narrow x, or one column of a low x; a block owns kNarrowThreads of these, which are
+// neighbours. Layouts: x[batch][rows][columns], y[batch][columns][rows], row-major, with their rows in the orders
+// `from` and `to`. Assumes nothing, but is slow where the shorter side is long: a thread's elements on that side are
+// neighbours in memory, so that the cache must hold them until the neighbouring threads need them. T is any type of the
+// element's size.
 // Order: nothing is added.
 #pragma once
 #include "transpose.h"

@@ -13,7 +13,8 @@ namespace convgpu::layout {
 
 constexpr int kTile = 64, kTiledThreads = 256;
 
-// One word of padding (of 4 bytes, or one element where that is more): a column of the tile lies in different banks.
+// A line of the tile ends with one word of padding (4 bytes, or one element if that is more), so that the elements of a
+// column lie in different banks.
 template <class T>
 constexpr int kPitch = kTile + (sizeof(T) < 4 ? 4 / sizeof(T) : 1);
 

@@ -1,4 +1,5 @@
-// Average pooling and its gradient share these: the number by which a window's sum is divided, and the quotients.
+// Average pooling and its gradient share these functions: the number that divides the sum of a window, and the
+// quotients.
 #pragma once
 #include "../common/accumulate.h"
 #include "../common/vector.h"

@@ -1,8 +1,8 @@
 // The input gradient of average pooling: every pixel collects its share of the windows over it.
 //
-// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, neighbours in gx.
+// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, which are neighbours in gx.
 // Layouts: gy[n][o][p][q][c], gx[n][d][h][w][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
 // Order: the shares of a pixel, gy * (1 / divisor), are added in row-major order of their windows, in blocks of 64.
 #pragma once
 #include "../common/accumulate.h"

@@ -1,10 +1,11 @@
 // Average pooling over large windows: the threads of a block share each window.
 //
-// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels; a thread owns every lanes.y-th tap
+// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels. A thread owns every lanes.y-th tap
 // of one of these, and the block's threads then add their sums in shared memory, two by two. Layouts: x[n][d][h][w][c],
-// y[n][o][p][q][c]. Assumes V divides the channels, alignment to a vector (16 bytes at most), and kThreads threads in
-// powers of two. Order: a thread adds its taps in row-major order, in blocks of 64; the threads' sums are added as a
-// tree, the upper half to the lower. Padding is skipped. Half types are summed in float32.
+// y[n][o][p][q][c]. Assumes that V divides the channels, alignment to a vector (16 bytes at most), and that the block
+// has kThreads threads, whose numbers along each axis are powers of two. Order: a thread adds its taps in row-major
+// order, in blocks of 64; the threads' sums are added as a tree, the upper half to the lower. Padding is skipped. Half
+// types are summed in float32.
 #pragma once
 #include "average.h"
 #include "split.h"

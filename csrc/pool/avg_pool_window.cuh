@@ -1,10 +1,10 @@
 // Average pooling: one thread walks one window.
 //
-// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in y.
+// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, which are neighbours in y.
 // Layouts: x[n][d][h][w][c], y[n][o][p][q][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most). kSide > 0: the window is
-// kSide x kSide, 1 deep, not dilated, so that all its loads can be under way at once.
-// Order: taps in row-major order, in blocks of 64; padding is skipped. Half types are summed in float32.
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most). kSide > 0 says that
+// the window is kSide x kSide, 1 deep and not dilated, so that all its loads can be under way at once.
+// Order: the taps are added in row-major order, in blocks of 64; padding is skipped. Half types are summed in float32.
 #pragma once
 #include "../common/accumulate.h"
 #include "average.h"

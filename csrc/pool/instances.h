@@ -1,4 +1,5 @@
-// What launchers share: they check that a plan fits the call, and turn what it says into template arguments.
+// The launchers share these functions, which check that a plan fits the call, and turn what it says into template
+// arguments.
 #pragma once
 #include <type_traits>
 
@@ -12,7 +13,7 @@ namespace convgpu::pool {
 template <int N>
 using Int = std::integral_constant<int, N>;
 
-// Calls use(Type<T>{}, Int<V>{}): V is 1 or as many elements as a vector of 16 bytes holds.
+// Calls use(Type<T>{}, Int<V>{}), where V is 1 or the number of elements in a vector of 16 bytes.
 template <class Use>
 void dispatch_vector(DType dtype, int vector, Use&& use) {
     dispatch_float(dtype, [&](auto type) {
@@ -21,7 +22,7 @@ void dispatch_vector(DType dtype, int vector, Use&& use) {
     });
 }
 
-// Calls use(Type<Offset>{}) for the type of a geometry's offsets.
+// Calls use(Type<Offset>{}), where Offset is the type of the geometry's offsets.
 template <class Use>
 void dispatch_offset(DType dtype, Use&& use) {
     switch (dtype) {
@@ -39,7 +40,7 @@ bool all_aligned(const Arrays&... arrays) {
     return (is_aligned(arrays.data, kVectorBytes) && ...);
 }
 
-// Throws unless the plan was made for this op, geometry and dtype, and for arrays such as these.
+// Throws unless the plan was made for this op, geometry and dtype, and for arrays that are aligned like these.
 inline void check_plan(const Plan& plan, Op op, const PoolGeometry& geo, DType dtype, bool aligned) {
     const std::string name = name_of(op);
     if (plan.op != op || plan.dtype != dtype || plan.geo != geo) {

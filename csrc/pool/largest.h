@@ -1,4 +1,4 @@
-// The running maximum of V channels, and where each stands in its window.
+// The running maximum of V channels, and the offset of each maximum in its window.
 #pragma once
 #include "../common/accumulate.h"
 #include "../common/vector.h"
@@ -6,7 +6,8 @@
 
 namespace convgpu::pool {
 
-// A NaN beats every number; of equal values, and of NaNs, the one that came first stays.
+// Tells whether a challenger takes the place of the holder. A NaN beats every number. Of equal values, and of NaNs, the
+// one that came first stays.
 template <class A>
 __device__ __forceinline__ bool beats(A challenger, A holder) {
     return challenger > holder || (challenger != challenger && holder == holder);
@@ -17,7 +18,7 @@ class Largest {
 public:
     using A = Accumulator<T>;
 
-    // `first`: the offset of the first tap that will be met, which wins a window that is -inf throughout.
+    // `first` is the offset of the first tap that will be met. It wins a window in which every element is -inf.
     __device__ __forceinline__ explicit Largest(int first) {
 #pragma unroll
         for (int v = 0; v < V; ++v) {
@@ -37,7 +38,7 @@ public:
         offset_[v] = wins ? offset : offset_[v];
     }
 
-    // As meet, but of taps that come in any order: of equal values the lower offset stays.
+    // Does the same as meet for taps that come in any order: of equal values, the one with the lower offset stays.
     __device__ __forceinline__ void meet_unordered(int v, A value, int offset) {
         const bool neither = !beats(value, value_[v]) && !beats(value_[v], value);
         const bool wins = neither ? offset < offset_[v] : beats(value, value_[v]);

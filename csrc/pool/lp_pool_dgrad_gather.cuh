@@ -1,9 +1,10 @@
-// The input gradient of power pooling, and its like: every pixel collects its share of the windows over it.
+// The input gradient of power pooling, and sums of the same form: every pixel collects its share of the windows over
+// it.
 //
-// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, neighbours in gx.
+// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, which are neighbours in gx.
 // Layouts: gy, y[n][o][p][q][c]; x, gx[n][d][h][w][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
-// Order: gy * f(x / y) in row-major order of the windows, in blocks of 64. Half types are computed in float32.
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// Order: gy * f(x / y) is added in row-major order of the windows, in blocks of 64. Half types are computed in float32.
 #pragma once
 #include "../common/accumulate.h"
 #include "lp.h"

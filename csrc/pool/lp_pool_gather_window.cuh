@@ -1,10 +1,10 @@
-// The derivative of power pooling along v, and its like: one thread walks one window.
+// The derivative of power pooling along v, and sums of the same form: one thread walks one window.
 //
-// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in z.
+// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, which are neighbours in z.
 // Layouts: v, x[n][d][h][w][c]; y, z[n][o][p][q][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
-// Order: v * f(x / y) in row-major order of the taps, in blocks of 64; padding is skipped. Half types are computed in
-// float32.
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// Order: v * f(x / y) is added in row-major order of the taps, in blocks of 64; padding is skipped. Half types are
+// computed in float32.
 #pragma once
 #include "../common/accumulate.h"
 #include "lp.h"

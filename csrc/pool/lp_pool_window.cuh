@@ -1,10 +1,11 @@
 // Power pooling: one thread walks one window, twice.
 //
-// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in y.
+// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, which are neighbours in y.
 // Layouts: x[n][d][h][w][c], y[n][o][p][q][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
-// Order: first the largest |x| of the window, then the powers of |x| / largest, in row-major order of the taps and in
-// blocks of 64, so that no power overflows. Padding is skipped. Half types are computed in float32.
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// Order: the first walk finds the largest |x| of the window. The second adds the powers of |x| / largest, so that no
+// power overflows, in row-major order of the taps and in blocks of 64. Padding is skipped. Half types are computed in
+// float32.
 #pragma once
 #include "../common/accumulate.h"
 #include "largest.h"
@@ -13,7 +14,7 @@
 
 namespace convgpu::pool {
 
-// Calls use(pixels) for the taps of a window inside the input, in row-major order.
+// Calls use(pixels) for the taps of a window that lie inside the input, in row-major order.
 template <int V, class T, class Use>
 __device__ __forceinline__ void each_pixel(const T* __restrict__ x, const Problem& problem, const Window& window,
                                            Use use) {
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, kFewResident)
             largest[v] = beats(size, largest[v]) ? size : largest[v];
         }
     });
-    A unit[V];  // 1 where the norm is the largest value itself: 0, Inf or NaN
+    A unit[V];  // 1 where the norm is the largest value itself, which is 0, Inf or NaN
 #pragma unroll
     for (int v = 0; v < V; ++v)
         unit[v] = largest[v] > A(0) && largest[v] < static_cast<A>(INFINITY) ? largest[v] : A(1);

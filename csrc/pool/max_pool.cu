@@ -25,7 +25,7 @@ void max_pool(const Array& x, const Array& y, const Array* offsets, const PoolGe
                     x.as<T>(), y.as<T>(), offsets ? offsets->as<Offset>() : nullptr, problem, plan.lanes, stream);
             });
         }
-        auto* winners = offsets ? offsets->as<uint8_t>() : nullptr;  // larger windows are split
+        auto* winners = offsets ? offsets->as<uint8_t>() : nullptr;  // the plan splits windows with more taps
         switch (plan.side) {
             case 2:
                 return launch_max_pool_window<T, uint8_t, kVector, 2>(x.as<T>(), y.as<T>(), winners, problem, stream);

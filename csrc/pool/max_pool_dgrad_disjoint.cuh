@@ -1,9 +1,10 @@
 // The input gradient of max pooling where the stride is the window: every window writes its own pixels.
 //
-// A thread owns V neighbouring channels of one window and writes each of its pixels once; pixels left over at the end
-// of an axis make windows of their own, which nothing has won. A block owns kThreads windows, neighbours in gy.
-// Layouts: gy[n][o][p][q][c], offsets as gy, gx[n][d][h][w][c].
-// Assumes stride == window, no dilation, V divides the channels, and alignment to a vector (16 bytes at most).
+// A thread owns V neighbouring channels of one window, and writes each of its pixels once. Pixels that are left over at
+// the end of an axis make windows of their own, which nothing has won. A block owns kThreads windows, which are
+// neighbours in gy.
+// Layouts: gy[n][o][p][q][c], offsets like gy, gx[n][d][h][w][c].
+// Assumes stride == window, no dilation, that V divides the channels, and alignment to a vector (16 bytes at most).
 // Order: nothing is added.
 #pragma once
 #include "../common/vector.h"

@@ -1,9 +1,9 @@
 // The input gradient of max pooling: every pixel asks the windows over it whether it has won them.
 //
-// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, neighbours in gx.
-// Layouts: gy[n][o][p][q][c], offsets as gy, gx[n][d][h][w][c].
-// Assumes V divides the channels, and alignment to a vector of V elements (16 bytes at most).
-// Order: the gradients of a pixel are added in row-major order of their windows, in blocks. No atomics.
+// A thread owns V neighbouring channels of one pixel of gx; a block owns kThreads of these, which are neighbours in gx.
+// Layouts: gy[n][o][p][q][c], offsets like gy, gx[n][d][h][w][c].
+// Assumes that V divides the channels, and alignment to a vector of V elements (16 bytes at most).
+// Order: the gradients of a pixel are added in row-major order of their windows, in blocks. There are no atomics.
 #pragma once
 #include "../common/accumulate.h"
 #include "threads.h"

@@ -1,9 +1,10 @@
-// Reads the winners of max pooling: of another x (the gradient of max_pool_dgrad), or their indices.
+// Reads the elements at the offsets of max pooling: those of another x (the gradient of max_pool_dgrad), or their
+// indices.
 //
-// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in y.
-// Layouts: x[n][d][h][w][c], offsets[n][o][p][q][c], y and indices as offsets.
-// Assumes V divides the channels, and that offsets, y and indices are aligned to a vector (16 bytes at most). An offset
-// outside its window or the input gives 0.
+// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, which are neighbours in y.
+// Layouts: x[n][d][h][w][c], offsets[n][o][p][q][c], y and indices like offsets.
+// Assumes that V divides the channels, and that offsets, y and indices are aligned to a vector (16 bytes at most). An
+// offset outside its window or the input gives 0.
 // Order: nothing is added.
 #pragma once
 #include "../common/vector.h"
@@ -11,7 +12,8 @@
 
 namespace convgpu::pool {
 
-// The pixel of image n that a tap of output `out` is: its flat index over the spatial axes; -1 outside the input.
+// Returns the pixel of image n under a tap of output `out`, as a flat index over the spatial axes, or -1 outside the
+// input.
 __device__ __forceinline__ int64_t pixel_of(const Problem& problem, const Position& out, uint64_t offset) {
     const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];
     const auto s = static_cast<int>(problem.by_window[1].split(offset));

@@ -1,10 +1,10 @@
 // Max pooling over large windows: the threads of a block share each window.
 //
-// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels; a thread owns every lanes.y-th tap
-// of one of these, and the block's threads then meet in shared memory, two by two. Layouts: x[n][d][h][w][c],
-// y[n][o][p][q][c], offsets as y. Assumes V divides the channels, alignment to a vector (16 bytes at most), and
-// kThreads threads in powers of two. Order: none is needed. Of equal values, and of NaNs, the lowest offset wins.
-// Padding is skipped.
+// A block owns lanes.x vectors of V neighbouring channels of lanes.z output pixels. A thread owns every lanes.y-th tap
+// of one of these, and the block's threads then compare their maxima in shared memory, two by two. Layouts:
+// x[n][d][h][w][c], y[n][o][p][q][c], and offsets like y. Assumes that V divides the channels, alignment to a vector
+// (16 bytes at most), and that the block has kThreads threads, whose numbers along each axis are powers of two. Order:
+// none is needed. Of equal values, and of NaNs, the lowest offset wins. Padding is skipped.
 #pragma once
 #include "largest.h"
 #include "split.h"
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
     for (uint64_t tile = blockIdx.x; tile < windows.tiles(); tile += gridDim.x) {
         Position out;
         const bool owns = windows.find(tile, V, out);
-        Largest<T, V> largest(INT32_MAX);  // which any tap is below
+        Largest<T, V> largest(INT32_MAX);  // any tap is below this offset
         if (owns) {
             windows.each_tap(problem, out, [&](int64_t at, int offset) {
                 const auto pixel = load<V>(x + at);

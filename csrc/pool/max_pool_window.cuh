@@ -1,10 +1,12 @@
 // Max pooling: one thread walks one window.
 //
-// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, neighbours in y.
-// Layouts: x[n][d][h][w][c], y[n][o][p][q][c], offsets as y.
-// Assumes V divides the channels, and that x, y and offsets are aligned to a vector of V of their elements (16 bytes at
-// most). kSide > 0: the window is kSide x kSide, 1 deep, not dilated, so that all its loads can be under way at once.
-// Order: taps in row-major order; a later tap wins only if it is larger, or the first NaN. Padding is skipped.
+// A thread owns V neighbouring channels of one output pixel; a block owns kThreads of these, which are neighbours in y.
+// Layouts: x[n][d][h][w][c], y[n][o][p][q][c], offsets like y.
+// Assumes that V divides the channels, and that x, y and offsets are aligned to a vector of V of their elements (16
+// bytes at most). kSide > 0 says that the window is kSide x kSide, 1 deep and not dilated, so that all its loads can be
+// under way at once.
+// Order: the taps are met in row-major order. A later tap wins only if it is larger, or if it is the first NaN. Padding
+// is skipped.
 #pragma once
 #include "largest.h"
 #include "threads.h"
@@ -18,7 +20,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
     Position out;
     if (!outputs.find(thread_number(), out)) return;
     const Window window = problem.window<(kSide > 0)>(out);
-    const T lowest = static_cast<T>(-INFINITY);  // in place of padding: it never wins
+    const T lowest = static_cast<T>(-INFINITY);  // stands for padding, and never wins
     Largest<T, V> largest(problem.offset_of(window.t.begin, window.r.begin, window.s.begin));
     for (int t = kSide ? 0 : window.t.begin; t < (kSide ? 1 : window.t.end); ++t) {
 #pragma unroll

@@ -11,12 +11,12 @@
 namespace convgpu::pool {
 namespace {
 
-// A window of more than kManyTaps takes one thread too long. A window of fewer than kSomeTaps does not: there are so
-// many threads that their loads fill the machine.
+// One thread takes too long for a window of more than kManyTaps taps. It does not for a window of fewer than kSomeTaps:
+// there are then so many threads that their loads keep the machine busy.
 constexpr int64_t kManyTaps = 256, kSomeTaps = 32;
-// A GPU of 132 multiprocessors has more than kFewThreads threads at work when it is a quarter full.
+// A GPU of 132 multiprocessors that is a quarter full has slightly more than kFewThreads threads at work.
 constexpr int64_t kFewThreads = 1 << 16;
-constexpr int64_t kDisjointTaps = 16;  // the most pixels that one thread of max_pool_dgrad_disjoint writes
+constexpr int64_t kDisjointTaps = 16;  // one thread of max_pool_dgrad_disjoint writes at most so many pixels
 
 int64_t channels_inside(const PoolGeometry& geo) { return geo.channels_last ? geo.channels : 1; }
 
@@ -35,7 +35,7 @@ bool is_dilated(const PoolGeometry& geo) {
     return std::any_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d != 1; });
 }
 
-// The side of a window of 2 x 2 or 3 x 3 pixels that are neighbours; 0 for any other.
+// Returns the side of a window of 2 x 2 or 3 x 3 neighbouring pixels, or 0 for any other window.
 int square_side(const PoolGeometry& geo) {
     const int64_t side = geo.window.back();
     if (geo.adaptive || geo.rank() < 2 || side < 2 || side > 3) return 0;
@@ -49,12 +49,13 @@ bool wants_split(const PoolGeometry& geo, int vector) {
     if (taps < kSomeTaps) return false;
     const Array y{nullptr, geo.y_shape(), {}, DType::kUInt8};
     const bool few = y.size() / vector < kFewThreads;
-    const bool far_apart = channels_inside(geo) == 1 && geo.stride.back() >= 8;  // neighbouring threads' loads
+    const bool far_apart = channels_inside(geo) == 1 && geo.stride.back() >= 8;  // so are loads of neighbouring threads
     return few || far_apart;
 }
 
-// Along the channels there are as many threads as a warp has, or as there are vectors; along the taps so many that each
-// has at least 4 of them; the rest of the block takes other outputs.
+// Chooses the threads of a block that shares windows. Along the channels there are as many threads as a warp has, or as
+// there are vectors. Along the taps there are so many that each has at least 4 taps. The rest of the block takes other
+// outputs.
 Lanes lanes_of(const PoolGeometry& geo, int vector) {
     constexpr int64_t kWarp = 32;
     const int x = power_of_two_up_to(std::min(kWarp, channels_inside(geo) / vector));
@@ -62,12 +63,12 @@ Lanes lanes_of(const PoolGeometry& geo, int vector) {
     return {x, y, kThreads / (x * y)};
 }
 
-// Whether the windows of a maximum are next to each other, and small enough for one thread to write.
+// Tells whether the windows of a maximum lie next to each other, and are small enough for one thread to write.
 bool is_disjoint(const PoolGeometry& geo) {
     return !geo.adaptive && !is_dilated(geo) && geo.stride == geo.window && geo.taps() <= kDisjointTaps;
 }
 
-// In the order of Op.
+// The names stand in the order of Op.
 constexpr const char* kOps[] = {"max_pool",       "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool",
                                 "avg_pool_dgrad", "lp_pool",        "lp_pool_dgrad",   "lp_pool_gather"};
 
@@ -124,7 +125,7 @@ Problem problem_of(const PoolGeometry& geo) {
     problem.images = geo.channels_last ? geo.batch : geo.batch * geo.channels;
     problem.channels = channels_inside(geo);
     problem.count_include_pad = geo.count_include_pad;
-    constexpr int64_t kBeyondAnyAxis = 1 << 30;  // a stride or dilation that is never taken may be any number
+    constexpr int64_t kBeyondAnyAxis = 1 << 30;  // a stride or dilation that is never taken may have any value
     for (int i = 0; i < geo.rank(); ++i) {
         Axis& axis = problem.axis[kAxes - geo.rank() + i];
         axis.size = static_cast<int>(geo.size[i]);

@@ -1,5 +1,5 @@
-// Which kernel computes a pooling, and how. A plan follows from op, geometry, dtype and alignment alone; it is made
-// once, and the launchers in pool.h do what it says.
+// A plan says which kernel computes a pooling, and how. It depends on op, geometry, dtype and alignment alone. It is
+// made once, and the launchers in pool.h do what it says.
 #pragma once
 #include <string>
 
@@ -25,12 +25,12 @@ Op op_of(const std::string& name);  // throws std::invalid_argument for any othe
 enum class Kernel {
     kWindow,    // a thread walks one window
     kSplit,     // the threads of a block share each window
-    kDisjoint,  // of max_pool_dgrad: a thread writes all pixels of one window, where no two windows overlap
+    kDisjoint,  // only max_pool_dgrad: a thread writes all pixels of one window, where no two windows overlap
     kGather,    // a thread collects what belongs to its own pixel
 };
 
-// Threads of a block along vectors of channels (x), taps of a window (y) and outputs (z): powers of two, whose product
-// is the number of threads.
+// The threads of a block: x of them along vectors of channels, y along the taps of a window, and z along outputs. These
+// are powers of two, and their product is the number of threads.
 struct Lanes {
     int x, y, z;
 };
@@ -38,17 +38,17 @@ struct Lanes {
 struct Plan {
     Op op;
     PoolGeometry geo;
-    DType dtype;  // of what the op computes: int64 for max_pool_indices
+    DType dtype;  // of the result: int64 for max_pool_indices
     Kernel kernel = Kernel::kGather;
     int vector = 1;           // channels of a thread, which it loads and stores in one access
-    int side = 0;             // of a square window whose loops are unrolled; 0: any window
-    Lanes lanes = {0, 0, 0};  // of kSplit
+    int side = 0;             // the side of a square window whose loops are unrolled; 0 means any window
+    Lanes lanes = {0, 0, 0};  // only for kSplit
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
 };
 
-// `alignment`: a power of two that divides the addresses of all arrays, but for the x of max_pool_gather. Throws where
-// the geometry would leave the arrays.
+// Makes the plan. `alignment` is a power of two that divides the addresses of all arrays, except the x of
+// max_pool_gather. Throws if the geometry would read or write beyond the arrays.
 Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment);
 
 }  // namespace convgpu::pool

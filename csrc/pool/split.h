@@ -1,4 +1,4 @@
-// Windows shared by the threads of a block: thread (x, y, z) takes every lanes.y-th tap of output z for channels x.
+// The threads of a block share windows: thread (x, y, z) takes every lanes.y-th tap of output z, for the channels x.
 #pragma once
 #include "../device/launch.h"
 #include "plan.h"
@@ -18,7 +18,7 @@ public:
           channels_(p.channels) {}
 
     LaunchShape shape(size_t shared_bytes) const {
-        constexpr uint64_t kMostBlocks = 1 << 20;  // beyond it, blocks take several tiles
+        constexpr uint64_t kMostBlocks = 1 << 20;  // beyond this number, blocks take several tiles
         LaunchShape shape;
         shape.grid = dim3(static_cast<unsigned>(tiles() < kMostBlocks ? tiles() : kMostBlocks));
         shape.block = dim3(lanes_.x, lanes_.y, lanes_.z);
@@ -35,7 +35,7 @@ public:
         return (threadIdx.z * lanes_.y + threadIdx.y) * lanes_.x + threadIdx.x;
     }
 
-    // The output and the first channel that this thread works for, if there is one.
+    // Sets `out` to the output and the first channel that this thread works for. Returns whether there is one.
     __device__ __forceinline__ bool find(uint64_t tile, int vector, Position& out) const {
         const uint64_t group = by_groups_.split(tile);
         if (!outputs_.find(tile * lanes_.z + threadIdx.z, out)) return false;
@@ -43,7 +43,8 @@ public:
         return out.c < channels_;
     }
 
-    // Calls use(where in x, offset in the window) for this thread's taps inside the input, in rising order.
+    // Calls use(where in x, offset in the window) for those of this thread's taps that lie inside the input, in rising
+    // order.
     template <class Use>
     __device__ __forceinline__ void each_tap(const Problem& p, const Position& out, Use use) const {
         const Window window = p.window<false>(out);
@@ -58,9 +59,9 @@ public:
     }
 
 private:
-    Places outputs_;  // without their channels
+    Places outputs_;  // the places of outputs, without their channels
     Lanes lanes_;
-    int64_t groups_;  // of lanes.x vectors of channels
+    int64_t groups_;  // groups of lanes.x vectors of channels
     Divisor by_groups_;
     int taps_;
     int64_t channels_;

@@ -1,12 +1,13 @@
-// How the pooling kernels are launched: one thread for each place of an image.
+// Launches the pooling kernels with one thread for each place of an image.
 #pragma once
 #include "../device/launch.h"
 #include "windows.h"
 
 namespace convgpu::pool {
 
-constexpr int kThreads = 256;  // of a block
-constexpr int kResident = 3;   // blocks on a multiprocessor, at least: 80 registers, with which no kernel spills
+constexpr int kThreads = 256;  // the threads of a block
+// A multiprocessor holds at least so many blocks. This leaves a thread 80 registers, with which no kernel spills.
+constexpr int kResident = 3;
 
 __device__ __forceinline__ uint64_t thread_number() { return uint64_t(blockIdx.x) * kThreads + threadIdx.x; }
 

@@ -1,7 +1,8 @@
-// Which pixels a window holds, and which windows hold a pixel: what every pooling kernel computes its addresses from.
+// Tells which pixels a window holds, and which windows hold a pixel. Every pooling kernel computes its addresses from
+// this.
 //
-// All kernels see 3-D images in channels_last, x[n][d][h][w][c] and y[n][o][p][q][c]. Fewer axes are leading axes of
-// one pixel; channels_first is N*C images of one channel.
+// All kernels see 3-D images in channels_last, x[n][d][h][w][c] and y[n][o][p][q][c]. An axis that is missing is a
+// leading axis of one pixel. An image in channels_first is seen as C images of one channel.
 #pragma once
 #include "../common/divisor.h"
 #include "../common/geometry.h"
@@ -11,7 +12,7 @@ namespace convgpu::pool {
 
 constexpr int kAxes = 3;
 
-// Integers from begin to end - 1.
+// The integers from begin to end - 1.
 struct Range {
     int begin, end;
 
@@ -24,7 +25,7 @@ struct Axis {
     bool adaptive = false;
     Divisor by_stride, by_size, by_output;
 
-    // The pixel of tap 0, and one past the last tap, skipped taps counted, of output o.
+    // Returns the pixel under tap 0 of output o. It may lie before the input.
     __device__ __forceinline__ int start(int o) const {
         if (adaptive) return static_cast<int>(by_output.quotient(uint64_t(o) * size));
         return o * stride - before;
@@ -34,23 +35,24 @@ struct Axis {
         return static_cast<int>(by_output.quotient(uint64_t(o + 1) * size + output - 1)) - start(o);
     }
 
-    // The taps of output o that lie inside the input.
+    // Returns the taps of output o that lie inside the input.
     __device__ __forceinline__ Range inside(int o) const {
-        const int first = start(o), room = size - first;  // room: how far the input's end is
+        const int first = start(o), room = size - first;  // room is the distance to the input's end
         const int begin = first >= 0 ? 0 : dilation == 1 ? -first : (dilation - 1 - first) / dilation;
         const int end = room <= 0 ? 0 : dilation == 1 ? room : (room - 1) / dilation + 1;
         const int all = taps(o);
         return {begin, end < all ? end : all};
     }
 
-    // start and inside of an axis that is neither adaptive nor dilated.
+    // These two are start and inside for an axis that is neither adaptive nor dilated.
     __device__ __forceinline__ int plain_start(int o) const { return o * stride - before; }
     __device__ __forceinline__ Range plain_inside(int o) const {
         const int first = plain_start(o), room = size - first;
         return {first >= 0 ? 0 : -first, room < window ? room : window};
     }
 
-    // The taps of output o that an average divides by: those inside the input, or inside it and its padding.
+    // Returns the number of taps of output o that an average divides by: those inside the input, or those inside the
+    // input and its padding.
     __device__ __forceinline__ int divisor(int o, bool count_include_pad) const {
         if (count_include_pad) {
             const int room = size + after - start(o);
@@ -60,7 +62,8 @@ struct Axis {
         return taps.end - taps.begin;
     }
 
-    // The outputs whose window reaches over a pixel; with a dilation it may step over it, see tap().
+    // Returns the outputs whose windows reach over a pixel. A window with a dilation may step over the pixel; tap()
+    // tells.
     __device__ __forceinline__ Range covering(int pixel) const {
         if (adaptive) {
             return {static_cast<int>(by_size.quotient(uint64_t(pixel) * output)),
@@ -72,7 +75,7 @@ struct Axis {
         return {begin, end < output ? end : output};
     }
 
-    // Which tap of output o a covered pixel is; -1 for none.
+    // Returns which tap of output o a covered pixel is, or -1 if it is none.
     __device__ __forceinline__ int tap(int o, int pixel) const {
         const int distance = pixel - start(o);
         if (dilation == 1) return distance;
@@ -87,18 +90,19 @@ struct Position {
     int64_t c = 0;
 };
 
-// The window of one output: the taps (t, r, s) inside the input, and where in x tap (0, 0, 0) would lie.
+// The window of one output: the ranges of its taps (t, r, s) inside the input, and the place in x where tap (0, 0, 0)
+// would lie.
 struct Window {
     Range t, r, s;
     int64_t corner;
 };
 
-// All that a kernel is told of the pooling that it computes.
+// Everything that a kernel needs to know of the pooling that it computes.
 struct Problem {
     Axis axis[kAxes];
     int64_t images, channels;
     int64_t step[kAxes];   // from one tap to the next, in elements of x
-    Divisor by_window[2];  // by the height and the width of a window
+    Divisor by_window[2];  // divide by the height and the width of a window
     bool count_include_pad;
 
     __device__ __forceinline__ int64_t x_at(int64_t n, int d, int h, int w, int64_t c) const {
@@ -111,7 +115,7 @@ struct Problem {
         return y_at(y.n, y.at[0], y.at[1], y.at[2], y.c);
     }
 
-    // kPlain: neither adaptive nor dilated.
+    // kPlain says that no axis is adaptive or dilated.
     template <bool kPlain>
     __device__ __forceinline__ Window window(const Position& y) const {
         Range taps[kAxes];
@@ -131,7 +135,7 @@ struct Problem {
     }
 };
 
-// The places of a batch, `vector` channels at a time, in row-major order.
+// The places of a batch, in row-major order and with `vector` channels in each.
 class Places {
 public:
     Places(int64_t images, const int (&extent)[kAxes], int64_t channels, int vector)
@@ -142,7 +146,7 @@ public:
 
     __device__ __host__ __forceinline__ uint64_t count() const { return count_; }
 
-    // Whether there is an i-th place, and which.
+    // Sets `place` to the i-th place, and returns whether there is one.
     __device__ __forceinline__ bool find(uint64_t i, Position& place) const {
         if (i >= count_) return false;
         place.c = static_cast<int64_t>(by_channels_.split(i)) * vector_;
