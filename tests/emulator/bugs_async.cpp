@@ -1,4 +1,4 @@
-// Planted bugs of asynchronous work: cp.async, mbarriers, TMA, wgmma, clusters.
+// Planted bugs in asynchronous work: cp.async, mbarriers, TMA, wgmma and clusters.
 #include "kernels/gemm_mma.cuh"
 #include "kernels/gemm_wgmma.cuh"
 #include "planting.h"
@@ -173,7 +173,7 @@ __global__ void small_wgmma(float* out) {
     ptx::fence_proxy_async();
     __syncthreads();
     float d[4] = {};
-    uint32_t a[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};  // ones
+    uint32_t a[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};  // all elements are 1
     if (slip != Slip::kNoFence) ptx::wgmma_fence();
     ptx::wgmma<__nv_bfloat16, 8>(d, a, ptx::matrix_descriptor(ptx::smem_addr(s.b), 128, 256, Swizzle::kNone), true);
     ptx::wgmma_commit();

@@ -1,4 +1,4 @@
-// Planted bugs of threads that share memory: bounds, alignment, barriers, warps, races.
+// Planted bugs in threads that share memory: bounds, alignment, barriers, warps and races.
 #include "../../csrc/device/ptx.h"
 #include "kernels/gemm_simt.cuh"
 #include "planting.h"
@@ -88,7 +88,7 @@ __global__ void missing_syncwarp(float* out, const float* in) {
 }
 BUG(missing_syncwarp, sizeof(Smem));
 
-// Every thread writes the same value: harmless until a compiler or a later change makes it not.
+// Every thread writes the same value. That does no harm until a compiler or a later change makes the values differ.
 template <bool Planted>
 __global__ void same_value_race(float* out, const float* in) {
     auto& s = dyn_smem<Smem>();

@@ -1,4 +1,5 @@
-// Clusters, elections and shares of registers, on whichever machine runs the kernels: tests and the Hopper probe.
+// Checks of clusters, elections and shares of registers on whichever machine runs the kernels. The tests and the Hopper
+// probe use them.
 #pragma once
 #include "../../csrc/device/device_array.h"
 #include "image.h"

@@ -1,4 +1,4 @@
-// Whole products by wgmma, on whichever machine runs the kernels: tests and the Hopper probe.
+// Checks of whole products by wgmma on whichever machine runs the kernels. The tests and the Hopper probe use them.
 #pragma once
 #include "../../csrc/device/device_array.h"
 #include "kernels/gemm_wgmma.cuh"
@@ -9,7 +9,7 @@ namespace checks {
 using namespace convgpu;
 using namespace samples;
 
-// C = A[M, K] * B, B[n * ldn + k * ldk]
+// Checks that C = A[M, K] * B, where element (k, n) of B is at B[n * ldn + k * ldk].
 template <class T>
 void expect_product(const std::vector<T>& A, const std::vector<T>& B, const std::vector<float>& C, int M, int N, int K,
                     int ldn, int ldk) {
@@ -38,7 +38,7 @@ TensorMap matrix_map(const T* values, int rows, int columns, uint32_t box_rows) 
     return encode(l);
 }
 
-// A product by a producer and two warpgroups that multiply; with Cluster = 2 blocks share B's tile.
+// Checks a product by one warpgroup that loads and two that multiply. With Cluster = 2, two blocks share the tile of B.
 template <class T, int Cluster>
 void check_gemm_wgmma(int M, int N, int K) {
     using G = GemmWgmma<T>;

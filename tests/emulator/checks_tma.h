@@ -1,4 +1,5 @@
-// What TMA loads and stores, element by element, on whichever machine runs the kernels: tests and the Hopper probe.
+// Checks of what TMA loads and stores, element by element, on whichever machine runs the kernels. The tests and the
+// Hopper probe use them.
 #pragma once
 #include "../../csrc/device/device_array.h"
 #include "image.h"
@@ -20,7 +21,7 @@ std::vector<float> load(const TiledLayout& layout, const Position<Rank>& p, int 
     return testing::unswizzled(raw.download(), layout.swizzle);
 }
 
-// Loads the box at p and compares with the image, element by element; `count` is the box's size in elements.
+// Loads the box at p and compares it with the image, element by element. `count` is the number of elements in the box.
 template <int Rank>
 void check_tiled(const Image& image, const std::array<uint32_t, 5>& box, const std::array<uint32_t, 5>& step,
                  Swizzle swizzle, const Position<Rank>& p) {
@@ -51,8 +52,9 @@ void check_tiled(const Image& image, const std::array<uint32_t, 5>& box, const s
 
 constexpr std::array<uint32_t, 5> kOnes{1, 1, 1, 1, 1};
 
-// One filter tap of a convolution: row i of the im2col matrix is output pixel first + i, zero beyond the last, as is
-// every channel beyond the last. as_half: the map calls each float two elements of bfloat16, which are the same bytes.
+// Checks one filter tap of a convolution. Row i of the im2col matrix is the output pixel first + i. It is zero beyond
+// the last pixel, and so is every channel beyond the last one. With as_half, the map describes each float as two
+// elements of bfloat16, which are the same bytes.
 template <int Spatial>
 void check_im2col(const Image& image, std::array<int, 3> filter, int stride, int dilation, int pad, Swizzle swizzle,
                   std::array<int, 3> tap, int first, bool as_half = false) {
@@ -76,7 +78,7 @@ void check_im2col(const Image& image, std::array<int, 3> filter, int stride, int
         l.step[i + 1] = static_cast<uint32_t>(stride);
         out[i] = (image.size[i + 1] + 2 * pad - dilation * (filter[i] - 1) - 1) / stride + 1;
     }
-    const auto pixel = [&](int i) {  // base coordinates of output pixel i: C, W, H, D, N
+    const auto pixel = [&](int i) {  // the base coordinates of output pixel i: C, W, H, D, N
         return std::array<int, 5>{0, i % out[0] * stride - pad, i / out[0] % out[1] * stride - pad,
                                   i / out[0] / out[1] % out[2] * stride - pad, i / out[0] / out[1] / out[2]};
     };
@@ -115,7 +117,7 @@ void check_all_taps(const Image& image, std::array<int, 3> filter, int stride, i
     }
 }
 
-// Stores numbered floats into the box at p; everything outside the box must stay as it was.
+// Stores numbered floats into the box at p, and checks that everything outside the box stays as it was.
 template <int Rank>
 void check_store(std::array<int, 5> size, std::array<uint32_t, 5> box, Swizzle swizzle, const Position<Rank>& p) {
     Image image(size);
@@ -127,7 +129,7 @@ void check_store(std::array<int, 5> size, std::array<uint32_t, 5> box, Swizzle s
     layout.swizzle = swizzle;
     int floats = 1;
     for (int i = 0; i < Rank; ++i) floats *= static_cast<int>(box[i]);
-    std::vector<uint8_t> raw(static_cast<size_t>(floats) * 4);  // shared memory: the floats -1, -2, -3, ...
+    std::vector<uint8_t> raw(static_cast<size_t>(floats) * 4);  // shared memory holds the floats -1, -2, -3, ...
     for (int i = 0; i < floats; ++i) {
         const float v = static_cast<float>(-1 - i);
         std::memcpy(&raw[i * 4], &v, 4);

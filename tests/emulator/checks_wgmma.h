@@ -1,4 +1,5 @@
-// What the tensor cores compute, on whichever machine runs the kernels: tests and the Hopper probe.
+// Checks of what the tensor cores compute on whichever machine runs the kernels. The tests and the Hopper probe use
+// them.
 #pragma once
 #include "../../csrc/device/device_array.h"
 #include "../../csrc/emulator/tensor_core.h"
@@ -19,7 +20,8 @@ constexpr ElementType kElement = std::is_same_v<T, Tf32>     ? ElementType::kFlo
                                  : std::is_same_v<T, __half> ? ElementType::kFloat16
                                                              : ElementType::kBFloat16;
 
-// values[mn][k] if K-major, values[k][mn] if MN-major, in boxes as wide as the swizzle.
+// Returns the map of an operand, values[mn][k] if it is K-major and values[k][mn] if it is MN-major. Its boxes are as
+// wide as the swizzle.
 template <class T>
 TensorMap operand_map(const Stored<T>* values, int mn, int k, bool mn_major, Swizzle s) {
     const int inner = mn_major ? mn : k, outer = mn_major ? k : mn;
@@ -31,7 +33,7 @@ TensorMap operand_map(const Stored<T>* values, int mn, int k, bool mn_major, Swi
     return encode(l);
 }
 
-// D[64, N] = A * B for the given operands, in one kernel.
+// Returns D[64, N] = A * B for the given operands, computed by one kernel.
 template <class T, int N, bool AMnMajor, bool BMnMajor, Swizzle S, bool ARegisters, bool Exchanged = false>
 std::vector<float> multiply(const std::vector<Stored<T>>& A, const std::vector<Stored<T>>& B) {
     using G = WgmmaTile<T, N, AMnMajor, BMnMajor, S>;
@@ -43,7 +45,7 @@ std::vector<float> multiply(const std::vector<Stored<T>>& A, const std::vector<S
     return d.download();
 }
 
-// A layout is read rightly if a product of whole numbers is exact.
+// Checks that the tensor cores read a layout rightly: a product of whole numbers is then exact.
 template <class T, int N, bool AMnMajor, bool BMnMajor, Swizzle S, bool ARegisters = false, bool Exchanged = false>
 void check_layout() {
     using G = WgmmaTile<T, N, AMnMajor, BMnMajor, S>;
@@ -62,7 +64,7 @@ void check_layout() {
     }
 }
 
-// A in registers, and B in panels whose distance follows the depth.
+// Checks a product with A in registers and B in panels. The distance of the panels depends on the depth.
 template <class T, int N>
 void check_packed(int depth) {
     const auto A = testing::random_integers<T>(64 * depth, 1), B = testing::random_integers<T>(depth * N, 2);
@@ -115,7 +117,7 @@ struct Dots {
         }
         c.push_back(z);
     }
-    // What a sequence of blocks of `block` products gives for case i.
+    // Returns the result of case i if the instruction adds one block of `block` products after the other.
     float model(int i, int block) const {
         float x[kProducts<T>], y[kProducts<T>], sum = c[i];
         for (int k = 0; k < kProducts<T>; ++k) {
@@ -127,7 +129,7 @@ struct Dots {
     }
 };
 
-// Factors of random signs with exponents within +-range, so that terms of every weight meet.
+// Returns cases whose factors have random signs and exponents within +-range, so that large and small terms meet.
 template <class T>
 Dots<T> spread(int cases, int range) {
     std::mt19937 random(3);
@@ -164,7 +166,7 @@ inline uint32_t bits_of(float v) {
     return u;
 }
 
-// The number of cases in which the instruction gives, bit for bit, what blocks of `block` products give.
+// Returns in how many cases the instruction gives, bit for bit, what blocks of `block` products give.
 template <class T>
 int agreeing(const Dots<T>& dots, const std::vector<float>& got, int block) {
     int n = 0;
@@ -172,7 +174,7 @@ int agreeing(const Dots<T>& dots, const std::vector<float>& got, int block) {
     return n;
 }
 
-// Both instructions give what one block gives.
+// Checks that both instructions give what one block gives.
 template <class T>
 void check_dots(const Dots<T>& dots) {
     const int cases = static_cast<int>(dots.c.size());

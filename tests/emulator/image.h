@@ -10,7 +10,7 @@
 
 namespace testing {
 
-// (C, W, H, D, N) with unused dimensions of size 1; float elements 1, 2, 3, ...
+// An image of shape (C, W, H, D, N) whose unused dimensions have size 1. Its elements are the floats 1, 2, 3, ...
 struct Image {
     std::array<int, 5> size;  // C, W, H, D, N
     std::vector<float> values;
@@ -29,8 +29,8 @@ struct Image {
     }
     float at(const std::array<int, 5>& p) const { return inside(p) ? values[index(p)] : 0; }
 
-    // As a tensor of `rank` dimensions: rank 1 is C alone, rank 2 (C, W), and so on. `base` is where kernels see the
-    // values.
+    // Describes the image as a tensor of `rank` dimensions: rank 1 is C alone, rank 2 is (C, W), and so on. `base` is
+    // where kernels see the values.
     convgpu::TensorView view(uint32_t rank, const float* base) const {
         convgpu::TensorView t;
         t.base = base;
@@ -44,7 +44,7 @@ struct Image {
         }
         return t;
     }
-    // As an im2col tensor: (C, spatial..., N) with N last whatever the rank.
+    // Describes the image as an im2col tensor, (C, spatial..., N), whose last dimension is N whatever the rank.
     convgpu::TensorView channels_last_view(int spatial, const float* base) const {
         convgpu::TensorView t = view(5, base);
         t.rank = static_cast<uint32_t>(spatial + 2);
@@ -54,8 +54,9 @@ struct Image {
     }
 };
 
-// Undoes the swizzle as the programming guide draws it, in lines of 128 bytes (8 chunks of 16): with 128 bytes, chunk j
-// of line i is kept at chunk j XOR i % 8; with 64, XOR i % 4 among 4 neighbours; with 32, XOR i % 2 among 2.
+// Undoes the swizzle as the programming guide draws it, in lines of 128 bytes, which are 8 chunks of 16. A swizzle of
+// 128 bytes keeps chunk j of line i at chunk j XOR i % 8. One of 64 bytes keeps it at j XOR i % 4, among 4 neighbours,
+// and one of 32 bytes at j XOR i % 2, among 2.
 inline std::vector<float> unswizzled(const std::vector<uint8_t>& raw, convgpu::Swizzle swizzle) {
     const size_t chunks = swizzle == convgpu::Swizzle::kNone ? 1 : convgpu::swizzle_bytes(swizzle) / 16;
     std::vector<float> values(raw.size() / 4);

@@ -1,4 +1,4 @@
-// The sample kernels that any GPU since Ampere runs, instantiated for nvcc.
+// Instantiates, for nvcc, the sample kernels that run on any GPU since Ampere.
 #include "kernels/dot.cuh"
 #include "kernels/gemm_mma.cuh"
 #include "kernels/gemm_simt.cuh"

@@ -1,4 +1,4 @@
-// The sample kernels for Hopper, instantiated for nvcc; and a launch, so that the host side compiles too.
+// Instantiates, for nvcc, the sample kernels for Hopper. It also launches one, so that the host side is compiled too.
 #include "kernels/dot.cuh"
 #include "kernels/gemm_wgmma.cuh"
 #include "kernels/tma_box.cuh"

@@ -1,5 +1,6 @@
-// The frame of the planted bugs: every bug is a kernel twice, sound and with one mistake.
-// `program --list`, `program planted NAME` (prints what noticed it, or "unnoticed"), `program sound` (must be silent).
+// The frame of the planted bugs. Every bug is a kernel that exists twice, once sound and once with one mistake.
+// `program --list` names the bugs, `program planted NAME` prints what noticed a bug, or "unnoticed", and `program
+// sound` must print nothing.
 #pragma once
 #include <cstdlib>
 #include <memory>
@@ -26,14 +27,14 @@ inline bool add(const char* name, void (*planted)(), void (*sound)()) {
     return true;
 }
 
-// One block of 128 threads: out[i] = in[127 - i] is asked of every kernel, with in[i] = i + 1.
+// Every kernel runs as one block of 128 threads and must set out[i] = in[127 - i]; in[i] is i + 1.
 using Kernel = void(float* out, const float* in);
 
 struct Free {
     void operator()(float* p) const { std::free(p); }
 };
 using Buffer = std::unique_ptr<float, Free>;
-// Exactly as long as needed, so that AddressSanitizer sees the first element too many.
+// The buffer is exactly as long as needed, so that AddressSanitizer sees the first element beyond it.
 inline Buffer buffer(size_t n) { return Buffer(static_cast<float*>(std::aligned_alloc(128, n * sizeof(float)))); }
 
 inline void expect_reversed(const float* out) {

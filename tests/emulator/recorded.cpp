@@ -1,6 +1,6 @@
-// recorded FORMAT INSTRUCTION IN OUT: d = c + sum of a[k] * b[k] for every case in the file IN, by an emulated
-// instruction. FORMAT bf16, fp16 or tf32; INSTRUCTION mma or wgmma. IN: a, b (16 uint16 per case, or 8 uint32 for
-// tf32), c (float32), each for all cases; OUT: float32.
+// `recorded FORMAT INSTRUCTION IN OUT` computes d = c + sum of a[k] * b[k] for every case in the file IN, by an
+// emulated instruction. FORMAT is bf16, fp16 or tf32, and INSTRUCTION is mma or wgmma. IN holds, for all cases, first
+// a, then b (16 uint16 per case, or 8 uint32 for tf32), then c (float32). OUT receives the float32 results.
 #include <fstream>
 #include <iterator>
 

@@ -1,4 +1,5 @@
-// Whole kernels: every feature together, deeper than every pipeline, against a plain sum of exact numbers.
+// Whole kernels, which use every feature together, and problems deeper than every pipeline. They are compared with a
+// plain sum of exact numbers.
 #include "checks_gemm.h"
 #include "kernels/gemm_mma.cuh"
 #include "kernels/gemm_simt.cuh"

@@ -1,4 +1,5 @@
-// Built-ins, barriers, warp collectives, atomics, clusters, launches: one feature per test, and the errors' words.
+// Built-ins, barriers, warp collectives, atomics, clusters and launches, with one feature per test, and the words of
+// errors.
 #include <cctype>
 
 #include "checks_cluster.h"
@@ -30,7 +31,7 @@ struct Ring {
     int value[2];
 };
 
-// One warp produces, one consumes, a named barrier each way.
+// One warp produces and one consumes. They use one named barrier in each direction.
 __global__ void hand_over(int* out, int rounds) {
     auto& s = dyn_smem<Ring>();
     const bool producer = threadIdx.x < 32;
@@ -56,7 +57,7 @@ __global__ void warp_collectives(int* out) {
     o[3] = __shfl_up_sync(0xffffffffu, lane, 2);
     o[4] = static_cast<int>(__ballot_sync(0xffffffffu, lane % 3 == 0));
     o[5] = __any_sync(0xffffffffu, lane == 40) * 10 + __all_sync(0xffffffffu, lane < 32);
-    // Two halves of the warp go different ways.
+    // The two halves of the warp go different ways.
     o[6] = lane < 16 ? __shfl_sync(0x0000ffffu, lane, 3) : __shfl_sync(0xffff0000u, lane, 20);
     const double wide = __shfl_sync(0xffffffffu, lane + 0.5, 7);
     o[7] = static_cast<int>(wide * 2);
@@ -206,7 +207,7 @@ TEST(smaller_machine) {
     launch(nothing, {dim3(1), dim3(32), (99 << 10) + 1}, nullptr, 0);
 }
 
-// An error leaves other threads in the middle of things; the next launch must not notice.
+// An error leaves other threads where they were. The next launch must not notice this.
 TEST(launches_after_an_error) {
     for (int n = 0; n < 3; ++n) {
         testing::expect_error([n] { launch(throws_in_one_thread, {dim3(4), dim3(64)}, nullptr, n * 20); },

@@ -1,4 +1,5 @@
-// TMA: boxes of 1 to 5 dimensions, every swizzle, edges, steps, im2col of 1 to 3 spatial axes, stores, and the rules.
+// TMA: boxes of 1 to 5 dimensions, every swizzle, edges, steps, im2col of 1 to 3 spatial axes, stores, and the
+// hardware's rules.
 #include "checks_tma.h"
 
 using namespace checks;
@@ -56,10 +57,10 @@ TEST(im2col_3d) {
 
 TEST(im2col_edges) {
     const Image image({32, 7, 9, 1, 3}), wide({32, 19, 17, 1, 2}), narrow({20, 7, 9, 1, 3});
-    check_all_taps<2>(image, {3, 3, 1}, 1, 1, 1, Swizzle::k128B, 160);  // beyond the batch
+    check_all_taps<2>(image, {3, 3, 1}, 1, 1, 1, Swizzle::k128B, 160);  // rows go on beyond the batch
     check_all_taps<2>(image, {1, 2, 1}, 1, 1, 2, Swizzle::k128B);       // the box ends beyond the image
     for (int stride : {3, 5, 8}) check_all_taps<2>(wide, {3, 2, 1}, stride, 1, 1, Swizzle::k128B, 3);
-    check_all_taps<2>(narrow, {3, 2, 1}, 2, 1, 1, Swizzle::k128B, 5, true);  // 40 channels of a line of 64
+    check_all_taps<2>(narrow, {3, 2, 1}, 2, 1, 1, Swizzle::k128B, 5, true);  // a line of 64 holds 40 channels
 }
 
 TEST(store_1d) { check_store<1>({40, 1, 1, 1, 1}, {32}, Swizzle::kNone, {{20}}); }

@@ -1,4 +1,4 @@
-// wgmma with every operand layout, and the tensor cores' arithmetic in plain examples.
+// wgmma with every layout of its operands, and the arithmetic of the tensor cores in plain examples.
 #include "checks_wgmma.h"
 
 using namespace checks;
@@ -60,7 +60,7 @@ TEST(wgmma_widths) {
 using emulator::tensor_core_dot;
 
 TEST(dot_truncates_toward_zero) {
-    const float one = 1, tiny = 0.75f * kUlp;  // a nearest rounding would give 1 + 1 ulp
+    const float one = 1, tiny = 0.75f * kUlp;  // rounding to nearest would give 1 + 1 ulp
     testing::expect_equal(tensor_core_dot(&one, &tiny, 1, 1, 1.0f), 1.0f, "1 + 0.75 ulp");
     testing::expect_equal(tensor_core_dot(&one, &tiny, 1, 1, -1.0f), -(1.0f - kUlp), "-1 + 0.75 ulp, truncated");
 }
@@ -84,7 +84,7 @@ TEST(dot_of_special_values) {
     testing::expect_equal(tensor_core_dot(&zero, &one, 1, 1, 1e-40f), 1e-40f, "subnormal sums are kept");
 }
 
-// The vectorised path must agree with the plain words on everything, bit for bit.
+// The vectorised path must agree with the plain function on everything, bit for bit.
 TEST(fast_path_is_the_plain_one) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;

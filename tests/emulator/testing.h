@@ -1,5 +1,5 @@
-// A minimal test frame: `program` runs every test, `program NAME...` those named, or all of a file test_NAME.cpp;
-// `program --list` names them.
+// A minimal frame for tests. `program` runs every test, and `program NAME...` runs those named, or all of a file
+// test_NAME.cpp. `program --list` names the tests.
 #pragma once
 #include <cmath>
 #include <cstdio>
@@ -35,7 +35,7 @@ inline bool is_named(const Test& test, const std::string& name) {
     return name == test.name || file.substr(file.rfind('/') + 1) == "test_" + name + ".cpp";
 }
 
-// What a test that runs many problems counts.
+// Counts the problems that a test has run.
 inline int& runs() {
     static int count = 0;
     return count;
@@ -80,7 +80,8 @@ std::vector<T> random_values(size_t n, unsigned seed) {
     return values;
 }
 
-// Whole numbers of at most 8: products and sums of a few thousand of them are exact in float32 and on tensor cores.
+// Returns whole numbers of at most 8. Products and sums of a few thousand of them are exact in float32 and on tensor
+// cores.
 template <class T>
 std::vector<T> random_integers(size_t n, unsigned seed) {
     std::mt19937 generator(seed);

@@ -1,5 +1,5 @@
-// What the programs under sanitizers share: arrays of exactly the bytes that they need, filled and compared in any
-// dtype, and the turns in which kernels run.
+// The programs under sanitizers share this file: arrays of exactly the bytes that they need, filled and compared in any
+// dtype, and the settings in which kernels run in turn.
 #pragma once
 #include <cstdlib>
 #include <memory>
@@ -11,7 +11,8 @@
 #include "../../csrc/emulator/config.h"
 #include "../emulator/testing.h"
 
-// Memory without slack, where AddressSanitizer sees the first byte beyond; all ones, which is NaN in every float type.
+// An array without a byte to spare, so that AddressSanitizer sees the first byte beyond it. At first all bits are ones,
+// which is NaN in every float type.
 struct Owned {
     static constexpr std::align_val_t kAlignment{convgpu::Workspace::kAlignment};
     struct Free {
@@ -20,7 +21,7 @@ struct Owned {
     std::unique_ptr<char[], Free> memory;
     convgpu::Array array;
 
-    // `shift`: the array begins so many elements past an address at which a workspace may begin.
+    // The array begins `shift` elements past an address at which a workspace may begin.
     Owned(convgpu::Shape shape, convgpu::DType dtype, int shift = 0) {
         array.shape = std::move(shape);
         array.dtype = dtype;
@@ -68,15 +69,16 @@ struct Owned {
         });
     }
 
-    // Whole numbers from -4 to 4: products and sums of some thousands of them are exact in every accumulator.
+    // Fills the array with whole numbers from -4 to 4. Products and sums of some thousands of them are exact in every
+    // accumulator.
     void fill(unsigned seed) {
         std::mt19937 random(seed);
         for (int64_t i = 0; i < array.size(); ++i) set(i, static_cast<int>(random() % 9) - 4);
     }
 };
 
-// Of what computes the expected results: the sanitizers watch kernels, and would spend most of their time here. What it
-// calls is watched, so loops take plain pointers.
+// Marks functions that compute expected results. The sanitizers watch kernels, and would otherwise spend most of their
+// time in these functions. Functions that these call are still watched, so their loops use plain pointers.
 #define NOT_WATCHED __attribute__((no_sanitize("address", "thread", "undefined")))
 
 inline std::vector<double> values_of(const Owned& owned) {
@@ -85,7 +87,8 @@ inline std::vector<double> values_of(const Owned& owned) {
     return values;
 }
 
-// Half of the distance between neighbours, relative: what one rounding to the dtype may change.
+// Returns how much one rounding to the dtype may change a value, relative to it: half of the distance between
+// neighbours.
 inline double rounding_of(convgpu::DType dtype) {
     switch (dtype) {
         case convgpu::DType::kBFloat16:
@@ -109,8 +112,9 @@ inline void compare(const Owned& got, const std::vector<double>& expected, doubl
     }
 }
 
-// Runs one problem in the next of nine settings: three orders of threads, times copies late and MMAs early, copies
-// early and MMAs late, or both at random moments. With CONVGPU_FULL_PRODUCT=1 in all nine.
+// Runs one problem in the next of nine settings. These are three orders of threads times three timings: copies late and
+// MMAs early, copies early and MMAs late, or both at random moments. With CONVGPU_FULL_PRODUCT=1 it runs the problem in
+// all nine.
 template <class Problem>
 void in_turn(Problem&& problem) {
     using namespace convgpu::emulator;

@@ -1,9 +1,9 @@
-// Convolution in its plainest form: what the programs under sanitizers compare the kernels with.
+// Convolution in its plainest form. The programs under sanitizers compare the kernels with it.
 #pragma once
 #include "../../csrc/conv/conv.h"
 #include "owned.h"
 
-// Calls use(element of x, of w, of y) for every product that exists.
+// Calls use(element of x, element of w, element of y) for every product that exists.
 template <class Use>
 NOT_WATCHED void each_product(const convgpu::ConvGeometry& geo, Use use) {
     const int64_t channels = geo.channels / geo.groups, filters = geo.filters / geo.groups;

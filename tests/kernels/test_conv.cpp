@@ -1,5 +1,5 @@
-// Every convolution kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for
-// the sanitizers.
+// Runs every convolution kernel over problems that are longer than its ring of tiles, on arrays of exactly the bytes
+// they need. The sanitizers watch this program.
 #include <cmath>
 #include <set>
 
@@ -13,10 +13,10 @@ struct Case {
     const char* name;
     int64_t batch, channels, filters, groups;
     Shape size, kernel, stride, before, after, dilation;
-    int multiprocessors = 132;   // the fewer, the larger the tiles
-    int shift = 0;               // of all arrays, off their alignment
-    int64_t pixels_at_once = 0;  // where the batch is cut into parts
-    int arch = 80;               // without Hopper's kernels; 90: with them
+    int multiprocessors = 132;   // the fewer there are, the larger the tiles
+    int shift = 0;               // all arrays begin so many elements past an aligned address
+    int64_t pixels_at_once = 0;  // pixels of one part, if the batch is cut into parts
+    int arch = 80;               // 80 is without Hopper's kernels, 90 is with them
 };
 
 const Case kCases[] = {
@@ -42,7 +42,8 @@ const Case kCases[] = {
     {"parts_of_a_batch", 5, 8, 16, 1, {6, 6}, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, 132, 0, 40},
 };
 
-// For Hopper. Sums longer than the ring, tiles that several blocks, or two of a cluster, have more than one of.
+// Cases for Hopper: sums that are longer than the ring, and products with several tiles for each block, or for each
+// cluster of two blocks.
 const Case kOnHopper[] = {
     {"wide", 1, 72, 264, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 2, 0, 0, 90},
     {"wide_dgrad", 1, 264, 72, 1, {12, 23}, {2, 2}, {1, 1}, {1, 0}, {0, 0}, {1, 1}, 2, 0, 0, 90},
@@ -60,7 +61,7 @@ const Case kOnHopper[] = {
     {"split_pixels", 3, 40, 40, 1, {26, 25}, {1, 2}, {1, 1}, {0, 1}, {0, 0}, {1, 1}, 132, 0, 0, 90},
 };
 
-// For Hopper's packed kernel: several tiles of a block, and several steps of their depth.
+// Cases for Hopper's packed kernel: several tiles for each block, and several steps of their depth.
 const Case kPacked[] = {
     {"stem", 1, 3, 72, 1, {42, 64}, {7, 7}, {2, 2}, {3, 3}, {2, 3}, {1, 1}, 1, 0, 0, 90},
     {"stem_unaligned", 1, 3, 64, 1, {42, 64}, {7, 7}, {2, 2}, {3, 3}, {2, 3}, {1, 1}, 1, 1, 0, 90},
@@ -97,14 +98,15 @@ void run(const Case& c, DType dtype, Precision precision) {
     const Owned sums(geo.w_shape(), size_of(dtype) == 2 ? DType::kFloat32 : dtype);
     unsigned seed = 0;
     for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
-    if (c.pixels_at_once) {  // images of their own size: each has its own scale where float32 is scaled
+    // Each image has numbers of its own size, and so a scale of its own where float32 is scaled.
+    if (c.pixels_at_once) {
         for (Owned* images : {&x, &g}) {
             const int64_t count = images->array.size(), image = count / c.batch;
             for (int64_t i = 0; i < count; ++i) images->set(i, std::ldexp(images->get(i), static_cast<int>(i / image)));
         }
     }
 
-    // Runs the plan of a direction on the workspace that it asks for, without a byte more.
+    // Runs the plan of a direction on a workspace that has exactly the bytes it asks for.
     const auto with_plan = [&](conv::Direction direction, auto launch) {
         conv::Problem problem{direction, geo, dtype, precision};
         if (c.shift) problem.alignment = static_cast<int>(size_of(dtype));
@@ -140,7 +142,7 @@ void run(const Case& c, DType dtype, Precision precision) {
     compare(y, of_y, rounding_of(dtype), what + " fprop");
     compare(gx, of_x, rounding_of(dtype), what + " dgrad");
     compare(sums, of_w, rounding_of(DType::kFloat32), what + " wgrad, unrounded");
-    if (!c.pixels_at_once) compare(gw, of_w, rounding_of(dtype), what + " wgrad");  // else rounded part by part
+    if (!c.pixels_at_once) compare(gw, of_w, rounding_of(dtype), what + " wgrad");  // else gw is rounded in parts
 }
 
 bool reached(const std::string& part, const std::string& other) {
@@ -185,7 +187,7 @@ TEST(convolutions_on_hopper) {
             testing::expect(reached(kernel, "tile=" + tile), "no problem of " + kernel + " with " + tile);
         }
     }
-    // float32 as pairs, and TF32, where there is enough to multiply.
+    // Runs float32 as pairs, and as TF32, where there is enough to multiply.
     for (const Precision precision : {Precision::kFloat32, Precision::kTf32}) {
         for (const Case& c : kOnHopper) {
             if (c.multiprocessors <= 2) in_turn([&] { run(c, DType::kFloat32, precision); });

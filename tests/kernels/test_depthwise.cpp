@@ -1,5 +1,5 @@
-// Every depthwise kernel, the launchers of convolution in both data formats, and the bias gradient, on arrays of
-// exactly the bytes they need: for the sanitizers.
+// Runs every depthwise kernel, the launchers of convolution in both data formats, and the bias gradient, on arrays of
+// exactly the bytes they need. The sanitizers watch this program.
 #include <set>
 
 #include "products.h"
@@ -12,9 +12,9 @@ struct Case {
     const char* name;
     int64_t batch, channels, multiplier;
     Shape size, kernel, stride, before, after, dilation;
-    int shift = 0;                   // of all arrays, off their alignment
-    size_t limit = size_t(1) << 20;  // of workspace
-    int64_t groups = 0;              // 0: depthwise
+    int shift = 0;                   // all arrays begin so many elements past an aligned address
+    size_t limit = size_t(1) << 20;  // bytes of workspace
+    int64_t groups = 0;              // 0 means depthwise
 };
 
 const Case kCases[] = {
@@ -49,7 +49,7 @@ ConvGeometry geometry_of(const Case& c, bool channels_last) {
     return geo;
 }
 
-// From element i of an array in channels_last to the same element of channels_first: images, or filters.
+// Returns where element i of a channels_last array (images or filters) stands in channels_first.
 int64_t image_of(const Shape& last, int64_t i, bool channels_last) {
     int64_t pixels = 1;
     for (size_t a = 1; a + 1 < last.size(); ++a) pixels *= last[a];
@@ -79,7 +79,7 @@ void run(const Case& c, DType dtype, bool channels_last) {
     unsigned seed = 0;
     for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
 
-    // Runs a plan on the workspace that it asks for, without a byte more.
+    // Runs a plan on a workspace that has exactly the bytes it asks for.
     const auto lend = [&](const auto& plan, auto launch) {
         kernels().insert(plan.text().substr(0, plan.text().find(" parts")));
         const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);

@@ -1,9 +1,9 @@
-// Division by a multiplication, held to the division of the language.
+// Compares division by a multiplication with the division of the language.
 #include "../../csrc/common/divisor.h"
 #include "../emulator/testing.h"
 
 TEST(divisors_of_every_size) {
-    std::mt19937 generator(1);  // mt19937_64 is the emulator's: ThreadSanitizer would see its code twice
+    std::mt19937 generator(1);  // mt19937_64 belongs to the emulator, and ThreadSanitizer would see its code twice
     const auto random = [&] { return uint64_t(generator()) << 32 | generator(); };
     std::vector<uint64_t> divisors = {1, 2, 3, 5, 7, 10, 641, 65535, 65536, 65537, (1u << 31) - 1};
     for (int bits = 1; bits < 62; ++bits) {

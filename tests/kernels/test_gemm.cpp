@@ -1,5 +1,5 @@
-// Every GEMM kernel over problems longer than its ring of tiles, on arrays of exactly the bytes they need: for the
-// sanitizers.
+// Runs every GEMM kernel over problems that are longer than its ring of tiles, on arrays of exactly the bytes they
+// need. The sanitizers watch this program.
 #include <cmath>
 #include <set>
 
@@ -12,8 +12,8 @@ namespace {
 
 struct Case {
     int64_t items, M, N, K;
-    int multiprocessors;  // the fewer, the larger the tiles
-    int arch = 80;        // without Hopper's kernels; 90: with them
+    int multiprocessors;  // the fewer there are, the larger the tiles
+    int arch = 80;        // 80 is without Hopper's kernels, 90 is with them
 };
 
 std::set<std::string>& plans() {
@@ -35,7 +35,7 @@ NOT_WATCHED void add_products(const Case& p, bool trans_a, bool trans_b, const d
     }
 }
 
-// y[i] = relu(a[i] @ b[i] + c) of whole numbers, exact but for the rounding to the dtype.
+// Returns y[i] = relu(a[i] @ b[i] + c) of whole numbers. It is exact but for the rounding to the dtype.
 std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Owned& a, const Owned& b, const Owned* c) {
     const std::vector<double> as = values_of(a), bs = values_of(b);
     std::vector<double> y(static_cast<size_t>(p.items * p.M * p.N));
@@ -46,7 +46,8 @@ std::vector<double> expected_of(const Case& p, const gemm::Options& o, const Own
     return y;
 }
 
-// Column 0 of y is of the elements a[m][7] alone, which are 2^-40 of the others: scaled factors lose them.
+// Makes column 0 of y depend on the elements a[m][7] alone, which become 2^-40 of the others, so that scaled factors
+// lose them.
 void leave_the_smallest(const Case& p, const gemm::Options& o, Owned& a, Owned& b) {
     for (int64_t item = 0; item < p.items; ++item) {
         for (int64_t m = 0; m < p.M; ++m) {
@@ -138,7 +139,7 @@ void expect_plans(const std::vector<std::string>& tiles, const std::string& end 
 TEST(products_on_hopper) {
     plans().clear();
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
-        run_layouts({1, 136, 264, 456, 2, 90}, dtype, {}, 0);  // two blocks, two tiles of each: the ring goes on
+        run_layouts({1, 136, 264, 456, 2, 90}, dtype, {}, 0);  // two blocks have two tiles each: the ring goes on
         run_layouts({1, 120, 264, 328, 1, 90}, dtype, {}, 0);
         run_layouts({1, 136, 120, 456, 2, 90}, dtype, {}, 0);
         run_layouts({1, 136, 136, 456, 1, 90}, dtype, {}, 0);
@@ -150,7 +151,8 @@ TEST(products_on_hopper) {
                   "128x64 stages=8 cluster=1 splits=13 "});
 }
 
-// float32 as pairs, TF32 as halves of these; some of a factor is too small for either, so that tiles are marked.
+// Runs float32 as pairs, and TF32 as their high halves. Some elements of a factor are too small for either, so that
+// tiles are marked.
 TEST(products_of_scaled_factors) {
     for (const Precision precision : {Precision::kFloat32, Precision::kTf32}) {
         plans().clear();

@@ -1,4 +1,5 @@
-// Every layout kernel over matrices around its tile, on arrays of exactly the bytes they need: for the sanitizers.
+// Runs every layout kernel over matrices around the size of its tile, on arrays of exactly the bytes they need. The
+// sanitizers watch this program.
 #include "../../csrc/layout/layout.h"
 #include "owned.h"
 

@@ -1,4 +1,5 @@
-// Every pooling kernel over a table of geometries, on arrays of exactly the bytes they need: for the sanitizers.
+// Runs every pooling kernel over a table of geometries, on arrays of exactly the bytes they need. The sanitizers watch
+// this program.
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +14,7 @@ struct Case {
     const char* name;
     int64_t batch, channels;
     Shape size, window, stride, before, after, dilation;
-    Shape adaptive;  // the output, where it is given
+    Shape adaptive;  // the output, if it is given instead of a window
 };
 
 const Case kCases[] = {
@@ -130,7 +131,7 @@ bool is_plain(const PoolGeometry& geo) {
     return !geo.adaptive && std::all_of(geo.dilation.begin(), geo.dilation.end(), [](int64_t d) { return d == 1; });
 }
 
-// The norms of windows, which are neither adaptive nor dilated, and the two sums that their gradients are made of.
+// Runs the norms of windows that are neither adaptive nor dilated, and the two sums of which their gradients consist.
 void run_norms(const Case& c, DType dtype, bool channels_last, double p) {
     const PoolGeometry geo = geometry_of(c, channels_last);
     const std::string what = std::string(c.name) + " " + name_of(dtype) + (channels_last ? " last" : " first");
@@ -145,7 +146,7 @@ void run_norms(const Case& c, DType dtype, bool channels_last, double p) {
     pool::lp_pool_gather(v.array, x.array, y.array, z.array, geo, plan(pool::Op::kLpPoolGather), p - 1, true, nullptr);
 
     std::vector<double> norm(y.array.size()), spread(x.array.size()), along(y.array.size());
-    std::vector<double> of_spread(x.array.size()), of_along(y.array.size());  // on absolute values
+    std::vector<double> of_spread(x.array.size()), of_along(y.array.size());  // the same sums of absolute values
     each_tap(geo, [&](int64_t out, int64_t in, int64_t, int64_t) { norm[out] += std::pow(std::abs(x.get(in)), p); });
     for (double& n : norm) n = std::pow(n, 1 / p);
     each_tap(geo, [&](int64_t out, int64_t in, int64_t, int64_t) {

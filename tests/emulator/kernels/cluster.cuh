@@ -1,17 +1,19 @@
-// What the blocks of a cluster share, and how the threads of a block share its registers: each thing by itself.
+// Each of these kernels tries one thing that the blocks of a cluster share, or that the threads of a block do with its
+// registers.
 #pragma once
 #include "tma_box.cuh"
 
 namespace samples {
 
-// out[thread]: how often elect_one chose the thread, asked `times` times.
+// Writes to out[thread] how often elect_one chose the thread, if it is asked `times` times.
 __global__ void count_elections(int* out, int times) {
     int elected = 0;
     for (int i = 0; i < times; ++i) elected += ptx::elect_one();
     out[threadIdx.x] = elected;
 }
 
-// A ring of four blocks: out[block] is what the block before has written here, 100 + the rank that this one had read.
+// Runs a ring of four blocks. out[block] is what the block before it has written into this block: 100 + the rank that
+// the other block had read.
 __global__ void pass_around_cluster(float* out) {
     auto& s = dyn_smem<float[2]>();
     const uint32_t rank = ptx::cluster_rank(), next = (rank + 1) % 4;
@@ -24,19 +26,20 @@ __global__ void pass_around_cluster(float* out) {
     if (threadIdx.x == 32) out[gridDim.x + blockIdx.x] = got;
 }
 
-// Two blocks: each asks for its half of the box, `rows` lines, and both get both halves, byte for byte as in
-// tma_box.cuh.
+// Runs two blocks. Each asks for its half of the box, which is `rows` lines, and both blocks get both halves, byte for
+// byte as in tma_box.cuh.
 __global__ void multicast_halves(const __grid_constant__ TensorMap map, uint8_t* out, int rows, int line_bytes) {
     auto& s = dyn_smem<BoxSmem>();
     const int rank = static_cast<int>(ptx::cluster_rank()), half = rows * line_bytes;
     const uint32_t bar = expect_box(s, 2 * half);
-    ptx::cluster_sync();  // a block's barrier expects bytes before the other block asks for them
+    ptx::cluster_sync();  // the barrier of a block must expect bytes before the other block asks for them
     if (threadIdx.x == 0) ptx::tma_load_multicast(ptx::smem_addr(s.data) + rank * half, &map, bar, 3, {0, rank * rows});
     copy_out(s, bar, out + blockIdx.x * 2 * half, 2 * half);
     ptx::cluster_sync();
 }
 
-// Two blocks: in every round a thread of each arrives at the barriers of both. out[block] counts the rounds.
+// Runs two blocks. In every round, one thread of each block arrives at the barriers of both. out[block] counts the
+// rounds.
 __global__ void arrive_at_each_other(int* out, int rounds) {
     auto& bar = dyn_smem<uint64_t>();
     const uint32_t own = ptx::smem_addr(&bar);
@@ -57,8 +60,8 @@ __global__ void arrive_at_each_other(int* out, int rounds) {
     ptx::cluster_sync();
 }
 
-// Three warpgroups, of which the first gives registers away and the others take them: out[thread] is the sum of 96
-// elements from `in` on, kept all at once; the first adds one of them.
+// Runs three warpgroups. The first gives registers away, and writes one element of `in` for each thread. The others
+// take registers: they keep 96 elements from `in` on at the same time, and write a sum of their products.
 __global__ void __launch_bounds__(384, 1) move_registers(const float* in, float* out) {
     if (threadIdx.x < 128) {
         ptx::setmaxnreg_dec<56>();

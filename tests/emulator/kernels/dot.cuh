@@ -1,6 +1,6 @@
-// d = c + sum of a[k] * b[k], one block of the tensor cores, for many independent cases: case i is the diagonal element
-// (i, i) of a tile's product. Inputs are the operands' bit patterns, 16 per case in uint16_t, or 8 in uint32_t for
-// tf32. dot_mma: one warp per 8 cases. dot_wgmma: one warpgroup per 64.
+// Computes d = c + sum of a[k] * b[k] as one block of the tensor cores, for many independent cases: case i is the
+// diagonal element (i, i) of a tile's product. The inputs are the bit patterns of the operands: 16 uint16_t for each
+// case, or 8 uint32_t for tf32. In dot_mma a warp owns 8 cases, and in dot_wgmma a warpgroup owns 64.
 #pragma once
 #include "../../../csrc/device/ptx.h"
 
@@ -16,7 +16,7 @@ using Bits = std::conditional_t<std::is_same_v<T, ptx::Tf32>, uint32_t, uint16_t
 template <class T>
 constexpr int kProducts = std::is_same_v<T, ptx::Tf32> ? 8 : 16;
 
-// The 32-bit word `w` (0 to 7) of case `i`; zero beyond the last one.
+// Returns the 32-bit word `w` (0 to 7) of case `i`, or zero beyond the last case.
 template <class T>
 __device__ __forceinline__ uint32_t word_of(const Bits<T>* p, int i, int cases, int w) {
     return i < cases ? reinterpret_cast<const uint32_t*>(p + i * kProducts<T>)[w] : 0;
@@ -38,7 +38,7 @@ __global__ void dot_mma(const Bits<T>* a, const Bits<T>* b, const float* c, floa
     if (diagonal && i < cases) out[i] = d[g % 2];
 }
 
-// Both operands K-major without swizzle: 8 rows of 16 bytes are contiguous, the other half of k follows.
+// Both operands are K-major without swizzle: 8 rows of 16 bytes are contiguous, and the other half of k follows them.
 struct DotSmem {
     uint32_t a[64 * 8];
     uint32_t b[64 * 8];

@@ -1,7 +1,8 @@
-// C[M, N] = A[M, K] * B[N, K]^T, T = __nv_bfloat16 or __half, C in float32; K contiguous and a multiple of 8.
-// A block owns a 64 x 64 tile of C, each of its four warps 32 x 32. A ring of kStages tiles, 32 of K deep, is filled by
-// cp.async; rows are 64 bytes, their 16-byte chunks permuted against bank conflicts. Sums: the tensor cores' blocks of
-// 16, over k in ascending order.
+// Computes C[M, N] = A[M, K] * B[N, K]^T for T = __nv_bfloat16 or __half, with C in float32. Rows of K elements are
+// contiguous, and K is a multiple of 8. A block owns a 64 x 64 tile of C, and each of its four warps 32 x 32 of it.
+// cp.async fills a ring of kStages tiles, which are 32 of K deep. Their rows are 64 bytes long, and the 16-byte chunks
+// of a row are permuted against bank conflicts. The sums run over k in ascending order, in the tensor cores' blocks of
+// 16.
 #pragma once
 #include "../../../csrc/device/ptx.h"
 
@@ -21,7 +22,7 @@ struct GemmMma {
     };
 };
 
-// The column at which the 8 elements of `chunk` (0 to 3) of a row are kept.
+// Returns the column at which the 8 elements of `chunk` (0 to 3) of a row are kept.
 __device__ __forceinline__ int chunk_column(int row, int chunk) { return (chunk ^ (row >> 1 & 3)) * 8; }
 
 template <class T>
@@ -35,7 +36,7 @@ __device__ __forceinline__ void load_tile(T (&tile)[GemmMma<T>::kTile][GemmMma<T
     }
 }
 
-// acc += the warp's 32 x 32 part of one stage's product.
+// Adds the warp's 32 x 32 part of the product of one stage to acc.
 template <class T>
 __device__ __forceinline__ void multiply_stage(const typename GemmMma<T>::Smem& s, int stage, int wm, int wn, int lane,
                                                float (&acc)[2][4][4]) {

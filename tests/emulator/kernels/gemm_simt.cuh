@@ -1,6 +1,6 @@
-// C[M, N] = A[M, K] * B[K, N] in float32, row-major, any sizes.
-// A block owns a kTile x kTile tile of C, a thread kPer x kPer elements of it. Tiles of A (transposed) and B pass
-// through shared memory, kDepth of K at a time. Each element is summed over k in ascending order.
+// Computes C[M, N] = A[M, K] * B[K, N] in float32, for row-major matrices of any size. A block owns a kTile x kTile
+// tile of C, and a thread kPer x kPer elements of it. Tiles of A (transposed) and B pass through shared memory, kDepth
+// of K at a time. Each element is summed over k in ascending order.
 #pragma once
 #include "../../../csrc/device/launch.h"
 

@@ -1,7 +1,7 @@
-// C[M, N] = A[M, K] * B[N, K]^T on Hopper, T = __nv_bfloat16 or __half, C in float32; K contiguous, a multiple of 8.
-// A block owns a 128 x 64 tile of C: one producer warpgroup loads by TMA, two consumer warpgroups own 64 x 64 each.
-// With Cluster = 2, two blocks along M share B's tile: each loads half of it for both. Sums: the tensor cores' blocks
-// of 16, over k in ascending order.
+// Computes C[M, N] = A[M, K] * B[N, K]^T on Hopper for T = __nv_bfloat16 or __half, with C in float32. Rows of K
+// elements are contiguous, and K is a multiple of 8. A block owns a 128 x 64 tile of C: one warpgroup loads by TMA, and
+// the two others own 64 x 64 of the tile each. With Cluster = 2, two blocks along M share the tile of B, and each loads
+// half of it for both. The sums run over k in ascending order, in the tensor cores' blocks of 16.
 #pragma once
 #include "../../../csrc/device/ptx.h"
 
@@ -44,7 +44,7 @@ __device__ __forceinline__ void produce(typename GemmWgmma<T>::Smem& s, const Te
     }
 }
 
-// Tells every block whose loads fill this slot that the warpgroup is done with it.
+// Tells every block whose loads fill this slot that the warpgroup has finished with it.
 template <int Cluster>
 __device__ __forceinline__ void release_slot(uint32_t empty) {
     const uint32_t thread = threadIdx.x % 128;
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(GemmWgmma<T>::kThreads, 1)
         }
         if constexpr (Bug == WgmmaBug::kReadBeforeWait) ptx::wgmma_wait<0>();
     }
-    if constexpr (Cluster > 1) ptx::cluster_sync();  // nobody leaves while others still write here
+    if constexpr (Cluster > 1) ptx::cluster_sync();  // no block may end while others still write here
 }
 
 }  // namespace samples

@@ -1,6 +1,7 @@
-// D[64, N] = A[64, depth] * B[depth, N] by wgmma, with A in registers and B as the packed kernel of convolution has it:
-// in panels of 64 columns, N-major with the 128-byte swizzle, one after the other at depth * 128 bytes. depth is a
-// multiple of 16. One warpgroup; threads write B. Sums: blocks of 16, over k in ascending order.
+// Computes D[64, N] = A[64, depth] * B[depth, N] by wgmma, as the packed kernel of convolution does. A is in registers.
+// B is in panels of 64 columns, N-major with the 128-byte swizzle, and depth * 128 bytes lie from one panel to the
+// next. depth is a multiple of 16. There is one warpgroup, whose threads write B to shared memory. The sums run over k
+// in ascending order, in blocks of 16.
 #pragma once
 #include "../../../csrc/device/ptx.h"
 

@@ -1,6 +1,6 @@
-// One box through the tensor memory accelerator, byte for byte.
-// One block; thread 0 issues. load_*: `out` receives the raw bytes of shared memory, swizzle and all. store_box: the
-// raw bytes of `in` go through shared memory to the tensor.
+// Passes one box through the tensor memory accelerator, byte for byte. There is one block, whose thread 0 issues. In
+// load_*, `out` receives the raw bytes of shared memory, swizzle and all. In store_box, the raw bytes of `in` go
+// through shared memory to the tensor.
 #pragma once
 #include "../../../csrc/device/ptx.h"
 

@@ -1,7 +1,7 @@
-// D[64, N] = A[64, K] * B[K, N] by wgmma, with every layout of the operands in shared memory.
-// One warpgroup. TMA lays each operand out in columns of boxes as wide as the swizzle: K-major as [k / E][mn][E],
-// MN-major as [mn / E][k][E], E elements being one row of the swizzle (16 bytes without one). Sums: blocks of 16 (8 for
-// tf32), over k in ascending order.
+// Computes D[64, N] = A[64, K] * B[K, N] by wgmma, with every layout of the operands in shared memory. There is one
+// warpgroup. TMA lays each operand out in columns of boxes as wide as the swizzle: K-major as [k / E][mn][E], MN-major
+// as [mn / E][k][E], where E elements are one row of the swizzle (16 bytes without one). The sums run over k in
+// ascending order, in blocks of 16 (8 for tf32).
 #pragma once
 #include "../../../csrc/device/ptx.h"
 
@@ -12,11 +12,11 @@ using convgpu::Swizzle;
 using convgpu::TensorMap;
 namespace ptx = convgpu::ptx;
 
-// The storage of an operand type: tf32 is kept as float.
+// The type in which operands of type T are stored. tf32 is stored as float.
 template <class T>
 using Stored = std::conditional_t<std::is_same_v<T, ptx::Tf32>, float, T>;
 
-// Distances in shared memory of an operand of `mn` rows (or columns) by K.
+// The distances in shared memory of an operand of `mn` rows (or columns) by K.
 template <class T, int Mn, int K, bool MnMajor, Swizzle S>
 struct OperandLayout {
     static constexpr int kSize = sizeof(Stored<T>), kRow = convgpu::swizzle_bytes(S), kPerRow = kRow / kSize;
@@ -50,7 +50,7 @@ __device__ __forceinline__ void load_operand(uint32_t destination, const TensorM
     }
 }
 
-// A's fragment for 16 (tf32: 8) of K from a K-major layout without swizzle: 4 words of 32 bits.
+// Loads A's fragment for 16 of K (8 for tf32) from a K-major layout without swizzle. It is 4 words of 32 bits.
 template <class T>
 __device__ __forceinline__ void load_fragment(uint32_t (&r)[4], const Stored<T>* a, int k0) {
     constexpr int kChunk = 16 / sizeof(Stored<T>);
@@ -68,7 +68,7 @@ __device__ __forceinline__ uint64_t describe(uint32_t operand, int k, Swizzle s)
     return ptx::matrix_descriptor(operand + Layout::offset(k), leading, stride, s);
 }
 
-// Exchanged: the other reading of the descriptor, leading and stride in each other's place.
+// With Exchanged, the descriptor is read the other way: leading and stride are in each other's place.
 template <class T, int N, bool AMnMajor, bool BMnMajor, Swizzle S, bool ARegisters, bool Exchanged = false>
 __global__ void __launch_bounds__(128)
     wgmma_tile(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, float* D) {
