@@ -1,1 +1,1 @@
-"""How the compiled modules are built: which, with what tools, by which commands. It is not installed."""
+"""Builds the compiled modules: it says which, with what tools and by which commands. It is not installed."""

@@ -1,11 +1,11 @@
-"""Which modules an installation builds: what the machine suggests, unless the environment says otherwise.
+"""Chooses the modules that an installation builds: those that suit the machine, unless the environment says otherwise.
 
-    CONVGPU_CUDA=0|1       convgpu._cuda       unset: where nvcc and a GPU are both there, for that GPU
-    CONVGPU_EMULATED=0|1   convgpu._emulated   unset: where the install is editable and a C++ compiler is there
-    CONVGPU_ARCHS          the architectures of _cuda: "80;90a", and compute_80 for the PTX of compute_80
-    CONVGPU_KERNELS        a libconvgpu_cuda.so built elsewhere, to be linked instead of compiling the kernels
+    CONVGPU_CUDA=0|1       convgpu._cuda       unset: built for the GPU if nvcc and a GPU are there
+    CONVGPU_EMULATED=0|1   convgpu._emulated   unset: built if the install is editable and a C++ compiler is there
+    CONVGPU_ARCHS          the architectures of _cuda, for example "80;90a"; compute_80 adds PTX
+    CONVGPU_KERNELS        a libconvgpu_cuda.so built elsewhere, which is linked instead of compiling kernels
 
-What is forced and cannot be built is an error.
+A module that is asked for by 1 and cannot be built is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CannotBuild(Exception):
 
 
 class Choice(NamedTuple):
-    """The modules to build, and the architectures of _cuda."""
+    """Names the modules to build, and the architectures of _cuda."""
 
     cuda: bool
     emulated: bool
@@ -43,7 +43,7 @@ def _wish(variable: str) -> bool | None:
 
 
 def choose(editable: bool) -> Choice:
-    """The modules that this installation builds."""
+    """Return the modules that this installation builds."""
     cuda, emulated = _wish("CONVGPU_CUDA"), _wish("CONVGPU_EMULATED")
     for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated)):
         if wish and _obstacle():
@@ -58,7 +58,7 @@ def choose(editable: bool) -> Choice:
 
 
 def _obstacle() -> str | None:
-    """What keeps this machine from compiling anything, nvcc and headers aside: pip can bring those."""
+    """Return why this machine cannot compile, or None. nvcc and headers do not count, since pip can bring them."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         return f"expected Linux on x86-64 or arm64, got {sys.platform} on {platform.machine()}"
     if toolchain.cxx_compiler() is None:
@@ -75,7 +75,7 @@ def _archs(gpu: str | None) -> tuple[str, ...]:
 
 
 def requirements(editable: bool) -> list[str]:
-    """The packages that pip must bring before the build; none where nothing is compiled."""
+    """Return the packages that pip must bring before the build; there are none if nothing is compiled."""
     choice = choose(editable)
     packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated else []
     needs_nvcc = choice.cuda and not os.environ.get("CONVGPU_KERNELS") and toolchain.find_nvcc() is None

@@ -1,4 +1,4 @@
-"""setuptools as the build backend (PEP 517, PEP 660), asking for compilers and headers only where they are needed."""
+"""Wraps setuptools as the build backend (PEP 517, PEP 660), so that pip brings compilers and headers only if needed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """What `pip install .` needs."""
+    """Return the packages that `pip install .` needs."""
     return requirements(editable=False)
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    """What `pip install -e .` needs."""
+    """Return the packages that `pip install -e .` needs."""
     return requirements(editable=True)

@@ -1,13 +1,13 @@
-"""The sources that differ by a dtype alone, written into the build folder: one list per family says which.
+"""Writes the sources that differ by a dtype alone into the build folder; one list per family says which.
 
 csrc/FAMILY/instances.json is a list of entries, one for each engine whose kernels are templates:
 
-    name        of the engine: its file for float16 is FAMILY/<name>_float16.cu
-    header      of that folder, which defines what the templates need, and the macro
-    macro       which instantiates them
-    instances   for each dtype the macro's arguments
+    name        the name of the engine; its file for float16 is FAMILY/<name>_float16.cu
+    header      the header of that folder that defines the macro, and what the templates need
+    macro       the macro that instantiates the templates
+    instances   the macro's arguments for each dtype
 
-A file for each dtype, since a compiler takes a minute for one: ninja compiles them side by side.
+Each dtype has a file of its own, since a compiler takes a minute for one: ninja compiles them side by side.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ namespace convgpu::{family} {{
 
 
 def entries(family: Path) -> list[dict[str, object]]:
-    """The list of a family; empty where it has none."""
+    """Return the list of a family, which is empty if the family has no such file."""
     path = family / LIST
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     for entry in found:
@@ -43,7 +43,7 @@ def entries(family: Path) -> list[dict[str, object]]:
 
 
 def texts(folder: Path) -> dict[Path, str]:
-    """Every file of every family as it is to stand in `folder`."""
+    """Return the path in `folder` and the text of every file of every family."""
     found: dict[Path, str] = {}
     for family in sorted(path.parent for path in SOURCES.glob(f"*/{LIST}")):
         for entry in entries(family):
@@ -58,7 +58,7 @@ def texts(folder: Path) -> dict[Path, str]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Bring the files in `folder` up to date, and return them. What has not changed keeps its time of change."""
+    """Bring the files in `folder` up to date, and return them. A file with the same text keeps its time of change."""
     wanted = texts(folder)
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)

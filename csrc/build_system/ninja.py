@@ -1,4 +1,4 @@
-"""What ninja is told: one kernel library per machine, free of Python, and one thin module over each, written for ninja.
+"""Writes the build file for ninja: for each machine a kernel library, free of Python, and a thin module over it.
 
     convgpu/libconvgpu_cuda.so      convgpu/_cuda.<abi>.so       by nvcc
     convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
@@ -22,8 +22,8 @@ from .choice import CannotBuild, Choice
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
 GENERATED = ROOT / "build" / "kernels" / "generated"
-FAMILIES = ("conv", "gemm", "pool", "layout")  # each with a bind.cpp
-SHARED = ("common", "device", "tile", "hopper")  # what they share
+FAMILIES = ("conv", "gemm", "pool", "layout")  # each of these folders has a bind.cpp
+SHARED = ("common", "device", "tile", "hopper")  # the families share these folders
 
 # Contraction is off, so that the emulator's results do not depend on whether the host has fused multiply-adds. Unique
 # symbols are off, because the libraries of both machines may be loaded into one process.
@@ -33,14 +33,13 @@ EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contr
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
 
-
 # ptxas reports that it serialised wgmma instructions, or that it had to add a wait for one, as "info (C75..)", to which
 # -Werror does not apply. Therefore the build searches what the compiler has printed, $out.log, for this.
 SERIALISED = r"\(C75[0-9][0-9]\)"
 
 
 class Target(NamedTuple):
-    """One library and its module."""
+    """Names one library and its module, and the commands that build them."""
 
     name: str  # "cuda" or "emulated"
     compile_kernel: str  # commands, with ninja's $in and $out
@@ -48,28 +47,28 @@ class Target(NamedTuple):
     link_library: str
     link_module: str
     sources: list[Path]
-    carried: Path | None = None  # a library that was built elsewhere, and is taken as it is
+    carried: Path | None = None  # a library that was built elsewhere and is only copied
 
     @property
     def library(self) -> str:
-        """The file name of the kernel library."""
+        """Return the file name of the kernel library."""
         return f"libconvgpu_{self.name}.so"
 
     @property
     def module(self) -> str:
-        """The file name of the Python module."""
+        """Return the file name of the Python module."""
         return f"_{self.name}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def kernel_sources() -> list[Path]:
-    """What both libraries are made of. The files that differ by a dtype alone are written before they are named."""
+    """Return the sources of both libraries. Those that differ by a dtype alone are written first."""
     written = [path for folder in (*SHARED, *FAMILIES) for path in sorted((SOURCES / folder).rglob("*"))
                if path.suffix in (".cpp", ".cu") and path.stem != "bind"]
-    return instances.write(GENERATED) + written  # what takes longest to compile comes first
+    return instances.write(GENERATED) + written  # files that take longest to compile come first
 
 
 def binding_sources() -> list[Path]:
-    """What both modules are made of."""
+    """Return the sources of both modules."""
     return [SOURCES / "bind.cpp", *(SOURCES / family / "bind.cpp" for family in FAMILIES)]
 
 
@@ -88,8 +87,8 @@ def _compiler(variable: str) -> str:
 
 
 def _binding(cxx: str, name: str) -> tuple[str, str]:
-    """How the module is compiled and linked: by the host compiler on either machine."""
-    import pybind11  # there only where a module is to be built
+    """Return the commands that compile and link the module, by the host compiler for either machine."""
+    import pybind11  # pip brings it only if a module is to be built
 
     includes = [f"-isystem {folder}" for folder in (sysconfig.get_path("include"), pybind11.get_include())]
     compile_ = _join(cxx, HOST_FLAGS, "-O1", "-fvisibility=hidden", f"-DCONVGPU_MODULE=_{name}", includes,
@@ -98,7 +97,7 @@ def _binding(cxx: str, name: str) -> tuple[str, str]:
 
 
 def emulated_target() -> Target:
-    """The kernels on the CPU."""
+    """Describe the library and module that run the kernels on the CPU."""
     cxx = _compiler("CONVGPU_EMULATED")
     link = _join(cxx, "-shared -pthread -o $out $in")
     return Target("emulated", _compile_emulated(cxx), *_order(_binding(cxx, "emulated"), link),
@@ -106,7 +105,7 @@ def emulated_target() -> Target:
 
 
 def emulator_sources() -> list[Path]:
-    """What the emulated library has besides."""
+    """Return the sources that the emulated library has in addition."""
     return sorted((SOURCES / "emulator").glob("*.cpp"))
 
 
@@ -117,12 +116,12 @@ def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
                           "nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl, found none")
     flags = [*EMULATED_FLAGS, *more_flags]
     if platform.machine() == "x86_64":
-        flags.append("-march=native")  # it is built where it runs, and conversions of half types are instructions
+        flags.append("-march=native")  # it runs where it is built; half types have instructions
     return _join(cxx, flags, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -x c++ -c $in -o $out")
 
 
 def cuda_target(archs: Sequence[str]) -> Target:
-    """The kernels on the GPU; CONVGPU_KERNELS names a library that has them already."""
+    """Describe the library and module for the GPU. CONVGPU_KERNELS may name a library that is already built."""
     carried = os.environ.get("CONVGPU_KERNELS")
     if carried:
         if not Path(carried).is_file():
@@ -142,13 +141,13 @@ def cuda_target(archs: Sequence[str]) -> Target:
 
 
 def checked(command: str) -> str:
-    """The command, which fails where ptxas says that wgmma is serialised; for a shell, in ninja's spelling."""
+    """Return the command for a shell, in ninja's spelling. It fails if ptxas says that it serialised wgmma."""
     return (f"{command} >$out.log 2>&1 || {{ cat $out.log; exit 1; }}; cat $out.log; "
             f"if grep -qE '{SERIALISED}' $out.log; then echo '$out: wgmma is serialised' >&2; exit 1; fi")
 
 
 def nvcc_command(nvcc: toolchain.Nvcc) -> str:
-    """nvcc as every kernel is compiled."""
+    """Return the command by which nvcc compiles every kernel."""
     return _join(nvcc.path, "-ccbin", _compiler("CONVGPU_CUDA"), NVCC_FLAGS)
 
 
@@ -158,7 +157,7 @@ def _order(binding: tuple[str, str], link_library: str) -> tuple[str, str, str]:
 
 
 def ninja_file(targets: Sequence[Target]) -> str:
-    """The build file; outputs are relative to the folder that it stands in."""
+    """Return the text of the build file. Its outputs are relative to the folder that it is in."""
     lines: list[str] = []
     for target in targets:
         lines += _rules(target)
@@ -188,13 +187,13 @@ def _object(lines: list[str], target: Target, rule: str, source: Path, folder: s
 
 
 def targets_of(choice: Choice) -> list[Target]:
-    """The libraries and modules to build; raises CannotBuild."""
+    """Return the libraries and modules to build. Raises CannotBuild."""
     return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else [])
 
 
 def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],
                   work: Path) -> Path:
-    """A program of its own sources and all emulated kernels, each part with flags of its own; returns its path."""
+    """Build a program from its sources and all emulated kernels, each part with its own flags, and return its path."""
     cxx = _compiler("CONVGPU_EMULATED")
     work.mkdir(parents=True, exist_ok=True)
     lines = [f"rule program\n  command = {_join(cxx, kernel_flags, '-pthread -o $out $in')}"]
@@ -224,7 +223,7 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
     copies = []
     for target in targets:
         for name in (target.library, target.module):
-            (into / name).unlink(missing_ok=True)  # a library in use keeps its old file
+            (into / name).unlink(missing_ok=True)  # a process that uses the old library keeps it
             copies.append(Path(shutil.copy2(work / name, into / name)))
     return copies
 

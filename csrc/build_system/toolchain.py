@@ -1,4 +1,4 @@
-"""What this machine has to compile with: a C++ compiler, nvcc, CUDA's headers, a GPU."""
+"""Finds what this machine has to compile with: a C++ compiler, nvcc, CUDA's headers, a GPU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-A_HEADER = "cuda_fp16.h"  # where this one is, the others are
+A_HEADER = "cuda_fp16.h"  # a folder that has this header has the others too
 
 
 class Nvcc(NamedTuple):
-    """The CUDA compiler, and the folders of headers and libraries that it does not look in by itself."""
+    """Names the CUDA compiler, and the folders of headers and libraries that it does not search by itself."""
 
     path: Path
     includes: tuple[Path, ...] = ()
@@ -24,18 +24,18 @@ class Nvcc(NamedTuple):
 
 
 def cxx_compiler() -> str | None:
-    """The path of the C++ compiler: $CXX, g++, c++ or clang++."""
+    """Return the path of the C++ compiler: $CXX, g++, c++ or clang++."""
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))), None)
 
 
 def _pip_toolkits() -> Iterator[Path]:
-    """The folder of NVIDIA's packages from PyPI, wherever Python finds packages."""
+    """Yield the folders of NVIDIA's packages from PyPI, wherever Python finds packages."""
     for entry in sys.path:
         yield from sorted(Path(entry or ".").glob("nvidia/cu[0-9]*"), reverse=True)
 
 
 def find_nvcc() -> Nvcc | None:
-    """nvcc of CUDA_HOME, of the PATH, or of the package nvidia-cuda-nvcc."""
+    """Find nvcc in CUDA_HOME, on the PATH, or in the package nvidia-cuda-nvcc."""
     installed = _installed("nvcc")
     if installed:
         return Nvcc(installed)
@@ -46,13 +46,13 @@ def find_nvcc() -> Nvcc | None:
 
 
 def find_tool(name: str) -> Path | None:
-    """A program beside nvcc, such as cuobjdump: of CUDA_HOME, of the PATH, or of a package nvidia-cuda-NAME."""
+    """Find a tool of CUDA, such as cuobjdump, in CUDA_HOME, on the PATH, or in a package nvidia-cuda-NAME."""
     in_packages = (root / "bin" / name for root in _pip_toolkits() if (root / "bin" / name).is_file())
     return _installed(name) or next(in_packages, None)
 
 
 def _installed(name: str) -> Path | None:
-    """A program of a toolkit that the machine has."""
+    """Find a program of a toolkit that is installed on the machine."""
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         path = Path(os.environ.get(variable, ""), "bin", name)
         if os.environ.get(variable) and path.is_file():
@@ -62,7 +62,7 @@ def _installed(name: str) -> Path | None:
 
 
 def find_headers() -> tuple[Path, ...] | None:
-    """The folders of CUDA's headers: of CUDA_HOME, of nvcc, or of the packages nvidia-cuda-runtime, -crt and -cccl."""
+    """Find CUDA's headers in CUDA_HOME, beside nvcc, or in the packages nvidia-cuda-runtime, -crt and -cccl."""
     homes = [Path(os.environ[v], "include") for v in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(v)]
     nvcc = find_nvcc()
     if nvcc:
@@ -78,14 +78,14 @@ def _pip_includes(root: Path) -> tuple[Path, ...]:
 
 
 def _includes_of(nvcc: Path) -> list[Path]:
-    """Where nvcc itself takes its headers from: it may be a link or a script far from its toolkit."""
+    """Ask nvcc where it takes its headers from, since it may be a link or a script far from its toolkit."""
     says = subprocess.run([nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null"], capture_output=True, text=True).stderr
     line = next((line for line in says.splitlines() if "INCLUDES=" in line), "")
     return [Path(folder) for folder in re.findall(r'-I([^"\s]+)', line)]
 
 
 def gpu_arch() -> str | None:
-    """The architecture of GPU 0 as nvcc calls it ("90a"), from the driver; None where there is no GPU."""
+    """Ask the driver for the architecture of GPU 0 as nvcc calls it ("90a"). Return None if there is no GPU."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
