@@ -162,18 +162,14 @@ void add_tma(Questions& all) {
     add("tma_tile_32b_swizzle", [=] { check_tiled<2>(rows(), {8, 24}, kOnes, Swizzle::k32B, {{-3, 2}}); });
     add("tma_tile_64b_swizzle", [=] { check_tiled<2>(rows(), {16, 24}, kOnes, Swizzle::k64B, {{30, -5}}); });
     add("tma_tile_128b_swizzle", [=] { check_tiled<2>(rows(), {32, 24}, kOnes, Swizzle::k128B, {{20, 3}}); });
-    add("tma_tile_5d",
-        [=] { check_tiled<5>(volume(), {32, 3, 2, 2, 2}, kOnes, Swizzle::k128B, {{0, 3, -1, 2, 1}}); });
-    add("tma_tile_steps",
-        [=] { check_tiled<3>(volume(), {32, 4, 4}, {1, 2, 3, 1, 1}, Swizzle::k128B, {{0, -2, 1}}); });
+    add("tma_tile_5d", [=] { check_tiled<5>(volume(), {32, 3, 2, 2, 2}, kOnes, Swizzle::k128B, {{0, 3, -1, 2, 1}}); });
+    add("tma_tile_steps", [=] { check_tiled<3>(volume(), {32, 4, 4}, {1, 2, 3, 1, 1}, Swizzle::k128B, {{0, -2, 1}}); });
     add("tma_store_128b_swizzle", [=] { check_store<2>(size, {32, 16}, Swizzle::k128B, {{4, -3}}); });
     add("tma_store_64b_swizzle", [=] { check_store<2>(size, {16, 16}, Swizzle::k64B, {{-4, 2}}); });
     add("tma_store_4d_64b_swizzle",
         [] { check_store<4>({16, 5, 4, 3, 1}, {16, 2, 2, 2}, Swizzle::k64B, {{0, 1, 3, -1}}); });
-    add("tma_store_5d",
-        [] { check_store<5>({16, 3, 4, 3, 2}, {16, 2, 2, 2, 2}, Swizzle::kNone, {{4, 1, 1, 2, 1}}); });
-    add("tma_im2col_3d",
-        [] { check_all_taps<1>(Image({32, 29, 1, 1, 3}), {4, 1, 1}, 3, 2, 2, Swizzle::k128B); });
+    add("tma_store_5d", [] { check_store<5>({16, 3, 4, 3, 2}, {16, 2, 2, 2, 2}, Swizzle::kNone, {{4, 1, 1, 2, 1}}); });
+    add("tma_im2col_3d", [] { check_all_taps<1>(Image({32, 29, 1, 1, 3}), {4, 1, 1}, 3, 2, 2, Swizzle::k128B); });
     add("tma_im2col_4d", [=] { check_all_taps<2>(plane(), {3, 2, 1}, 1, 1, 1, Swizzle::k128B); });
     add("tma_im2col_4d_stride_2", [=] { check_all_taps<2>(plane(), {3, 2, 1}, 2, 1, 1, Swizzle::k128B); });
     add("tma_im2col_4d_strides_3_5_8", [] {
@@ -181,8 +177,7 @@ void add_tma(Questions& all) {
         for (int stride : {3, 5, 8}) check_all_taps<2>(wide, {3, 2, 1}, stride, 1, 1, Swizzle::k128B, 3);
     });
     add("tma_im2col_4d_dilation_2", [=] { check_all_taps<2>(plane(), {2, 3, 1}, 1, 2, 2, Swizzle::k128B); });
-    add("tma_im2col_4d_beyond_the_batch",
-        [=] { check_all_taps<2>(plane(), {3, 3, 1}, 1, 1, 1, Swizzle::k128B, 160); });
+    add("tma_im2col_4d_beyond_the_batch", [=] { check_all_taps<2>(plane(), {3, 3, 1}, 1, 1, 1, Swizzle::k128B, 160); });
     add("tma_im2col_4d_upper_corner_beyond_the_image",
         [=] { check_all_taps<2>(plane(), {1, 2, 1}, 1, 1, 2, Swizzle::k128B); });
     add("tma_im2col_4d_channels_40_of_64",

@@ -180,7 +180,10 @@ private:
     static TensorMap image_map(void* data) {
         constexpr uint64_t kLine = 128 * kSide;
         Im2colLayout layout;
-        layout.tensor = {data, ElementType::kBFloat16, 4, {kLines, kSide, kSide, kRead / (kLine * kSide)},
+        layout.tensor = {data,
+                         ElementType::kBFloat16,
+                         4,
+                         {kLines, kSide, kSide, kRead / (kLine * kSide)},
                          {2, 128, kLine, kLine * kSide}};
         layout.lower = {-1, -1, 0};
         layout.upper = {-1, -1, 0};
@@ -247,9 +250,8 @@ private:
         auto* const memory = static_cast<char*>(memory_);
         constexpr size_t kHalf = kMemory / 2;
         const double took = median([&] {
-            return seconds([&] {
-                check_cuda(cudaMemcpyAsync(memory + kHalf, memory, kHalf, cudaMemcpyDeviceToDevice), "copy");
-            });
+            return seconds(
+                [&] { check_cuda(cudaMemcpyAsync(memory + kHalf, memory, kHalf, cudaMemcpyDeviceToDevice), "copy"); });
         });
         row("a copy within the memory, reads and writes counted", static_cast<double>(kMemory) / took / 1e12, "TB/s");
     }

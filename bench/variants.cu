@@ -15,8 +15,7 @@ extern "C" __attribute__((visibility("default"))) int gemm_variant(const void* a
     try {
         const auto* left = static_cast<const T*>(a);
         const auto* right = static_cast<const T*>(b);
-        const gemm::Problem<T, false, false> problem{{left, K, 0}, {right, N, 0}, {static_cast<T*>(y), N, 0},
-                                                     M,            N,             K,
+        const gemm::Problem<T, false, false> problem{{left, K, 0}, {right, N, 0}, {static_cast<T*>(y), N, 0}, M, N, K,
                                                      {},           true};
         hopper::Plan plan;
         plan.tile_n = 256;
