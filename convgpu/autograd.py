@@ -1,9 +1,9 @@
-"""The tape: what records ops as they run, and walks the record backwards. It knows no op by name.
+"""The tape: it records ops as they run, and walks the record backwards. It knows no op by name.
 
-`apply` runs an op and, where an input requires a gradient, leaves a Node: the op, the values its gradient rules name,
-and an edge to whatever made each input. Nodes point from outputs to inputs only, so a graph is freed by reference
-counting as soon as its last output is dropped. There is no global record: a graph belongs to the tensors made from it,
-and threads meet only where they share a tensor.
+`apply` runs an op. Where an input requires a gradient, it also makes a Node, which holds the op, the values that the
+gradient rules name, and for each input an edge to whatever made the input. Nodes point from outputs to inputs only, so
+Python's reference counting frees a graph as soon as its last output is dropped. There is no global record: a graph
+belongs to the tensors made from it, and threads meet only where they share a tensor.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Node:
     def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any]):
         self.op = op
         self.number = next(_sequence)
-        self.edges = edges  # per input: the Node that made it, the leaf Tensor itself, or None
-        self.metas = metas  # per input with an edge: (shape, dtype)
-        self.saved: dict[str, Any] | None = saved  # None once freed
+        self.edges = edges  # for each input: the Node that made it, or the leaf Tensor itself, or None
+        self.metas = metas  # for each input with an edge: its shape and dtype
+        self.saved: dict[str, Any] | None = saved  # None after a backward pass has freed the values
 
 
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
@@ -100,7 +100,8 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
 
 def _computed(op: Op, given: tuple[Any, ...], inputs: tuple[Any, ...],
               statics: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """What the op gives, and its inputs where it was computed."""
+    """The result of the op, and the inputs that it was computed from (moved to the GPU where another input is there).
+    """
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
         inputs = tuple([x.to(GPU) if isinstance(v, np.generic) else x for v, x in zip(given, inputs)])
@@ -122,7 +123,7 @@ def _compute_on_gpu(op: Op, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
 
 
 def _as_input(op: Op, x: Any) -> Any:
-    """A Tensor, or what stays as it is: None, and beside other inputs Python scalars, which promote weakly."""
+    """Convert x to a Tensor. None stays as it is, and so do Python numbers beside other inputs: they promote weakly."""
     if isinstance(x, Tensor) or x is None or (len(op.inputs) > 1 and type(x) in (float, int, bool)):
         return x
     return as_tensor(x, op.name)
@@ -143,14 +144,14 @@ def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: 
             saved[name] = [_save(x) for x in inputs] if op.variadic else _save(inputs[i])
         elif role == "static":
             saved[name] = statics[i]
-        else:  # the bare array: the Tensor around it owns the node, which would be a reference cycle
+        else:  # save the bare array: its Tensor owns the node, and saving it would make a reference cycle
             saved[name] = None if outputs[i] is None else outputs[i].array
     first.node = Node(op, tuple(edges), tuple(metas), saved)
     first.requires_grad = True
 
 
 def _save(x: Any) -> tuple[Any, int | None]:
-    """An input, and its version when the op ran."""
+    """An input with the number of its version when the op ran, or with None where the input is no Tensor."""
     return (x, x.version) if isinstance(x, Tensor) else (x, None)
 
 
@@ -168,7 +169,7 @@ def _restore(node: Node, name: str, value: Any) -> Any:
 
 
 def _unchanged(op: Op, name: str, x: Any, version: int | None) -> Any:
-    """A saved input, if it still has the values that the op used."""
+    """A saved input; raise an error if its values have changed since the op used them."""
     if version is not None and x.version != version:
         raise RuntimeError(
             f"backward through {op.name}: its input {name!r} (shape {x.shape}) was changed by assign() after the op "
@@ -177,7 +178,7 @@ def _unchanged(op: Op, name: str, x: Any, version: int | None) -> Any:
 
 
 def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
-    """The gradient rules of one node: per input, its gradient or None."""
+    """Run the gradient rules of one node; each input gets its gradient or None."""
     if node.saved is None:
         raise RuntimeError(f"backward through {node.op.name}: the graph was freed by an earlier backward; "
                            "pass retain_graph=True to that one, or run the forward pass again")
@@ -208,7 +209,7 @@ def _rule_of(op: Op, name: str) -> Any:
 
 
 def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:
-    """The gradient in its input's shape and dtype: broadcast axes are summed, promotion is undone."""
+    """Give the gradient its input's shape and dtype: sum over broadcast axes, and convert the dtype back."""
     g = as_tensor(g, op.name)
     shape, dtype = meta
     if g.shape != shape:
@@ -217,18 +218,18 @@ def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:
         extra = g.ndim - len(shape)
         axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
         g = g.sum(axis=axes).reshape(shape) if axes else g
-        if g.shape != shape:  # the rule gave a value smaller than the input, a constant for instance
+        if g.shape != shape:  # the rule gave a value smaller than the input, for instance a constant
             g = g.broadcast_to(shape)
     return g if g.dtype == dtype else g.astype(dtype)
 
 
 def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Any] | None,
           create_graph: bool, retain_graph: bool) -> dict[Any, Tensor]:
-    """Gradients by node or leaf. Only what lies between outputs and targets (None: every leaf) is computed."""
+    """Gradients by node or leaf, computed only along paths from the outputs to the targets (None: to every leaf)."""
     order = _reachable(outputs)
     leads: dict[Any, bool] = {}
     goal = None if targets is None else set(targets)
-    for node in order:  # ascending: inputs before outputs
+    for node in order:  # nodes come in ascending order, so inputs come before outputs
         leads[node] = goal is None or node in goal or any(_wanted(e, leads, goal) for e in node.edges)
     sums: dict[Any, _Sum] = {}
     found: dict[Any, Tensor] = {}
@@ -260,9 +261,9 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
 
 
 class _Sum:
-    """The sum of the gradients that meet at one tensor, in the order of their arrival.
+    """The sum of the gradients that arrive at one tensor, in the order of their arrival.
 
-    Half types are rounded once: of two gradients NumPy's sum is that already; from the third on they add up in float32.
+    Sums of half types are rounded once: NumPy adds two gradients so; from the third gradient on the sum is in float32.
     """
 
     __slots__ = ("parts", "dtype")
@@ -332,14 +333,14 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     """Gradients of the outputs with respect to the inputs, returned and not accumulated.
 
     Args:
-        outputs: a Tensor or a sequence of them.
-        inputs: a Tensor or a sequence of them, leaves or intermediate results.
-        grad_outputs: what each output is weighted with; may be omitted for scalars.
+        outputs: a Tensor or a sequence of Tensors.
+        inputs: a Tensor or a sequence of Tensors, which are leaves or intermediate results.
+        grad_outputs: the weight of each output; may be omitted for scalars.
         create_graph: record the gradient itself, so that it can be differentiated again.
-        retain_graph: keep the graph for another pass; by default as `create_graph`.
+        retain_graph: keep the graph for another pass; the default is the value of `create_graph`.
 
     Returns:
-        A Tensor where `inputs` is one, else a list; zeros where an output does not depend on an input.
+        A Tensor where `inputs` is one, else a list; a gradient is zero where the outputs do not depend on the input.
 
     >>> import convgpu as cg
     >>> x = cg.tensor(3.0, requires_grad=True)
@@ -375,8 +376,9 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
         has_aux: the returned function then gives ((value, aux), gradient).
 
     The first argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
-    Value and gradient are constants where nothing outside f is being differentiated. Within another `value_and_grad`,
-    or on tensors that require a gradient, they are on that tape, so that a penalty on the gradient has its own.
+    Value and gradient are constants unless something outside f is being differentiated. Within another
+    `value_and_grad`, or on tensors that require a gradient, both are recorded, so that a penalty on the gradient can
+    itself be differentiated.
 
     Raises:
         TypeError: f returns something else; a leaf of the first argument is not floating.
@@ -392,7 +394,7 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
     300.0
     """
     def value_and_gradient(params: Any, *args: Any, **options: Any) -> Any:
-        traced = _mode.enabled  # whether a tape outside may see this
+        traced = _mode.enabled  # whether an outer tape may record these gradients
         leaves = tree.map(lambda p: _argument(as_tensor(p, "value_and_grad"), traced), params)
         with _recording(True):
             result = f(leaves, *args, **options)
@@ -402,7 +404,7 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
         grads = iter(grad(value, inputs, create_graph=outside))
         for x in inputs:
             if x.is_leaf:
-                x.requires_grad = False  # to a tape outside it is a constant
+                x.requires_grad = False  # from now on an outer tape sees x as a constant
         gradient = tree.map(lambda p: next(grads), leaves)
         value = value if outside else value.detach()
         return ((value, aux) if has_aux else value), gradient
@@ -411,27 +413,27 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
 
 
 def _argument(p: Tensor, traced: bool) -> Tensor:
-    """p as the argument of f: a tensor of its own, so that other ways from p to f's value do not count."""
+    """A copy of p to pass to f, so that paths from p to f's value around this argument do not count."""
     if not is_float(p.dtype):
         raise TypeError(f"value_and_grad: expected floating tensors in the first argument, got {p.dtype}")
     return _identity(p) if traced and p.requires_grad else p.detach().requires_grad_()
 
 
 def _identity(x: Tensor) -> Tensor:
-    from .ops.elementwise import positive  # late: ops are made of the tape
+    from .ops.elementwise import positive  # imported late: the ops import this module
 
     return positive(x)
 
 
 def _leads_outside(y: Tensor, inputs: Sequence[Tensor]) -> bool:
-    """Whether y depends on tensors that require a gradient other than the inputs, or on what these were made of."""
+    """Whether y also depends on tensors with `requires_grad` that are not among the inputs."""
     own = {id(x) for x in inputs}
     return any(isinstance(e, Tensor) and e.requires_grad and id(e) not in own
                for node in _reachable([y]) for e in node.edges)
 
 
 def _value_and_aux(result: Any, has_aux: bool) -> tuple[Tensor, Any]:
-    """What f returned for `value_and_grad`, apart."""
+    """Split what f returned into the value and the auxiliary result."""
     if has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
         raise TypeError("value_and_grad: expected f to return a pair (scalar Tensor, aux) because has_aux=True, got "
                         f"{type(result).__name__}")

@@ -1,7 +1,8 @@
-"""What will run: `convgpu.explain("conv_fprop", ...)` names the kernel of a call, and how fast a GPU could be at best.
+"""`convgpu.explain("conv2d", ...)` names the kernel that a call will run, and how fast a GPU could be at best.
 
-The function that a user would call is run on arrays without values (convgpu/recorder.py), so that what is explained is
-what would be called. Plans follow from sizes alone and are made on the host: no GPU is needed to read them.
+`explain` runs the function that a user would call on arrays without values (convgpu/recorder.py), so that the calls it
+explains are the calls that a user would make. Plans follow from sizes alone and are made on the host: no GPU is needed
+to read them.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from .roofline import GPUS, OLDEST_ARCH, Gpu, Work, find_gpu
 from .settings import current_precision
 from .tensor import Tensor
 
-OTHERWISE = "H200"  # the GPU that is explained where there is none
+OTHERWISE = "H200"  # the GPU that is explained on machines without one
 ALIGNED = "for arrays aligned to 16 bytes"
 NO_MODULE = "the plan needs a compiled module: CONVGPU_EMULATED=1 pip install -e ."
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found of one call of a backend; str() is for reading.
+    """What `explain` found of one call of a backend; str() makes a text to read.
 
-    plan: the kernel and how it is set up, as the compiled module states it; on the CPU the method; "" where there is
-    none, of which `obstacle` says why. gpu: None on the CPU, and for a GPU that roofline.GPUS does not list.
+    plan: the kernel and its settings, as the compiled module states them; on the CPU the method; "" where there is no
+    plan, and then `obstacle` says why. gpu: None on the CPU, and for a GPU that roofline.GPUS does not list.
     """
 
     call: Call
@@ -55,7 +56,7 @@ class Explanation:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What else the plan says: tile, splits, vectors, ..."""
+        """The plan's other settings: tile, splits, vectors, ..."""
         return dict(word.split("=") for word in self.plan.split() if "=" in word)
 
     @property
@@ -120,22 +121,23 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
 
     Args:
         op: a function of convgpu that backends compute ("conv2d", "depthwise_conv", "conv_transpose", "max_pool",
-            "linear", ...), or one of their ops, called with the operands and options of its forward ("conv_fprop",
-            "conv_dgrad", "conv_wgrad", "max_pool_dgrad", "avg_pool_dgrad", ...; "channel_sum", of x; or a change of
-            layout, "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw").
+            "linear", ...), or an op of the backends ("conv_fprop", "conv_dgrad", "conv_wgrad", "max_pool_dgrad",
+            "avg_pool_dgrad", ...), which takes the operands and options of its forward function. "channel_sum" takes x,
+            as the changes of layout do: "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw".
         operands, options: those of the function. A shape may stand for a tensor.
-        dtype: of operands that are shapes, where no other operand has one.
-        device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for this machine's, "cpu" for the method of the numpy
-            backend. Without it: this machine's GPU, or an H200 where there is none.
-        precision: what float32 products run as, "float32" or "tf32"; without it: as `set_precision` has it.
+        dtype: the dtype of operands given as shapes, unless another operand has a dtype.
+        device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for the GPU of this machine, "cpu" for the method of the
+            numpy backend. By default it is the GPU of this machine, or an H200 where there is none.
+        precision: how float32 products are computed: "float32" or "tf32"; by default as `set_precision` was told.
 
     Returns:
-        An object to be printed, with `kernel`, `settings`, `workspace`, `work`, `seconds`; a tuple of them for a
-        function that calls a backend several times. Without a compiled module there is no plan, and all else is there.
+        An object to be printed, with `kernel`, `settings`, `workspace`, `work`, `seconds`; a tuple of such objects for
+        a function that calls a backend several times. Without a compiled module the plan is missing and everything else
+        is there.
 
     Raises:
-        ValueError: unknown ops, devices, and what the function itself would refuse. TypeError: options that it does not
-        have.
+        ValueError: an unknown op or device, and whatever the function itself would refuse. TypeError: options that the
+        function does not have.
 
     >>> print(explain("conv_fprop", x=(256, 56, 56, 64), w=(3, 3, 64, 64), padding="same", device="cpu"))
     conv_fprop of (256, 56, 56, 64), (3, 3, 64, 64) in float32 on cpu
@@ -173,8 +175,8 @@ def _on_gpu(call: Call, name: str, gpu: Gpu | None, precision: str) -> Explanati
 
 
 def _device(device: str | None) -> tuple[str, Gpu | None]:
-    """The name of the GPU that is meant, and what is known of it."""
-    from . import info  # its imports take longer than all else here
+    """The name of the GPU that `device` stands for, and its entry in the table of GPUs."""
+    from . import info  # imported late: its imports take longer than everything else here
 
     found = info.driver()
     own = found.gpus[0] if found else None
@@ -189,26 +191,26 @@ def _device(device: str | None) -> tuple[str, Gpu | None]:
         gpu = find_gpu(wanted)
     except ValueError:
         if device is None:
-            return wanted, None  # a GPU that the table lacks is still there
+            return wanted, None  # this machine's GPU is not in the table
         raise ValueError(f"explain: expected device 'cpu', 'gpu', or one of {', '.join(g.name for g in GPUS)}, "
                          f"got {device!r}") from None
     return gpu.name, gpu
 
 
 def _planner() -> Any:
-    """A native backend, for its plans; None where no module is built."""
+    """A native backend that can make plans; None where no module is built."""
     for name in ("cuda", "emulated"):
         if importlib.util.find_spec(f"convgpu._{name}"):
             return importlib.import_module("convgpu.backends.native").load(name)
     return None
 
 
-# --- from the names and arguments of functions to calls
+# --- from the names and arguments of functions to calls of a backend
 
 
 def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: Any) -> list[Call]:
-    """The calls of a backend that a function of convgpu comes to, or of the functions that lead to an op the one call
-    of that op, from shapes or tensors and options.
+    """The calls of a backend that a function of convgpu makes, from shapes or tensors and options. For the name of a
+    backend's op, it is the first call of that op among those of the function that leads to it.
     """
     function, known = _function(op)
     recorder = Recorder()
@@ -216,7 +218,7 @@ def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: A
     with autograd._recording(True):
         results = function(*bound.args, **bound.kwargs)
         forward = recorder.calls
-        for _ in range(3):  # the forward, its gradients, and theirs
+        for _ in range(3):  # the forward pass, its gradients, and the gradients of these gradients
             found = [call for call in recorder.calls if call.op == op]
             if found:
                 return found[:1]
@@ -232,7 +234,7 @@ def _is_backend_op(op: str) -> bool:
 
 
 def _function(op: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function that is run for an op or a public function of this name, and options that it needs."""
+    """The public function that `explain` runs for a public name or an op's name, and the options that it needs."""
     import convgpu
 
     if _is_backend_op(op):
@@ -247,7 +249,7 @@ def _function(op: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 def _on_outlines(name: str, recorder: Recorder, function: Callable[..., Any], operands: tuple[Any, ...],
                  options: dict[str, Any], dtype: DTypeLike) -> inspect.BoundArguments:
-    """The arguments of a function with arrays without values in the place of shapes, tensors and arrays."""
+    """The arguments of a function, with an array without values in place of each shape, tensor and array."""
     from .facts import FAMILIES
 
     arrays = {name for family in FAMILIES.values() for name in family.operands}
@@ -271,7 +273,9 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _gradients(results: Any) -> Any:
-    """The gradients, recorded in turn, of what a function returned with respect to all that it was made of."""
+    """The gradients of what a function returned, with respect to everything that it was computed from, recorded as
+    well.
+    """
     ys = [y for y in (results if isinstance(results, (tuple, list)) else [results])
           if isinstance(y, Tensor) and y.requires_grad]
     if not ys:

@@ -2,11 +2,11 @@
 
     exp = Op("exp", "x -> y", np.exp).vjp(x=lambda g, y: g * y)
 
-The signature lists the differentiable inputs, then after a semicolon the static ones (axes, options), then the
-outputs. A gradient rule (vector-Jacobian product) takes `g`, the gradient of the first output, and by name whatever
-else it needs of inputs, static values and outputs; only what the rules name is saved for the backward pass. Rules
-compute with Tensors and ops, so derivatives of any order follow. An op without a forward function of its own is run by
-the backend's function of the same name.
+The signature lists the differentiable inputs, then after a semicolon the static arguments (axes, options), and after
+the arrow the outputs. A gradient rule (vector-Jacobian product) takes `g`, the gradient of the first output, and
+whatever inputs, static arguments and outputs its parameters name; only what the rules name is saved for the backward
+pass. Rules compute with Tensors and ops, so that derivatives of any order follow. An op without a forward function is
+computed by the backend's function of the same name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REQUIRED = object()
 
 
 class Rule(NamedTuple):
-    """One gradient rule: the function, and the names of what it takes after `g`."""
+    """One gradient rule: its function, and the names of the function's parameters after `g`."""
 
     function: Callable[..., Any]
     needs: tuple[str, ...]
@@ -40,9 +40,11 @@ class Op:
         name: the name in errors, in the registry and in every backend.
         signature: "inputs; statics -> outputs", comma separated. An input or static may have a default
             ("bias=None", "alpha=1.0"). A single input "*xs" takes any number of tensors as one sequence.
-        forward: computes the output array (or a tuple of them) from arrays and statics; None: the backend does.
+        forward: computes the output array (or a tuple of arrays) from arrays and statics; None: the backend computes
+            it.
         broadcasts: the inputs broadcast against each other; gradients are summed back to each input's shape.
-        moves: elements are moved and not computed with, so that on the GPU bfloat16 stays as it is on the way.
+        moves: the op moves elements and does not compute with them, so that bfloat16 on the GPU need not become
+            float32.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 
@@ -82,9 +84,9 @@ class Op:
 
     @property
     def facts(self) -> Facts:
-        """What is known of an op that backends run, beside its declaration (docs/adding-an-op.md)."""
+        """What the project knows of an op that backends run: its cost, plan, test cases (docs/adding-an-op.md)."""
         if self._facts is None:
-            from . import facts  # noqa: F401 - which gives them to the ops of all families
+            from . import facts  # noqa: F401 - importing this package sets the facts of all ops
         if self._facts is None:
             raise LookupError(f"facts of {self.name}: expected an op of which convgpu/facts knows something, which has "
                               "no function of its own and is run by backends; got one of which it knows nothing")
@@ -119,7 +121,7 @@ class Op:
         return self
 
     def needs(self, wanted: tuple[bool, ...]) -> list[tuple[str, tuple[str, int]]]:
-        """Names and roles of what the backward pass takes where these inputs want a gradient: what is to be saved."""
+        """The names and roles of the values that the backward pass needs when these inputs want a gradient."""
         if wanted not in self._needs:
             inputs = self.inputs * any(wanted) if self.variadic else itertools.compress(self.inputs, wanted)
             rules = [self.rules.get(name) for name in inputs] + [self.pulled_back]
@@ -136,7 +138,7 @@ class Op:
         return Rule(function, tuple(needs))
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """All arguments in the signature's order, defaults filled in."""
+        """All arguments in the signature's order, with the defaults filled in."""
         if len(args) > len(self.arguments):
             raise TypeError(f"{self.name}: expected at most {len(self.arguments)} arguments, got {len(args)}")
         bound = list(args)
@@ -159,8 +161,8 @@ class Op:
 
 
 def _summary(function: Callable[..., Any] | None) -> str:
-    """The first paragraph of a function's documentation, without the line of its call that NumPy's begins with."""
-    if not hasattr(function, "__name__"):  # None, or an object that is called: its class would speak
+    """The first paragraph of a function's documentation, without the call signature that NumPy's texts begin with."""
+    if not hasattr(function, "__name__"):  # for None and for objects, __doc__ would be that of their class
         return ""
     text = re.sub(r"^\w+\(.*\n\n", "", function.__doc__ or "")
     return " ".join(text.split("\n\n")[0].split())

@@ -1,17 +1,18 @@
-"""What a function would compute, from sizes alone: functions run on arrays without values, and a recorder takes notes.
+"""What a function would compute, found from sizes alone: it runs on arrays without values, and a recorder takes notes.
 
     recorder = Recorder()
     x, w = recorder.tensor((256, 56, 56, 64), "bfloat16"), recorder.tensor((3, 3, 64, 64), "bfloat16")
     cg.conv2d(x, w, activation="gelu")
-    recorder.steps      every function of a backend and of NumPy that ran, with the sizes that it took and gave
-    recorder.calls      the backend's among them, as Calls: what plans, FLOPs and bytes follow from
+    recorder.steps      every function of a backend and of NumPy that ran, with the sizes of its inputs and outputs
+    recorder.calls      the steps of the backend as Calls, from which plans, FLOPs and bytes follow
 
-An Outline is such an array: a shape, a dtype, and the recorder that it reports to. Functions of it return Outlines, so
-that whole networks, their gradients and their optimizers can be walked through in milliseconds and without memory. What
-a function returns is known for every op that a backend runs (`facts.results`), for NumPy's ufuncs, and for the
-functions of NumPy below; others raise NotImplementedError. Outlines have no strides: they count as contiguous, so that
-reshape, transpose and their kin are free and are not recorded. A question to values (`if x.max() > 4`) is a step named
-"bool", and is answered with False: on a GPU the host waits for the answer.
+An Outline is an array without values: a shape, a dtype, and the recorder that it reports to. Functions of Outlines
+return Outlines, so that whole networks, their gradients and their optimizers can be walked through in milliseconds and
+without memory. What a function returns is known for every op that a backend runs (`facts.results`), for NumPy's ufuncs,
+and for the functions of NumPy that are listed below; other functions raise NotImplementedError. Outlines have no
+strides. They count as contiguous, so that functions such as reshape and transpose are free and are not recorded. Code
+that asks for a value (`if x.max() > 4`) is recorded as a step named "bool" and gets the answer False; on a GPU the host
+would wait there for the value.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Shape = tuple[int, ...]
 
 
 class Call(NamedTuple):
-    """One call of a backend's function: its name, the shapes of its arrays, what follows them, the dtype."""
+    """One call of a backend's function: its name, the shapes of its arrays, the arguments after the arrays, the dtype.
+    """
 
     op: str
     shapes: tuple[Shape | None, ...]
@@ -44,7 +46,7 @@ class Call(NamedTuple):
 
 
 class Size(NamedTuple):
-    """What an array is apart from its values."""
+    """The shape and dtype of an array."""
 
     shape: Shape
     dtype: np.dtype
@@ -56,9 +58,10 @@ class Size(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One function that ran: a backend's, by the name of its op, or one of NumPy.
+    """One function that ran: a backend's function, which has the name of its op, or a function of NumPy.
 
-    statics: what follows the arrays of a backend's function; None for NumPy's, whose options are not kept.
+    statics: the arguments after the arrays of a backend's function; None for NumPy's functions, whose options are not
+        kept.
     """
 
     name: str
@@ -68,7 +71,7 @@ class Step(NamedTuple):
 
     @property
     def call(self) -> Call:
-        """A backend's step, as plans see it: its dtype is that of its first array."""
+        """The step as the Call that plans are made for; its dtype is that of the first array."""
         assert self.statics is not None
         first = next(size for size in self.inputs if size is not None)
         shapes = tuple(None if size is None else size.shape for size in self.inputs)
@@ -86,7 +89,7 @@ class Recorder:
         return Outline(self, shape, as_dtype(dtype))
 
     def tensor(self, shape: Shape, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-        """A Tensor over such an array."""
+        """A Tensor over an array without values."""
         from .tensor import Tensor
 
         return Tensor(self.array(shape, dtype)).requires_grad_(requires_grad)
@@ -97,7 +100,7 @@ class Recorder:
         return [step.call for step in self.steps if step.statics is not None]
 
     def run(self, op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
-        """What stands in for a backend: the results of an op, by what is known of it."""
+        """Stand in for a backend: return the results of an op, of the shapes and dtypes that its facts give."""
         from .op import Op
 
         step = Step(op, tuple(map(_size_of, arrays)), (), statics)
@@ -107,7 +110,7 @@ class Recorder:
         return tuple(made) if len(Op.registry[op].outputs) > 1 else made[0]
 
     def note(self, name: str, inputs: Any, *outputs: Outline) -> None:
-        """Keep the step of a function of NumPy."""
+        """Record a step of a function of NumPy."""
         sizes = tuple(_size_of(x) for x in inputs if hasattr(x, "shape"))
         self.steps.append(Step(name, sizes, tuple(Size(y.shape, y.dtype) for y in outputs), None))
 
@@ -117,7 +120,7 @@ def _size_of(array: Any) -> Size | None:
 
 
 class Outline(NDArrayOperatorsMixin):
-    """An array of a shape and a dtype without values, which reports to its recorder what is computed with it."""
+    """An array without values: it has a shape and a dtype, and reports to its recorder what is computed with it."""
 
     __array_priority__ = 100
     __hash__ = object.__hash__
@@ -139,7 +142,7 @@ class Outline(NDArrayOperatorsMixin):
                         "recorder knows sizes only")
 
     def __bool__(self) -> bool:
-        self.recorder.note("bool", [self])  # on a GPU, the host would wait for it
+        self.recorder.note("bool", [self])  # on a GPU, the host would wait for this value
         return False
 
     def __repr__(self) -> str:
@@ -151,7 +154,7 @@ class Outline(NDArrayOperatorsMixin):
         return self.shape[0]
 
     def like(self, shape: Shape, dtype: DTypeLike = None) -> Outline:
-        """Another one of the same recorder."""
+        """Another Outline of the same recorder."""
         return Outline(self.recorder, shape, self.dtype if dtype is None else np.dtype(dtype))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -185,7 +188,7 @@ class Outline(NDArrayOperatorsMixin):
         self.recorder.note("setitem", [value], self[index])
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Outline:
-        """The values in another dtype: a step, unless there is nothing to do."""
+        """The values in another dtype; this is a step unless the dtype is the same already."""
         if not copy and as_dtype(dtype) == self.dtype:
             return self
         y = self.like(self.shape, as_dtype(dtype))
@@ -193,36 +196,36 @@ class Outline(NDArrayOperatorsMixin):
         return y
 
     def copy(self, order: str = "C") -> Outline:
-        """A copy."""
+        """A copy, which is a step."""
         y = self.like(self.shape)
         self.recorder.note("copy", [self], y)
         return y
 
     def view(self, dtype: DTypeLike = None) -> Outline:
-        """The same bits as another dtype of as many bytes."""
+        """The same bits read as another dtype of the same number of bytes."""
         return self.like(self.shape, dtype)
 
     def reshape(self, *shape: Any) -> Outline:
-        """As NumPy's."""
+        """As NumPy's reshape."""
         return self.like(_probe(self).reshape(*shape).shape)
 
     def transpose(self, *axes: Any) -> Outline:
-        """As NumPy's."""
+        """As NumPy's transpose."""
         return self.like(_probe(self).transpose(*axes).shape)
 
     def swapaxes(self, a: int, b: int) -> Outline:
-        """As NumPy's."""
+        """As NumPy's swapaxes."""
         return self.like(_probe(self).swapaxes(a, b).shape)
 
     def ravel(self) -> Outline:
-        """As NumPy's."""
+        """As NumPy's ravel."""
         return self.like((self.size,))
 
     def squeeze(self, axis: Any = None) -> Outline:
-        """As NumPy's."""
+        """As NumPy's squeeze."""
         return self.like(_probe(self).squeeze(axis).shape)
 
-    def _reduction(name: str) -> Callable[..., Outline]:  # type: ignore[misc] # noqa: N805 - used up below
+    def _reduction(name: str) -> Callable[..., Outline]:  # type: ignore[misc] # noqa: N805 - not a method
         def reduce(self: Outline, axis: Any = None, dtype: DTypeLike = None, out: None = None,
                    keepdims: bool = False) -> Outline:
             return _reduced(name, self, axis, dtype, keepdims)
@@ -238,12 +241,13 @@ def _unknown(what: str) -> NotImplementedError:
 
 
 def _probe(x: Outline) -> np.ndarray:
-    """An array of that shape in one byte of memory: NumPy itself says what shape a view of it has."""
+    """An array of x's shape in one byte of memory, so that NumPy itself can say what shape a view of x has."""
     return np.broadcast_to(np.zeros((), np.int8), x.shape)
 
 
 def _representative(x: Any) -> Any:
-    """What decides the dtype of a result: a dtype, or a Python number, which promotes weakly."""
+    """The part of an operand that decides a result's dtype: its own dtype, or a Python number, which promotes weakly.
+    """
     return x.dtype if hasattr(x, "dtype") else x
 
 

@@ -2,8 +2,9 @@
 
     time = max(FLOPs / rate, bytes / bandwidth)
 
-FLOPs: two per multiply-add, taps in the padding counted; one per tap of a pooling. Bytes: every array once, though of
-an input no pixel that no tap meets. No kernel is faster, unless its arrays are in the L2 cache.
+FLOPs count two for each multiply-add, including taps in the padding, and one for each tap of a pooling. Bytes count
+every array once, except that pixels of an input that no tap reads are left out. No kernel is faster than this time,
+unless its arrays are in the L2 cache already.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from .dtypes import DTypeLike, as_dtype, is_half
 
 @dataclass(frozen=True)
 class Gpu:
-    """One model of GPU: what plans ask of it, and its peak rates.
+    """One model of GPU: the properties that plans depend on, and its peak rates.
 
-    arch: the compute capability, 90 for 9.0. shared_bytes: at most for one block. bandwidth: bytes per second.
-    peak: FLOP/s by unit: multiply-adds of "float32" and "float64", tensor cores (dense, float32 accumulators) on
-    "tf32" and "half", which is float16 and bfloat16. Where scaled float16 is faster (docs/kernels.md), "float32
-    products" and "tf32 products": a third of "half", and all of it.
+    arch: the compute capability, written as 90 for 9.0. shared_bytes: the most shared memory that one block can have.
+    bandwidth: bytes per second. peak: FLOP/s by unit. "float32" and "float64" are the rates of ordinary multiply-adds,
+    "tf32" and "half" (float16 and bfloat16) those of tensor cores (dense, float32 accumulators). GPUs on which products
+    of scaled float16 are faster (docs/kernels.md) also have "float32 products", a third of "half", and "tf32 products",
+    which is "half" itself.
     """
 
     name: str
@@ -33,8 +35,9 @@ class Gpu:
     source: str
 
 
-OLDEST_ARCH = 80  # kernels use asynchronous copies and TF32, which begin there
-# For one block, at most, in KiB, by compute capability: CUDA C++ Programming Guide, "Technical Specifications".
+OLDEST_ARCH = 80  # asynchronous copies and TF32, which the kernels use, begin there
+# The most KiB of shared memory per block, by compute capability (CUDA C++ Programming Guide, "Technical
+# Specifications").
 SHARED_KB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 
 
@@ -46,8 +49,9 @@ def _gpu(name: str, arch: int, multiprocessors: int, gigabytes: float, float64: 
     return Gpu(name, arch, multiprocessors, SHARED_KB[arch] * 1024, gigabytes * 1e9, peak, source)
 
 
-# Dense rates, without sparsity, in TFLOP/s. Where a source gives no rate of float64, it is what the architecture has: a
-# 32nd of float32 on Turing, a 64th on compute capability 8.6, 8.9 and 12.0. Turing has no TF32: there it is float32.
+# Dense rates, without sparsity, in TFLOP/s. Where a source gives no rate of float64, the table has the rate of the
+# architecture: a 32nd of float32 on Turing, a 64th on compute capability 8.6, 8.9 and 12.0. Turing has no TF32, so that
+# its float32 rate stands there.
 GPUS = (
     _gpu("T4", 75, 40, 320, 0.253, 8.1, 8.1, 65, "NVIDIA T4 data sheet"),
     _gpu("A10", 86, 72, 600, 0.488, 31.2, 62.5, 125, "NVIDIA A10 data sheet"),
@@ -62,11 +66,11 @@ GPUS = (
     _gpu("RTX 5090", 120, 170, 1792, 1.64, 104.8, 104.8, 209.5, "NVIDIA RTX Blackwell GPU white paper"),
 )
 
-OTHER_MODELS = {"ti", "laptop", "pcie", "nvl", "mig"}  # slower or faster ones of the same name
+OTHER_MODELS = {"ti", "laptop", "pcie", "nvl", "mig"}  # words that mark slower or faster models of the same name
 
 
 def find_gpu(name: str) -> Gpu:
-    """The GPU of the table that a name means, as it is sold or as the driver writes it.
+    """The GPU of the table that a name means; the name may be the one it is sold by or the one that the driver gives.
 
     >>> find_gpu("h200").multiprocessors, find_gpu("NVIDIA GeForce RTX 4090").arch
     (132, 89)
@@ -80,8 +84,8 @@ def find_gpu(name: str) -> Gpu:
 
 
 def rate(unit: str, peak: dict[str, float]) -> float:
-    """FLOP/s of a unit at best: "float32 products" are multiply-adds of matrices, and at least at the rate of
-    "float32"; "float32 additions" go alone, at half of it.
+    """The best rate of a unit in FLOP/s. "float32 products" are multiply-adds of matrices, at least as fast as
+    "float32"; "float32 additions" are additions without a multiplication, at half the rate.
     """
     name, _, what = unit.partition(" ")
     return peak.get(unit, peak[name] / (2 if what == "additions" else 1))
@@ -96,11 +100,11 @@ class Work:
     bytes: int
 
     def arithmetic_seconds(self, gpu: Gpu) -> float:
-        """FLOPs over the unit's rate; additions and comparisons alone go at half of it."""
+        """FLOPs divided by the unit's rate; additions and comparisons without a multiplication run at half the rate."""
         return self.flops / rate(self.unit, gpu.peak) if self.unit else 0.0
 
     def memory_seconds(self, gpu: Gpu) -> float:
-        """Bytes over the bandwidth."""
+        """Bytes divided by the bandwidth."""
         return self.bytes / gpu.bandwidth
 
     def seconds(self, gpu: Gpu) -> float:
@@ -113,7 +117,7 @@ class Work:
         return max(self.arithmetic_seconds(gpu), self.memory_seconds(gpu))
 
     def bound(self, gpu: Gpu) -> str:
-        """Which of the two it is: "arithmetic" or "memory"."""
+        """What limits the call: "arithmetic" or "memory", whichever takes longer."""
         return "arithmetic" if self.arithmetic_seconds(gpu) > self.memory_seconds(gpu) else "memory"
 
 

@@ -1,7 +1,7 @@
-"""What holds for the whole process until it is set again: the precision of products, the workspace, the CPU's backend.
+"""Settings for the whole process: the precision of products, the limit on workspace, the backend on the CPU.
 
-Each setting is a class. Calling it sets the value at once; as a context manager it also restores, at the end, the value
-that was there before. A function of the same matter reads the value.
+Each setting is a class. Calling the class sets the value at once; used as a context manager, it also restores the
+previous value at the end. A function beside each class reads the value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "tf32")
 
 
 class _Setting:
-    """Sets `value` of its class; on leaving a `with`, sets it back."""
+    """Sets `value` of its class, and restores the previous value on leaving a `with`."""
 
     value: ClassVar[Any]
 
@@ -30,14 +30,14 @@ class _Setting:
 
 
 class set_precision(_Setting):
-    """Select what float32 products run as on tensor cores; as a context manager, restore it afterwards.
+    """Select how tensor cores compute float32 products; as a context manager, restore the choice afterwards.
 
-    For the whole process. "float32" is float32 accuracy, whichever unit computes; "tf32" lets tensor cores round the
-    operands to 10 bits of mantissa, which is faster and errs by about 2^-11 of each product. Only kernels for GPUs
-    know the difference.
+    The choice holds for the whole process. "float32" means float32 accuracy, whichever unit computes; "tf32" lets
+    tensor cores round the operands to 10 bits of mantissa, which is faster and errs by about 2^-11 of each product.
+    Only GPU kernels differ: CPU backends ignore the choice.
 
     Raises:
-        ValueError: another name.
+        ValueError: the name is neither "float32" nor "tf32".
 
     >>> import convgpu as cg
     >>> with cg.set_precision("tf32"):
@@ -63,12 +63,13 @@ def current_precision() -> str:
 class set_workspace_limit(_Setting):
     """Set how many bytes of workspace one kernel may use; as a context manager, restore the limit afterwards.
 
-    For the whole process. Split reductions keep their partial sums there, and float32 on Hopper's tensor cores its
-    factors as pairs of float16, which take as many bytes as they do. None, as at first, allows 64 MiB and such pairs. A
-    smaller limit leads to other plans, and so to other (equally exact) bits: 0 to kernels that need none.
+    The limit holds for the whole process. Split reductions keep their partial sums in workspace. Float32 products on
+    Hopper's tensor cores keep their factors there as pairs of float16, which take as many bytes as the factors. None,
+    the value at the start, allows 64 MiB and in addition such pairs. A smaller limit leads to other plans, which sum in
+    another order and so give other (equally accurate) bits; a limit of 0 leads to kernels that need no workspace.
 
     Raises:
-        ValueError: a negative number. TypeError: neither an integer nor None.
+        ValueError: the number is negative. TypeError: the value is neither an integer nor None.
 
     >>> import convgpu as cg
     >>> before = cg.workspace_limit()
@@ -86,7 +87,7 @@ class set_workspace_limit(_Setting):
 
 
 def workspace_limit() -> int | None:
-    """How many bytes of workspace one kernel may use; None: `set_workspace_limit` says how many."""
+    """The bytes of workspace that one kernel may use; `set_workspace_limit` describes the default, None."""
     return set_workspace_limit.value
 
 
@@ -94,7 +95,7 @@ class use_backend(_Setting):
     """Select the backend for tensors on the CPU, for the whole process; as a context manager, restore it afterwards.
 
     Raises:
-        ValueError: another name. ImportError: a backend that is not built.
+        ValueError: there is no backend of this name. ImportError: the backend is not built.
 
     >>> import convgpu as cg
     >>> with cg.use_backend("reference"):
@@ -107,7 +108,7 @@ class use_backend(_Setting):
     value = "numpy"
 
     def __init__(self, name: str):
-        from . import backends  # which read this setting
+        from . import backends  # imported late: the backends read this setting
 
         known = backends.CPU_BACKENDS + backends.NATIVE_BACKENDS
         if name not in known:
@@ -117,5 +118,5 @@ class use_backend(_Setting):
 
 
 def current_backend() -> str:
-    """The name of the backend in use for tensors on the CPU; those on the GPU are computed by "cuda"."""
+    """The name of the backend that computes on tensors of the CPU; "cuda" computes on tensors of the GPU."""
     return use_backend.value

@@ -15,14 +15,15 @@ from .recorder import Outline
 
 
 class Tensor:
-    """A NumPy (CPU) or CuPy (GPU) array that is never changed in place, and its place in the tape.
+    """A NumPy (CPU) or CuPy (GPU) array that is never changed in place, together with its place in the tape.
 
-    Made by `convgpu.tensor` and its kin, not by calling the class. `array` is the underlying array: read-only on the
-    CPU. `grad` is filled by `backward` for tensors with `requires_grad`; `version` counts `assign`s.
+    Users make one with `convgpu.tensor` or another function of creation, not by calling the class. `array` is the
+    underlying array, which is read-only on the CPU. `backward` fills `grad` where `requires_grad` is set; `version`
+    counts the calls of `assign`.
     """
 
     __slots__ = ("array", "requires_grad", "grad", "node", "version", "__weakref__", "__dict__")
-    __array_priority__ = 1000  # ndarray operators give way to ours
+    __array_priority__ = 1000  # so that NumPy's arrays leave operators between an array and a Tensor to Tensor
 
     def __init__(self, array: Any, requires_grad: bool = False):
         self.array = array
@@ -31,7 +32,7 @@ class Tensor:
         self.node: Any = None
         self.version = 0
 
-    # --- what it is
+    # --- properties
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +66,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether no recorded op made it: gradients accumulate in leaves."""
+        """Whether no recorded op made this tensor: gradients accumulate in leaves."""
         return self.node is None
 
     @property
@@ -81,7 +82,7 @@ class Tensor:
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({body}{shape}, dtype={self.dtype}{device}{grad})"
 
-    # --- its values, outside the tape
+    # --- values, which the tape does not record
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: read-only, and on the CPU sharing this tensor's memory."""
@@ -123,7 +124,7 @@ class Tensor:
             raise AttributeError("__cuda_array_interface__ exists on GPU tensors only; this one is on the cpu")
         raise AttributeError(f"Tensor has no attribute {name!r}")
 
-    # --- its place in the tape
+    # --- gradients
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add to `.grad` of every leaf behind this tensor the gradient of <gradient, self>.
@@ -152,9 +153,11 @@ class Tensor:
         self.grad = None
 
     def assign(self, value: Any) -> Tensor:
-        """Replace the values by a copy of `value` (same shape; cast to this dtype): the one mutation. Returns self.
+        """Replace the values by a copy of `value` (same shape; cast to this dtype), and return self. Only this changes
+        values.
 
-        The tensor becomes a leaf. Its version goes up, so that a backward pass which needs the old values raises.
+        The tensor becomes a leaf. Its version goes up, so that a backward pass that needs the old values raises an
+        error.
         """
         array = as_tensor(value, "assign").array
         if array.shape != self.shape:
@@ -166,7 +169,7 @@ class Tensor:
         return self
 
     def to(self, device: str) -> Tensor:
-        """This tensor on "cpu" or "gpu" ("cuda" is understood); itself where it is there already."""
+        """This tensor on "cpu" or "gpu" ("cuda" is understood); the tensor itself where it is already there."""
         target = parse_device(device)
         return self if target == self.device else ops.to_device(self, target)
 
@@ -278,7 +281,7 @@ class Tensor:
         return ops.broadcast_to(self, shape)
 
     def squeeze(self, axis: Any = None) -> Tensor:
-        """Without the axes of size 1 (all, or those named)."""
+        """The tensor without its axes of size 1 (all of them, or those that `axis` names)."""
         return ops.squeeze(self, axis)
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
@@ -302,7 +305,7 @@ class Tensor:
         return ops.mean(self, axis, keepdims=keepdims)
 
     def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """The variance over `axis`, the divisor being n - ddof."""
+        """The variance over `axis`; the divisor is n - ddof."""
         return ops.var(self, axis, ddof=ddof, keepdims=keepdims)
 
     def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -351,19 +354,23 @@ _promotion: Promotion | None = None
 
 
 def set_promotion(rule: Promotion | None) -> Promotion | None:
-    """Have (op, left, right) of every operator pass through a rule, before NumPy's own; returns the rule before."""
+    """Let a rule see (op, left, right) of every operator before NumPy's promotion; return the previous rule."""
     global _promotion
     before, _promotion = _promotion, rule
     return before
 
 
 def promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """The operands of an operator, or of NumPy's function on Tensors, after the rule that is set, if there is one."""
+    """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion` where one is
+    set.
+    """
     return (left, right) if _promotion is None else _promotion(op, left, right)
 
 
 def _binary(op: Any, left: Any, right: Any) -> Tensor:
-    """An operator: what is no tensor, array or number is left to the other operand."""
+    """Apply an operator; NotImplemented for operands that are no tensor, array or number, so that Python asks the
+    other.
+    """
     if left is None or right is None:
         return NotImplemented
     try:
@@ -373,17 +380,20 @@ def _binary(op: Any, left: Any, right: Any) -> Tensor:
 
 
 def wrap(array: Any) -> Tensor:
-    """A Tensor over an array that nobody else will write to. For what ops return; users want `convgpu.tensor`."""
+    """A Tensor over an array that nobody else will write to. Ops use it for their results; users want `convgpu.tensor`.
+    """
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
         return Tensor(array)
     if is_gpu_array(array) or isinstance(array, Outline):
         return Tensor(array)
-    return Tensor(read_only(np.asarray(array)))  # NumPy's scalars, for instance of a full reduction
+    return Tensor(read_only(np.asarray(array)))  # NumPy's scalars, which for instance full reductions return
 
 
 def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
-    """`value` itself if it is a Tensor, the Tensor that it stands for (`__convgpu_tensor__`), else a copy of it."""
+    """`value` itself if it is a Tensor; the Tensor that its `__convgpu_tensor__` gives; else a Tensor with a copy of
+    it.
+    """
     if isinstance(value, Tensor):
         return value
     if hasattr(value, "__convgpu_tensor__"):
@@ -401,8 +411,8 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, req
     Args:
         data: a number, nested lists, an array, a Tensor. Python floats become float32; arrays keep their dtype.
         dtype: convert to this dtype.
-        device: "cpu" or "gpu"; by default where the data is.
-        requires_grad: whether `backward` is to fill `grad`.
+        device: "cpu" or "gpu"; by default the device where the data is.
+        requires_grad: whether `backward` fills `grad`.
 
     >>> tensor([[1.0, 2.0], [3.0, 4.0]])
     Tensor([[1., 2.],

@@ -1,9 +1,10 @@
-"""What is known of the ops that backends run, one file per family, found through the registry: `op.facts`.
+"""Facts about the ops that backends run, one file per family of ops; the registry finds them as `op.facts`.
 
-A family's file in convgpu/ops declares its ops; the file of the same name here says what else is known of them: what
-they return, FLOPs and bytes, plans, methods, the cases and the bound that they are tested with, and what part of a
-large call is compared. `explain`, `convgpu verify`, the benchmarks, the recorder and the tests ask for nothing else.
-This package is imported by those who ask, since the tables of cases come with it.
+A family's file in convgpu/ops declares its ops. The file of the same name here says what else is known of these ops:
+the shapes that they return, FLOPs and bytes, plans, the numpy backend's methods, the test cases with their error bound,
+and which part of a large call is compared. `explain`, `convgpu verify`, the benchmarks, the recorder and the tests read
+these facts and keep no lists of their own. Only these readers import this package, since the tables of cases come with
+it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ FAMILIES: dict[str, Family] = {"conv": conv.FAMILY, "pool": pool.FAMILY, "gemm":
 
 
 def facts_of(op: str) -> Facts:
-    """What is known of an op that backends run."""
+    """The facts of an op that backends run."""
     return Op.registry[op].facts
 
 
 def work_of(call: Call, precision: str = "float32") -> Work:
-    """FLOPs and least bytes of a call."""
+    """The FLOPs of a call and the least bytes that it must move."""
     return facts_of(call.op).work(call, precision)
 
 
 def plan_of(native: Any, call: Call, gpu: Gpu | None = None, precision: str = "float32") -> Any:
-    """The plan of a native backend for a call; gpu None: the one in use."""
+    """The plan that a native backend makes for a call, for a given GPU; without `gpu`, for the GPU in use."""
     return facts_of(call.op).plan(native, call, gpu, precision)
 
 
@@ -47,7 +48,9 @@ def method_of(call: Call) -> str:
 
 
 def tiled_products(call: Call, tile: int = 64) -> int:
-    """Multiply-adds of a product, or convolution as one, in square tiles that reach beyond its edges; 0 of others."""
+    """Multiply-adds of a matrix product (or of a convolution as one) when whole square tiles are computed, even where
+    they reach beyond its edges; 0 for other calls.
+    """
     product = facts_of(call.op).product(call)
     if product is None:
         return 0

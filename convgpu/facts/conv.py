@@ -1,4 +1,4 @@
-"""What is known of convolution's ops: conv_fprop, conv_dgrad, conv_wgrad, channel_sum."""
+"""Facts about the ops of convolution: conv_fprop, conv_dgrad, conv_wgrad, channel_sum."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..settings import workspace_limit
 from ..tensor import Tensor
 from .facts import Bound, Facts, Family, device_of, slack_of
 
-# --- what a call returns, and what it costs
+# --- the results of a call, and its cost
 
 
 def _results(call: Call) -> tuple[tuple[Shape, str]]:
@@ -33,14 +33,15 @@ def _results(call: Call) -> tuple[tuple[Shape, str]]:
 
 
 def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "float32") -> Work:
-    """Of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise ones multiply and add in float32, off the tensor cores.
+    """The work of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise convolutions use float32 units, not tensor
+    cores.
 
     Args:
-        precision: what float32 products run as: "float32" or "tf32".
+        precision: how float32 products are computed: as "float32" or as "tf32".
     """
     touched = geo.batch * geo.channels * math.prod(map(pixels_met, geo.size, geo.kernel, geo.stride, geo.dilation,
                                                        (before for before, _ in geo.padding), geo.output))
-    x = touched if op != "conv_dgrad" else math.prod(geo.x_shape)  # a gradient is written everywhere
+    x = touched if op != "conv_dgrad" else math.prod(geo.x_shape)  # dgrad writes x's gradient everywhere
     elements = x + math.prod(geo.w_shape) + math.prod(geo.y_shape)
     depthwise = geo.groups > 1 and geo.channels == geo.groups
     unit = "float64" if as_dtype(dtype) == "float64" else "float32"
@@ -49,9 +50,9 @@ def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "fl
 
 
 def pixels_met(n: int, f: int, stride: int, dilation: int, before: int, out: int) -> int:
-    """How many of an axis's n pixels some tap of some output meets."""
+    """How many of an axis's n pixels are read by some tap of the filter for some output."""
     met = np.zeros(n, bool)
-    for shift in (r * dilation - before for r in range(f)):  # output p meets pixel p*stride + shift, if it is there
+    for shift in (r * dilation - before for r in range(f)):  # output p reads pixel p*stride + shift, if there is one
         met[shift % stride if shift < 0 else shift:max(shift + (out - 1) * stride + 1, 0):stride] = True
     return int(met.sum())
 
@@ -64,7 +65,7 @@ def _product(call: Call) -> tuple[int, int, int, int]:
                          "conv_dgrad": (geo.batch * math.prod(geo.size), c, taps * k)}[call.op]
 
 
-# --- what computes it
+# --- plans and methods
 
 
 def _plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
@@ -73,7 +74,7 @@ def _plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
 
 
 def _method(call: Call) -> str:
-    """Where no Inf or NaN meets padding."""
+    """The method where no Inf or NaN meets padding."""
     geo, backward = call.statics[0], call.op == "conv_dgrad"
     size = accumulator(as_dtype(call.dtype)).itemsize
     method = numpy_conv._backward(geo, size) if backward else numpy_conv._forward(geo)
@@ -86,7 +87,7 @@ def _method(call: Call) -> str:
     return ("" if method.gather.pointwise else "im2col and ") + "matrix products, tile by tile"
 
 
-# --- how right it must be, and which part of a large call is compared
+# --- error bounds, and the part of a large call that is compared
 
 
 def _bound(call: Call) -> Bound:
@@ -98,10 +99,11 @@ def _bound(call: Call) -> Bound:
 
 
 def _some(geo: ConvGeometry, few: bool, both: bool = False) -> tuple[ConvGeometry, list[int], list[int]]:
-    """The same convolution with fewer channels and filters, and which: whole groups, or channels of the only group.
+    """The same convolution with fewer channels and filters, and the lists of those kept: whole groups where there are
+    groups.
 
     Args:
-        both: of the channels too, as a weight gradient allows; else of the filters alone.
+        both: select channels as well, which a weight gradient allows; else only filters are selected.
     """
     if geo.groups > 1:
         groups = ends(geo.groups, 2 if few else 32)
@@ -115,22 +117,22 @@ def _some(geo: ConvGeometry, few: bool, both: bool = False) -> tuple[ConvGeometr
 
 
 def _images(x: Any, at: list[int], channels: list[int], geo: ConvGeometry) -> Any:
-    """Some channels of some images."""
+    """The images numbered `at` with the channels numbered `channels`."""
     part = x if len(at) == len(x) else x[at]
     return some_of(part, channels, -1 if geo.channels_last else 1)
 
 
 def _filters(w: Any, channels: list[int], filters: list[int], geo: ConvGeometry) -> Any:
-    """The filters between some channels and some filters; with groups, the axis of channels is that of one group."""
+    """The weights between some channels and some filters; with groups, the axis of channels is that of one group."""
     last = geo.channels_last
     w = some_of(w, filters, -1 if last else 0)
     return w if geo.groups > 1 else some_of(w, channels, -2 if last else 1)
 
 
 def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
-    """Of fprop and dgrad two images, of wgrad all; of each some of the channels that come out."""
+    """For fprop and dgrad two images, for wgrad all images; in each case some of the result's channels."""
     call, geo = problem.call, problem.call.statics[0]
-    few = few or call.dtype == "float64"  # whose reference computes in long double
+    few = few or call.dtype == "float64"  # for float64 the reference computes in long double, which is slow
     if call.op == "conv_wgrad":
         part, channels, filters = _some(geo, few, both=True)
         every = list(range(geo.batch))
@@ -148,13 +150,13 @@ def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple
             (_images(results[0], at, outputs, geo),))
 
 
-# --- the tables
+# --- the tables of cases
 
-_FUSED = (None, "relu", "tanh", "sigmoid")  # activations that ops take
+_FUSED = (None, "relu", "tanh", "sigmoid")  # activations that the convolution ops apply
 
 
 def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """Three directions, bias and an activation on that which is the case's forward; and the bias gradient."""
+    """All three directions, the forward with the bias and activation of the case, and the gradient of the bias."""
     geo = case.geometry(data_format)
     x, w, gy = (case.draw(shape, role, dtype) for role, shape in (("x", geo.x_shape), ("w", geo.w_shape),
                                                                   ("g", geo.y_shape)))
@@ -175,7 +177,7 @@ ops.dgrad.facts = _conv(direction="dgrad")
 ops.wgrad.facts = _conv(direction="wgrad")
 
 
-# --- the sum over everything but the channels
+# --- channel_sum: the sum over everything but the channels
 
 
 def _sum_work(call: Call, precision: str) -> Work:
@@ -196,14 +198,14 @@ def _channels(call: Call) -> int:
 
 
 def _sum_part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
-    """Two channels, over all images."""
+    """Two channels, summed over all images."""
     some = ends(_channels(problem.call))
     g = some_of(arrays[0], some, -1 if problem.call.statics[0] else 1)
     return Problem.of("channel_sum", (g,), problem.call.statics), (results[0][some],)
 
 
 def channel_sum(x: Tensor, data_format: str = "channels_last") -> Tensor:
-    """The sum of images over everything but their channels, for `explain`."""
+    """The sum of images over all axes but the channels; a function for `explain`."""
     return ops.channel_sum(x, is_channels_last("channel_sum", data_format))
 
 

@@ -1,4 +1,4 @@
-"""The kinds of facts: of one op, and of a family of ops."""
+"""The classes of facts: `Facts` about one op, and `Family` about a family of ops."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ FORMATS = ("channels_last", "channels_first")
 class Bound(NamedTuple):
     """What the error of a result may depend on (cases/tolerance.py).
 
-    length: the number of terms of each sum; None where every element must be exact. statics: those of the same op on
-    absolute values. slack: added to that, for roundings of what follows the sum.
+    length: the number of terms of each sum; None where every element must be exact. statics: the static arguments with
+    which the same op computes the sums of absolute values that the bound multiplies. slack: what is added to the bound
+    for roundings after the sum.
     """
 
     length: int | None
@@ -39,18 +40,19 @@ class Facts:
     family: the name of its family.
     results: (shape, dtype) of each array that a call returns; None for one that it does not return.
     work: FLOPs and least bytes of a call, for the roofline, at a precision of float32 products.
-    plan: the plan that a compiled module makes for a call: plan(native, call, gpu, precision), gpu None for its own.
+    plan: plan(native, call, gpu, precision) is the plan of a compiled module for a call; gpu None means the GPU in use.
     method: how the numpy backend computes a call, in words.
     bound: what the error of a call's results may depend on.
-    part: of a problem, its operands, and a backend's results, as (problem, results): a part that the reference can
-        compute in a moment. part(problem, arrays, results, few): with `few`, for whole networks, a smaller one.
+    part: part(problem, arrays, results, few) takes a problem, its operands and a backend's results, and returns a part
+        of them, (problem, results), that the reference can compute in a moment. `few` asks for a smaller part, for
+        whole networks.
     explained: the public function of convgpu which leads to the op, by its forward or its gradients, and the operands
         that it takes; `explain` runs it.
-    options: of that function, without which it does not lead there.
-    draw: operands of a call, for timing it.
-    direction: what a benchmark calls it.
-    product: (items, M, N, K) of the matrix product that a call comes to; None where it is none.
-    kernel: how the names of its kernels begin, where that is not the name of the op.
+    options: options of the function `explained`, without which it does not lead to the op.
+    draw: draws the operands of a call, for timing it.
+    direction: the word by which benchmarks call the op: forward, dgrad and so on.
+    product: (items, M, N, K) of the matrix product that a call amounts to; None for ops that are no product.
+    kernel: how the names of the op's kernels begin, where that is not the name of the op.
     """
 
     family: str
@@ -70,11 +72,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of ops: a folder of csrc, a page of docs, a table of named cases and what calls a case comes to.
+    """A family of ops: a folder of csrc, a page of docs, and a table of named cases with their calls.
 
-    ops: the names of its ops. problems: of (case, dtype, data format). operands: the parameters of its public functions
-    which are arrays. dtypes, formats: those in which a case is run. tf32: whether there are kernels that multiply
-    float32 as TF32, where that is asked for.
+    ops: the names of its ops. problems: problems(case, dtype, data format) yields the calls of a case. operands: the
+    parameters of its public functions that are arrays. dtypes, formats: the dtypes and data formats in which a case is
+    run. tf32: whether the family has kernels that multiply float32 as TF32 when asked to.
     """
 
     ops: tuple[str, ...]
@@ -87,11 +89,11 @@ class Family:
     tf32: bool = False
 
     def variants(self, case: Any, tf32: bool = False) -> list[tuple[str, str]]:
-        """The (dtype, data format) pairs of a case: float64 makes no promise on long sums, where it is not blocked, and
-        cases tagged "float32" are for kernels of that dtype.
+        """The (dtype, data format) pairs of a case. Cases tagged "long" leave out float64, which makes no promise on
+        long sums because its sums are not blocked; cases tagged "float32" are for kernels of that dtype.
 
         Args:
-            tf32: with "tf32" among the dtypes, where there are kernels for it.
+            tf32: add "tf32" to the dtypes, where the family has kernels for it.
         """
         tags = getattr(case, "tags", ())
         long, dtypes = "long" in tags, ("float32",) if "float32" in tags else self.dtypes
@@ -100,12 +102,13 @@ class Family:
 
 
 def device_of(native: Any, gpu: Gpu | None) -> Any:
-    """A GPU as a compiled module knows it: the one of the table, or the one in use."""
+    """A GPU as a compiled module describes it: the given GPU of the table, or without `gpu` the GPU in use."""
     module = native.module
     return module.current_device() if gpu is None else module.Device(
         arch=gpu.arch, multiprocessors=gpu.multiprocessors, shared_bytes=gpu.shared_bytes)
 
 
 def slack_of(activation: str | None) -> float:
-    """Slopes are at most 1; tanh and sigmoid add roundings of their own to values of at most 1."""
+    """The slack of an activation: its slope is at most 1; tanh and sigmoid add their own roundings of values up to 1.
+    """
     return 0.0 if activation in (None, "relu") else 1.0

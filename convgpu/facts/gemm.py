@@ -1,4 +1,4 @@
-"""What is known of matrix products: gemm, matmul."""
+"""Facts about the ops of matrix products: gemm and matmul."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .facts import FORMATS, Bound, Facts, Family, device_of, slack_of
 
 
 def _product(call: Call) -> tuple[int, int, int, int]:
-    """(items, M, N, K)."""
+    """The sizes (items, M, N, K) of the product."""
     a, b = call.shapes[:2]
     assert a is not None and b is not None
     trans_a, trans_b = call.statics[2:4] if call.op == "gemm" else (False, False)
     m, k = a[:-3:-1] if trans_a else a[-2:]
     n = b[-2] if trans_b else b[-1]
-    if call.op == "matmul" and math.prod(b[:-2]) == 1:  # the same matrix for every item: one product
+    if call.op == "matmul" and math.prod(b[:-2]) == 1:  # the matrix b is the same for every item: this is one product
         return 1, math.prod(a[:-1]), n, k
     return math.prod(np.broadcast_shapes(a[:-2], b[:-2])), m, n, k
 
 
 def gemm_work(m: int, n: int, k: int, dtype: DTypeLike, batch: int = 1, c_elements: int = 0,
               precision: str = "float32") -> Work:
-    """Of "gemm" or "matmul": (M, K) times (K, N), `batch` times, with c of so many elements added."""
+    """The work of "gemm" or "matmul": `batch` products of (M, K) and (K, N) matrices; c has `c_elements` elements."""
     elements = batch * (m * k + k * n + m * n) + c_elements
     return Work(2 * batch * m * n * k, products_on(dtype, precision), elements * as_dtype(dtype).itemsize)
 
@@ -61,9 +61,9 @@ def _bound(call: Call) -> Bound:
 
 
 def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
-    """Up to 128 rows of the result, spread over all of it; with `few` 64 rows and columns."""
+    """Up to 128 rows spread over the result; with `few`, 64 rows and columns."""
     (a, b, *rest), (result,), statics = arrays, results, problem.call.statics
-    if problem.op == "matmul":  # of a stack the first and the last product
+    if problem.op == "matmul":  # compare the first and the last product of the stack
         items = ends(math.prod(result.shape[:-2]))
         a, b, result = (np.broadcast_to(x, (*result.shape[:-2], *x.shape[-2:])).reshape(-1, *x.shape[-2:])[items]
                         for x in (a, b, result))
@@ -78,7 +78,7 @@ def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple
 
 
 def problems(case: cases.GemmCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """The product, its gradients in a and b as gemms, and the product of stacks."""
+    """The product, its gradients with respect to a and b as gemms, and the products of stacks of matrices."""
     a, b, c, g = (case.draw(role, dtype) for role in "abcg")
     ta, tb, alpha = case.trans_a, case.trans_b, case.alpha
 

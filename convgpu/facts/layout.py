@@ -1,4 +1,4 @@
-"""What is known of changes of layout."""
+"""Facts about the ops that change the layout of arrays."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..recorder import Call, Shape
 from ..roofline import Gpu, Work
 from .facts import FORMATS, Bound, Facts, Family
 
-MOVES: dict[str, tuple[Any, Any]] = {  # the axes that move, and where to
+MOVES: dict[str, tuple[Any, Any]] = {  # for each op: the axes that move, and where they move to
     "nchw_to_nhwc": (1, -1), "nhwc_to_nchw": (-1, 1), "oihw_to_hwio": ((0, 1), (-1, -2)),
     "hwio_to_oihw": ((-1, -2), (0, 1))}
 
 
 def layout_work(shape: Shape, dtype: DTypeLike) -> Work:
-    """Of a change of layout: read once, written once."""
+    """The work of a change of layout: every element is read once and written once."""
     return Work(0, "", 2 * math.prod(shape) * as_dtype(dtype).itemsize)
 
 
@@ -34,7 +34,7 @@ def _results(call: Call) -> tuple[tuple[Shape, str]]:
 
 
 def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
-    """All of it: moving elements costs the reference no more than the backend."""
+    """The whole call: moving elements costs the reference no more than the backend."""
     return _moved(problem.op, arrays[0]), results
 
 
@@ -47,7 +47,7 @@ def _moved(op: str, x: np.ndarray) -> Problem:
 
 
 def problems(case: cases.LayoutCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """All four changes of one array, taken for images and for filters."""
+    """All four changes of layout of one array, which serves as images and as filters."""
     x = case.input(dtype)
     for op in MOVES:
         yield _moved(op, x)

@@ -1,4 +1,4 @@
-"""What is known of pooling: max_pool and avg_pool, their gradients, and what the gradients of these need."""
+"""Facts about pooling: max_pool, avg_pool and lp_pool, their gradients, and the ops that second derivatives need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SEPARABLE, _BY_OFFSETS = "separable passes along each axis, tile by tile", "by 
 
 
 def geometry_of(call: Call) -> PoolGeometry:
-    """The geometry among a call's statics."""
+    """The geometry among a call's static arguments."""
     return next(s for s in call.statics if isinstance(s, PoolGeometry))
 
 
@@ -35,17 +35,17 @@ def taps(call: Call) -> int:
 
 
 def like_x(call: Call) -> tuple[tuple[Shape, str]]:
-    """What a gradient returns."""
+    """The result of a gradient op: it has the shape of the input x."""
     return (geometry_of(call).x_shape, call.dtype),
 
 
 def like_y(call: Call) -> tuple[tuple[Shape, str]]:
-    """What a forward returns."""
+    """The result of a forward op: it has the shape of the output y."""
     return (geometry_of(call).y_shape, call.dtype),
 
 
 def pool_work(op: str, geo: PoolGeometry, dtype: DTypeLike, with_offsets: bool = True) -> Work:
-    """Of "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool" or "avg_pool_dgrad".
+    """The work of "max_pool", "max_pool_dgrad", "max_pool_gather", "max_pool_indices", "avg_pool" or "avg_pool_dgrad".
 
     Args:
         with_offsets: whether max_pool saves the winners' offsets, which only a gradient needs.
@@ -64,7 +64,7 @@ def _work(call: Call, precision: str) -> Work:
 
 
 def plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
-    """The same on every GPU."""
+    """The plan of a call, which is the same on every GPU."""
     return native.module.plan_pool(call.op, native.geometry(geometry_of(call)), call.dtype)
 
 
@@ -73,7 +73,7 @@ def _forward_method(call: Call) -> str:
 
 
 def part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
-    """Two images; with `few`, two channels of the last."""
+    """Two images; with `few`, two channels of the last image."""
     geo = geometry_of(problem.call)
     images = ends(geo.batch)[-1:] if few else ends(geo.batch)
     channels = ends(geo.channels) if few else list(range(geo.channels))
@@ -87,7 +87,9 @@ def part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[
 
 
 def _draw(call: Call) -> Arrays:
-    """Offsets are those of an image's winners, found by the numpy backend, which is fast enough for large ones."""
+    """Random operands. Offsets are those of an image's winners; the numpy backend finds them fast enough for large
+    images.
+    """
     from ..backends import numpy as backend
 
     geo = geometry_of(call)
@@ -96,7 +98,7 @@ def _draw(call: Call) -> Arrays:
 
 
 def problems(case: cases.PoolCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """All kinds of pooling, their gradients, and what the gradients of these need."""
+    """All kinds of pooling, their gradients, and the ops that second derivatives need."""
     geo, x = case.geometry(data_format), case.input(dtype, data_format)
     gy = normal(case.name, geo.y_shape, dtype)
     offsets = reference.max_pool(x, geo, True)[1]
@@ -118,17 +120,17 @@ def problems(case: cases.PoolCase, dtype: str, data_format: str) -> Iterator[Pro
 
 
 def _norm_of(case: cases.PoolCase) -> float:
-    """Which p-norm is taken in a case: each of four has a quarter of them."""
+    """The p of the p-norm in a case: each of four values of p gets about a quarter of the cases."""
     return (1.0, 2.0, 3.0, 3.5)[zlib.crc32(case.name.encode()) % 4]
 
 
 def exact(call: Call) -> Bound:
-    """Every element is one of the input's."""
+    """The bound of ops whose results are elements of the input: every element must be exact."""
     return Bound(None, call.statics)
 
 
 def of_taps(call: Call) -> Bound:
-    """Sums over windows, or over the windows that hold a pixel."""
+    """The bound of ops that sum over the taps of a window, or over the windows that contain a pixel."""
     return Bound(taps(call), call.statics)
 
 
@@ -152,14 +154,14 @@ Op.registry["avg_pool_dgrad"].facts = _average(results=like_x, bound=of_taps, me
 
 
 def lp_pool_work(op: str, geo: PoolGeometry, dtype: DTypeLike) -> Work:
-    """Of "lp_pool", "lp_pool_dgrad" or "lp_pool_gather": two operations per tap, a power and an addition."""
+    """The work of "lp_pool", "lp_pool_dgrad" or "lp_pool_gather": each tap takes a power and an addition."""
     x, y = math.prod(geo.x_shape), math.prod(geo.y_shape)
     arrays = {"lp_pool": x + y, "lp_pool_dgrad": 2 * x + 2 * y, "lp_pool_gather": 2 * x + 2 * y}[op]
     return Work(2 * y * math.prod(geo.window), additions_on(dtype), arrays * as_dtype(dtype).itemsize)
 
 
 def _draw_of_norms(call: Call) -> Arrays:
-    """A gradient or a tangent, an image, and the Euclidean norms of its windows."""
+    """Random operands: a gradient or a tangent, an image, and the Euclidean norms of the image's windows."""
     from ..backends import numpy as backend
 
     first, x, _ = drawn(call)
