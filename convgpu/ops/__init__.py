@@ -1,4 +1,4 @@
-"""All ops, one file per family. Listed here are those that the methods of Tensor delegate to."""
+"""All ops, one file per family. This module imports those that the methods of Tensor call."""
 
 from ..arguments import explain_errors
 from .elementwise import (

@@ -1,6 +1,7 @@
-"""Activations: functions of one element, their gradients, and which of them an op fuses into its epilogue.
+"""Activations (functions of single elements), their gradients, and which activations an op can compute in its epilogue.
 
-All keep NaN, and give the limits at the infinities. Integers become float32; half types are computed in float32.
+All activations keep NaN and give their limits at the infinities. Integers become float32; half types are computed in
+float32.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from .gaussian import cdf, normal_cdf, normal_pdf
 from .softmax import log_softmax, softmax
 from .widening import floating, wide, widened
 
-# Comparisons are made on wide values too: those of ml_dtypes warn of NaN.
+# Comparisons use wide values too, because comparisons of ml_dtypes' types warn of NaN.
 
-# --- those whose gradient follows from the output: ops fuse them, backends apply them in place (backends/epilogue.py)
+# --- activations whose gradient follows from the output: ops fuse them, backends apply them in place (epilogue.py)
 
 
 def _relu_gradient_forward(gy: Any, y: Any) -> Any:
     """gy, or 0 where y <= 0.
 
-    By bits: a product would make NaN of 0 * inf, and a choice by condition costs thirty times as much, in branches that
-    the processor mispredicts.
+    The choice is made with bit masks: a product would turn 0 * inf into NaN, and np.where costs thirty times as much,
+    because the processor mispredicts its branches.
     """
     bits = np.dtype(f"i{gy.dtype.itemsize}")
-    kept = np.negative(np.logical_not((y.astype(np.float32) if is_half(y.dtype) else y) <= 0).astype(bits))  # 0 or ~0
+    # each element's mask is 0 or all ones
+    kept = np.negative(np.logical_not((y.astype(np.float32) if is_half(y.dtype) else y) <= 0).astype(bits))
     return np.bitwise_and(kept, gy.view(bits)).view(gy.dtype)
 
 
@@ -65,12 +67,14 @@ _sigmoid = Op("sigmoid", "x -> y", widened(lambda x: epilogue.sigmoid(x.copy()))
 
 
 def grad_from_output(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
-    """The gradient before a fused activation."""
+    """The gradient with respect to the value before a fused activation, from the gradient g after it and the output y.
+    """
     return g if activation is None else FROM_OUTPUT[activation](g, y)
 
 
 def split(op: str, activation: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
-    """(what the op fuses, what is applied after it) for an activation by name."""
+    """For an activation by name: the name that the op fuses (or None), and the function that is applied after the op.
+    """
     if activation is None or isinstance(activation, str) and activation in FROM_OUTPUT:
         return activation, lambda y: y
     return None, lambda y: apply(op, activation, y)
@@ -86,7 +90,7 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
     return function(y)
 
 
-# --- piecewise linear ones
+# --- piecewise linear activations
 
 _leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope))).vjp(
     x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
@@ -98,7 +102,7 @@ _hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp
 
 def _leaky_relu_forward(x: Any, slope: float) -> Any:
     if 0 < slope < 1:
-        return np.maximum(x, x * slope)  # several times faster than a choice by condition
+        return np.maximum(x, x * slope)  # np.maximum is several times faster than np.where
     return np.where(x > 0, x, x * slope)
 
 
@@ -112,7 +116,7 @@ def relu(x: Any) -> Tensor:
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """x where x > 0, else negative_slope * x (its default is PyTorch's; Keras has 0.2, its layer 0.3).
+    """x where x > 0, else negative_slope * x (the default is PyTorch's; Keras has 0.2, and its layer 0.3).
 
     >>> leaky_relu([-1.0, 2.0])
     Tensor([-0.01,  2.  ], dtype=float32)
@@ -138,7 +142,7 @@ def hard_tanh(x: Any) -> Tensor:
     return _hard_tanh(floating("hard_tanh", x))
 
 
-# --- smooth ones
+# --- smooth activations
 
 
 def _elu_forward(x: Any, alpha: float, scale: float) -> Any:
@@ -159,7 +163,7 @@ def _silu_forward(x: Any) -> Any:
 
 
 def _within(x: Tensor, limit: float) -> Tensor:
-    """x between -limit and limit; a NaN stays, and so does its gradient."""
+    """x limited to [-limit, limit]; a NaN stays NaN, and so does its gradient."""
     return where(x > limit, limit, where(x < -limit, -limit, x))
 
 
@@ -185,7 +189,7 @@ def _gelu_rule(g: Tensor, x: Tensor) -> Tensor:
     return wide(g) * (normal_cdf(x) + x * normal_pdf(x))
 
 
-# Beyond these limits the factors of gelu and silu are exactly 0 or 1, in float64 too; clipping there avoids 0 * inf.
+# Beyond these limits a factor of gelu or silu is exactly 0 or 1, even in float64; clipping x there avoids 0 * inf.
 GELU_LIMIT, SILU_LIMIT = 40.0, 750.0
 GELU_SCALE, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -243,9 +247,9 @@ def silu(x: Any) -> Tensor:
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """x * cdf(x), cdf being the normal distribution's: exact, as by default in PyTorch and Keras.
+    """x * cdf(x) with the exact normal distribution function cdf, as by default in PyTorch and Keras.
 
-    With `approximate`: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), as by default in JAX. From Hendrycks and
+    With `approximate` it is x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), as by default in JAX. From Hendrycks and
     Gimpel, "Gaussian Error Linear Units" (2016). Raises TypeError where `approximate` is not a bool.
 
     >>> gelu([-1.0, 1.0]), gelu([-1.0, 1.0], approximate=True)
@@ -256,7 +260,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     return (_gelu_tanh if approximate else _gelu)(floating("gelu", x))
 
 
-# What `activation=` of conv, gemm, linear and others may name.
+# The names that `activation=` accepts in conv, gemm, linear and others.
 NAMES: dict[str, Callable[[Any], Tensor]] = {
     "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "selu": selu, "gelu": gelu, "silu": silu, "sigmoid": sigmoid,
     "tanh": tanh, "softplus": softplus, "hard_sigmoid": hard_sigmoid, "hard_tanh": hard_tanh, "softmax": softmax,

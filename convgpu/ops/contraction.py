@@ -1,6 +1,6 @@
-"""Sums of products, all made of transpose, reshape and matmul, whose gradients they inherit.
+"""Sums of products. They are made of transpose, reshape and matmul, whose gradient rules give their gradients.
 
-    tensordot(a, b)[i, j] = sum over k of a[i, k] * b[k, j]      einsum("bik,bkj->bij", a, b): the same per b
+    tensordot(a, b)[i, j] = sum over k of a[i, k] * b[k, j]      einsum("bik,bkj->bij", a, b): the same for every b
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     """The sum of products over pairs of axes.
 
     Args:
-        axes: (axes of a, axes of b), or how many of a's last and b's first axes.
+        axes: (axes of a, axes of b), or a number n: the last n axes of a and the first n of b.
 
     >>> import numpy as np
     >>> tensordot(np.ones((2, 3, 4)), np.ones((4, 3, 5)), axes=([1, 2], [1, 0])).shape
@@ -51,7 +51,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 
 
 def dot(a: Any, b: Any) -> Tensor:
-    """The sum of products over a's last and b's last axis but one (last where b is 1-D); a product with a scalar.
+    """The sum of products over the last axis of a and the last but one of b (its only one if 1-D); scalars just
+    multiply.
 
     >>> dot([1.0, 2.0], [3.0, 4.0]).item()
     11.0
@@ -63,7 +64,7 @@ def dot(a: Any, b: Any) -> Tensor:
 
 
 def inner(a: Any, b: Any) -> Tensor:
-    """The sum of products over the last axes; a product with a scalar.
+    """The sum of products over the last axis of a and of b; a scalar multiplies the other operand.
 
     >>> inner([[1.0, 2.0], [0.0, 1.0]], [3.0, 4.0])
     Tensor([11.,  4.], dtype=float32)
@@ -78,7 +79,7 @@ def vdot(a: Any, b: Any) -> Tensor:
 
 
 def outer(a: Any, b: Any) -> Tensor:
-    """All products of an element of a with one of b: (a.size, b.size).
+    """The product of each element of a and each element of b: (a.size, b.size).
 
     >>> outer([1.0, 2.0], [3.0, 4.0])
     Tensor([[3., 4.],
@@ -88,7 +89,7 @@ def outer(a: Any, b: Any) -> Tensor:
 
 
 def kron(a: Any, b: Any) -> Tensor:
-    """The Kronecker product: b, scaled by each element of a in its place.
+    """The Kronecker product: every element of a is replaced by that element times b.
 
     >>> kron([1.0, 10.0], [1.0, 2.0])
     Tensor([ 1.,  2., 10., 20.], dtype=float32)
@@ -104,11 +105,11 @@ def kron(a: Any, b: Any) -> Tensor:
 
 
 def einsum(subscripts: str, *operands: Any) -> Tensor:
-    """The sum of products that `subscripts` names, as numpy.einsum.
+    """The sum of products that `subscripts` names, as in numpy.einsum.
 
-    Every form of NumPy's string notation is differentiable: implicit output, "...", diagonals ("ii->i"), broadcast
-    axes of size 1, any number of operands. Half types accumulate in float32. Refused: operands given as lists of
-    integers, booleans, and the options of numpy.einsum.
+    Every form of NumPy's string notation is differentiable: implicit output, "...", diagonals ("ii->i"), broadcast axes
+    of size 1, any number of operands. Half types accumulate in float32. An error is raised for operands given as lists
+    of integers, for booleans, and for the options of numpy.einsum.
 
     >>> einsum("ij,j", [[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0])
     Tensor([21., 43.], dtype=float32)
@@ -136,7 +137,8 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
 
 
 def _parse(subscripts: str, ndims: list[int]) -> tuple[list[list[str]], list[str]]:
-    """The labels of each operand's axes and of the output's; the axes of "..." are labelled from the last: "...0"."""
+    """The labels of each operand's axes and of the output's axes; the axes of "..." are labelled from the last: "...0".
+    """
     inputs, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if len(terms) != len(ndims):
@@ -178,7 +180,7 @@ def _sizes(subscripts: str, tensors: Sequence[Tensor], labels: list[list[str]]) 
 
 
 def _simplify(subscripts: str, x: Tensor, names: list[str], sizes: dict[str, int]) -> tuple[Tensor, list[str]]:
-    """The operand with each label once: diagonals taken, axes of size 1 that broadcast dropped."""
+    """Make each label of an operand unique by taking diagonals, and drop axes of size 1 that broadcast."""
     while len(set(names)) < len(names):
         i, j = next((i, j) for j in range(len(names)) for i in range(j) if names[i] == names[j])
         if x.shape[i] != x.shape[j]:
@@ -190,7 +192,7 @@ def _simplify(subscripts: str, x: Tensor, names: list[str], sizes: dict[str, int
 
 
 def _order(terms: list[tuple[Tensor, list[str]]], output: list[str]) -> Sequence[tuple[int, ...]]:
-    """Which terms to contract, one group after the other; each result goes to the end of the list."""
+    """The order of contraction: each group of terms is contracted to one term, which goes to the end of the list."""
     if len(terms) < 3:
         return [tuple(range(len(terms)))]
     letters = dict(zip({n: None for _, names in terms for n in names}, string.ascii_letters))
@@ -201,7 +203,7 @@ def _order(terms: list[tuple[Tensor, list[str]]], output: list[str]) -> Sequence
 
 def _contract(a: Tensor, names_a: Sequence[Any], b: Tensor, names_b: Sequence[Any],
               keep: set[Any]) -> tuple[Tensor, list[Any]]:
-    """Two operands as one: summed over the shared labels that are not to be kept."""
+    """Multiply two operands, and sum over the labels that they share, except those in `keep`."""
     a, names_a = _sum_own(a, names_a, names_b, keep)
     b, names_b = _sum_own(b, names_b, names_a, keep)
     shared = [n for n in names_a if n in names_b]
@@ -218,13 +220,13 @@ def _contract(a: Tensor, names_a: Sequence[Any], b: Tensor, names_b: Sequence[An
 
     if summed and (free_a or free_b or not batch):
         y = matmul(arranged(a, names_a, free_a, summed), arranged(b, names_b, summed, free_b))
-    else:  # products of elements: no matrices to multiply
+    else:  # there are no matrices to multiply, only elements
         y = arranged(a, names_a, free_a, [], summed) * arranged(b, names_b, [], free_b, summed)
         y = sum_over(y, -1) if summed else y
     return reshape(y, [sizes[n] for n in output]), output
 
 
 def _sum_own(x: Tensor, names: Sequence[Any], others: Sequence[Any], keep: set[Any]) -> tuple[Tensor, list[Any]]:
-    """x summed over the labels that nobody else has and that are not kept."""
+    """Sum x over its labels that the other operand does not have and that are not in `keep`."""
     own = [i for i, n in enumerate(names) if n not in others and n not in keep]
     return (sum_over(x, tuple(own)) if own else x), [n for i, n in enumerate(names) if i not in own]

@@ -1,10 +1,10 @@
-"""Convolution: correlation of images with filters, its gradients, and the forms made of it.
+"""Convolution (correlation of images with filters), its gradients, and the functions built from it.
 
     y[n, p, k] = sum_{r, c} x[n, p*stride + r*dilation - before, c] * w[r, c, k]      (p, r: one index per spatial axis)
 
-fprop is bilinear in x and w; the gradient of each of {fprop, dgrad, wgrad} is another of the three, so derivatives of
-any order come from the declarations below. Transposed convolution is dgrad run forward. Taps in the padding are
-skipped, never multiplied.
+Each of {fprop, dgrad, wgrad} is linear in both of its operands, and its gradients are the two others, so that
+derivatives of any order come from the declarations below. Transposed convolution is dgrad used as a forward function.
+Taps in the padding are skipped, never multiplied.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ channel_sum.vjp(gy=lambda g, gy, channels_last: _over_pixels(g, gy.shape, channe
 
 
 def _over_pixels(g: Tensor, shape: tuple[int, ...], channels_last: bool) -> Tensor:
-    """A value per channel, repeated for every pixel."""
+    """Repeat one value per channel for every pixel."""
     return broadcast_to(g if channels_last else reshape(g, (-1, *(1,) * (len(shape) - 2))), shape)
 
 
@@ -55,20 +55,20 @@ def conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "v
         x: channels_last (N, spatial..., C); channels_first (N, C, spatial...).
         w: channels_last (spatial..., C/groups, K); channels_first (K, C/groups, spatial...).
         bias: (K,).
-        stride, dilation: an integer, or one per spatial axis.
-        padding: "valid", "same" (output ceil(n/stride), the odd pixel at the end), "full", an integer, one per axis,
-            or one (before, after) pair per axis.
+        stride, dilation: an integer, or one integer per spatial axis.
+        padding: "valid", "same" (the output has ceil(n/stride) pixels; an odd pixel is added at the end), "full", an
+            integer, one integer per axis, or one (before, after) pair per axis.
         groups: channels and filters are split into this many independent parts.
-        flip: flip the filters along every spatial axis first: the signal-processing convolution.
+        flip: flip the filters along every spatial axis first: the convolution of signal processing.
         activation: an activation by name ("relu", "tanh", ...), applied to the result.
         data_format: "channels_last" or "channels_first".
 
     Returns:
-        (N, out..., K) or (N, K, out...), out = floor((n + before + after - dilation*(f-1) - 1) / stride) + 1.
-        One floating dtype for all operands; half types accumulate in float32.
+        (N, out..., K) or (N, K, out...), out = floor((n + before + after - dilation*(f-1) - 1) / stride) + 1. All
+        operands and the result have one floating dtype; half types accumulate in float32.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes and options that do not fit.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes or options that do not fit together.
 
     >>> import numpy as np
     >>> x = np.zeros((1, 6, 6, 1), "float32"); x[:, :, :3] = 10
@@ -103,25 +103,25 @@ def _spatial_axes_of_w(geo: ConvGeometry) -> tuple[int, ...]:
 def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid",
                    output_padding: Any = None, dilation: Any = 1, groups: int = 1, activation: str | None = None,
                    data_format: str = "channels_last") -> Tensor:
-    """Transposed convolution: the input gradient of `conv`, run forward.
+    """Transposed convolution: the gradient of `conv` with respect to its input, used as a forward function.
 
-    <conv(z, w), x> = <z, conv_transpose(x, w)> for all z, with the stride, padding, dilation and groups of that conv.
+    <conv(z, w), x> = <z, conv_transpose(x, w)> for all z, where conv has the same stride, padding, dilation and groups.
 
     Args:
         x: channels_last (N, spatial..., C_in); channels_first (N, C_in, spatial...).
         w: the weights of the convolution that is transposed: channels_last (spatial..., C_out/groups, C_in);
             channels_first (C_in, C_out/groups, spatial...).
         bias: (C_out,).
-        padding: that of the convolution. "valid": out = (n-1)*stride + dilation*(f-1) + 1 + output_padding;
-            "same": out = n*stride, and no output_padding; numbers shrink the output by before + after.
+        padding: the padding of the convolution that is transposed. "valid": out = (n-1)*stride + dilation*(f-1) + 1 +
+            output_padding; "same": out = n*stride, and no output_padding; numbers shrink the output by before + after.
         output_padding: pixels added at the end of each axis, fewer than stride or dilation.
 
     Returns:
         (N, out..., C_out) or (N, C_out, out...). Half types accumulate in float32 and are rounded once.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes and options that do not fit, an output_padding too
-            large, or an output without pixels.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes or options that do not fit together, an
+            output_padding that is too large, or an output without pixels.
 
     >>> import numpy as np
     >>> conv_transpose(np.ones((1, 2, 1)), np.ones((2, 1, 1)), stride=2)[0, :, 0]
@@ -133,7 +133,7 @@ def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
     geo = conv_transpose_geometry(name, x.shape, w.shape, stride, padding, output_padding, dilation, groups,
                                   data_format)
     _check_bias(name, bias, geo.channels)
-    if x.shape != geo.y_shape:  # output_padding >= stride: the pixels at the end that no tap of x reaches
+    if x.shape != geo.y_shape:  # with output_padding >= stride, no tap of x reaches the last pixels
         x = pad(x, [(0, m - n) for n, m in zip(x.shape, geo.y_shape)])
     fused, after = act.split(name, activation)
     return after(dgrad(x, w, bias, geo, fused))
@@ -141,7 +141,7 @@ def conv_transpose(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding
 
 def depthwise_conv(x: Any, w: Any, bias: Any = None, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,
                    flip: bool = False, activation: str | None = None, data_format: str = "channels_last") -> Tensor:
-    """Convolution of each channel with filters of its own.
+    """Convolution of each channel with its own filters.
 
     y[n, p, c*multiplier + m] = bias[c*multiplier + m]
                                 + sum over r of x[n, p*stride + r*dilation - before, c] * w[r, c, m]
@@ -196,7 +196,7 @@ def separable_conv(x: Any, depthwise: Any, pointwise: Any, bias: Any = None, *, 
         bias: (K,).
 
     Returns:
-        (N, out..., K) or (N, K, out...). In half types what passes between the two is rounded too.
+        (N, out..., K) or (N, K, out...). In half types the result of the depthwise convolution is rounded as well.
 
     Raises:
         TypeError and ValueError as `conv`; ValueError for pointwise filters of more than one tap.

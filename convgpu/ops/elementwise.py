@@ -1,7 +1,7 @@
-"""Elementwise ops, one line each: the forward is NumPy's own function, which CuPy arrays dispatch to CuPy's.
+"""Elementwise ops, one line each: the forward function is NumPy's, which calls CuPy's for CuPy arrays.
 
-Dtypes promote as in NumPy 2, Python scalars weakly. Where a function is not differentiable the gradient is one usual
-choice: 0 for steps (floor, sign) and abs at 0, half to each of equal operands of maximum and minimum.
+Dtypes promote as in NumPy 2, and Python scalars promote weakly. Where a function is not differentiable, the gradient is
+a common choice: 0 for steps (floor, sign) and for abs at 0, half to each of equal operands of maximum and minimum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
 def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`function` of two operands, of which a Python number promotes weakly (`paired`)."""
+    """`function` of two operands, where a Python number takes the dtype of the other operand (`paired`)."""
     @functools.wraps(function)
     def forward(a: Any, b: Any) -> Any:
         if type(a) in (float, int) or type(b) in (float, int):
@@ -33,8 +33,9 @@ def weak(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def paired(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both operands; a Python number takes the half type beside it (ml_dtypes would widen bfloat16), a Python float is
-    float32 beside another Python number. Beside other dtypes NumPy sees to it."""
+    """Convert a Python number among two operands to the dtype of the other if that is a half type (ml_dtypes would
+    widen bfloat16), and a Python float beside another Python number to float32. Beside other dtypes NumPy converts.
+    """
     return _beside(b, a) if type(a) in (float, int) else a, _beside(a, b) if type(b) in (float, int) else b
 
 
@@ -45,12 +46,13 @@ def _beside(x: Any, number: float) -> Any:
 
 
 def wide(t: Tensor) -> Tensor:
-    """What a gradient rule computes with. The tape rounds its result to the dtype of the input."""
+    """The tensor in the dtype that gradient rules compute with; the tape rounds the rule's result to the input's dtype.
+    """
     return astype(t, np.float32) if is_half(t.dtype) else t
 
 
 def precise(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A gradient rule of several steps, of which half types see the last alone: it computes with float32."""
+    """Make a gradient rule of several steps compute half types in float32, so that only the result is rounded."""
     @functools.wraps(rule)
     def run(*values: Any) -> Any:
         return rule(*[wide(v) if isinstance(v, Tensor) else v for v in values])
@@ -95,7 +97,7 @@ def ratio_or_zero(a: Any, b: Tensor) -> Tensor:
 
 
 def _power_in_base(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
-    """b * a^(b-1); exactly 0 for b = 0, also at a = 0 and of NaN."""
+    """b * a^(b-1); exactly 0 for b = 0, even where a is 0 or NaN."""
     if isinstance(b, (int, float)):
         if b in (0, 1, 2):
             return zero(g) if b == 0 else g if b == 1 else g * (2 * a)
@@ -111,7 +113,7 @@ def _power_in_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
     return g * (y * log(where((a == 0) & (b >= 0), 1, a)))
 
 
-# Python's operator takes NumPy's short cuts for the exponents 2 and 0.5, np.power does not.
+# Python's operator ** uses NumPy's fast paths for the exponents 2 and 0.5; np.power does not.
 power = Op("power", "a, b -> y", weak(operator.pow), broadcasts=True).vjp(
     a=precise(_power_in_base), b=precise(_power_in_exponent))
 float_power = Op("float_power", "a, b -> y", np.float_power, broadcasts=True).vjp(
@@ -133,15 +135,15 @@ logaddexp2 = Op("logaddexp2", "a, b -> y", weak(np.logaddexp2), broadcasts=True)
 
 
 def _weight(mine: Any, other: Any, y: Tensor, base: float) -> Tensor:
-    """exp(mine) / (exp(mine) + exp(other)), by their difference: y has been rounded. 0 where both are exp(-inf)."""
+    """exp(mine) / (exp(mine) + exp(other)), from mine - other, since y is rounded; 0 where both exponentials are 0."""
     mine, other = (as_tensor(x).to(y.device) for x in (mine, other))
-    equal_infinities = isinf(mine) & (mine == other)  # which have no difference
+    equal_infinities = isinf(mine) & (mine == other)  # infinity - infinity would be NaN
     difference = where(equal_infinities, 0, mine) - where(equal_infinities, 0, other)
-    sigmoid = Op.registry["sigmoid"]  # which stands with the activations, and these are made of elementwise ops
+    sigmoid = Op.registry["sigmoid"]  # looked up late: the file of activations imports this one
     return where(y == -np.inf, 0, sigmoid(astype(difference * base, y.dtype)))
 
 
-# --- trigonometric and hyperbolic; products of two factors instead of 1 - x*x keep the digits near |x| = 1
+# --- trigonometric and hyperbolic; rules use two factors instead of 1 - x*x to keep the digits near |x| = 1
 
 _one_less_square = Op("one_less_square", "x -> y", lambda x: (1 - x) * (1 + x)).vjp(x=lambda g, x: g * x * -2)
 _root_square_less_one = Op("root_square_less_one", "x -> y", lambda x: np.sqrt(x - 1) * np.sqrt(x + 1)).vjp(
@@ -171,7 +173,7 @@ def _over_square(x: Tensor, r: Tensor) -> Tensor:
     return ratio_or_zero(ratio_or_zero(x, r), r)
 
 
-# --- rounding: steps
+# --- rounding functions, which are steps
 
 floor = Op("floor", "x -> y", np.floor).vjp(x=zero)
 ceil = Op("ceil", "x -> y", np.ceil).vjp(x=zero)
@@ -182,7 +184,7 @@ round = Op("round", "x; decimals=0 -> y", lambda x, decimals: _rounded(x, decima
 
 
 def _rounded(x: Any, decimals: int) -> Any:
-    """np.round, in float32 of half types, and x itself where x * 10^decimals overflows: it has no such decimals."""
+    """np.round, in float32 for half types; x itself where x * 10^decimals overflows, since x has no such decimals."""
     if not is_float(x.dtype) or not decimals:
         return np.round(x, decimals)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -190,11 +192,13 @@ def _rounded(x: Any, decimals: int) -> Any:
     return np.where(np.isfinite(y), y, x).astype(x.dtype)
 
 
-# --- choices
+# --- choices between operands
 
 
 def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
-    """The gradient of a choice y between two: all of it to the one chosen, half to each of equals; NaN equals NaN."""
+    """The gradient of y = maximum or minimum for operand `mine`: all of g if y is mine, half if both are equal (as NaN
+    is).
+    """
     return where(same(mine, y), where(same(other, y), g * 0.5, g), 0)
 
 
@@ -222,12 +226,12 @@ _clip = Op("clip", "x, low, high -> y", lambda x, low, high: _limited(x, low, hi
 
 
 def _array(condition: Any) -> Any:
-    """The condition; a Python bool as NumPy's, for CuPy's where."""
+    """The condition, as a NumPy bool where it is a Python bool, which CuPy's where refuses."""
     return np.bool_(condition) if type(condition) is bool else condition
 
 
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
-    """a where the condition holds, elsewhere b; with the condition alone, the indices where it holds (`nonzero`).
+    """a where the condition holds, elsewhere b; for a condition alone, the indices where it holds (`nonzero`).
 
     >>> where([True, False], [1.0, 2.0], 0.0)
     Tensor([1., 0.], dtype=float32)
@@ -240,7 +244,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 
 def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Tensor:
-    """min(max(x, a_min), a_max); None does not bind. From bound to bound, inclusive, the gradient is x's.
+    """min(max(x, a_min), a_max); None is no bound. The gradient passes where a_min <= x <= a_max.
 
     >>> clip([-2.0, 0.5, 3.0], 0, 1)
     Tensor([0. , 0.5, 1. ], dtype=float32)
@@ -306,17 +310,18 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 
 def to_device(x: Any, target: str) -> Tensor:
-    """x on the device `target`, "cpu" or "gpu"; gradients travel back."""
+    """x on the device `target`, "cpu" or "gpu"; gradients are moved back to x's device."""
     x = as_tensor(x, "to")
     return _to_device(x, target, device_of(x.array))
 
 
 def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """x with numbers for NaN, +inf and -inf (None: the largest and smallest finite values); those get no gradient."""
+    """x with NaN, +inf and -inf replaced (None: by the largest and smallest finite values) and without gradient there.
+    """
     x = as_tensor(x, "nan_to_num")
     if not is_float(x.dtype):
         return x
-    number = x.dtype.type  # np.nan_to_num takes bfloat16 for no floating type, and leaves it as it is
+    number = x.dtype.type  # np.nan_to_num does not know bfloat16 as floating, and would leave it unchanged
     largest = np.nextafter(number(np.inf), number(0))
     high = largest if posinf is None else number(posinf)
     low = -largest if neginf is None else number(neginf)

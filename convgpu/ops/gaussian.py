@@ -1,4 +1,4 @@
-"""The standard normal distribution, which the exact GELU is made of.
+"""The standard normal distribution, which the exact GELU is built from.
 
     pdf(x) = exp(-x^2 / 2) / sqrt(2 pi)        cdf(x) = erfc(-x / sqrt(2)) / 2
 
@@ -17,10 +17,11 @@ from ..op import Op
 from ..tensor import Tensor
 from .elementwise import exp
 
-CHUNK = 1 << 13  # elements at a time on the CPU, whose forty or so intermediate results then stay in its cache
+# elements computed at a time on the CPU, so that the forty or so intermediate results stay in its cache
+CHUNK = 1 << 13
 
-# Numerator and denominator, highest power first: of erf(z)/z in z^2 for z < 0.47, of erfc(z)*exp(z^2) in z up to 4, and
-# of z^2 * (1/sqrt(pi) - z*erfc(z)*exp(z^2)) in 1/z^2 above.
+# Numerator and denominator of three approximations, highest power first: of erf(z)/z in z^2 for z < 0.47, of
+# erfc(z)*exp(z^2) in z up to 4, and of z^2 * (1/sqrt(pi) - z*erfc(z)*exp(z^2)) in 1/z^2 above.
 _CENTRE = ((1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
             3.20937758913846947e3),
            (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3))
@@ -59,11 +60,11 @@ def cdf(x: Any) -> Any:
 
 
 def _cdf(x: Any) -> Any:
-    z = np.minimum(np.abs(x) * math.sqrt(0.5), 1e18)  # whose square does not overflow
+    z = np.minimum(np.abs(x) * math.sqrt(0.5), 1e18)  # the limit keeps z*z from overflowing
     largest = z.max() if z.size else 0
-    # erfc(z)/2, range by range; outside its range each is evaluated at a harmless place
+    # Compute erfc(z)/2 in three ranges of z; each formula is evaluated at a harmless z outside its own range.
     y = 0.5 - 0.5 * z * _ratio(_CENTRE, np.minimum(z, 0.5) ** 2)
-    if not largest < 0.46875:  # NaN too
+    if not largest < 0.46875:  # true for NaN too
         bell = 0.5 * np.exp(-(z * z))
         y = np.where(z < 0.46875, y, bell * _ratio(_FLANK, np.minimum(z, 4.0)))
     if not largest <= 4.0:
@@ -73,7 +74,7 @@ def _cdf(x: Any) -> Any:
 
 
 def normal_pdf(x: Tensor) -> Tensor:
-    """The density, by ops."""
+    """The normal density, computed with ops so that it can be differentiated."""
     return exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
 
 

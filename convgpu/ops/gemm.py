@@ -3,7 +3,7 @@
     gemm:    y = activation(alpha * op(a) @ op(b) + beta * c),   op: the matrix or its transpose
     matmul:  y[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]
 
-gemm is bilinear in a and b, and both its gradients are gemms again, so derivatives of any order come from the
+gemm is bilinear in a and b, and both its gradients are gemms again, so that derivatives of any order come from the
 declarations below.
 """
 
@@ -30,7 +30,7 @@ _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b
                                                    else _product(a, g, alpha, not trans_a, False)),
           c=lambda g, beta: g if beta == 1 else g * beta if beta else zero(g))
 
-# At least two axes each; leading axes broadcast.
+# Operands have at least two axes each; leading axes broadcast.
 _matmul = Op("matmul", "a, b -> y", broadcasts=True)
 _matmul.vjp(a=lambda g, b: _matmul(g, swapaxes(b, -1, -2)), b=lambda g, a: _matmul(swapaxes(a, -1, -2), g))
 
@@ -41,14 +41,14 @@ def _product(a: Tensor, b: Tensor, alpha: float, trans_a: bool, trans_b: bool) -
 
 def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, trans_a: bool = False,
          trans_b: bool = False, activation: str | None = None) -> Tensor:
-    """General matrix product of two matrices, with what often follows it.
+    """General matrix product of two matrices, scaled, with a matrix added and an activation applied.
 
     y = activation(alpha * op(a) @ op(b) + beta * c)
 
     Args:
         a: (M, K), or (K, M) with `trans_a`.
         b: (K, N), or (N, K) with `trans_b`.
-        c: anything that broadcasts to (M, N). With beta=0 its values are not read: NaN in it does no harm.
+        c: anything that broadcasts to (M, N). With beta=0 its values are not read, so that NaN in c does no harm.
         alpha, beta: numbers; no gradient flows to them.
         activation: an activation by name ("relu", "tanh", ...), applied to the result.
 
@@ -56,7 +56,8 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
         (M, N), in the one floating dtype of all operands; half types accumulate in float32. K = 0 gives beta * c.
 
     Raises:
-        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit.
+        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit
+            together.
 
     >>> gemm([[1.0, 2.0], [3.0, 4.0]], [[1.0], [1.0]], [-5.0], activation="relu")
     Tensor([[0.],
@@ -93,7 +94,7 @@ def linear(x: Any, w: Any, bias: Any = None, *, activation: str | None = None) -
 
     Args:
         x: (..., C).
-        w: (C, K), inputs first. PyTorch keeps its transpose.
+        w: (C, K), inputs first. PyTorch's layer keeps the transpose of w.
         bias: (K,).
         activation: an activation by name.
 
@@ -120,14 +121,14 @@ def linear(x: Any, w: Any, bias: Any = None, *, activation: str | None = None) -
 
 
 def _as_matrix(x: Tensor) -> Tensor:
-    """x with all axes but the last merged; -1 would be ambiguous where a size is 0."""
+    """x with all axes but the last merged; reshape's -1 would be ambiguous where a size is 0."""
     if x.ndim == 2:
         return x
     return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """The matrix product as `numpy.matmul`: of vectors, matrices, and stacks of matrices.
+    """The matrix product of vectors, matrices, and stacks of matrices, as `numpy.matmul`.
 
     y[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]
 
@@ -159,7 +160,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     a, b = (t if t.dtype == dtype else astype(t, dtype) for t in (a, b))
     left = a if a.ndim > 1 else reshape(a, (1, -1) if a.size else (1, 0))
     right = b if b.ndim > 1 else reshape(b, (b.size, 1))
-    if is_float(dtype) and right.ndim == 2:  # one product, however many rows
+    if is_float(dtype) and right.ndim == 2:  # w is one matrix, so that all rows of x are one product
         y = reshape(_product(_as_matrix(left), right, 1.0, False, False), (*left.shape[:-1], right.shape[1]))
     else:
         y = _matmul(left, right)

@@ -1,7 +1,7 @@
-"""Reading and functional writing by index, and what is made of it: take, diagonals.
+"""Reading and functional writing by index, and functions built from them: take, diagonals.
 
-An index is whatever NumPy takes, Tensors included. Where integer arrays name an element several times its gradient is
-the sum over all of them, added in float64.
+An index is whatever NumPy takes, and may contain Tensors. Where integer arrays name an element several times, its
+gradient is the sum of the gradients at these places, added in float64.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(
 
 
 def as_index(index: Any, x: Tensor) -> Index:
-    """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied to x's device."""
+    """The index as a tuple that nobody else can change: Tensors become arrays; lists and arrays are copied to x's
+    device.
+    """
     parts = tuple([_as_index_part(i, x) for i in (index if isinstance(index, tuple) else (index,))])
     if x.device == CPU:
         return parts
@@ -59,7 +61,7 @@ def _as_index_part(i: Any, x: Tensor) -> Any:
 
 
 def _check_bounds(index: Index, x: Tensor) -> None:
-    """What NumPy checks by itself: CuPy wraps an index around that is too large."""
+    """Check index bounds, which NumPy does by itself; CuPy would wrap a too large index around."""
     axes = [0 if i is None or i is Ellipsis else i.ndim if _is_array(i, "b") else 1 for i in index]
     for at, i in enumerate(index):
         if not (_is_array(i, "iu") and i.size):
@@ -80,16 +82,16 @@ def _has_integer_array(index: Index) -> bool:
 
 
 def _scattered(x: Any, index: Index, shape: Shape) -> Any:
-    """Zeros of `shape` with x added at the index."""
+    """Zeros of `shape`, with the values of x added at the index."""
     out = np.zeros_like(x, shape=shape)
     if not _has_integer_array(index):  # slices and masks name no element twice
         out[index] = x
         return out
     *before, places = index
     if isinstance(x, np.ndarray) and all(isinstance(i, slice) and i == slice(None) for i in before):
-        # one array: sum only the rows that it names
+        # there is one integer array: sum only the rows that it names
         n = shape[len(before)]
-        places = places.astype(np.intp)  # a narrow type need not hold n
+        places = places.astype(np.intp)  # a narrow integer type may be too small for n
         named, inverse = np.unique(np.where(places < 0, places + n, places), return_inverse=True)
         few = (*shape[:len(before)], len(named), *shape[len(before) + 1:])
         out[(*before, named)] = _summed(x, (*before, inverse.reshape(places.shape)), few)
@@ -133,7 +135,7 @@ def _added(x: Any, values: Any, index: Index) -> Any:
 
 
 def _is_last(x: Any, index: Index) -> Any:
-    """Which values stay after `x[index] = values`, as 1 and 0 in x's dtype: of those for one element, the last."""
+    """Which values stay after `x[index] = values`, as 1 and 0 in x's dtype: the last of the values for each element."""
     selected = x[index]
     if not _has_integer_array(index):
         return np.ones_like(selected)
@@ -169,7 +171,8 @@ class At:
         return At(self.tensor, as_index(index, self.tensor))
 
     def set(self, values: Any) -> Tensor:
-        """The tensor with `values` (broadcast) at the index; of several for one element, the last.
+        """The tensor with `values` (broadcast) at the index; where an element is named several times, the last value
+        stays.
 
         >>> import convgpu as cg
         >>> cg.tensor([1.0, 2.0, 3.0]).at[1:].set(0)
@@ -178,7 +181,8 @@ class At:
         return _set_at(self.tensor, self._values("at.set", values), self.index)
 
     def add(self, values: Any) -> Tensor:
-        """The tensor with `values` (broadcast) added at the index; several for one element are all added.
+        """The tensor with `values` (broadcast) added at the index; where an element is named several times, all are
+        added.
 
         >>> import convgpu as cg
         >>> cg.tensor([1.0, 2.0, 3.0]).at[[0, 0]].add(1)
@@ -192,7 +196,8 @@ class At:
         values = values.to(self.tensor.device) if number else values
         if is_float(values.dtype) and not is_float(self.tensor.dtype):
             raise TypeError(f"{op}: expected values that {self.tensor.dtype} can hold, got {values.dtype}")
-        like = np.broadcast_to(np.zeros_like(self.tensor.array, shape=()), self.tensor.shape)  # takes no memory
+        # a zero broadcast to the tensor's shape takes no memory
+        like = np.broadcast_to(np.zeros_like(self.tensor.array, shape=()), self.tensor.shape)
         return broadcast_to(values, like[self.index].shape)
 
 
@@ -200,7 +205,7 @@ class At:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements of x at the indices along `axis` (None: of all elements in row-major order).
+    """The elements of x at the indices along `axis` (None: the indices count all elements in row-major order).
 
     >>> take([1.0, 2.0, 3.0], [2, 0])
     Tensor([3., 1.], dtype=float32)
@@ -210,7 +215,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
-    """Along `axis`, for each position of the other axes, the elements at indices of their own, as from argsort.
+    """The elements at indices that differ for each position of the other axes, as those that argsort returns.
 
     >>> take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1)
     Tensor([[2.],
@@ -244,7 +249,7 @@ def _diagonal_places(rows: int, columns: int, offset: int) -> tuple[np.ndarray, 
 
 
 def diag(x: Any, k: int = 0) -> Tensor:
-    """Of a matrix its k-th diagonal; of a 1-D tensor the square matrix that has it there.
+    """The k-th diagonal of a matrix; for a 1-D tensor, the square matrix with the tensor on its k-th diagonal.
 
     >>> diag([1.0, 2.0])
     Tensor([[1., 0.],

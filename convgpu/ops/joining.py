@@ -1,4 +1,4 @@
-"""Ops that join tensors, cut them, and pad them."""
+"""Ops that join, split and pad tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .shape import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel, transpose
 
-# What each input takes up of the axis is an argument of its own: a rule that took xs would keep their values alive.
+# The sizes of the inputs along the axis are a static argument: a rule that took xs would keep their values in memory.
 _concatenate = Op("concatenate", "*xs; axis, sizes -> y", lambda xs, axis, sizes: np.concatenate(xs, axis),
                   moves=True).vjp(
     xs=lambda g, axis, sizes: _pieces(g, np.cumsum(sizes)[:-1], axis))
@@ -31,7 +31,7 @@ def _sequence(op: str, xs: Any) -> list[Tensor]:
 
 
 def concatenate(xs: Any, axis: int | None = 0) -> Tensor:
-    """The tensors joined along an existing axis (None: all elements of each, row-major).
+    """The tensors joined along an existing axis (None: all elements of every tensor in row-major order).
 
     >>> concatenate([[1.0, 2.0], [3.0]])
     Tensor([1., 2., 3.], dtype=float32)
@@ -59,28 +59,28 @@ def stack(xs: Any, axis: int = 0) -> Tensor:
 
 
 def vstack(xs: Any) -> Tensor:
-    """Joined along axis 0; 1-D tensors are rows."""
+    """The tensors joined along axis 0; 1-D tensors are rows."""
     return concatenate([atleast_2d(x) for x in _sequence("vstack", xs)], 0)
 
 
 def hstack(xs: Any) -> Tensor:
-    """Joined along axis 1; 1-D tensors along axis 0."""
+    """The tensors joined along axis 1, or along axis 0 if they are 1-D."""
     tensors = [atleast_1d(x) for x in _sequence("hstack", xs)]
     return concatenate(tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
 def dstack(xs: Any) -> Tensor:
-    """Joined along axis 2."""
+    """The tensors joined along axis 2."""
     return concatenate([atleast_3d(x) for x in _sequence("dstack", xs)], 2)
 
 
 def column_stack(xs: Any) -> Tensor:
-    """Joined along axis 1; 1-D tensors are columns."""
+    """The tensors joined along axis 1; 1-D tensors are columns."""
     return concatenate([t if t.ndim > 1 else transpose(atleast_2d(t)) for t in _sequence("column_stack", xs)], 1)
 
 
 def append(x: Any, values: Any, axis: int | None = None) -> Tensor:
-    """`values` joined to the end of x (None: both row-major)."""
+    """`values` joined to the end of x along `axis` (None: the elements of both in row-major order)."""
     return concatenate([x, values], axis)
 
 
@@ -111,7 +111,7 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
 
 
 def hsplit(x: Any, sections: Any) -> list[Tensor]:
-    """x cut along axis 1; 1-D tensors along axis 0."""
+    """x cut along axis 1, or along axis 0 if x is 1-D."""
     x = as_tensor(x, "hsplit")
     return split(x, sections, 0 if x.ndim == 1 else 1)
 
@@ -137,7 +137,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     Args:
         pad_width: a number, (before, after), or one such pair per axis.
         mode: "constant" fills with `constant_values` (a number); "edge", "reflect", "symmetric" and "wrap" repeat
-            elements of x as NumPy does, and their gradients add up there.
+            elements of x as in NumPy, and each element's gradient is the sum over its copies.
 
     >>> pad([1.0, 2.0, 3.0], (2, 1), mode="reflect")
     Tensor([3., 2., 1., 2., 3., 2.], dtype=float32)

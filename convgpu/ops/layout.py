@@ -1,4 +1,4 @@
-"""Changes of layout: the axis of channels moves from its place after the batch to the end, or back.
+"""Changes of layout: they move the axis of channels from its place after the batch to the end, or back.
 
     nchw_to_nhwc, nhwc_to_nchw    images   (N, C, spatial...)  <->  (N, spatial..., C)
     oihw_to_hwio, hwio_to_oihw    filters  (K, C, spatial...)  <->  (spatial..., C, K)

@@ -1,7 +1,7 @@
-"""What convgpu.numpy.linalg has: norms, and of matrices determinants, solutions and factors.
+"""The functions of convgpu.numpy.linalg: norms, and determinants, solutions and factors of matrices.
 
-Leading axes are batches of matrices. The gradients are those of det, slogdet, inv, solve and cholesky, and of the
-eigenvalues of eigh. The factors of qr, svd and eig carry none: asked for one, these raise.
+Leading axes are batches of matrices. Gradients exist for det, slogdet, inv, solve, cholesky and the eigenvalues of eigh
+(`eigvalsh`). The factors of qr, svd and eig have no gradients: these functions raise an error where one is asked for.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["norm", "det", "slogdet", "inv", "solve", "cholesky", "eigvalsh", "ei
 
 
 def _norm_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
-    """x / norm; 0 where all is 0."""
+    """The gradient g * x / norm; 0 where the norm is 0."""
     return spread(g, x.shape, axes, keepdims) * ratio_or_zero(x, spread(y, x.shape, axes, keepdims))
 
 
 def _power_norm_forward(x: Any, p: float, axes: Axes, keepdims: bool) -> Any:
-    """sum(|x|^p)^(1/p) of magnitudes that are brought to about 1 first, where powers of them could overflow."""
+    """sum(|x|^p)^(1/p); the magnitudes are scaled to about 1 first where their powers could overflow."""
     sizes = np.abs(x)
     if not x.size:
         return summation.total(sizes, axes, keepdims) ** (1 / p)
@@ -54,7 +54,7 @@ def _power_norm_forward(x: Any, p: float, axes: Axes, keepdims: bool) -> Any:
 
 
 def _power_norm_rule(g: Tensor, x: Tensor, p: float, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
-    """sign(x) * (|x| / norm)^(p - 1); 0 where x or the norm is 0, in derivatives of any order."""
+    """The gradient g * sign(x) * (|x| / norm)^(p - 1); 0 where x or the norm is 0, in derivatives of any order."""
     y = spread(y, x.shape, axes, keepdims)
     nothing = (x == 0) | (y == 0)
     slope = where(nothing, 0, (where(nothing, 1, absolute(x)) / where(nothing, 1, y)) ** (p - 1))
@@ -66,12 +66,12 @@ _power_norm = Op("power_norm", "x; p, axes, keepdims -> y", _power_norm_forward)
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The norm of vectors along `axis`, or of all elements: sqrt(sum(x^2)); its gradient at 0 is 0.
+    """The norm of vectors along `axis`, or of all elements. The default is sqrt(sum(x^2)), whose gradient at 0 is 0.
 
     Args:
-        ord: None, or "fro" of matrices: as above. Of vectors, along one axis: inf, -inf, 0, or a number p for
-            sum(|x|^p)^(1/p). Of matrices, over two axes: 1, -1, inf, -inf: the largest or smallest sum of a column or
-            row; "nuc", 2, -2: the sum, the largest, the smallest of the singular values.
+        ord: None, or "fro" for matrices: sqrt(sum(x^2)). For vectors, along one axis: inf, -inf, 0, or a number p for
+            sum(|x|^p)^(1/p). For matrices, over two axes: 1 and -1 are the largest and smallest sum of a column, inf
+            and -inf those of a row; "nuc", 2, -2 are the sum, the largest and the smallest of the singular values.
 
     >>> norm([3.0, 4.0]).item()
     5.0
@@ -117,7 +117,7 @@ def _transposed(x: Any) -> Tensor:
 
 
 def _each(x: Tensor) -> Tensor:
-    """A number per matrix, with two axes of size 1 after it."""
+    """A number per matrix, with two axes of size 1 after it, to broadcast against the matrices."""
     return expand_dims(x, (-2, -1))
 
 
@@ -131,7 +131,7 @@ def _matrices(op: str, x: Any, square: bool = True) -> Tensor:
 
 
 def _factored(op: str, expected: str, run: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of NumPy's linalg, half types in float32; its LinAlgError as ours."""
+    """A function of NumPy's linalg that computes half types in float32 and turns LinAlgError into ValueError."""
     def forward(*arrays: Any) -> Any:
         half = arrays[0].dtype if is_half(arrays[0].dtype) else None
         try:
@@ -156,7 +156,8 @@ def _inv_rule(g: Tensor, y: Tensor) -> Tensor:
 
 
 def _cholesky_rule(g: Tensor, y: Tensor) -> Tensor:
-    """inv(L)^T phi(L^T g) inv(L), phi halving the diagonal of the lower triangle; symmetric (Murray, 2016)."""
+    """inv(L)^T phi(L^T g) inv(L), made symmetric, where phi halves the diagonal of the lower triangle (Murray, 2016).
+    """
     inverse = inv(y)
     inner = tril(matmul(_transposed(y), tril(g)))
     inner = 0.5 * (inner + tril(inner, -1))
@@ -164,13 +165,14 @@ def _cholesky_rule(g: Tensor, y: Tensor) -> Tensor:
     return 0.5 * (gx + _transposed(gx))
 
 
-# The gradient of det is the matrix of cofactors, and that of <g, cofactors> is bilinear in minors: both exist for
-# singular matrices too. With x = U diag(s) V^T and D = det(U) det(V) they are D U (...) V^T, where s and U^T g V take
-# the places of x and g, and the minors of a diagonal matrix are products of what is on its diagonal.
+# The gradient of det is the matrix of cofactors, and the gradient of <g, cofactors> is bilinear in minors: both exist
+# for singular matrices too. With x = U diag(s) V^T and D = det(U) det(V), both have the form D U (...) V^T, where (...)
+# is computed from s and U^T g V instead of x and g, and the minors of a diagonal matrix are products of diagonal
+# elements.
 
 
 def _products_without(s: Any, pairs: bool) -> Any:
-    """Of the last axis, the product of all elements but one, or but two (i, j); no division by what may be 0."""
+    """Products along the last axis of all elements but one, or of all but two (i, j), without dividing by elements."""
     rows = np.broadcast_to(s[..., None, :], (*s.shape, s.shape[-1]))
     alone = np.where(_on_diagonal(s), s.dtype.type(1), rows)
     if not pairs:
@@ -188,7 +190,7 @@ def _on_diagonal(s: Any) -> Any:
 
 
 def _rotated(x: Any) -> tuple[Any, Any, Any, Any]:
-    """U, s, V^T and det(U) det(V), with two axes of size 1; this is NaN where x is not finite."""
+    """U, s, V^T of the SVD, and det(U) det(V) with two axes of size 1, which is NaN where x is not finite."""
     finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
     u, s, vt = np.linalg.svd(np.where(finite, x, 0))
     return u, s, vt, np.where(finite, (np.linalg.det(u) * np.linalg.det(vt))[..., None, None], np.nan)
@@ -216,7 +218,7 @@ def _cofactors_gradient_forward(g: Any, x: Any) -> Any:
 
 
 def _third_derivative(g: Tensor, gy: Tensor, x: Tensor) -> Tensor:
-    """The gradient of <g, gradient of <gy, cofactors of x>>, of regular matrices alone."""
+    """The gradient of <g, gradient of <gy, cofactors of x>> with respect to x; it exists for regular matrices alone."""
     y, d = inv(x), _each(det(x))
     a, b = matmul(y, gy), matmul(y, g)
     ab, ta, tb = matmul(a, b), _each(trace(a, 0, -2, -1)), _each(trace(b, 0, -2, -1))
@@ -239,7 +241,7 @@ _solve = Op("solve", "a, b -> y", _factored("solve", "a of " + _REGULAR, np.lina
 
 
 def det(x: Any) -> Tensor:
-    """The determinant of each matrix; its gradient is the matrix of cofactors, of singular matrices too.
+    """The determinant of each matrix; its gradient is the matrix of cofactors, even for singular matrices.
 
     >>> det([[2.0, 0.0], [0.0, 3.0]]).item()
     6.0
@@ -248,7 +250,8 @@ def det(x: Any) -> Tensor:
 
 
 def slogdet(x: Any) -> tuple[Tensor, Tensor]:
-    """The sign of each determinant, and the logarithm of its absolute value; the gradient is that of regular ones."""
+    """The sign of each determinant and the logarithm of its absolute value; gradients exist for regular matrices alone.
+    """
     x = _matrices("slogdet", x)
     logarithm, sign = _slogdet(astype(x, accumulator(x.dtype)))
     return astype(sign, x.dtype), astype(logarithm, x.dtype)
@@ -266,7 +269,7 @@ def cholesky(x: Any, *, upper: bool = False) -> Tensor:
 
 
 def solve(a: Any, b: Any) -> Tensor:
-    """The x with a @ x = b; a 1-D b is one vector, otherwise its columns are. ValueError where a is singular.
+    """The x with a @ x = b; a 1-D b is one vector, else the columns of b are vectors. ValueError where a is singular.
 
     >>> solve([[2.0, 0.0], [0.0, 4.0]], [1.0, 1.0])
     Tensor([0.5 , 0.25], dtype=float32)
@@ -284,7 +287,7 @@ def solve(a: Any, b: Any) -> Tensor:
 
 
 def _unrecorded(name: str, run: Callable[..., Any], *operands: Any, square: bool = False) -> Any:
-    """Tensors made by a function of NumPy that has no gradient here; an error where one would be lost."""
+    """Tensors made by a function of NumPy that has no gradient here; an error where an operand requires a gradient."""
     tensors = [_matrices(name, operands[0], square), *[floating(name, x) for x in operands[1:]]]
     if is_grad_enabled() and any([t.requires_grad for t in tensors]):
         raise NotImplementedError(f"{name}: no gradient is defined; detach() its operand or use no_grad()")
@@ -322,7 +325,8 @@ def eig(x: Any) -> tuple[Tensor, Tensor]:
 
 
 def qr(x: Any, mode: str = "reduced") -> Any:
-    """Q with orthonormal columns and the upper triangular R, with Q @ R = x; no gradient. Of mode "r", R alone."""
+    """Q with orthonormal columns and the upper triangular R with Q @ R = x, without gradient. Mode "r" returns R alone.
+    """
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: expected mode 'reduced', 'complete' or 'r', got {mode!r}")
 

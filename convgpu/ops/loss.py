@@ -1,4 +1,4 @@
-"""Losses, and the integer labels that they take: one-hot vectors and embeddings.
+"""Losses, and the functions that read integer labels: one-hot vectors and embeddings.
 
     cross_entropy = -sum over classes of t * log_softmax(logits)        mse = (x - t)^2
 
@@ -28,7 +28,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduced(op: str, losses: Tensor, reduction: str, dtype: np.dtype) -> Tensor:
-    """The losses averaged, added up or as they are, rounded to dtype. The mean of nothing is NaN, its gradient 0."""
+    """The losses averaged ("mean"), added up ("sum") or unchanged ("none"), in `dtype`; the mean of nothing is NaN."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
     if reduction == "none":
@@ -53,8 +53,8 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     Args:
         logits: the classes along `axis`; typically (N, classes).
         labels: integers in [0, classes), in the shape of logits without `axis`; or dense targets in the shape and dtype
-            of logits, which gradients flow to as well.
-        label_smoothing: how much of each target is spread evenly over the classes, in [0, 1].
+            of logits, which also receive gradients.
+        label_smoothing: the part of each target, in [0, 1], that is spread evenly over the classes.
         axis: the axis of the classes.
         reduction: "mean" (over everything but the classes), "sum" or "none".
 
@@ -62,7 +62,7 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
         A scalar, or with "none" the shape of logits without `axis`. The mean of an empty batch is NaN, its gradient 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, and a label out of range.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together, and a label out of range.
 
     >>> cross_entropy([[0.0, 0.0], [1.0, 0.0]], [1, 0], reduction="none")
     Tensor([0.6931, 0.3133], dtype=float32)
@@ -86,7 +86,7 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
 
 
 def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
-    """x at the label of each place: by a choice, whose gradient is one too, and not by indices."""
+    """The elements of x at the labels along `axis`, picked by `where`, whose gradient is cheaper than indexing's."""
     shape = x.shape[:axis] + x.shape[axis + 1:]
     if labels.shape != shape:
         raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
@@ -97,7 +97,7 @@ def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
-    """Labels must be integers in [0, classes)."""
+    """Raise an error unless the labels are integers in [0, classes)."""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: expected {name} of an integer dtype, got {labels.dtype}")
     if labels.size:
@@ -111,7 +111,7 @@ def _logit_losses(x: Any, t: Any) -> Any:
 
 
 def _probability_losses(p: Any, t: Any) -> Any:
-    with np.errstate(divide="ignore"):  # log 0
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is meant to be -inf
         return -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100))
 
 
@@ -128,9 +128,9 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
     loss = -(t * log(p) + (1 - t) * log(1 - p)),  p = sigmoid(x), or x itself without `from_logits`
 
     Args:
-        x: logits, any shape; without `from_logits` probabilities, whose logarithms are kept above -100 as in PyTorch.
-        targets: in [0, 1], in the shape and dtype of x.
-        from_logits: whether x goes through the sigmoid first (the default, as in `cross_entropy`).
+        x: logits of any shape; without `from_logits` probabilities, whose logarithms are kept above -100 as in PyTorch.
+        targets: numbers in [0, 1], in the shape and dtype of x.
+        from_logits: whether to apply the sigmoid to x first (the default, as in `cross_entropy`).
         reduction: "mean", "sum" or "none".
 
     Raises:
@@ -160,11 +160,11 @@ def mse_loss(x: Any, targets: Any, *, reduction: str = "mean") -> Tensor:
     """The squared error (x - targets)^2.
 
     Args:
-        x, targets: of one shape and dtype.
+        x, targets: tensors of one shape and dtype.
         reduction: "mean", "sum" or "none".
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that differ: nothing is broadcast.
+        TypeError: mixed or non-floating dtypes. ValueError: different shapes, since nothing is broadcast.
 
     >>> mse_loss([1.0, 2.0], [1.0, 4.0])
     Tensor(2., dtype=float32)
@@ -174,13 +174,13 @@ def mse_loss(x: Any, targets: Any, *, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(x: Any, targets: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """Half the squared error near the target, linear beyond: less moved by outliers.
+    """The Huber loss: half the squared error near the target and linear beyond, so that outliers weigh less.
 
     loss = d^2 / 2 where |d| <= delta, else delta * (|d| - delta / 2),  d = x - targets
 
     Args:
-        x, targets: of one shape and dtype.
-        delta: where the line begins.
+        x, targets: tensors of one shape and dtype.
+        delta: the distance from the target where the linear part begins.
         reduction: "mean", "sum" or "none".
 
     Raises:
@@ -197,16 +197,16 @@ def huber_loss(x: Any, targets: Any, *, delta: float = 1.0, reduction: str = "me
     return _reduced("huber_loss", limited * (d - limited * 0.5), reduction, x.dtype)
 
 
-# --- what integer labels become
+# --- one-hot vectors and embeddings
 
 
 def one_hot(labels: Any, classes: int, *, dtype: DTypeLike = "float32") -> Tensor:
-    """Per label a vector of zeros with a one at its place, along a new last axis.
+    """A vector of zeros for each label with a one at the label's place, along a new last axis.
 
     Args:
-        labels: integers in [0, classes), any shape.
+        labels: integers in [0, classes), of any shape.
         classes: the length of the new axis.
-        dtype: of the result.
+        dtype: the dtype of the result.
 
     Raises:
         TypeError: labels that are not integers. ValueError: a label out of range.
@@ -227,8 +227,8 @@ def embedding(ids: Any, table: Any) -> Tensor:
     y[...] = table[ids[...]]
 
     Args:
-        ids: integers in [0, rows), any shape.
-        table: (rows, ...). The gradients of equal ids add up in their row.
+        ids: integers in [0, rows), of any shape.
+        table: (rows, ...). The gradients of equal ids add up in the row of the table that they name.
 
     Returns:
         ids.shape + table.shape[1:].

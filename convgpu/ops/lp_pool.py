@@ -4,9 +4,10 @@
     lp_pool_dgrad    gx[n, i, c] = sum over the windows q that hold pixel i of gy[n, q, c] * f(x[n, i, c] / y[n, q, c])
     lp_pool_gather   z[n, q, c]  = sum over the pixels i of window q of v[n, i, c] * f(x[n, i, c] / y[n, q, c])
 
-f(t) = |t|^e, times the sign of t where `signed`; the gradient of the norm has e = p - 1 with the sign. f is 0 where the
-norm y is 0, and where t is 0 and e < 0. The two sums over f are adjoint, and their gradients are sums over f with e - 1
-and the other kind of sign, so derivatives of any order come from the declarations below.
+f(t) = |t|^e, times the sign of t where `signed`; the gradient of the norm uses e = p - 1 with the sign. f is 0 where
+the norm y is 0, and where t is 0 and e < 0. lp_pool_dgrad and lp_pool_gather are adjoint. Their gradients are again
+such sums, with e - 1 and the opposite value of `signed`, so that derivatives of any order come from the declarations
+below.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _gather.vjp(v=lambda g, x, y, geo, power, signed: _dgrad(g, x, y, geo, power, si
 
 def _in_x(g: Tensor, v: Tensor, gy: Tensor, x: Tensor, y: Tensor, geo: PoolGeometry, power: float,
           signed: bool) -> Tensor:
-    """The gradient in x of <v, lp_pool_dgrad(gy, x, y)> = <gy, lp_pool_gather(v, x, y)>, since f'(t) = e * f(t) / t."""
+    """The gradient of <v, lp_pool_dgrad(gy, x, y)> = <gy, lp_pool_gather(v, x, y)> in x, since f'(t) = e * f(t) / t."""
     if power == 0:
         return zero(x)
     return v * (power * _dgrad(ratio_or_zero(gy, y), x, y, geo, power - 1, not signed))
 
 
 def _in_y(v: Tensor, gy: Tensor, x: Tensor, y: Tensor, geo: PoolGeometry, power: float, signed: bool) -> Tensor:
-    """The gradient in y of the same, since d/dy of f(x / y) is -e * f(x / y) / y."""
+    """The gradient of <v, lp_pool_dgrad(gy, x, y)> in y, since the derivative of f(x / y) in y is -e * f(x / y) / y."""
     if power == 0:
         return zero(y)
     return -power * ratio_or_zero(gy, y) * _gather(v, x, y, geo, power, signed)
@@ -57,23 +58,23 @@ def lp_pool(x: Any, norm_type: float, size: Any, *, stride: Any = None, padding:
 
     y[n, q, c] = (sum over r of |x[n, q*stride + r - before, c]|^p)^(1/p), p = norm_type
 
-    p = 1 is the sum of absolute values, p = 2 the Euclidean norm; p = inf the largest absolute value. Powers are taken
-    of |x| over the largest |x| of the window, so that none overflows. The gradient sign(x) * (|x| / y)^(p-1) is 0 where
-    the whole window is 0; of p = inf it goes to the first of the largest. A window with NaN gives NaN, else one with an
-    infinite pixel gives inf.
+    p = 1 is the sum of absolute values, p = 2 the Euclidean norm, p = inf the largest absolute value. Powers are taken
+    of |x| divided by the largest |x| of the window, so that no power overflows. The gradient sign(x) * (|x| / y)^(p-1)
+    is 0 where the whole window is 0; for p = inf it goes to the first of the largest pixels. A window with NaN gives
+    NaN; any other window with an infinite pixel gives inf.
 
     Args:
         x: channels_last (N, spatial..., C); channels_first (N, C, spatial...). Floating; half types accumulate in
             float32.
-        norm_type: p, at least 1; math.inf too.
+        norm_type: p, a number of at least 1, or math.inf.
         size, stride, padding, ceil_mode, data_format: as in `max_pool`. Taps in the padding count as 0.
 
     Returns:
         (N, out..., C) or (N, C, out...), as in `max_pool`.
 
     Raises:
-        ValueError: options that do not fit, a norm_type below 1, or a window that lies wholly in padding. TypeError:
-        dtypes, a norm_type that is no number.
+        ValueError: options that do not fit together, a norm_type below 1, or a window that lies wholly in padding.
+        TypeError: a dtype that is not floating, a norm_type that is no number.
 
     >>> import numpy as np
     >>> lp_pool(np.array([3.0, -4.0, 0.0, 0.0, 1.0, 1.0]).reshape(1, 6, 1), 2, 2)[0, :, 0].numpy().round(4).tolist()

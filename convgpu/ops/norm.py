@@ -2,9 +2,9 @@
 
     y = xn * scale + offset,     xn = (x - mean) * rstd,     rstd = 1 / sqrt(var + epsilon)
 
-Batch, layer and group normalisation are one op over different axes. With m the mean over those axes, its gradient is
-rstd * (g - m(g) - xn * m(g * xn)): linear and symmetric in g, so that this operation is its own gradient in g.
-Half types are computed in float32, statistics included, and rounded once.
+Batch, layer and group normalisation are one op over different axes. Let m be the mean over those axes. The gradient is
+rstd * (g - m(g) - xn * m(g * xn)). It is linear in g and a symmetric map, so that its own gradient with respect to g is
+the same function. Half types are computed in float32, statistics included, and rounded once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _normalize_forward(x: Any, axes: Axes, epsilon: float) -> tuple[Any, Any, An
 
 
 def _beyond(xn: np.ndarray, var: np.ndarray, axes: Axes, epsilon: float) -> np.ndarray:
-    """Where squares have overflowed, or vanished and are not outweighed by epsilon."""
+    """Where squares have overflowed, or have underflowed so far that epsilon does not hide the loss."""
     least = np.finfo(xn.dtype).tiny / np.finfo(xn.dtype).eps
     overflown = ~(var < np.inf)
     if epsilon >= least or not (var < least).any():
@@ -56,7 +56,7 @@ def _beyond(xn: np.ndarray, var: np.ndarray, axes: Axes, epsilon: float) -> np.n
 
 
 def _normalize_scaled(x: np.ndarray, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """xn and rstd as above, of values that are brought to about 1 first."""
+    """xn and rstd as in the forward function, from values that are scaled to about 1 first."""
     unit = unit_scale(np.max(np.abs(x), axis=axes, keepdims=True))
     xn, _ = centred(x * unit, axes)
     scale = unit_scale(np.max(np.abs(xn), axis=axes, keepdims=True))
@@ -87,7 +87,7 @@ def _rstd_rule(g: Tensor, x: Tensor, axes: Axes, rstd: Tensor) -> Tensor:
 
 _normalize = Op("normalize", "x; axes, epsilon -> xn, mean, var, rstd", _normalize_forward)
 _project = Op("normalize_gradient", "gy, xn, rstd; axes -> gx", _project_forward)
-# What the forward pass computed, as a function of x: only second derivatives need to know that it is one.
+# `_rstd` declares a value that the forward pass has computed to be a function of x, which second derivatives need.
 _rstd = Op("rstd", "x; axes, value -> rstd", lambda x, axes, value: value)
 
 _normalize.vjp(x=lambda g, x, xn, rstd, axes: _project(g, xn, _rstd(x, axes, rstd.array), axes))
@@ -97,11 +97,11 @@ _project.vjp(gy=lambda g, xn, rstd, axes: _project(g, xn, rstd, axes),
 _rstd.vjp(x=_rstd_rule)
 
 
-# --- what users call
+# --- public functions
 
 
 def _operands(op: str, x: Any, **params: Any) -> list[Any]:
-    """x and its parameters (or None) as Tensors, widened; the parameters of a half type may be float32."""
+    """x and its parameters (or None) as Tensors in a wide dtype; beside x of a half type, parameters may be float32."""
     x = as_tensor(x, op)
     given = {name: None if p is None else as_tensor(p, op) for name, p in params.items()}
     allowed = (x.dtype, accumulator(x.dtype))
@@ -119,7 +119,7 @@ def _check_shapes(op: str, shape: tuple[int, ...], rule: str, **params: Tensor |
 
 
 def _scaled(xn: Tensor, scale: Tensor | None, offset: Tensor | None, axes: Axes, dtype: np.dtype) -> Tensor:
-    """xn * scale + offset, whose elements lie along `axes` of xn; rounded to dtype."""
+    """xn * scale + offset rounded to dtype; the elements of scale and offset lie along `axes` of xn."""
     along = tuple([n if i in axes else 1 for i, n in enumerate(xn.shape)])
     y = xn if scale is None else xn * reshape(scale, along)
     return astype(y if offset is None else y + reshape(offset, along), dtype)
@@ -135,26 +135,27 @@ def _channel_axis(op: str, x: Tensor, data_format: str) -> int:
 def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, offset: Any = None, *, training: bool,
                momentum: float = 0.9, epsilon: float = 1e-5,
                data_format: str = "channels_last") -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise each channel, by the statistics of the batch while training, else by the running ones.
+    """Normalise each channel with the statistics of the batch in training, else with the running statistics.
 
     y = (x - mean) / sqrt(var + epsilon) * scale + offset        with mean and var over all axes but the channels
 
     Args:
         x: channels_last (N, ..., C); channels_first (N, C, ...).
-        running_mean, running_var: (C,), what earlier batches gave; zeros and ones at the start.
-        scale, offset: (C,); None: 1 and 0.
+        running_mean, running_var: (C,), the statistics that earlier batches returned; zeros and ones at the start.
+        scale, offset: (C,); None stands for 1 and 0.
         training: whether to use, and to learn from, the statistics of this batch.
-        momentum: the weight of the old running statistics: running = momentum * running + (1 - momentum) * batch. As in
-            Keras; PyTorch's momentum is 1 minus this.
-        epsilon: keeps the divisor above 0.
+        momentum: the weight of the old running statistics: running = momentum * running + (1 - momentum) * batch. This
+            is Keras's meaning; PyTorch's momentum is 1 minus this.
+        epsilon: a number that keeps the divisor above 0.
 
     Returns:
-        (y, running_mean, running_var): the new running statistics while training, those given otherwise. They carry no
-        gradient. The variance that they learn from has the divisor n - 1, as in the paper and PyTorch; an empty batch
-        teaches nothing. One floating dtype; scale, offset and statistics may be float32 beside a half type.
+        (y, running_mean, running_var): with `training` the statistics are new ones, else those given. They carry no
+        gradient. The batch's variance that updates them has the divisor n - 1, as in the paper and PyTorch; an empty
+        batch leaves them unchanged. All dtypes are one floating dtype, except that scale, offset and statistics may be
+        float32 beside a half type.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together.
 
     From Ioffe and Szegedy, "Batch Normalization" (2015).
 
@@ -186,18 +187,18 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
 
 def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tuple[int, ...] = -1,
                epsilon: float = 1e-5) -> Tensor:
-    """Normalise each example over `axis`, by its own statistics.
+    """Normalise each example over `axis` with its own statistics.
 
     y = (x - mean) / sqrt(var + epsilon) * scale + offset        with mean and var over `axis`
 
     Args:
         x: any shape.
-        scale, offset: of the sizes of x along `axis`; None: 1 and 0.
+        scale, offset: tensors of x's sizes along `axis`; None stands for 1 and 0.
         axis: one axis or several.
-        epsilon: keeps the divisor above 0.
+        epsilon: a number that keeps the divisor above 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together.
 
     From Ba, Kiros and Hinton, "Layer Normalization" (2016).
 
@@ -220,12 +221,13 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
 
     Args:
         x: channels_last (N, ..., C); channels_first (N, C, ...).
-        groups: into how many parts the channels are split; 1 is layer, C is instance normalisation.
-        scale, offset: (C,); None: 1 and 0.
-        epsilon: keeps the divisor above 0.
+        groups: the number of parts that the channels are split into; 1 is layer, C is instance normalisation.
+        scale, offset: (C,); None stands for 1 and 0.
+        epsilon: a number that keeps the divisor above 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, groups that do not divide C.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together, groups that do not divide
+            C.
 
     From Wu and He, "Group Normalization" (2018).
 
@@ -250,7 +252,7 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
 
 
 def _window_sum_forward(x: Any, axis: int, before: int, after: int) -> Any:
-    """Per place of an axis, the sum of its neighbours from -before to +after."""
+    """The sum of the neighbours from -before to +after at each place of an axis."""
     y, n = x.copy(), x.shape[axis]
     lead = (slice(None),) * axis
     for shift in range(1, min(max(before, after), n - 1) + 1):
@@ -274,11 +276,12 @@ def local_response_norm(x: Any, size: int, *, alpha: float = 1e-4, beta: float =
 
     Args:
         x: channels_last (N, ..., C); channels_first (N, C, ...).
-        size: the number of neighbouring channels, the value's own included; those that do not exist count as 0.
-        alpha, beta, k: as in PyTorch, whose defaults these are.
+        size: the number of neighbouring channels, including the value's own; channels beyond the first and last count
+            as 0.
+        alpha, beta, k: the numbers of the formula, with PyTorch's defaults.
 
-    AlexNet (Krizhevsky et al., 2012) does not divide alpha by size. Its n=5, alpha=1e-4, beta=0.75, k=2 are here
-    size=5, alpha=5e-4, beta=0.75, k=2.
+    AlexNet (Krizhevsky et al., 2012) does not divide alpha by size: its n=5, alpha=1e-4, beta=0.75, k=2 are size=5,
+    alpha=5e-4, beta=0.75, k=2 here.
 
     Raises:
         TypeError: a non-floating dtype. ValueError: x of fewer than 2 axes, size < 1.

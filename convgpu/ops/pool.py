@@ -1,11 +1,12 @@
-"""Pooling: the largest pixel of every window, or the average, and their gradients.
+"""Pooling: the largest pixel of every window, or the average, with their gradients.
 
     max_pool   y[n, p, c] = max  over r of x[n, p*stride + r*dilation - before, c]
     avg_pool   y[n, p, c] = mean over r of x[n, p*stride + r - before, c]  (p, r: one index per spatial axis)
 
-Taps in the padding are skipped. Max pooling saves the winner's offset inside its window, one byte per output: its
-gradient scatters to the winners, the gradient of that gathers from them, and these two are each other's gradients.
-Average pooling and its gradient are a closed pair. So derivatives of any order come from the declarations below.
+Taps in the padding are skipped. Max pooling saves the winner's offset inside each window, one byte per output. Its
+gradient op scatters to the winners; the gradient of that op gathers from the winners; and scattering and gathering are
+each other's gradients. Average pooling and its gradient op are each other's gradients too. So derivatives of any order
+come from the declarations below.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _avg_pool_dgrad.vjp(gy=lambda g, geo: _avg_pool(g, geo))
 
 
 def run_max(name: str, x: Tensor, geo: PoolGeometry, return_indices: bool) -> Any:
-    """Max pooling by a function of this name, with offsets where a gradient or the caller needs them."""
+    """Max pooling by the function called `name`; offsets are computed only where a gradient or the caller needs them.
+    """
     if x.dtype.kind not in "iu" and not is_float(x.dtype):
         raise TypeError(f"{name}: expected x of a floating or integer dtype, got {x.dtype}")
     records = x.requires_grad and is_grad_enabled()
@@ -49,18 +51,18 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
 
     y[n, p, c] = max over r of x[n, p*stride + r*dilation - before, c]
 
-    NaN wins over numbers; of equal values (zeros of either sign are equal), and of NaNs, the first in row-major order
-    wins, and it alone receives the gradient. Padding is never compared: a window of all -inf gives -inf.
+    NaN wins over numbers. Among equal values (zeros of either sign are equal) and among NaNs the first in row-major
+    order wins, and it alone receives the gradient. Padding is never compared: a window of all -inf gives -inf.
 
     Args:
-        x: channels_last (N, spatial..., C); channels_first (N, C, spatial...). Floating, or integer without a gradient.
-        size: of the window: an integer, or one per spatial axis.
-        stride: as `size`, which is the default.
-        padding: "valid", "same" (output ceil(n/stride), the odd pixel at the end), "full", an integer, one per axis,
-            or one (before, after) pair per axis.
-        dilation: the distance between taps: an integer, or one per axis.
-        ceil_mode: one more window where pixels are left over, if it would start in the input or the padding before it.
-        return_indices: return also where each winner stands, as int64: its flat index over the spatial axes of x.
+        x: channels_last (N, spatial..., C); channels_first (N, C, spatial...). Integers are allowed, without gradient.
+        size: the size of the window: an integer, or one integer per spatial axis.
+        stride: as `size`; the default is the size.
+        padding: "valid", "same" (the output has ceil(n/stride) pixels; an odd pixel is added at the end), "full", an
+            integer, one integer per axis, or one (before, after) pair per axis.
+        dilation: the distance between taps: an integer, or one integer per axis.
+        ceil_mode: add a window where pixels are left over, if it would start in the input or in the padding before it.
+        return_indices: also return each winner's place, as int64: its flat index over the spatial axes of x.
         data_format: "channels_last" or "channels_first".
 
     Returns:
@@ -68,7 +70,8 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
         `return_indices`, a pair of these.
 
     Raises:
-        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: dtypes.
+        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: a dtype without
+            pooling.
 
     >>> import numpy as np
     >>> x = np.array([[1, 4, 2, 1], [5, 8, 3, 4], [7, 6, 4, 5], [1, 3, 1, 2]], "float32").reshape(1, 4, 4, 1)
@@ -90,14 +93,15 @@ def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", c
     Args:
         x, size, stride, padding, ceil_mode, data_format: as in `max_pool`. x is floating; half types accumulate in
             float32.
-        count_include_pad: divide by the number of taps inside the input and its padding (fewer than the window has
-            where `ceil_mode` reaches past both).
+        count_include_pad: divide by the number of taps inside the input and its padding. With `ceil_mode` a window may
+            reach past both; the taps beyond are not counted.
 
     Returns:
         (N, out..., C) or (N, C, out...), as in `max_pool`.
 
     Raises:
-        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: dtypes.
+        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: a dtype without
+            pooling.
 
     >>> import numpy as np
     >>> x = np.array([[1, 4, 2, 1], [5, 8, 3, 4], [7, 6, 4, 5], [1, 3, 1, 2]], "float32").reshape(1, 4, 4, 1)
@@ -125,7 +129,7 @@ def adaptive_max_pool(x: Any, output_size: Any, *, return_indices: bool = False,
         (N, output_size..., C) or (N, C, output_size...); with `return_indices`, a pair of these.
 
     Raises:
-        ValueError: sizes below 1. TypeError: dtypes.
+        ValueError: sizes below 1. TypeError: a dtype without pooling.
 
     >>> import numpy as np
     >>> adaptive_max_pool(np.arange(5.0).reshape(1, 5, 1), 2)[0, :, 0]
@@ -140,7 +144,7 @@ def _adaptive_max(name: str, x: Any, output_size: Any, return_indices: bool, dat
 
 
 def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_last") -> Tensor:
-    """Average pooling to a given output size: output o of `out` covers floor(o*n/out) to ceil((o+1)*n/out) - 1.
+    """Average pooling to a given output size: output o of `out` covers pixels floor(o*n/out) to ceil((o+1)*n/out) - 1.
 
     Args:
         x, data_format: as in `avg_pool`.
@@ -150,7 +154,7 @@ def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_
         (N, output_size..., C) or (N, C, output_size...).
 
     Raises:
-        ValueError: sizes below 1. TypeError: dtypes.
+        ValueError: sizes below 1. TypeError: a dtype that is not floating.
 
     >>> import numpy as np
     >>> adaptive_avg_pool(np.arange(5.0).reshape(1, 5, 1), 2)[0, :, 0]
@@ -166,7 +170,7 @@ def _adaptive_avg(name: str, x: Any, output_size: Any, data_format: str) -> Tens
 
 
 def global_max_pool(x: Any, *, keepdims: bool = False, data_format: str = "channels_last") -> Tensor:
-    """The largest pixel of every image, channel by channel; ties and NaN as in `max_pool`.
+    """The largest pixel of every image, channel by channel; equal values and NaN are treated as in `max_pool`.
 
     Args:
         x, data_format: as in `max_pool`.
@@ -176,7 +180,7 @@ def global_max_pool(x: Any, *, keepdims: bool = False, data_format: str = "chann
         (N, C); with `keepdims`, (N, 1..., C) or (N, C, 1...).
 
     Raises:
-        ValueError: an image without pixels. TypeError: dtypes.
+        ValueError: an image without pixels. TypeError: a dtype without pooling.
 
     >>> import numpy as np
     >>> global_max_pool(np.arange(12.0).reshape(1, 2, 3, 2))
@@ -196,7 +200,7 @@ def global_avg_pool(x: Any, *, keepdims: bool = False, data_format: str = "chann
         (N, C); with `keepdims`, (N, 1..., C) or (N, C, 1...).
 
     Raises:
-        ValueError: an image without pixels. TypeError: dtypes.
+        ValueError: an image without pixels. TypeError: a dtype that is not floating.
 
     >>> import numpy as np
     >>> global_avg_pool(np.arange(12.0).reshape(1, 2, 3, 2))

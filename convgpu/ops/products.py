@@ -1,4 +1,4 @@
-"""Products, and what runs along an axis: cumulative products and sums, differences.
+"""Products, and functions that run along an axis: cumulative products and sums, differences.
 
     prod[k] = product over r of x[k, r]      cumsum[i] = x[0] + ... + x[i]      diff[i] = x[i + 1] - x[i]
 """
@@ -22,7 +22,9 @@ from .shape import flip, moveaxis, ravel, reshape
 
 
 def _prod_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    """The product of the others, without dividing by what may be 0: all before times all after."""
+    """The gradient: g times the product of all other elements, as (product before) * (product after), without a
+    division.
+    """
     last = tuple(range(x.ndim - len(axes), x.ndim))
     moved = moveaxis(x, axes, last)
     rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], math.prod([x.shape[a] for a in axes])))
@@ -31,22 +33,23 @@ def _prod_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
 
 
 def _product_before(x: Tensor) -> Tensor:
-    """Along the last axis, the product of all elements before each."""
+    """The product of all elements before each element, along the last axis."""
     one = np.ones_like(x.array[..., :1])
     return concatenate([one, cumprod(x[..., :-1], -1)], -1)[..., :x.shape[-1]]
 
 
 def _cumprod_rule(g: Tensor, x: Tensor, axis: int) -> Tensor:
-    """gx[i] = (product before i) * s[i], s[i] = g[i] + x[i+1] * s[i+1]: no division by what may be 0."""
+    """gx[i] = (product before i) * s[i] with s[i] = g[i] + x[i+1] * s[i+1]; nothing is divided by x, which may be 0."""
     if x.shape[axis] == 0:
         return g
     return moveaxis(_product_before(moveaxis(x, axis, -1)), -1, axis) * _recurrence_adjoint(g, x, axis)
 
 
 def _recurrence_forward(a: Any, b: Any, axis: int) -> Any:
-    """y[i] = b[i] + a[i] * y[i-1], y[-1] = 0: in blocks side by side, which the last of the block before then corrects.
+    """y[i] = b[i] + a[i] * y[i-1] with y[-1] = 0. Blocks are computed side by side, as if each began with 0; then the
+    last element of each block corrects the next block.
 
-    It is computed in a wider type, so that the products of a block do not overflow where the results would not.
+    A wider type is used, so that the products of a block do not overflow where the results would not.
     """
     dtype = b.dtype
     wide = np.float64 if dtype.itemsize < 8 or is_gpu_array(b) else np.longdouble
@@ -72,14 +75,14 @@ _recurrence: Op = Op("recurrence", "a, b; axis -> y", _recurrence_forward)
 
 
 def _recurrence_adjoint(g: Tensor, a: Tensor, axis: int) -> Tensor:
-    """What each b has contributed: s[i] = g[i] + a[i+1] * s[i+1]."""
+    """The gradient with respect to b: s[i] = g[i] + a[i+1] * s[i+1]."""
     lead = (slice(None),) * axis
     after = concatenate([a[(*lead, slice(1, None))], np.ones_like(a.array[(*lead, slice(1))])], axis)
     return flip(_recurrence(flip(after, axis), flip(g, axis), axis), axis)
 
 
 def _before(y: Tensor, axis: int) -> Tensor:
-    """y[i-1], and 0 for the first."""
+    """y shifted by one: y[i-1] at i, and 0 at the first place."""
     lead = (slice(None),) * axis
     return concatenate([np.zeros_like(y.array[(*lead, slice(1))]), y[(*lead, slice(None, -1))]], axis)
 
@@ -102,7 +105,7 @@ def prod(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False)
 
 
 def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The running product along `axis` (None: of all elements in row-major order).
+    """The running product along `axis` (None: over all elements in row-major order).
 
     >>> cumprod([2.0, 3.0, 4.0])
     Tensor([ 2.,  6., 24.], dtype=float32)
@@ -115,7 +118,7 @@ def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
 
 
 def _cumsum_forward(x: Any, axis: int) -> Any:
-    """float64 inside: a running sum cannot be added in blocks and stay running."""
+    """Sum in float64: a running sum cannot be added in blocks, which is how other sums keep their digits."""
     if not is_float(x.dtype):
         return np.cumsum(x, axis=axis)
     return np.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
@@ -125,7 +128,7 @@ _cumsum = Op("cumsum", "x; axis -> y", _cumsum_forward).vjp(x=lambda g, axis: fl
 
 
 def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The running sum along `axis` (None: of all elements in row-major order).
+    """The running sum along `axis` (None: over all elements in row-major order).
 
     >>> cumsum([1.0, 2.0, 3.0])
     Tensor([1., 3., 6.], dtype=float32)
@@ -143,14 +146,15 @@ def _running(op: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int
 
 
 def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
-    """The differences of neighbours along `axis`, taken n times.
+    """The differences between neighbours along `axis`, taken n times.
 
     >>> diff([1.0, 4.0, 9.0])
     Tensor([3., 5.], dtype=float32)
     """
     x = as_tensor(x, "diff")
     before = (slice(None),) * axis_index("diff", axis, x.ndim)
-    for _ in range(min(integer("diff", "n", n, 0), x.shape[axis])):  # then it is empty
+    # after as many differences as elements, nothing is left
+    for _ in range(min(integer("diff", "n", n, 0), x.shape[axis])):
         after, earlier = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
         x = after != earlier if x.dtype == bool else after - earlier
     return x

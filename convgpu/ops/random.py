@@ -1,4 +1,4 @@
-"""Random numbers: always from a generator that the caller names, drawn on the host, so the same on every device."""
+"""Random numbers. The caller always names the generator; numbers are drawn on the host and so equal on every device."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def as_generator(op: str, generator: Any) -> np.random.Generator:
 
 
 def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Tensor:
-    """Set each element to zero with probability `rate`, and scale the others so that the expectation stays.
+    """Set each element to zero with probability `rate`, and scale the others so that the expectation stays the same.
 
-    y = x * keep / (1 - rate), keep being 0 or 1; y = x where not training.
+    y = x * keep / (1 - rate), where keep is 0 or 1 for each element; y = x without `training`.
 
     Args:
-        x: any shape, floating.
+        x: a floating tensor of any shape.
         rate: the probability of a zero, in [0, 1].
-        generator: a numpy.random.Generator, which moves on, or an integer seed, which draws the same mask each time.
-            Not used where no mask is needed.
-        training: whether to drop anything.
+        generator: a numpy.random.Generator, whose state advances, or an integer seed, which draws the same mask each
+            time. It is not used where no mask is needed.
+        training: whether to drop elements; without it, x is returned.
 
     Raises:
         TypeError: x is not floating. ValueError: the rate is not in [0, 1].

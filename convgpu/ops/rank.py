@@ -1,4 +1,4 @@
-"""Names that fix the number of spatial axes: conv2d is conv for images of four axes, and raises for others."""
+"""Functions for a fixed number of spatial axes: conv2d is conv for images of four axes, and raises for other images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def of_rank(function: Function, rank: int) -> Function:
-    """`function`, whose first argument is a batch of images, for images of `rank` spatial axes only.
+    """`function`, whose first argument is a batch of images, restricted to images of `rank` spatial axes.
 
-    The result is named as the function with "1d", "2d" or "3d" at the end, in errors too, and has its signature.
+    The result is called as the function with "1d", "2d" or "3d" at the end, in error messages too; the signature stays.
 
     >>> from convgpu.ops.pool import max_pool
     >>> max_pool2d = of_rank(max_pool, 2)
@@ -35,7 +35,7 @@ def of_rank(function: Function, rank: int) -> Function:
             return function(x, *args, **options)
         except (TypeError, ValueError) as error:
             rest = str(error).removeprefix(function.__name__)
-            if rest.startswith((":", "()")):  # an error bears the name that was called
+            if rest.startswith((":", "()")):  # replace the function's name in the error by the name that was called
                 error.args = (name + rest,)
             raise
 

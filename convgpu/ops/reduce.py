@@ -2,7 +2,7 @@
 
     sum[k] = sum over r of x[k, r]      mean = sum / n      var[k] = sum over r of (x[k, r] - mean[k])^2 / (n - ddof)
 
-`axis` is an integer, a tuple or None (all axes). Half types accumulate in float32, integers average in float64.
+`axis` is an integer, a tuple or None (all axes). Half types accumulate in float32; means of integers are float64.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Axes = tuple[int, ...]
 
 
 def spread(g: Tensor, shape: tuple[int, ...], axes: Axes, keepdims: bool = True) -> Tensor:
-    """g, which belongs to a reduction over `axes`, repeated along them."""
+    """g, which has the shape of a reduction over `axes`, repeated along these axes."""
     if not keepdims:
         g = reshape(g, tuple([1 if i in axes else n for i, n in enumerate(shape)]))
     return broadcast_to(g, shape)
 
 
 def _axes(axis: Any, x: Tensor, op: str) -> Axes:
-    """`axis` as ascending non-negative numbers."""
+    """`axis` as ascending non-negative axis numbers."""
     if axis is None:
         return tuple(range(x.ndim))
     if type(axis) is int and 0 <= axis < x.ndim:
@@ -41,13 +41,13 @@ def _axes(axis: Any, x: Tensor, op: str) -> Axes:
 
 
 def prepare(op: str, x: Any, axis: Any, dtype: Any = None) -> tuple[Tensor, Axes]:
-    """x as a Tensor (of `dtype`, if given), and `axis` as numbers."""
+    """x as a Tensor (of `dtype`, if given), and `axis` as axis numbers."""
     x = as_tensor(x, op)
     return (x if dtype is None else astype(x, as_dtype(dtype))), _axes(axis, x, op)
 
 
 def of_dtype(y: Tensor, dtype: Any) -> Tensor:
-    """A result in the dtype that was asked for: sums and products of small integers are wider on their own."""
+    """The result in the requested dtype. NumPy's sums and products of small integers are wider by themselves."""
     return y if dtype is None else astype(y, as_dtype(dtype))
 
 
@@ -59,7 +59,7 @@ def _count(shape: tuple[int, ...], axes: Axes) -> int:
 
 
 def _over(g: Tensor, count: Any) -> Tensor:
-    """g / count in g's dtype; a count may be larger than any float16."""
+    """g / count in g's dtype; the count may be larger than the largest float16."""
     return astype(astype(g, accumulator(g.dtype)) / count, g.dtype)
 
 
@@ -73,7 +73,7 @@ def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
     return y.astype(x.dtype) if is_half(x.dtype) else y
 
 
-# The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
+# The input's shape is a static argument of its own: a rule that took x for its shape would keep x's values in memory.
 _sum = Op("sum", "x; axes, keepdims, shape -> y", _sum_forward).vjp(
     x=lambda g, axes, keepdims, shape: spread(g, shape, axes, keepdims))
 _mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
@@ -81,7 +81,7 @@ _mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
 
 
 def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
-    """The sum over `axis`, in blocks, so that float32 keeps its digits over long axes.
+    """The sum over `axis`, added in blocks so that float32 keeps its digits over long axes.
 
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     Tensor([4., 6.], dtype=float32)
@@ -101,7 +101,7 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False)
 
 
 def _as_float(x: Tensor) -> Tensor:
-    """Integers and booleans as float64, as NumPy's mean has them."""
+    """x, converted to float64 if it holds integers or booleans, as in NumPy's mean."""
     return x if is_float(x.dtype) else astype(x, np.float64)
 
 
@@ -109,7 +109,7 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
     """The weighted mean over `axis`: sum(x * weights) / sum(weights).
 
     Args:
-        weights: of x's shape, or 1-D along one axis.
+        weights: a tensor of x's shape, or a 1-D tensor along one axis.
 
     >>> average([1.0, 4.0], weights=[2.0, 1.0]).item()
     2.0
@@ -128,14 +128,14 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
     return astype(sum(x * w, axes) / sum(w, axes), dtype)
 
 
-# --- variance: in two passes, the mean first; half types as float32 throughout, rounded once
+# --- variance, in two passes: first the mean, then the squares; half types are computed in float32 and rounded once
 
 
 def _var_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
     deviations, count = summation.centred(x, axes)[0], builtins.max(_count(x.shape, axes) - ddof, 0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         y = np.divide(summation.total(deviations * deviations, axes, keepdims), count)
-        if isinstance(x, np.ndarray) and not np.isfinite(y).all():  # perhaps only on the way
+        if isinstance(x, np.ndarray) and not np.isfinite(y).all():  # only an intermediate result may have overflowed
             y = np.where(np.isfinite(y), y, np.square(_over_root(deviations, axes, count, keepdims)))
     return y
 
@@ -146,13 +146,14 @@ def _std_forward(x: Any, axes: Axes, ddof: float, keepdims: bool) -> Any:
 
 
 def _over_root(deviations: Any, axes: Axes, count: float, keepdims: bool) -> Any:
-    """sqrt(sum of squares / count), whose squares may overflow or vanish."""
+    """sqrt(sum of squares / count), right even where the squares overflow or underflow."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return np.divide(summation.root_of_squares(deviations, axes, keepdims), deviations.dtype.type(math.sqrt(count)))
 
 
 def centred(x: Tensor, axes: Axes) -> Tensor:
-    """x less its mean over the axes, good to the last bit as `summation.centred`."""
+    """x minus its mean over the axes. The mean of the difference is subtracted too, to remove the rounding of the mean.
+    """
     difference = x - mean(x, axes, keepdims=True)
     return difference - mean(difference, axes, keepdims=True)
 
@@ -162,7 +163,7 @@ def _var_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool) -> 
 
 
 def _std_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool, y: Tensor) -> Tensor:
-    """(x - mean) / std / n; 0 where all elements are equal."""
+    """The gradient g * (x - mean) / std / n; 0 where all elements are equal."""
     share = spread(g / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims)
     return share * ratio_or_zero(centred(x, axes), spread(y, x.shape, axes, keepdims))
 
@@ -172,7 +173,7 @@ _std = Op("std", "x; axes, ddof, keepdims -> y", _std_forward).vjp(x=_std_rule)
 
 
 def var(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`: the mean of (x - mean)^2, its divisor n - ddof.
+    """The variance over `axis`: the sum of (x - mean)^2 divided by n - ddof.
 
     >>> var([1.0, 3.0]).item(), var([1.0, 3.0], ddof=1).item()
     (1.0, 2.0)
@@ -192,13 +193,13 @@ def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdim
 
 
 def in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:
-    """op(x); of half types computed and differentiated in float32, and rounded once."""
+    """op(x); half types are computed and differentiated in float32, and rounded once."""
     if not is_half(x.dtype):
         return op(x, *statics)
     return astype(op(astype(x, accumulator(x.dtype)), *statics), x.dtype)
 
 
-# --- extremes: equals share the gradient
+# --- extremes: equal elements share the gradient
 
 
 def _extreme_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -> Tensor:
@@ -242,11 +243,11 @@ def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     return max(x, axis, keepdims=keepdims) - min(x, axis, keepdims=keepdims)
 
 
-# --- without NaN
+# --- reductions that ignore NaN
 
 
 def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The sum over `axis` of what is not NaN.
+    """The sum over `axis` of the elements that are not NaN.
 
     >>> nansum([1.0, float("nan"), 2.0]).item()
     3.0
@@ -255,7 +256,7 @@ def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def _numbers(x: Any, axes: Axes, keepdims: bool) -> Any:
-    """How many elements are not NaN, in x's dtype."""
+    """The number of elements that are not NaN, in x's dtype."""
     return np.sum(x == x, axis=axes, keepdims=keepdims).astype(x.dtype)
 
 
@@ -270,7 +271,7 @@ _nanmean = Op("nanmean", "x; axes, keepdims -> y", lambda x, axes, keepdims: sum
 
 
 def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The mean over `axis` of what is not NaN.
+    """The mean over `axis` of the elements that are not NaN.
 
     >>> nanmean([1.0, float("nan"), 2.0]).item()
     1.5
@@ -280,7 +281,7 @@ def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The largest value over `axis` that is not NaN; NaN where there is none.
+    """The largest value over `axis` that is not NaN; NaN where all elements are NaN.
 
     >>> nanmax([1.0, float("nan"), 2.0]).item()
     2.0
@@ -289,7 +290,7 @@ def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The smallest value over `axis` that is not NaN; NaN where there is none.
+    """The smallest value over `axis` that is not NaN; NaN where all elements are NaN.
 
     >>> nanmin([1.0, float("nan"), 2.0]).item()
     1.0
@@ -306,7 +307,7 @@ def _without_nan(op: str, extreme: Any, x: Any, loser: float, axis: Any, keepdim
     return where(all(missing, axes, keepdims=keepdims), np.nan, y)
 
 
-# --- counts, tests and places: integers and booleans, which carry no gradient
+# --- counts, tests and indices: integers and booleans, which carry no gradient
 
 _argmax = Op("argmax", "x; axis, keepdims -> y",
              lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims))

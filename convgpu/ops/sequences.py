@@ -18,7 +18,8 @@ from .shape import broadcast_to, expand_dims, flip, moveaxis, reshape
 
 
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
-    """The cross product of vectors of 3 (or 2, the third being 0) along an axis; of two of size 2 its third component.
+    """The cross product of vectors of size 3 (or 2: the third component is 0); for two of size 2 its third component
+    alone.
 
     >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     Tensor([0., 0., 1.], dtype=float32)
@@ -40,8 +41,8 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 
 
 def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
-    """c[k] = sum over n of a[n + k] * v[n] of two 1-D sequences, k as far as both overlap ("valid"), as a ("same"), or
-    as one of them reaches ("full").
+    """c[k] = sum over n of a[n + k] * v[n] for two 1-D sequences. "valid" keeps the k at which one lies wholly inside
+    the other, "same" as many as the longer has elements, "full" all k at which they overlap.
 
     >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     Tensor([2., 3.], dtype=float32)
@@ -64,7 +65,7 @@ _correlate_integers = Op("correlate_integers", "a, v; mode -> y", np.correlate)
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
-    """The integral of y along `axis` by the trapezoidal rule, over x or steps of dx.
+    """The integral of y along `axis` by the trapezoidal rule, at the points x or at steps of dx.
 
     >>> trapezoid([1.0, 2.0, 3.0]).item()
     4.0
@@ -81,7 +82,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803 - NumPy's name
-    """Per element of a 1-D x a row of its powers, the highest first unless `increasing`.
+    """A row of powers for each element of a 1-D x, with the highest power first unless `increasing`.
 
     >>> vander([2.0, 3.0], 3).tolist()
     [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
@@ -96,7 +97,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  #
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
-    """Of the choices, element by element, that of the first condition that holds; else `default`.
+    """For each element, the choice that belongs to the first condition that holds there; `default` where none holds.
 
     >>> select([np.array([True, False])], [np.array([1.0, 2.0])], 7).tolist()
     [1.0, 7.0]

@@ -1,4 +1,4 @@
-"""Ops that give elements another shape or order and compute nothing: the gradient goes the same way back."""
+"""Ops that give elements another shape or order and compute nothing: the gradient takes the same way back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..tensor import Tensor, as_tensor
 
 Shape = tuple[int, ...]
 
-# The input's shape is an argument of its own: a rule that took x for its shape would keep its values alive.
+# The input's shape is a static argument of its own: a rule that took x for its shape would keep x's values in memory.
 _reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape), moves=True).vjp(
     x=lambda g, before: reshape(g, before))
 _transpose = Op("transpose", "x; axes -> y", lambda x, axes: x.transpose(axes), moves=True).vjp(
@@ -35,7 +35,7 @@ def _negated(shift: Any) -> Any:
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """The elements of x, row-major, in another shape; one size may be -1.
+    """The elements of x in row-major order in another shape; one size may be -1.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).shape
     (2, 2)
@@ -50,7 +50,7 @@ def reshape(x: Any, shape: Any) -> Tensor:
 
 
 def ravel(x: Any) -> Tensor:
-    """All elements, row-major, along one axis.
+    """All elements in row-major order along one axis.
 
     >>> ravel([[1.0, 2.0], [3.0, 4.0]])
     Tensor([1., 2., 3., 4.], dtype=float32)
@@ -60,7 +60,7 @@ def ravel(x: Any) -> Tensor:
 
 
 def transpose(x: Any, axes: Any = None) -> Tensor:
-    """The axes of x permuted: axis i of the result is axis axes[i] of x; reversed where none are given.
+    """The axes of x permuted: axis i of the result is axis axes[i] of x; without `axes`, the order is reversed.
 
     >>> import numpy as np
     >>> transpose(np.ones((2, 3, 4)), (0, 2, 1)).shape
@@ -73,7 +73,7 @@ def transpose(x: Any, axes: Any = None) -> Tensor:
 
 
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
-    """The axes `source` moved to the places `destination`; the others keep their order.
+    """x with the axes `source` moved to the places `destination`; the other axes keep their order.
 
     >>> import numpy as np
     >>> moveaxis(np.ones((2, 3, 4)), -1, 0).shape
@@ -91,7 +91,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
-    """Two axes exchanged.
+    """x with two axes exchanged.
 
     >>> import numpy as np
     >>> swapaxes(np.ones((2, 3, 4)), 0, 2).shape
@@ -105,7 +105,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:
-    """Without axes of size 1: all of them, or those named.
+    """x without its axes of size 1 (all of them, or those that `axis` names).
 
     >>> import numpy as np
     >>> squeeze(np.ones((1, 3, 1)), axis=0).shape
@@ -120,7 +120,7 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
 
 
 def expand_dims(x: Any, axis: Any) -> Tensor:
-    """With new axes of size 1 at the places `axis` of the result.
+    """x with new axes of size 1 at the places `axis` of the result.
 
     >>> expand_dims([1.0, 2.0], (0, -1)).shape
     (1, 2, 1)
@@ -139,7 +139,7 @@ def atleast_1d(x: Any) -> Tensor:
 
 
 def atleast_2d(x: Any) -> Tensor:
-    """x with at least two axes, new ones in front."""
+    """x with at least two axes; new axes come first."""
     x = as_tensor(x, "atleast_2d")
     return x if x.ndim >= 2 else reshape(x, (1, x.size))
 
@@ -151,7 +151,7 @@ def atleast_3d(x: Any) -> Tensor:
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """x repeated along new axes in front and along axes of size 1.
+    """x repeated along new leading axes and along axes of size 1.
 
     >>> broadcast_to([1.0, 2.0], (2, 2))
     Tensor([[1., 2.],
@@ -168,7 +168,7 @@ def broadcast_arrays(*xs: Any) -> tuple[Tensor, ...]:
 
 
 def flip(x: Any, axis: Any = None) -> Tensor:
-    """x in reversed order along `axis` (None: along all).
+    """x in reversed order along `axis` (None: along all axes).
 
     >>> flip([1.0, 2.0, 3.0])
     Tensor([3., 2., 1.], dtype=float32)
@@ -187,7 +187,7 @@ def flipud(x: Any) -> Tensor:
 
 
 def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
-    """x shifted along `axis`, what falls off the end coming back at the front (None: in row-major order).
+    """x shifted along `axis`; elements beyond the end come back at the start (None: all elements in row-major order).
 
     >>> roll([1.0, 2.0, 3.0], 1)
     Tensor([3., 1., 2.], dtype=float32)
@@ -210,7 +210,8 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """x with zeros above the k-th diagonal of its last two axes (of a square matrix of rows, where x is 1-D).
+    """x with zeros above the k-th diagonal of its last two axes; a 1-D x is first repeated as the rows of a square
+    matrix.
 
     >>> tril([[1.0, 2.0], [3.0, 4.0]])
     Tensor([[1., 0.],
@@ -221,7 +222,8 @@ def tril(x: Any, k: int = 0) -> Tensor:
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """x with zeros below the k-th diagonal of its last two axes (of a square matrix of rows, where x is 1-D).
+    """x with zeros below the k-th diagonal of its last two axes; a 1-D x is first repeated as the rows of a square
+    matrix.
 
     >>> triu([[1.0, 2.0], [3.0, 4.0]])
     Tensor([[1., 2.],
@@ -232,10 +234,10 @@ def triu(x: Any, k: int = 0) -> Tensor:
 
 
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
-    """Each element along `axis` repeated in place (None: of all elements in row-major order).
+    """Each element along `axis` repeated in place (None: all elements in row-major order).
 
     Args:
-        repeats: how often: one integer, or one per element of the axis.
+        repeats: how often to repeat: one integer, or one integer per element of the axis.
 
     >>> repeat([1.0, 2.0], 2)
     Tensor([1., 1., 2., 2.], dtype=float32)
@@ -256,7 +258,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
 
 def tile(x: Any, reps: Any) -> Tensor:
-    """x laid side by side reps[i] times along axis i; new axes come in front.
+    """x laid side by side reps[i] times along axis i; new axes come first.
 
     >>> tile([1.0, 2.0], 2)
     Tensor([1., 2., 1., 2.], dtype=float32)

@@ -1,6 +1,6 @@
-"""Softmax and its logarithm: over one axis, shifted by the largest value so that nothing overflows.
+"""Softmax and its logarithm over an axis. The largest value is subtracted first, so that nothing overflows.
 
-As in PyTorch, where all values along the axis are -inf softmax and log_softmax are NaN, and logsumexp is -inf.
+Where all values along the axis are -inf, softmax and log_softmax are NaN and logsumexp is -inf, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .widening import floating, wide, widened
 
 
 def _shifted(x: Any, axes: Axes) -> Any:
-    """x less its largest value."""
+    """x minus its largest value."""
     if x.size == 0:
         return x.copy()  # there is no largest value
-    with np.errstate(invalid="ignore"):  # inf - inf
+    with np.errstate(invalid="ignore"):  # inf - inf is meant to be NaN
         return x - np.max(x, axis=axes, keepdims=True)
 
 
@@ -35,7 +35,7 @@ def _softmax_forward(x: Any, axes: Axes) -> Any:
 
 def _log_softmax_forward(x: Any, axes: Axes) -> Any:
     y = _shifted(x, axes)
-    with np.errstate(divide="ignore"):  # log 0, of an empty sum
+    with np.errstate(divide="ignore"):  # the sum of no elements is 0, and its logarithm -inf
         y -= np.log(total(np.exp(y), axes, True))
     return y
 
@@ -46,7 +46,8 @@ def _logsumexp_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
     else:
         largest = np.max(x, axis=axes, keepdims=True)
         largest = np.where(np.isinf(largest), 0, largest)
-    with np.errstate(divide="ignore", over="ignore"):  # log 0 = -inf; exp overflows only beside an infinity
+    # log(0) is meant to be -inf; exp overflows only beside an infinity
+    with np.errstate(divide="ignore", over="ignore"):
         y = np.log(total(np.exp(x - largest), axes, True)) + largest
     return y if keepdims else np.squeeze(y, axes)
 
@@ -62,7 +63,7 @@ def _log_softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
 
 
 def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    """g * softmax(x), not g * exp(x - y): y has been rounded. Where all along the axes is -inf it is 0."""
+    """g * softmax(x), computed without exp(x - y), since y is rounded; 0 where all values along the axes are -inf."""
     nothing = spread(y == -np.inf, x.shape, axes, keepdims)
     g = spread(wide(g), x.shape, axes, keepdims)
     return where(nothing, 0, g) * _softmax(where(nothing, 0, wide(x)), axes)
@@ -78,7 +79,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
     Args:
         x: any shape, floating; half types are computed in float32 and rounded once.
-        axis: what is to add up to 1.
+        axis: the axis along which the result adds up to 1.
 
     >>> softmax([0.0, 0.0, 1000.0, -1000.0])
     Tensor([0., 0., 1., 0.], dtype=float32)
@@ -88,7 +89,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """log(softmax(x)), without the loss of digits of doing so in two steps. Arguments as in `softmax`.
+    """log(softmax(x)), computed in one step, which keeps digits that two steps would lose. Arguments as in `softmax`.
 
     >>> log_softmax([0.0, 0.0, 1000.0])
     Tensor([-1000., -1000.,     0.], dtype=float32)
@@ -98,7 +99,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def logsumexp(x: Any, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Tensor:
-    """log of the sum of exp(x) over `axis` (several, or None for all).
+    """The logarithm of the sum of exp(x) over `axis` (one axis, several, or None for all).
 
     >>> logsumexp([1000.0, 1000.0])
     Tensor(1000.6932, dtype=float32)

@@ -1,4 +1,5 @@
-"""Sorting and searching. Sorted values carry gradients, through the order they came in; indices and counts do not."""
+"""Sorting and searching. Sorted values carry gradients to the elements that they were; indices and counts carry none.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from .shape import moveaxis, ravel, reshape
 
 
 def _ordered(x: Any) -> Any:
-    """Half types as float32, exactly: NumPy does not know the NaN of bfloat16, and leaves the rest unsorted."""
+    """x, with half types as float32, which is exact: NumPy does not know bfloat16's NaN and would sort around it
+    wrongly.
+    """
     return x.astype(np.float32) if is_half(x.dtype) else x
 
 
@@ -34,19 +37,19 @@ _argsort = Op("argsort", "x; axis -> y", lambda x, axis: np.argsort(_ordered(x),
 _searchsorted = Op("searchsorted", "a, v; side -> y",
                    lambda a, v, side: np.searchsorted(_ordered(a), _ordered(v), side=side))
 _bincount = Op("bincount", "x, weights; minlength -> y", lambda x, weights, minlength: _counts(x, weights, minlength))
-# Without a gradient rule: which elements are equal changes with any step, so asking for one is an error.
+# unique has no gradient rule, so asking for a gradient is an error: any step changes which are equal.
 _unique = Op("unique", "x; return_index, return_inverse, return_counts, axis, equal_nan -> y", _unique_forward)
 
 
 def _counts(x: Any, weights: Any, minlength: int) -> Any:
     if not is_gpu_array(x):
         return np.bincount(x, weights=weights, minlength=minlength)
-    counts = np.bincount(x, minlength=minlength)  # which checks x
+    counts = np.bincount(x, minlength=minlength)  # bincount checks x
     return counts if weights is None else sums_at(x, weights.astype(np.float64), len(counts))
 
 
 def argsort(x: Any, axis: int | None = -1) -> Tensor:
-    """The indices that sort x along `axis` (None: all elements); equal elements keep their order, NaN is last.
+    """The indices that sort x along `axis` (None: all elements); equal elements keep their order, and NaN comes last.
 
     >>> argsort([3.0, 1.0, 2.0])
     Tensor([1, 2, 0], dtype=int64)
@@ -55,7 +58,7 @@ def argsort(x: Any, axis: int | None = -1) -> Tensor:
 
 
 def sort(x: Any, axis: int | None = -1) -> Tensor:
-    """The elements in ascending order along `axis` (None: of all); NaN last.
+    """The elements in ascending order along `axis` (None: all elements); NaN comes last.
 
     >>> sort([3.0, 1.0, 2.0])
     Tensor([1., 2., 3.], dtype=float32)
@@ -65,7 +68,7 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
 
 
 def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The middle element along `axis` (an integer, a tuple or None), of two the mean; NaN where there is one.
+    """The middle element along `axis` (an integer, a tuple or None), or the mean of the two; NaN if any element is NaN.
 
     >>> median([3.0, 1.0, 2.0, 10.0]).item()
     2.5
@@ -90,7 +93,7 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
-    """The median over several axes: over one, into which they are put."""
+    """The median over several axes, which are merged into one first."""
     kept = tuple([n for a, n in enumerate(x.shape) if a not in axes])
     rows = reshape(moveaxis(x, axes, range(-len(axes), 0)), (*kept, math.prod([x.shape[a] for a in axes])))
     y = median(rows, -1)
@@ -98,10 +101,12 @@ def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
 
 
 def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
-    """low + (high - low) * weight: low itself for the weight 0 whatever is beside it, and right at the infinities."""
+    """low + (high - low) * weight. The weight 0 gives exactly low, whatever high is, and infinities give no needless
+    NaN.
+    """
     weight = as_tensor(weight).to(low.device)
     here = weight == 0
-    apart = (signbit(low) != signbit(high)) | isinf(low) | isinf(high)  # the difference might not be finite
+    apart = (signbit(low) != signbit(high)) | isinf(low) | isinf(high)  # the difference might not be finite here
     inner = where(here, 0.5, weight)
     near = low + (where(apart, 0, high) - where(apart, 0, low)) * inner
     return where(here, low, where(apart, low * (1 - inner) + high * inner, near))
@@ -109,11 +114,11 @@ def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
 
 def unique(x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
            axis: int | None = None, *, equal_nan: bool = True) -> Any:
-    """The different elements in ascending order, and on request where they first stand, how to rebuild x, how many.
+    """The different elements in ascending order; on request their first indices, the indices to rebuild x, and counts.
 
     Args:
-        axis: compare the slices along it; None: all elements.
-        equal_nan: all NaN count as one element; else each as one of its own.
+        axis: compare slices along this axis; None: compare all elements.
+        equal_nan: whether all NaN count as one element; otherwise each NaN is an element of its own.
 
     >>> unique([2, 1, 2])
     Tensor([1, 2], dtype=int64)
@@ -122,7 +127,8 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False, ret
 
 
 def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
-    """Where in the ascending 1-D `a` each of `v` belongs; among equals before ("left") or after them ("right").
+    """The index in the ascending 1-D `a` where each value of v belongs: before equal elements ("left") or after
+    ("right").
 
     >>> searchsorted([1.0, 2.0, 3.0], 2.5).item()
     2
@@ -133,7 +139,7 @@ def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
 
 
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
-    """How often each of 0, 1, 2, ... stands in x, or the sum of the weights there (no gradient: see `at[x].add`).
+    """How often each of 0, 1, 2, ... occurs in x, or the sum of its weights (no gradient: see `at[x].add`).
 
     >>> bincount([0, 2, 2])
     Tensor([1, 0, 2], dtype=int64)
@@ -142,7 +148,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
 
 
 def argwhere(x: Any) -> Tensor:
-    """The indices of the elements that are not 0, one row each.
+    """The indices of the elements that are not 0, one row for each element.
 
     >>> argwhere([0.0, 2.0, 3.0]).tolist()
     [[1], [2]]

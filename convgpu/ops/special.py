@@ -1,4 +1,4 @@
-"""Less common elementwise functions: of integers, of neighbouring floats, and the bell-shaped and ringing ones."""
+"""Less common elementwise functions: of integers, of neighbouring floats, bell-shaped and oscillating functions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import abs, astype, cos, isinf, multiply, precise, signbit, trunc, weak, where, zero
 
-# --- of integers: no gradient
+# --- functions of integers, without gradient
 
 gcd = Op("gcd", "a, b -> y", np.gcd)
 lcm = Op("lcm", "a, b -> y", np.lcm)
 
-# --- of floats
+# --- functions of floats
 
 fmod = Op("fmod", "a, b -> y", weak(np.fmod), broadcasts=True).vjp(
     a=lambda g: g, b=precise(lambda g, a, b: -g * trunc((a / b).detach())))
@@ -27,11 +27,12 @@ nextafter = Op("nextafter", "a, b -> y", weak(np.nextafter), broadcasts=True).vj
     a=lambda g: g, b=zero)
 _ldexp = Op("ldexp", "x; exponents -> y", np.ldexp).vjp(x=lambda g, exponents: ldexp(g, exponents))
 sinc: Op = Op("sinc", "x -> y", lambda x: _sinc_forward(x)).vjp(x=lambda g, x: _sinc_rule(g, x))
-i0 = Op("i0", "x -> y", lambda x: np.i0(_float64(x)).astype(_floating(x)))  # NumPy has not its derivative, I1
+# no gradient: NumPy lacks the derivative, I1
+i0 = Op("i0", "x -> y", lambda x: np.i0(_float64(x)).astype(_floating(x)))
 
 
 def ldexp(x: Any, exponents: Any) -> Tensor:
-    """x * 2^exponents, the exponents being integers of x's shape or one that broadcasts to it.
+    """x * 2^exponents, where exponents are integers whose shape broadcasts against x's.
 
     >>> ldexp([1.0, 3.0], [2, 1])
     Tensor([4., 6.], dtype=float32)
@@ -52,7 +53,7 @@ def _floating(x: Any) -> np.dtype:
 
 
 def _sinc_forward(x: Any) -> Any:
-    """sin(pi x) / (pi x) in float64, of x less whole periods, whose subtraction loses no digit."""
+    """sin(pi x) / (pi x) in float64. Whole periods are subtracted from x first, which is exact."""
     wide = _float64(x)
     divisor = np.where(wide == 0, 1, np.pi * wide)
     y = np.sin(np.pi * np.fmod(wide, 2)) / divisor
@@ -60,7 +61,7 @@ def _sinc_forward(x: Any) -> Any:
 
 
 def _sinc_rule(g: Tensor, x: Tensor) -> Tensor:
-    """(cos(pi x) - sinc(x)) / x; near 0, where that cancels, its series."""
+    """(cos(pi x) - sinc(x)) / x; near 0, where this difference loses its digits, the power series."""
     x, g = astype(x, np.float64), astype(g, np.float64)
     small = abs(x) < 0.5
     near, far = where(small, x, 0), where(small, 1, x)

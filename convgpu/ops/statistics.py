@@ -1,6 +1,6 @@
-"""Order statistics, histograms, and reductions that leave NaN out.
+"""Order statistics, histograms, and reductions that ignore NaN.
 
-Quantiles are made of sort, whose gradient follows the order; counts and places carry none.
+Quantiles use sort, which passes gradients on to the sorted elements; counts and indices carry no gradient.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
 def quantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
-    """The value below which a fraction q of the elements along `axis` lies; NaN where there is one.
+    """The value below which a fraction q of the elements along `axis` lies; NaN if any of them is NaN.
 
     Args:
-        q: a number in [0, 1], or several, which then go along a new first axis of the result.
+        q: a number in [0, 1], or several numbers, which lie along a new first axis of the result.
         axis: an integer, a tuple or None.
-        method: between two elements: "linear", "lower", "higher", "nearest" or "midpoint".
+        method: what to return between two elements: "linear", "lower", "higher", "nearest" or "midpoint".
 
     >>> quantile([1.0, 2.0, 4.0], 0.75).item()
     3.0
@@ -48,7 +48,7 @@ def percentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keep
 
 
 def nanquantile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False) -> Tensor:
-    """The quantile of what is not NaN; NaN where there is nothing else."""
+    """The quantile of the elements that are not NaN; NaN where all elements are NaN."""
     return _quantile("nanquantile", x, q, axis, method, keepdims, True)
 
 
@@ -58,13 +58,13 @@ def nanpercentile(x: Any, q: Any, axis: Any = None, *, method: str = "linear", k
 
 
 def nanmedian(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The median of what is not NaN."""
+    """The median of the elements that are not NaN."""
     return _quantile("nanmedian", x, 0.5, axis, "linear", keepdims, True)
 
 
 def _host(op: str, q: Any) -> np.ndarray:
     """q as float64 on the host."""
-    given = as_tensor(q, op).numpy()  # which refuses what is no number
+    given = as_tensor(q, op).numpy()  # as_tensor refuses what is not a number
     return np.asarray(given if isinstance(q, Tensor) else q, np.float64)
 
 
@@ -90,13 +90,14 @@ def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, s
     high = take_along_axis(ordered, np.minimum(below + 1, last.astype(np.intp)), -1)
     y = mixed(low, high, as_tensor(weight.astype(x.dtype)).to(x.device))
     if not skip_nan:
-        y = where(any(missing, -1, keepdims=True), ordered[..., -1:], y)  # NaN, which is sorted to the end
+        # where there is a NaN, it is the last element after sorting
+        y = where(any(missing, -1, keepdims=True), ordered[..., -1:], y)
     y = astype(reshape(moveaxis(y, -1, 0), fractions.shape + kept), dtype)
     return expand_dims(y, tuple([a + fractions.ndim for a in axes])) if keepdims and axes else y
 
 
 def _between(places: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Per place, the index of the element at or below it, and the weight of the next one."""
+    """The index of the element at or below each place, and the weight of the element after it."""
     below = np.floor(places)
     rest = places - below
     if method == "nearest":
@@ -105,7 +106,7 @@ def _between(places: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     return below.astype(np.intp), weight
 
 
-# --- without NaN
+# --- reductions that ignore NaN
 
 
 def _replaced(op: str, x: Any, value: float) -> Tensor:
@@ -114,34 +115,34 @@ def _replaced(op: str, x: Any, value: float) -> Tensor:
 
 
 def nanprod(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The product over `axis` of what is not NaN."""
+    """The product over `axis` of the elements that are not NaN."""
     return prod(_replaced("nanprod", x, 1), axis, keepdims=keepdims)
 
 
 def nancumsum(x: Any, axis: int | None = None) -> Tensor:
-    """The running sum along `axis`, NaN counting as 0."""
+    """The running sum along `axis`, where NaN counts as 0."""
     return cumsum(_replaced("nancumsum", x, 0), axis)
 
 
 def nancumprod(x: Any, axis: int | None = None) -> Tensor:
-    """The running product along `axis`, NaN counting as 1."""
+    """The running product along `axis`, where NaN counts as 1."""
     return cumprod(_replaced("nancumprod", x, 1), axis)
 
 
 def _without_nan(op: str, x: Any, axis: Any, ddof: float) -> tuple[Tensor, Tensor, Axes, np.dtype]:
-    """Deviations from the mean of what is not NaN, 0 in place of NaN; the divisor; the axes; the result's dtype."""
+    """The deviations from the mean of the numbers (0 for NaN), the divisor, the axes, and the result's dtype."""
     x, axes = prepare(op, x, axis)
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
     x = astype(x, accumulator(dtype))
     missing = isnan(x)
     count = astype(sum_over(missing == 0, axes, keepdims=True), x.dtype)
-    for _ in range(2):  # the second time, what the mean has lost in rounding
+    for _ in range(2):  # the second round subtracts what rounding left in the mean
         x = x - nanmean(x, axes, keepdims=True)
     return where(missing, 0, x), where(count > ddof, count - ddof, np.nan), axes, dtype
 
 
 def nanvar(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis` of what is not NaN, the divisor being their number less ddof; NaN where that is none.
+    """The variance over `axis` of the n elements that are not NaN, with the divisor n - ddof; NaN where n <= ddof.
 
     >>> nanvar([1.0, float("nan"), 3.0]).item()
     1.0
@@ -152,7 +153,7 @@ def nanvar(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False)
 
 
 def nanstd(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The standard deviation over `axis` of what is not NaN; its gradient is 0 where all of that is equal.
+    """The standard deviation over `axis` of the elements that are not NaN; the gradient is 0 where they are all equal.
 
     >>> nanstd([1.0, float("nan"), 3.0]).item()
     1.0
@@ -181,7 +182,7 @@ def _with_numbers(op: str, x: Any, axis: int | None, loser: float) -> Tensor:
     return where(isnan(x), loser, x)
 
 
-# --- places and counts
+# --- indices and counts
 
 _argpartition = Op("argpartition", "x; kth, axis -> y", lambda x, kth, axis: np.argpartition(x, kth, axis))
 _digitize = Op("digitize", "x, bins -> y", np.digitize)
@@ -191,12 +192,12 @@ _unravel_index = Op("unravel_index", "x; shape -> y", lambda x, shape: np.unrave
 
 
 def argpartition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
-    """The indices in an order that has the kth smallest element in its place, smaller ones before it."""
+    """The indices in an order that puts the kth smallest element in its place and all smaller elements before it."""
     return _argpartition(as_tensor(x, "argpartition"), kth, axis)
 
 
 def digitize(x: Any, bins: Any) -> Tensor:
-    """Of each element the index of its bin, bin i going from bins[i-1] to below bins[i].
+    """The index of the bin of each element; bin i goes from bins[i-1] (inclusive) to bins[i] (exclusive).
 
     >>> digitize([0.5, 2.5], [0.0, 1.0, 2.0]).tolist()
     [1, 3]
@@ -205,7 +206,7 @@ def digitize(x: Any, bins: Any) -> Tensor:
 
 
 def isin(x: Any, test: Any, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each element of x is among those of `test` (with `invert`, is not)."""
+    """Whether each element of x occurs in `test` (with `invert`: whether it does not)."""
     return _isin(as_tensor(x, "isin"), as_tensor(test, "isin"), invert)
 
 
@@ -213,8 +214,8 @@ def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None) 
     """How many elements lie in each bin, and the edges of the bins.
 
     Args:
-        bins: how many of equal width, or their edges.
-        range: from where to where; by default from the smallest element to the largest.
+        bins: the number of bins of equal width, or the edges of the bins.
+        range: the first and the last edge; by default the smallest and the largest element.
 
     >>> histogram([1.0, 2.0, 4.0], 3)[0].tolist()
     [1, 1, 1]
@@ -223,15 +224,15 @@ def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None) 
 
 
 def unravel_index(x: Any, shape: Any) -> tuple[Tensor, ...]:
-    """Row-major indices into an array of that shape, as one tensor of indices per axis."""
+    """Row-major indices into an array of `shape`, as one tensor of indices per axis."""
     return _unravel_index(as_tensor(x, "unravel_index"), tuple(shape) if np.ndim(shape) else (shape,))
 
 
-# --- of several variables
+# --- functions of several variables
 
 
 def corrcoef(x: Any) -> Tensor:
-    """The correlation coefficients of variables, one per row of x, observations along the columns.
+    """The correlation coefficients of variables; each row of x is a variable and each column an observation.
 
     >>> corrcoef([[1.0, 2.0], [2.0, 1.0]]).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
@@ -242,8 +243,8 @@ def corrcoef(x: Any) -> Tensor:
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
     deviations = centred(astype(x, accumulator(dtype)), (x.ndim - 1,))
     rows = expand_dims(deviations, 0) if x.ndim == 1 else deviations
-    if rows.size:  # squares are finite then
+    if rows.size:  # the squares are finite after this scaling
         rows = rows * as_tensor(unit_scale(np.max(np.abs(rows.array), axis=1, keepdims=True)))
     covariance, deviation = rows @ rows.T, sqrt(sum_over(square(rows), 1, keepdims=True))
-    y = clip(covariance / deviation / deviation.T, -1, 1)  # NaN of a variable that does not vary
+    y = clip(covariance / deviation / deviation.T, -1, 1)  # a variable that does not vary gives NaN
     return astype(y if x.ndim == 2 else y[0, 0], dtype)

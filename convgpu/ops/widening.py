@@ -1,4 +1,4 @@
-"""Half types are computed in float32 and rounded once: in forwards, and in gradient rules."""
+"""Helpers that compute half types in float32 and round once: in forward functions and in gradient rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def floating(op: str, x: Any) -> Tensor:
 
 
 def widened(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A forward function that is computed in float32 where its first operand, and so its result, is of a half type."""
+    """Make a forward function compute in float32 and round once, where its first operand is of a half type."""
     def run(x: Any, *rest: Any) -> Any:
         if not is_half(x.dtype):
             return forward(x, *rest)
