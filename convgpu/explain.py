@@ -273,9 +273,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _gradients(results: Any) -> Any:
-    """The gradients of what a function returned, with respect to everything that it was computed from, recorded as
-    well.
-    """
+    """The gradients, also recorded, of a function's results with respect to everything that they were computed from."""
     ys = [y for y in (results if isinstance(results, (tuple, list)) else [results])
           if isinstance(y, Tensor) and y.requires_grad]
     if not ys:

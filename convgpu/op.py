@@ -40,11 +40,9 @@ class Op:
         name: the name in errors, in the registry and in every backend.
         signature: "inputs; statics -> outputs", comma separated. An input or static may have a default
             ("bias=None", "alpha=1.0"). A single input "*xs" takes any number of tensors as one sequence.
-        forward: computes the output array (or a tuple of arrays) from arrays and statics; None: the backend computes
-            it.
+        forward: computes the output array (or a tuple of arrays) from arrays and statics; None: the backend does.
         broadcasts: the inputs broadcast against each other; gradients are summed back to each input's shape.
-        moves: the op moves elements and does not compute with them, so that bfloat16 on the GPU need not become
-            float32.
+        moves: the op moves elements and does not compute with them, so that bfloat16 stays as it is on the GPU.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 

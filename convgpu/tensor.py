@@ -153,11 +153,9 @@ class Tensor:
         self.grad = None
 
     def assign(self, value: Any) -> Tensor:
-        """Replace the values by a copy of `value` (same shape; cast to this dtype), and return self. Only this changes
-        values.
+        """Replace the values by a copy of `value` (same shape; cast to this dtype), the only mutation; return self.
 
-        The tensor becomes a leaf. Its version goes up, so that a backward pass that needs the old values raises an
-        error.
+        The tensor becomes a leaf. Its version goes up, so that a backward pass that needs the old values raises.
         """
         array = as_tensor(value, "assign").array
         if array.shape != self.shape:
@@ -361,16 +359,13 @@ def set_promotion(rule: Promotion | None) -> Promotion | None:
 
 
 def promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion` where one is
-    set.
+    """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion`, if any.
     """
     return (left, right) if _promotion is None else _promotion(op, left, right)
 
 
 def _binary(op: Any, left: Any, right: Any) -> Tensor:
-    """Apply an operator; NotImplemented for operands that are no tensor, array or number, so that Python asks the
-    other.
-    """
+    """Apply an operator; NotImplemented (Python then asks the other operand) for what is no tensor, array or number."""
     if left is None or right is None:
         return NotImplemented
     try:
@@ -391,9 +386,7 @@ def wrap(array: Any) -> Tensor:
 
 
 def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
-    """`value` itself if it is a Tensor; the Tensor that its `__convgpu_tensor__` gives; else a Tensor with a copy of
-    it.
-    """
+    """`value` itself if it is a Tensor, the Tensor that its `__convgpu_tensor__` gives, or a Tensor with a copy."""
     if isinstance(value, Tensor):
         return value
     if hasattr(value, "__convgpu_tensor__"):

@@ -33,8 +33,7 @@ def _results(call: Call) -> tuple[tuple[Shape, str]]:
 
 
 def conv_work(op: str, geo: ConvGeometry, dtype: DTypeLike, precision: str = "float32") -> Work:
-    """The work of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise convolutions use float32 units, not tensor
-    cores.
+    """The work of "conv_fprop", "conv_dgrad" or "conv_wgrad"; depthwise convolutions use no tensor cores.
 
     Args:
         precision: how float32 products are computed: as "float32" or as "tf32".
@@ -99,8 +98,7 @@ def _bound(call: Call) -> Bound:
 
 
 def _some(geo: ConvGeometry, few: bool, both: bool = False) -> tuple[ConvGeometry, list[int], list[int]]:
-    """The same convolution with fewer channels and filters, and the lists of those kept: whole groups where there are
-    groups.
+    """The same convolution with fewer channels and filters, and the lists of those kept: whole groups, if any.
 
     Args:
         both: select channels as well, which a weight gradient allows; else only filters are selected.

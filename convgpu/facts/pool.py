@@ -87,9 +87,7 @@ def part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[
 
 
 def _draw(call: Call) -> Arrays:
-    """Random operands. Offsets are those of an image's winners; the numpy backend finds them fast enough for large
-    images.
-    """
+    """Random operands. Offsets are those of an image's winners; the numpy backend finds them fast."""
     from ..backends import numpy as backend
 
     geo = geometry_of(call)

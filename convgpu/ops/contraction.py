@@ -51,8 +51,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 
 
 def dot(a: Any, b: Any) -> Tensor:
-    """The sum of products over the last axis of a and the last but one of b (its only one if 1-D); scalars just
-    multiply.
+    """The sum of products over the last axis of a and the last but one of b (the last if 1-D); scalars multiply.
 
     >>> dot([1.0, 2.0], [3.0, 4.0]).item()
     11.0

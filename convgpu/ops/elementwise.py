@@ -196,8 +196,7 @@ def _rounded(x: Any, decimals: int) -> Any:
 
 
 def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
-    """The gradient of y = maximum or minimum for operand `mine`: all of g if y is mine, half if both are equal (as NaN
-    is).
+    """The gradient of y = maximum or minimum for operand `mine`: g if y is mine, g/2 if both are equal or NaN.
     """
     return where(same(mine, y), where(same(other, y), g * 0.5, g), 0)
 

@@ -56,8 +56,7 @@ def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0
         (M, N), in the one floating dtype of all operands; half types accumulate in float32. K = 0 gives beta * c.
 
     Raises:
-        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit
-            together.
+        TypeError: mixed or non-floating dtypes, a Tensor for alpha or beta. ValueError: shapes that do not fit.
 
     >>> gemm([[1.0, 2.0], [3.0, 4.0]], [[1.0], [1.0]], [-5.0], activation="relu")
     Tensor([[0.],

@@ -35,9 +35,7 @@ _add_at = Op("add_at", "x, values; index -> y", lambda x, values, index: _added(
 
 
 def as_index(index: Any, x: Tensor) -> Index:
-    """The index as a tuple that nobody else can change: Tensors become arrays; lists and arrays are copied to x's
-    device.
-    """
+    """The index as a tuple that nobody else can change: Tensors as arrays, lists and arrays copied to x's device."""
     parts = tuple([_as_index_part(i, x) for i in (index if isinstance(index, tuple) else (index,))])
     if x.device == CPU:
         return parts
@@ -171,8 +169,7 @@ class At:
         return At(self.tensor, as_index(index, self.tensor))
 
     def set(self, values: Any) -> Tensor:
-        """The tensor with `values` (broadcast) at the index; where an element is named several times, the last value
-        stays.
+        """The tensor with `values` (broadcast) at the index; of several values for one element, the last stays.
 
         >>> import convgpu as cg
         >>> cg.tensor([1.0, 2.0, 3.0]).at[1:].set(0)
@@ -181,8 +178,7 @@ class At:
         return _set_at(self.tensor, self._values("at.set", values), self.index)
 
     def add(self, values: Any) -> Tensor:
-        """The tensor with `values` (broadcast) added at the index; where an element is named several times, all are
-        added.
+        """The tensor with `values` (broadcast) added at the index; several values for one element are all added.
 
         >>> import convgpu as cg
         >>> cg.tensor([1.0, 2.0, 3.0]).at[[0, 0]].add(1)

@@ -226,8 +226,7 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
         epsilon: a number that keeps the divisor above 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together, groups that do not divide
-            C.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, groups that do not divide C.
 
     From Wu and He, "Group Normalization" (2018).
 
@@ -276,8 +275,7 @@ def local_response_norm(x: Any, size: int, *, alpha: float = 1e-4, beta: float =
 
     Args:
         x: channels_last (N, ..., C); channels_first (N, C, ...).
-        size: the number of neighbouring channels, including the value's own; channels beyond the first and last count
-            as 0.
+        size: the number of neighbouring channels, including the value's own; channels that do not exist count as 0.
         alpha, beta, k: the numbers of the formula, with PyTorch's defaults.
 
     AlexNet (Krizhevsky et al., 2012) does not divide alpha by size: its n=5, alpha=1e-4, beta=0.75, k=2 are size=5,

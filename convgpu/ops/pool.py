@@ -70,8 +70,7 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
         `return_indices`, a pair of these.
 
     Raises:
-        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: a dtype without
-            pooling.
+        ValueError: options that do not fit, a window that lies wholly in padding. TypeError: a dtype without pooling.
 
     >>> import numpy as np
     >>> x = np.array([[1, 4, 2, 1], [5, 8, 3, 4], [7, 6, 4, 5], [1, 3, 1, 2]], "float32").reshape(1, 4, 4, 1)
@@ -100,8 +99,7 @@ def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", c
         (N, out..., C) or (N, C, out...), as in `max_pool`.
 
     Raises:
-        ValueError: options that do not fit, or a window that lies wholly in padding. TypeError: a dtype without
-            pooling.
+        ValueError: options that do not fit, a window that lies wholly in padding. TypeError: a dtype without pooling.
 
     >>> import numpy as np
     >>> x = np.array([[1, 4, 2, 1], [5, 8, 3, 4], [7, 6, 4, 5], [1, 3, 1, 2]], "float32").reshape(1, 4, 4, 1)

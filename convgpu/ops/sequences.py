@@ -18,8 +18,7 @@ from .shape import broadcast_to, expand_dims, flip, moveaxis, reshape
 
 
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
-    """The cross product of vectors of size 3 (or 2: the third component is 0); for two of size 2 its third component
-    alone.
+    """The cross product of vectors of size 3 (or 2: the third component is 0); two of size 2 give that component alone.
 
     >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     Tensor([0., 0., 1.], dtype=float32)

@@ -210,8 +210,7 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """x with zeros above the k-th diagonal of its last two axes; a 1-D x is first repeated as the rows of a square
-    matrix.
+    """x with zeros above the k-th diagonal of its last two axes; a 1-D x becomes every row of a square matrix.
 
     >>> tril([[1.0, 2.0], [3.0, 4.0]])
     Tensor([[1., 0.],
@@ -222,8 +221,7 @@ def tril(x: Any, k: int = 0) -> Tensor:
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """x with zeros below the k-th diagonal of its last two axes; a 1-D x is first repeated as the rows of a square
-    matrix.
+    """x with zeros below the k-th diagonal of its last two axes; a 1-D x becomes every row of a square matrix.
 
     >>> triu([[1.0, 2.0], [3.0, 4.0]])
     Tensor([[1., 2.],

@@ -20,8 +20,7 @@ from .shape import moveaxis, ravel, reshape
 
 
 def _ordered(x: Any) -> Any:
-    """x, with half types as float32, which is exact: NumPy does not know bfloat16's NaN and would sort around it
-    wrongly.
+    """x, with half types as float32, which is exact: NumPy sorts wrongly around NaN in bfloat16.
     """
     return x.astype(np.float32) if is_half(x.dtype) else x
 
@@ -101,8 +100,7 @@ def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
 
 
 def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
-    """low + (high - low) * weight. The weight 0 gives exactly low, whatever high is, and infinities give no needless
-    NaN.
+    """low + (high - low) * weight. Weight 0 gives exactly low, whatever high is; infinities give no needless NaN.
     """
     weight = as_tensor(weight).to(low.device)
     here = weight == 0
@@ -127,8 +125,7 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False, ret
 
 
 def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
-    """The index in the ascending 1-D `a` where each value of v belongs: before equal elements ("left") or after
-    ("right").
+    """The index in the ascending 1-D `a` where each value of v belongs: before its equals ("left") or after ("right").
 
     >>> searchsorted([1.0, 2.0, 3.0], 2.5).item()
     2
