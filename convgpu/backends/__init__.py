@@ -1,8 +1,8 @@
-"""Which code computes: "reference", "numpy" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+"""The backends, which compute the ops: "reference", "numpy" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
-A backend is a module, or an object in its place, whose functions bear the names of the ops they run (conv_fprop,
-conv_dgrad, max_pool, gemm, ...) and take and return arrays. Nothing falls back: a function that a backend lacks raises
-NotImplementedError.
+A backend is a module, or an object in its place. Its functions have the names of the ops that they run (conv_fprop,
+conv_dgrad, max_pool, gemm, ...) and take and return arrays. There is no fallback to another backend: a function that a
+backend lacks raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..recorder import Outline
 from ..settings import use_backend
 
 CPU_BACKENDS = ("numpy", "reference")
-NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels, for their tests: slow, built on request, and not all ops
+NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
 GPU_BACKENDS = ("cuda",)
 
 _loaded: dict[str, Any] = {}
@@ -26,7 +26,8 @@ _loaded: dict[str, Any] = {}
 
 @contextmanager
 def replaced(name: str, stand_in: Any) -> Iterator[None]:
-    """Within it, `stand_in` is the backend of that name: to watch calls, or to see what a wrong one does."""
+    """Let `stand_in` be the backend of that name within a `with`, to watch calls or to see what a wrong one does.
+    """
     before = load(name)
     _loaded[name] = stand_in
     try:
@@ -36,7 +37,7 @@ def replaced(name: str, stand_in: Any) -> Iterator[None]:
 
 
 def load(name: str) -> Any:
-    """The backend."""
+    """The backend of that name; it is imported when it is first asked for."""
     if name not in _loaded:
         if name in NATIVE_BACKENDS + GPU_BACKENDS:
             _loaded[name] = importlib.import_module(f"{__name__}.native").load(name)
@@ -46,7 +47,8 @@ def load(name: str) -> Any:
 
 
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
-    """Run `op` on the backend of its arrays, which are on one device; of arrays without values take notes."""
+    """Run `op` on the backend of its arrays, which are on one device. For arrays without values, only record the call.
+    """
     if isinstance(arrays[0], Outline):
         return arrays[0].recorder.run(op, arrays, statics)
     name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else use_backend.value

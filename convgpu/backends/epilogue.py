@@ -1,4 +1,4 @@
-"""Bias and activation, applied in place to an op's fresh output: shared by the CPU backends."""
+"""Bias and activation, applied in place to an op's new output array; the CPU backends share these functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def relu(y: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(y: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-y)), in place: as exp(min(y, 0)) / (1 + exp(-|y|)), without overflow, small results exact."""
+    """1 / (1 + exp(-y)) in place, as exp(min(y, 0)) / (1 + exp(-|y|)): nothing overflows and small results are exact.
+    """
     divisor = np.abs(y, out=np.empty_like(y))
     np.negative(divisor, out=divisor)
     np.exp(divisor, out=divisor)
@@ -32,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": relu, "sig
 
 
 def finish(y: np.ndarray, bias: np.ndarray | None, activation: str | None) -> np.ndarray:
-    """y + bias (broadcast), activated; y itself is overwritten."""
+    """Add the bias (broadcast) to y and apply the activation; y is overwritten and returned."""
     if bias is not None:
         y += bias
     if activation is not None:

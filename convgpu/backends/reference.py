@@ -1,7 +1,7 @@
-"""The plain statement of every op: written to be read and to be right. What everything else is tested against.
+"""The plain statement of every op, written to be read and to be right. All other backends are tested against it.
 
-Sums are taken in float64 whatever the dtype (matrix products of float64, and all of long double, in NumPy's long
-double), and rounded once.
+Sums are taken in float64 and rounded once, whatever the dtype. Matrix products of float64, and all sums of long double,
+are taken in NumPy's long double.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..dtypes import accumulator, is_float
 from ..geometry import ConvGeometry, PoolGeometry
 from .epilogue import finish
 
-# --- convolution: for every tap of the filter, a matrix product over the channels of the pixels that it meets
+# --- convolution: for every tap of the filter, a matrix product over the channels of the pixels that the tap reads
 
 
 def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
@@ -36,7 +36,7 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
                activation: str | None) -> np.ndarray:
     """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
 
-    Then activation(gx + bias): a transposed convolution has them.
+    Then the result is activation(gx + bias), which transposed convolution asks for.
     """
     gs, ws = _images(gy, geo), _filters(w, geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
@@ -61,18 +61,19 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
 
 
 def channel_sum(gy: np.ndarray, channels_last: bool) -> np.ndarray:
-    """gb[c] = the sum of gy over everything but the channels, which are its last axis or its second."""
+    """gb[c] = the sum of gy over all axes but the channels, which are the last axis (channels_last) or the second."""
     channel = gy.ndim - 1 if channels_last else 1
     wide = gy.astype(np.promote_types(np.float64, gy.dtype) if gy.dtype.kind == "f" else np.float64, copy=False)
     return wide.sum(axis=tuple(a for a in range(gy.ndim) if a != channel)).astype(gy.dtype)
 
 
 def _taps(geo: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
-    """Per tap of the filter: its index, the pixels of x that it meets, the outputs that it contributes to."""
+    """For each tap of the filter: its index, the pixels of x that it reads, and the outputs that these contribute to.
+    """
     for tap in itertools.product(*map(range, geo.kernel)):
         at_x, at_y = [slice(None)], [slice(None)]
         for r, n, out, s, (before, _), d in zip(tap, geo.size, geo.output, geo.stride, geo.padding, geo.dilation):
-            shift = r * d - before  # output p meets pixel p*s + shift, if that is in [0, n)
+            shift = r * d - before  # output p reads pixel p*s + shift, if that is in [0, n)
             first = max(-(shift // s), 0)
             stop = min((n - 1 - shift) // s + 1, out)
             count = max(stop - first, 0)
@@ -83,7 +84,7 @@ def _taps(geo: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...
 
 
 def _groups(geo: ConvGeometry) -> list[tuple[slice, slice]]:
-    """Per group: its channels of x, its filters."""
+    """For each group: its channels of x, and its filters."""
     c, k = geo.channels // geo.groups, geo.filters // geo.groups
     return [(slice(g * c, (g + 1) * c), slice(g * k, (g + 1) * k)) for g in range(geo.groups)]
 
@@ -103,12 +104,12 @@ def _wide(dtype: np.dtype) -> type[np.floating]:
 
 
 def _to_last(x: np.ndarray, channels_last: bool) -> np.ndarray:
-    """Images in the caller's layout as (N, spatial..., C)."""
+    """Images in the caller's layout, viewed as (N, spatial..., C)."""
     return x if channels_last else np.moveaxis(x, 1, -1)
 
 
 def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarray:
-    """(N, spatial..., C) in the caller's layout and dtype."""
+    """Images (N, spatial..., C) converted to the caller's layout and dtype."""
     return np.ascontiguousarray(y if channels_last else np.moveaxis(y, -1, 1), dtype)
 
 
@@ -118,7 +119,7 @@ def _from_last(y: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndarra
 def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """y[n, p, c] = the largest pixel of window p: the first NaN if there is one, else the first of equal values.
 
-    Also, if asked for, the winner's offset: the row-major position of its tap in the window, skipped taps counted.
+    With `with_offsets` also the winner's offset: the row-major number of its tap in the window, counting skipped taps.
     """
     xs = _to_last(x, geo.channels_last).astype(accumulator(x.dtype), copy=False)
     y = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
@@ -158,7 +159,7 @@ def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 
 def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-    """y[n, p, c] = the sum of the pixels of window p over its divisor."""
+    """y[n, p, c] = the sum of the pixels of window p divided by the window's divisor."""
     xs = _images(x, geo)
     y = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
     for _, at_x, at_y in _window_taps(geo):
@@ -176,7 +177,8 @@ def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 
 def lp_pool(x: np.ndarray, geo: PoolGeometry, norm_type: float) -> np.ndarray:
-    """y[n, q, c] = (the sum of |pixel|^p over window q)^(1/p), in units of the window's largest |pixel|."""
+    """y[n, q, c] = (the sum of |pixel|^p over window q)^(1/p), computed from |pixel| / (largest |pixel| of the window).
+    """
     xs = np.abs(_images(x, geo))
     largest = np.zeros((geo.batch, *geo.output, geo.channels), xs.dtype)
     for _, at_x, at_y in _window_taps(geo):
@@ -191,7 +193,7 @@ def lp_pool(x: np.ndarray, geo: PoolGeometry, norm_type: float) -> np.ndarray:
 
 def lp_pool_dgrad(gy: np.ndarray, x: np.ndarray, y: np.ndarray, geo: PoolGeometry, power: float,
                   signed: bool) -> np.ndarray:
-    """gx[i] = the sum of gy[q] * f(x[i] / y[q]) over the windows q that hold pixel i."""
+    """gx[i] = the sum of gy[q] * f(x[i] / y[q]) over the windows q that contain pixel i."""
     gs, xs, ys = _images(gy, geo), _images(x, geo), _images(y, geo)
     gx = np.zeros(xs.shape, xs.dtype)
     for _, at_x, at_y in _window_taps(geo):
@@ -210,15 +212,17 @@ def lp_pool_gather(v: np.ndarray, x: np.ndarray, y: np.ndarray, geo: PoolGeometr
 
 
 def _power_of_quotient(x: np.ndarray, y: np.ndarray, power: float, signed: bool) -> np.ndarray:
-    """f(x / y) = |x / y|^power, times the sign of x where signed; 0 where y is 0, and where x is and power < 0."""
+    """f(x / y) = |x / y|^power, times the sign of x where signed; 0 where y is 0, and where x is 0 and power < 0."""
     nothing = (y == 0) | (x == 0) & (power < 0)
-    with np.errstate(invalid="ignore", divide="ignore"):  # inf / inf; x / inf to a negative power
+    # inf / inf, and x / inf to a negative power, are meant to be NaN and inf
+    with np.errstate(invalid="ignore", divide="ignore"):
         t = np.abs(np.where(nothing, 1, x) / np.where(nothing, 1, y)) ** power
     return np.where(nothing, 0, t * np.sign(x) if signed else t)
 
 
 def _window_taps(geo: PoolGeometry) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
-    """Per tap: its offset in the window, the pixels of x that it meets, the outputs whose tap lies inside the input."""
+    """For each tap: its offset in the window, the pixels of x that it reads, the outputs whose tap is inside the input.
+    """
     outputs = [np.arange(out) for out in geo.output]
     for offset, tap in enumerate(itertools.product(*map(range, geo.window))):
         at_x, at_y = [], []
@@ -231,7 +235,7 @@ def _window_taps(geo: PoolGeometry) -> Iterator[tuple[int, tuple[Any, ...], tupl
 
 
 def _divisors(geo: PoolGeometry) -> np.ndarray:
-    """Per window, the number of taps inside the input, or inside the input and its padding, as (outputs..., 1)."""
+    """For each window the number of its taps inside the input, or inside input and padding, as (outputs..., 1)."""
     counts = np.zeros(geo.output)
     if geo.count_include_pad:
         ends = [n + after - geo.start(a, np.arange(out))

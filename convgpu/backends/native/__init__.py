@@ -1,7 +1,7 @@
-"""The kernels of csrc/ as a backend: "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+"""A backend that runs the kernels of csrc/: "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
-One file per family marshals its ops to the compiled module; crossing.py is how arrays, geometries, workspace and stream
-get there. No arithmetic is done here.
+One file per family of ops calls the functions of the compiled module; crossing.py converts arrays, geometries,
+workspace and stream for these calls. No arithmetic is done here.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
 
 
 class Native(Conv, Gemm, Pool, Layout, Crossing):
-    """The ops of one compiled module: methods bear their names, and take and return arrays."""
+    """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 
 def load(name: str) -> Native:
-    """The backend, if its module has been built."""
+    """The backend of that name, if its module has been built."""
     return Native(name, _module(name))
 
 

@@ -1,4 +1,4 @@
-"""Convolution, and the sums that are its bias gradients."""
+"""Convolution, and the sums that are the gradients of its bias."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Conv(Crossing):
 
     def conv_fprop(self, x: Array, w: Array, bias: Array | None, geo: ConvGeometry,
                    activation: str | None) -> Array:
-        """activation(bias + the sum over every window and its channels of x * w)."""
+        """activation(bias + the sum of x * w over every window and its channels)."""
         self.check_float("conv_fprop", x)
         y = self.empty(geo.y_shape, x.dtype)
         self.launch("conv_fprop", (x, w, self._aligned(bias), y), "plan_conv", ("conv_fprop", geo, x.dtype),
@@ -21,7 +21,7 @@ class Conv(Crossing):
 
     def conv_dgrad(self, gy: Array, w: Array, bias: Array | None, geo: ConvGeometry,
                    activation: str | None) -> Array:
-        """activation(bias + the sum over the windows that hold each pixel and their filters of gy * w)."""
+        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters)."""
         self.check_float("conv_dgrad", gy)
         gx = self.empty(geo.x_shape, gy.dtype)
         self.launch("conv_dgrad", (gy, w, self._aligned(bias), gx), "plan_conv", ("conv_dgrad", geo, gy.dtype),
@@ -29,7 +29,7 @@ class Conv(Crossing):
         return gx
 
     def conv_wgrad(self, x: Array, gy: Array, geo: ConvGeometry) -> Array:
-        """The sum over all windows of x * gy."""
+        """The sum of x * gy over all windows."""
         self.check_float("conv_wgrad", x)
         gw = self.empty(geo.w_shape, x.dtype)
         self.launch("conv_wgrad", (x, gy, gw), "plan_conv", ("conv_wgrad", geo, x.dtype),
@@ -37,7 +37,7 @@ class Conv(Crossing):
         return gw
 
     def channel_sum(self, gy: Array, channels_last: bool) -> Array:
-        """The sum of gy over everything but the channels, which are its last axis or its second."""
+        """The sum of gy over all axes but the channels, which are the last axis (channels_last) or the second."""
         self.check_float("channel_sum", gy)
         gb = self.empty((gy.shape[-1 if channels_last else 1],), gy.dtype)
         self.launch("channel_sum", (gy, gb), "plan_channel_sum", (gy.shape, channels_last, gy.dtype),
@@ -45,9 +45,9 @@ class Conv(Crossing):
         return gb
 
     def _aligned(self, bias: Array | None) -> Array | None:
-        """The bias, copied where no vector may start at its address.
+        """The bias, copied if its address is not a multiple of the widest vector access.
 
-        A plan is made for the least alignment of all arrays: for the sake of a few numbers all would be read singly.
+        A plan follows the least alignment among all arrays: a misaligned bias would make all arrays be read one by one.
         """
         if bias is None or bias.flags.c_contiguous and self._pointer(bias) % VECTOR_BYTES == 0:
             return bias

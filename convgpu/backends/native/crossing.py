@@ -1,7 +1,7 @@
-"""How a call gets to a compiled module: arrays, geometries, the plan of the call, its workspace, the stream.
+"""How a call reaches a compiled module: how arrays, geometries, the plan, the workspace and the stream are passed.
 
-An array crosses as pointer, shape, strides and the name of its dtype. A plan says which kernel runs, and how; the
-module makes it at the first call of its kind, and later calls find it here.
+An array is passed as pointer, shape, strides and the name of its dtype. A plan says which kernel runs, and how. The
+module makes a plan at the first call of a kind, and this file keeps it for later calls.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ...geometry import ConvGeometry, PoolGeometry
 Geometry = ConvGeometry | PoolGeometry
 
 Array = Any  # np.ndarray in the emulator, cupy.ndarray on the GPU
-PLANS = 4096  # how many plans are kept, and how many geometries; the ones used last
-VECTOR_BYTES = 16  # the widest access of a thread: no plan asks for addresses that are multiples of more
-_ALIGNMENT = 256  # of a workspace: csrc/common/workspace.h
+PLANS = 4096  # how many plans, and how many geometries, are kept: those that were used last
+VECTOR_BYTES = 16  # the widest access of a thread: no plan needs addresses with a larger alignment
+_ALIGNMENT = 256  # the alignment of a workspace in bytes, as in csrc/common/workspace.h
 
 
 class Planned(NamedTuple):
-    """What every call of one kind hands to its launcher after the arrays, and the bytes of workspace that it takes."""
+    """The arguments that every call of one kind passes to its launcher after the arrays, and the workspace in bytes."""
 
     arguments: tuple[Any, ...]  # the geometry, where the op has one, and the plan
     workspace: int
 
 
 class _DTypeNames(dict[np.dtype, str]):
-    """The names of dtypes, each looked up in NumPy once: that takes microseconds."""
+    """The names of dtypes. Each name is asked of NumPy only once, since asking takes microseconds."""
 
     def __missing__(self, dtype: np.dtype) -> str:
         if not dtype.isnative:
@@ -44,10 +44,10 @@ class _DTypeNames(dict[np.dtype, str]):
 
 
 class Crossing:
-    """A compiled module, and the array module whose arrays it computes on: NumPy, or CuPy.
+    """A compiled module, together with the array module (NumPy or CuPy) whose arrays it computes on.
 
-    Kernels run in CuPy's current stream, and all memory comes from its pool, which gives freed memory to later work in
-    the same stream only: nothing need be kept until a kernel has run.
+    Kernels run in CuPy's current stream. All memory comes from CuPy's pool, which gives freed memory only to later work
+    in the same stream, so that no array has to be kept until a kernel has run.
     """
 
     def __init__(self, name: str, module: ModuleType):
@@ -58,25 +58,26 @@ class Crossing:
 
     @cached_property
     def xp(self) -> Any:
-        """The array module. Asked for by what computes alone: plans are made without CuPy and without a GPU."""
+        """The array module. Only computations ask for it: plans are made without CuPy and without a GPU."""
         return cupy_with_gpu() if self.name == "cuda" else np
 
     def launch(self, op: str, arrays: Sequence[Any], planner: str, problem: tuple[Any, ...], *options: Any,
                takes_workspace: bool = True, **settings: Any) -> None:
-        """Call the launcher of that name, with the plan of the call.
+        """Call the launcher with the name of the op, with the plan of the call.
 
         The plan is a function of the problem, the settings, the device, and the largest power of two, up to 16, that
         divides the addresses of all arrays.
 
         Args:
-            arrays: in the launcher's order, results among them. None stays None. Strided ones are copied to row-major.
-                What `array` has returned crosses as it is, and the plan does not depend on its address.
+            arrays: the launcher's arrays in its order, results included. None stays None. Strided arrays are copied to
+                row-major order. An array that `self.array` has converted is passed as it is, and the plan does not
+                depend on its address.
             planner: the module's function that makes the plan.
-            problem: its arguments up to the alignment; geometries and dtypes are ours. A geometry among them goes to
-                the launcher too, before the plan.
-            options: what the launcher takes between the plan and the workspace.
+            problem: the planner's arguments before the alignment, with this package's geometries and dtypes. A geometry
+                among them is also passed to the launcher, before the plan.
+            options: the launcher's arguments between the plan and the workspace.
             takes_workspace: whether the launcher takes a workspace: its pointer (0 for none) and its bytes.
-            settings: the planner's arguments by keyword, precision and limit.
+            settings: the planner's keyword arguments, such as precision and limit.
         """
         crossing, kept, addresses = [], [], VECTOR_BYTES
         for array in arrays:
@@ -97,7 +98,7 @@ class Crossing:
         getattr(self.module, op)(*crossing, self._stream())
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array, of any values, at a multiple of 256 bytes: CuPy's are, NumPy's need not be."""
+        """A new array without defined values, at a multiple of 256 bytes; CuPy aligns so by itself, NumPy does not."""
         if self.xp is not np:
             return self.xp.empty(shape, dtype)
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
@@ -106,11 +107,11 @@ class Crossing:
         return memory[first:first + nbytes].view(dtype).reshape(shape)
 
     def array(self, array: Array) -> Any:
-        """The module's view of an array."""
+        """The module's view of an array, for `launch`."""
         return self._crossed(array, self._pointer(array))
 
     def check_float(self, op: str, x: Array) -> None:
-        """Raise NotImplementedError for what kernels have no arithmetic for."""
+        """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""
         if not is_float(x.dtype):
             raise NotImplementedError(f"{op} of {x.dtype} is not implemented on backend {self.name!r}")
 
@@ -119,7 +120,7 @@ class Crossing:
 
     def _planned(self, planner: str, problem: tuple[Any, ...], settings: tuple[tuple[str, Any], ...], alignment: int,
                  device_key: int) -> Planned:
-        """A plan for the device in use, whose key is there so that another device finds another plan."""
+        """A plan for the device in use. `device_key` only makes the cache keep a plan of its own for each device."""
         crossed = [self.geometry(p) if isinstance(p, Geometry) else self._dtype_names[p] if isinstance(p, np.dtype)
                    else p for p in problem]
         plan = getattr(self.module, planner)(*crossed, alignment=alignment, **dict(settings))
@@ -130,8 +131,8 @@ class Crossing:
         return self.module.address(array) if self.xp is np else array.data.ptr
 
     def _stream(self) -> int:
-        return 0 if self.xp is np else self.xp.cuda.get_current_stream().ptr  # the emulator returns when all is done
+        return 0 if self.xp is np else self.xp.cuda.get_current_stream().ptr  # the emulator has no streams
 
     def _geometry(self, geo: Geometry) -> Any:
-        """The module's class of the same name, whose arguments are the fields of ours."""
+        """The module's geometry class of the same name, made from the fields of `geo`."""
         return getattr(self.module, type(geo).__name__)(**{f.name: getattr(geo, f.name) for f in fields(geo)})

@@ -11,10 +11,10 @@ from .crossing import Array, Crossing
 
 
 class Pool(Crossing):
-    """max_pool, avg_pool, lp_pool, and their gradients."""
+    """The ops max_pool, avg_pool and lp_pool, with their gradients."""
 
     def max_pool(self, x: Array, geo: PoolGeometry, with_offsets: bool) -> tuple[Array, Array | None]:
-        """The largest pixel of every window, and where wanted its offset in the window."""
+        """The largest pixel of every window, and with `with_offsets` the winner's offset in the window."""
         self.check_float("max_pool", x)
         y = self.empty(geo.y_shape, x.dtype)
         offsets = self.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
@@ -22,13 +22,13 @@ class Pool(Crossing):
         return y, offsets
 
     def max_pool_dgrad(self, gy: Array, offsets: Array, geo: PoolGeometry) -> Array:
-        """The gradient of every output, added to the pixel that won it."""
+        """Each output's gradient, added to the pixel that won the output's window."""
         gx = self.empty(geo.x_shape, gy.dtype)
         self._launch_pool("max_pool_dgrad", (gy, offsets, gx), geo, gy.dtype)
         return gx
 
     def max_pool_gather(self, x: Array, offsets: Array, geo: PoolGeometry) -> Array:
-        """The pixels at the winners."""
+        """The pixels of x at the winners of the windows."""
         y = self.empty(geo.y_shape, x.dtype)
         x = self.xp.ascontiguousarray(x)
         self._launch_pool("max_pool_gather", (self.array(x), offsets, y), geo, x.dtype)  # winners are loaded one by one
@@ -47,7 +47,7 @@ class Pool(Crossing):
         return y
 
     def avg_pool_dgrad(self, gy: Array, geo: PoolGeometry) -> Array:
-        """The share of every output's gradient, added to all pixels of its window."""
+        """Each output's gradient divided by its divisor, added to all pixels of its window."""
         gx = self.empty(geo.x_shape, gy.dtype)
         self._launch_pool("avg_pool_dgrad", (gy, gx), geo, gy.dtype)
         return gx
@@ -59,7 +59,7 @@ class Pool(Crossing):
         return y
 
     def lp_pool_dgrad(self, gy: Array, x: Array, y: Array, geo: PoolGeometry, power: float, signed: bool) -> Array:
-        """The sum of gy * f(x / y) over the windows that hold each pixel."""
+        """The sum of gy * f(x / y) over the windows that contain each pixel."""
         gx = self.empty(geo.x_shape, gy.dtype)
         self._launch_pool("lp_pool_dgrad", (gy, x, y, gx), geo, gy.dtype, power, signed)
         return gx

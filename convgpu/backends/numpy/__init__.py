@@ -1,4 +1,4 @@
-"""The CPU path: what users get on a machine without a GPU."""
+"""The default backend for the CPU, written with NumPy; users without a GPU compute with it."""
 
 from __future__ import annotations
 

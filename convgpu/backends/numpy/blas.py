@@ -1,8 +1,8 @@
-"""One thread for NumPy's BLAS while an op runs: the op's own tiles are what runs in parallel.
+"""Limits NumPy's BLAS to one thread while an op runs, because the op runs its own tiles in parallel.
 
-OpenBLAS may round differently with another number of threads, so matrix products inside ops always run with one. Its
-thread count belongs to the process: it is set when the first op enters and restored when the last one leaves, whatever
-Python threads they run on. Where NumPy's BLAS is another library, that one's own threads are left alone.
+OpenBLAS may round differently with another number of threads, so matrix products inside ops always use one thread. Its
+thread count belongs to the process: the count is set when the first op enters and restored when the last one leaves,
+whatever Python threads these ops run on. Where NumPy's BLAS is another library, its threads are left alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-# The names under which builds of OpenBLAS export {set,get}_num_threads: NumPy's wheels first.
+# The names under which builds of OpenBLAS export {set,get}_num_threads; the build in NumPy's wheels comes first.
 _SYMBOLS = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads64_",
             "openblas_{}_num_threads64", "openblas_{}_num_threads")
 
 
 class _OneBlasThread:
-    """A context manager, entered by any number of threads at once; the outermost sets and restores the count."""
+    """A context manager that many threads may enter at once; the first to enter sets the count, the last restores it.
+    """
 
     def __init__(self) -> None:
         found = _find_openblas()
@@ -51,7 +52,7 @@ class _OneBlasThread:
                 self._set(self._before)
 
     def after_fork_in_child(self) -> None:
-        """The ops that other threads of the parent were in do not exist in the child."""
+        """Forget the ops of the parent's other threads, which do not exist in the child."""
         self._lock = threading.Lock()
         if self._depth and self._before != 1:
             self._set(self._before)
@@ -59,10 +60,10 @@ class _OneBlasThread:
 
 
 def _find_openblas() -> tuple[Any, Any] | None:
-    """OpenBLAS's functions that set and get its thread count; None where NumPy's BLAS is not OpenBLAS."""
+    """OpenBLAS's functions that set and get its thread count; None where NumPy's BLAS is another library."""
     for path in _candidates():
         try:
-            library = ctypes.CDLL(str(path))  # already loaded by NumPy: this is another handle to it
+            library = ctypes.CDLL(str(path))  # NumPy has already loaded the library: this is another handle to it
         except OSError:
             continue
         for symbol in _SYMBOLS:
@@ -75,7 +76,8 @@ def _find_openblas() -> tuple[Any, Any] | None:
 
 
 def _candidates() -> Iterator[Path]:
-    """Where NumPy's own OpenBLAS may lie: in its wheel, else among the libraries loaded by this process."""
+    """Paths where NumPy's own OpenBLAS may be: in NumPy's wheel, or among the libraries that this process has loaded.
+    """
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".dylibs", package / ".libs"):
         yield from sorted(folder.glob("*openblas*"))

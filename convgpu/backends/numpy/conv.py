@@ -1,13 +1,13 @@
-"""Convolution on the CPU: which method each problem takes.
+"""Convolution on the CPU, and the method that each problem is computed by.
 
-    depthwise, or nearly so                     sums over windows (depthwise.py)
+    depthwise, or almost depthwise              sums over windows (depthwise.py)
     fprop, and dgrad at stride 1                im2col and matrix products, tile by tile (gather.py)
     dgrad: strided, or with few input channels  matrix products and col2im (scatter.py)
     wgrad                                       im2col and matrix products, summed over tiles (wgrad.py)
-    Inf or NaN that would meet zero padding     tap by tap, so that 0 * Inf does not arise (tapwise.py)
+    Inf or NaN beside zero padding              tap by tap, so that 0 * Inf does not arise (tapwise.py)
 
-All layouts, ranks, groups and dtypes take the same paths: half types are converted and channels put in order tile by
-tile, and sums are taken in float32.
+All layouts, ranks, groups and dtypes use the same methods: each tile converts half types and puts channels in order,
+and sums are taken in float32.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .tapwise import convolve_tapwise, weight_gradient_tapwise
 from .tiles import Gather, backward, forward
 from .wgrad import weight_gradient
 
-SMALL = 1 << 18  # multiply-adds below which the fewest calls of NumPy are fastest
+SMALL = 1 << 18  # below so many multiply-adds, the method with the fewest calls of NumPy is fastest
 
 
 class _Method(NamedTuple):
     """How one direction of one geometry is computed."""
 
     gather: Gather
-    empty: bool  # sums without terms
-    inside: bool  # no padding is met
+    empty: bool  # the sums have no terms
+    inside: bool  # no tap lies in padding
     depthwise: bool
     scatters: bool
 
@@ -54,9 +54,10 @@ def _forward(geo: ConvGeometry) -> _Method:
 def _backward(geo: ConvGeometry, itemsize: int) -> _Method:
     gather = backward(geo)
     empty = 0 in geo.x_shape or 0 in geo.y_shape
-    growth = math.prod(geo.size) / max(math.prod(geo.output), 1)  # gathering computes for every pixel of gx
+    # gathering computes for every pixel of gx, scattering for every pixel of gy
+    growth = math.prod(geo.size) / max(math.prod(geo.output), 1)
     depthwise = not empty and growth < 6 and suits(gather, geo.channels // geo.groups)
-    # gathering packs kernel * K values per pixel and copies the filters, scattering adds kernel * C
+    # gathering packs kernel * K values per pixel and copies the filters; scattering adds kernel * C values per pixel
     copies = 0 if gather.pointwise else math.prod(geo.w_shape) * itemsize
     scatters = not depthwise and (set(geo.stride) != {1} or geo.macs > SMALL and (
         growth > 1.3 or 2 * geo.channels < geo.filters or copies > Filters.LIMIT))
@@ -83,7 +84,7 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
                activation: str | None) -> np.ndarray:
     """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
 
-    Then bias and activation, those of a transposed convolution.
+    Then bias and activation are applied, which transposed convolution asks for.
     """
     dtype = accumulator(gy.dtype)
     method = _backward(geo, dtype.itemsize)
@@ -92,7 +93,8 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
     gx = np.empty(geo.x_shape, gy.dtype)
     if not method.scatters:
         flipped = Filters(w, geo.groups, geo.channels_last, dtype, flipped=True)
-        if method.inside or flipped.finite():  # else, a scatter drops what falls into padding
+        # else gathering would multiply Inf by padding; a scatter drops what falls into padding
+        if method.inside or flipped.finite():
             compute = convolve_depthwise if method.depthwise else convolve
             compute(gy, flipped, bias, method.gather, activation, gx, geo.channels_last)
             return gx
@@ -115,14 +117,14 @@ def conv_wgrad(x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
 
 
 def channel_sum(gy: np.ndarray, channels_last: bool) -> np.ndarray:
-    """gb[c] = the sum of gy over everything but the channels, which are its last axis or its second."""
+    """gb[c] = the sum of gy over all axes but the channels, which are the last axis (channels_last) or the second."""
     channel = gy.ndim - 1 if channels_last else 1
     return total(gy, tuple(a for a in range(gy.ndim) if a != channel)).astype(gy.dtype, copy=False)
 
 
 def _without_sums(shape: tuple[int, ...], bias: np.ndarray | None, geo: ConvGeometry, activation: str | None,
                   dtype: np.dtype) -> np.ndarray:
-    """What is left of a convolution whose sums have no terms: the activated bias."""
+    """The result of a convolution whose sums have no terms: the activated bias."""
     y = np.zeros(shape, accumulator(dtype))
     if bias is not None:
         bias = bias.astype(y.dtype).reshape(-1, *(() if geo.channels_last else (1,) * geo.rank))

@@ -1,7 +1,8 @@
-"""Depthwise convolution: each channel with filters of its own, too few terms per sum for a matrix product.
+"""Depthwise convolution, where each channel has its own filters and sums are too short for a matrix product.
 
-Sums of products over sliding windows, in one pass of np.einsum per tile: channels lie innermost, and at stride 1 runs
-of pixels join them, so that its innermost loop is long. Channels-first images are put in order tile by tile.
+Each tile computes sums of products over sliding windows by one call of np.einsum. Channels lie innermost in memory; at
+stride 1 several pixels are joined to a run, so that the innermost loop is long. Tiles of channels-first images are
+first put in this order.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ from .tiles import Block, Blocks, Gather, filters, images
 from .workers import parallel_for
 
 TILE = 1 << 16  # elements of a tile's results
-CHANNELS = 2048  # in one tile
-RUN = 2048  # elements of the innermost loop: pixels are joined up to here
-REPEATED = 1 << 20  # elements of the filters, repeated for each pixel of a run
+CHANNELS = 2048  # the most channels in one tile
+RUN = 2048  # elements of the innermost loop; pixels are joined to runs up to this length
+REPEATED = 1 << 20  # elements of the filters after repeating them for each pixel of a run
 FILTERS = 1 << 17  # elements of the filters of one block of channels
-MULTIPLIER = 8  # filters per channel: with more, batched matrix products are as fast
-CHAIN = 128  # products that wgrad adds up in a plain sequence
+MULTIPLIER = 8  # the most filters per channel: with more, batched matrix products are as fast
+CHAIN = 128  # products that the weight gradient adds up in a plain sequence
 SEGMENTS = 16
-REMEMBERED = 32  # tiles of a plan whose layout is kept
+REMEMBERED = 32  # how many tiles of a plan keep their layout
 
 
 def suits(gather: Gather, filters: int) -> bool:
-    """Whether sums over windows are the better way: one channel on one side, few on the other, dense windows."""
+    """Whether sums over windows are the faster method: one channel on one side, few on the other.
+    """
     spans = math.prod(gather.step) * math.prod(gather.dilation) * math.prod(gather.spread)
     return gather.groups > 1 and 1 in (gather.channels, filters) and max(gather.channels, filters) <= MULTIPLIER and (
         spans <= 8 and math.prod(gather.kernel) <= FILTERS // 64)
 
 
 class _Tile:
-    """One tile of pixels and channels: where its windows, its results and the gradients of these lie."""
+    """One tile of pixels and channels, with the layout of its windows, results and gradients in memory."""
 
     def __init__(self, plan: _Plan, groups: tuple[int, int], block: Block):
         gather, run, rank = plan.gather, plan.run, len(plan.gather.size)
@@ -47,7 +49,7 @@ class _Tile:
                         for m in range(gather.channels)]
         strides = self.regions[0].strides[:-2]
         sizes = [b - a for a, b in block.box]
-        self.shape = (*sizes[:-1], sizes[-1] // run, run * c)  # of the results, as runs
+        self.shape = (*sizes[:-1], sizes[-1] // run, run * c)  # the shape of the results, with pixels joined to runs
         self.windows = (*self.shape[:-1], *gather.kernel, run * c)
         along = [strides[0], *[m * step for m, step in zip(strides[1:], gather.step)]]
         along[rank] *= run
@@ -60,7 +62,7 @@ class _Tile:
 
 
 class _Plan:
-    """The tiles of one geometry. Sources are taken one channel of each group at a time."""
+    """The tiles of one geometry. Of each group, one channel of the source is read at a time."""
 
     def __init__(self, gather: Gather, dtype: np.dtype, direct: bool, chain: int | None):
         self.gather, self.dtype, self.direct = gather, dtype, direct
@@ -86,7 +88,7 @@ class _Plan:
         self.scratch = self.tile(0).bytes
 
     def tile(self, i: int) -> _Tile:
-        """The i-th tile, block of channels by block of channels."""
+        """The i-th tile; all tiles of a block of channels come before those of the next block."""
         tile = self._remembered.get(i)
         if tile is None:
             group, block = divmod(i, self.tiles.count)
@@ -96,7 +98,7 @@ class _Plan:
         return tile
 
     def windows(self, tile: _Tile, channel: int, x: np.ndarray, view: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        """The windows of one channel of each group: (N, spatial..., kernel..., run)."""
+        """The windows of one channel of each group, as (N, spatial..., kernel..., run)."""
         region = tile.regions[channel]
         source = region.load(x, view, memory)
         return np.ndarray(tile.windows, self.dtype, source, region.offset, tile.strides)
@@ -112,7 +114,7 @@ def _plan_for(x: np.ndarray, gather: Gather, channels_last: bool, dtype: np.dtyp
 
 def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None,
                        y: np.ndarray, channels_last: bool) -> None:
-    """As gather.convolve."""
+    """y = activation(bias + the convolution), as in gather.convolve."""
     dtype = w.dtype
     plan = _plan_for(x, gather, channels_last, dtype)
     count = w.count
@@ -152,7 +154,7 @@ def convolve_depthwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gathe
 
 
 def _filter_rows(w: np.ndarray, run: int, dtype: np.dtype) -> np.ndarray:
-    """Filters (groups, taps..., C, K) as (C, K, taps..., run * groups): repeated for each pixel of a run."""
+    """Filters (groups, taps..., C, K) as (C, K, taps..., run * groups), repeated for each pixel of a run."""
     by_tap = np.moveaxis(w, 0, -1)  # (taps..., C, K, groups)
     *taps, channels, count, groups = by_tap.shape
     rows = np.empty((channels, count, *taps, run, groups), dtype)
@@ -162,7 +164,7 @@ def _filter_rows(w: np.ndarray, run: int, dtype: np.dtype) -> np.ndarray:
 
 def weight_gradient_depthwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
                               dtype: np.dtype) -> None:
-    """As wgrad.weight_gradient; tiles are added up in float64."""
+    """gw becomes the gradient, as in wgrad.weight_gradient; the sums of tiles are added up in float64."""
     plan = _plan_for(x, gather, channels_last, dtype, CHAIN)
     view = filters(gw, gather.groups, channels_last)
     count, segments = view.shape[-1], plan.segments.count

@@ -1,9 +1,9 @@
-"""Convolution as a gather: im2col in tiles that stay in cache, each followed by its matrix product and epilogue.
+"""Convolution as a gather: im2col in tiles that stay in cache; each tile is followed by a matrix product and epilogue.
 
 y[n, p, k] = activation(bias[k] + sum over r, c of x[n, p*step + r*dilation - before, c] * w[r, c, k])
 
-fprop is this; so is dgrad at stride 1, over gy and the flipped filters. A kernel of one tap at stride 1 is a matrix
-product of the images as they lie. Tiles are ranges of output pixels; each is computed by one thread.
+fprop has this form, and so has dgrad at stride 1, with gy and the flipped filters. A kernel of one tap at stride 1 is a
+matrix product of the images without any copy. A tile is a range of output pixels that one thread computes.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
 TILE = 2 << 20  # bytes of a tile's columns and results
-LARGEST_TILE = 4 << 20  # where that leaves fewer pixels than PIXELS
-PIXELS = 256  # rows for which BLAS is at its speed
-TAPS = 1 << 18  # the longest sum taken at once
+LARGEST_TILE = 4 << 20  # bytes of a tile, where TILE would leave fewer pixels than PIXELS
+PIXELS = 256  # the number of rows from which BLAS reaches its full speed
+TAPS = 1 << 18  # the longest sum that is taken at once
 FILTERS = 4096  # columns of one matrix product
-COPIED = 1 << 20  # filter elements that a thread copies at once where they are not ready
-REMEMBERED = 32  # tiles of a plan whose layout is kept
+COPIED = 1 << 20  # elements of the filters that a thread copies at once where BLAS cannot read them as they are
+REMEMBERED = 32  # how many tiles of a plan keep their layout
 WORK = 1 << 21  # multiply-adds below which a tile is not worth a thread
 
 
 def pixels_per_tile(total: int, taps: int, filters: int, itemsize: int) -> int:
-    """How many of `total` pixels a tile has: what fits in the cache, but enough for BLAS, and work for every thread."""
+    """The number of pixels in a tile: few enough for the cache, enough for BLAS, and with work for every thread."""
     each = (taps + filters) * itemsize
     pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
     return min(pixels, max(total // 8, WORK // max(taps * filters, 1), PIXELS // 2))
 
 
 class _Unit(NamedTuple):
-    """What one thread computes: a block of groups of a tile of pixels."""
+    """The work of one thread: a block of groups of a tile of pixels."""
 
     groups: tuple[int, int]
     tile: Block
-    columns: list[Columns]  # per block of taps
-    results: list[PixelBuffer]  # per block of filters
+    columns: list[Columns]  # one entry for each block of taps
+    results: list[PixelBuffer]  # one entry for each block of filters
 
 
 class Plan:
-    """The units of one geometry, and where each operand lies in a thread's scratch memory.
+    """The units of work of one geometry, and where each operand lies in a thread's scratch memory.
 
-    `ready`, `out_ready`, `filters_ready`: x, y and the filters are dense and of the dtype that is computed in.
+    `ready`, `out_ready`, `filters_ready`: x, y and the filters are dense and have the dtype that is computed in.
     """
 
     def __init__(self, gather: Gather, filters: int, dtype: np.dtype, channels_last: bool, ready: bool, out_ready: bool,
@@ -66,7 +66,7 @@ class Plan:
         self.units = self.groups.count * self.tiles.count
         self._remembered: dict[int, _Unit] = {}
 
-        # scratch memory, in order: filters, results, partial results, columns; the first unit is the largest
+        # scratch memory holds, in this order: filters, results, partial results, columns; the first unit is the largest
         groups, columns = self.groups.largest, self.filters.largest
         results = aligned(groups * self.tiles.largest * columns * dtype.itemsize)
         self.results_at = 0 if filters_ready else aligned(groups * self.taps.largest * columns * dtype.itemsize)
@@ -79,7 +79,7 @@ class Plan:
         pixels = pixels_per_tile(self.gather.batch * per_image, self.taps.largest * groups,
                                  self.filters.largest * groups, self.dtype.itemsize)
         if not self.channels_last and (self.packing.in_place or per_image >= PIXELS):
-            return min(pixels, per_image)  # so that results can be written where they belong
+            return min(pixels, per_image)  # so that results can be written directly to y
         return pixels
 
     def unit(self, i: int) -> _Unit:
@@ -104,7 +104,7 @@ _plan = kept(Plan, size=lambda plan: size_with(plan, plan.unit(0), min(plan.unit
 
 def convolve(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, y: np.ndarray,
              channels_last: bool) -> None:
-    """y = activation(bias + what it gathers from x through the filters w)."""
+    """y = activation(bias + the values gathered from x and multiplied by the filters w)."""
     dtype = w.dtype
     plan = _plan(gather, w.count, dtype, channels_last, x.dtype == dtype and x.flags.c_contiguous, y.dtype == dtype,
                  w.matrix is not None)

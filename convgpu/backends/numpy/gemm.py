@@ -1,9 +1,10 @@
-"""Matrix products: BLAS on blocks, arranged so that long sums stay accurate and every thread count gives the same bits.
+"""Matrix products by BLAS on blocks, so that long sums stay accurate and any number of threads gives the same bits.
 
-BLAS adds up the terms of a sum in a plain sequence, in stretches of 192 to 320, and the stretches in a sequence too.
-On a constant matrix that is wrong by 25 units of eps * sum|terms| where the bound is 16, on a vector of 100,000 equal
-terms by 300. So K is cut into blocks of 128 and the blocks' results are added pairwise: at most 5 units on constants, 7
-on random terms of one sign, for a tenth to a fifth of the time. Tiles of the output follow its shape alone.
+BLAS adds up the terms of a sum in a plain sequence, in stretches of 192 to 320 terms, and adds the stretches in a
+sequence too. The error on a constant matrix is 25 units of eps * sum|terms| where the bound is 16, and on a vector of
+100,000 equal terms 300 units. So K is cut into blocks of 128 terms, and the blocks' results are added pairwise: the
+error is at most 5 units on constants and 7 on random terms of one sign, for a tenth to a fifth more time. Tiles of the
+output depend on its shape alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ..epilogue import finish
 from .workers import parallel_for
 
 BLOCK = 128  # terms that BLAS may add up in a plain sequence
-ROWS, COLUMNS = 256, 512  # of a tile: with a second one for partial results it stays in the second-level cache
+# the size of a tile: with a second tile for partial results it stays in the second-level cache
+ROWS, COLUMNS = 256, 512
 BATCH = 1 << 16  # partial results that one call of np.matmul may produce for small tiles
-PANEL = 1 << 20  # elements of a and b together that it may read for them, and convert from a half type
+PANEL = 1 << 20  # elements of a and b together that such a call may read, and convert from a half type
 
 Tile = tuple[slice | int, ...]
 
@@ -43,7 +45,7 @@ def gemm(a: np.ndarray, b: np.ndarray, c: np.ndarray | None, alpha: float, beta:
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A stack of matrix products; leading axes broadcast. Integers too."""
+    """A stack of matrix products, of floats or integers; leading axes broadcast."""
     if not is_float(a.dtype):
         return np.matmul(a, b)
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -53,7 +55,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _by_tiles(a: np.ndarray, b: np.ndarray, y: np.ndarray, epilogue: Callable[[np.ndarray, Tile], None] | None) -> None:
-    """y = a @ b, tile by tile; the epilogue gets each tile in the accumulator's dtype, and its place."""
+    """y = a @ b, tile by tile; the epilogue gets each tile in the accumulator's dtype, and the tile's place in y."""
     acc, whole = accumulator(y.dtype), slice(None)
     places = tiles(y.shape)
 
@@ -70,7 +72,8 @@ def _by_tiles(a: np.ndarray, b: np.ndarray, y: np.ndarray, epilogue: Callable[[n
 
 
 def tiles(shape: tuple[int, ...]) -> list[Tile]:
-    """The output (..., M, N) in tiles of about ROWS * COLUMNS elements: several small matrices, or a part of one."""
+    """The output (..., M, N) in tiles of about ROWS * COLUMNS elements: several small matrices, or part of a large one.
+    """
     area = ROWS * COLUMNS
     if len(shape) == 2:
         m, n = shape
@@ -83,13 +86,13 @@ def tiles(shape: tuple[int, ...]) -> list[Tile]:
 
 
 def _slices(n: int, step: int) -> list[slice]:
-    """range(n) in parts of nearly equal size, at most `step` each."""
+    """range(n) cut into parts of nearly equal size, of at most `step` each."""
     count = math.ceil(n / step)
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """out = a @ b for (..., M, K) and (..., K, N): blocks of K, added pairwise. `out` is in the accumulator's dtype."""
+    """out = a @ b for (..., M, K) and (..., K, N): blocks of K, added pairwise. `out` has the accumulator's dtype."""
     k = a.shape[-1]
     blocks = math.ceil(k / BLOCK)
     if blocks <= 1:
@@ -105,7 +108,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 
 def _batched(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """The same for a small tile: all blocks in one call of np.matmul, which loops over them in C."""
+    """out = a @ b for a small tile, with all blocks of K in one call of np.matmul, which loops over them in C."""
     (*stack, m, k), n = a.shape, b.shape[-1]
     blocks = math.ceil(k / BLOCK)
     length = math.ceil(k / blocks)
@@ -125,7 +128,7 @@ def _batched(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 
 def _for_blas(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """x in the accumulator's dtype, one of its last two strides a unit: anything else is not BLAS's."""
+    """x in the accumulator's dtype with unit stride along one of the last two axes, which BLAS requires."""
     if x.dtype != dtype:
         return x.astype(dtype)
     return x if x.itemsize in x.strides[-2:] else np.ascontiguousarray(x)

@@ -1,7 +1,8 @@
-"""What ops keep between calls: layouts and tables of indices, bounded in bytes and not in entries.
+"""A cache of layouts and index tables that ops keep between calls. Its bound is in bytes, not in entries.
 
-Tables grow with the image, so a bound on entries would let a process that meets ever new sizes grow without end. All
-functions decorated with `kept` share one budget; what was not used for longest goes first, and is computed again.
+Tables grow with the image, so that a bound on entries would let a process that meets ever new sizes grow without end.
+All functions decorated with `kept` share one budget. The result that was not used for longest is dropped first, and
+computed again when needed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Kept:
-    """Results by function and arguments, the latest used last."""
+    """Results by function and arguments; the one that was used last comes last."""
 
     def __init__(self, limit: int):
         self.limit, self.bytes = limit, 0
@@ -29,16 +30,16 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
-        """The result of that key, made if it is not here."""
+        """The result for a key; `make` computes it if it is not kept."""
         with self._lock:
             found = self._results.get(key)
             if found is not None:
                 self._results.move_to_end(key)
                 return found[0]
-        made = make()  # unlocked: it may ask for other results
+        made = make()  # outside the lock, because `make` may ask for other results
         nbytes = size(made) + size_of(key)
         with self._lock:
-            if key in self._results:  # another thread was faster; everyone shares its result
+            if key in self._results:  # another thread was faster: all threads share its result
                 return self._results[key][0]
             if nbytes <= self.limit // 2:
                 self._results[key] = made, nbytes
@@ -58,10 +59,10 @@ everything = Kept(LIMIT)
 
 
 def kept(function: Function, size: Callable[[Any], int] | None = None) -> Function:
-    """`function` (or class), whose results are kept while there is room. Arguments are positional and hashable.
+    """`function` (or class) with its results kept while there is room. Arguments must be positional and hashable.
 
     Args:
-        size: the bytes that a result may come to take, where that is more than it takes at first.
+        size: the bytes that a result may grow to, where it grows after it is made.
     """
     weigh = size or size_of
 
@@ -73,13 +74,13 @@ def kept(function: Function, size: Callable[[Any], int] | None = None) -> Functi
 
 
 def size_with(plan: Any, part: Any, parts: int) -> int:
-    """About how many bytes a plan takes once it has remembered `parts` of its parts, of which one is given."""
+    """About how many bytes a plan takes once it keeps `parts` of its parts; `part` is one of them."""
     seen: set[int] = set()
     return size_of(plan, seen) + (parts - 1) * size_of([part], seen - {id(part)})
 
 
 def size_of(value: Any, seen: set[int] | None = None) -> int:
-    """About how many bytes a result takes with all that it refers to, functions and types left out."""
+    """About how many bytes a result takes with everything that it refers to, except functions and types."""
     seen = set() if seen is None else seen
     if id(value) in seen or callable(value) and not isinstance(value, partial):
         return 0

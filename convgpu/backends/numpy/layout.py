@@ -1,4 +1,4 @@
-"""Changes of layout: one copy, which NumPy makes in the order of the result."""
+"""Changes of layout: one copy, which NumPy makes in the memory order of the result."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The operands of a tile's matrix product: columns gathered from images, blocks of pixels, blocks of filters.
 
 Each class is a plan: it knows shapes, strides and offsets into a thread's scratch memory, is made once per geometry,
-and is then applied to arrays. All give matrices (groups, rows, columns) that BLAS takes as they are.
+and is then applied to arrays. All classes produce matrices (groups, rows, columns) that BLAS reads without a copy.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .tiles import Block, Blocks, Box, Gather, filters
 
 Slices = tuple[slice, ...]
 
-_CHECKED = 1 << 20  # elements that a search for Inf and NaN takes at once
+_CHECKED = 1 << 20  # elements that a search for Inf and NaN reads at once
 
 
 _PLAIN = 256  # terms of a sum that BLAS may add up in a plain sequence
-_SMALL = 1 << 20  # multiply-adds below which some builds of BLAS do not block long sums
+_SMALL = 1 << 20  # below so many multiply-adds, some builds of BLAS do not block long sums
 
 
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """out = a @ b for (groups, M, K) and (groups, K, N); long sums in blocks.
+    """out = a @ b for (groups, M, K) and (groups, K, N); long sums are taken in blocks.
 
-    BLAS itself blocks sums in matrix products, but not in products with a vector, and not always in small ones.
+    BLAS by itself blocks the sums of matrix products, but not of products with a vector, and not always of small ones.
     """
     (m, k), n = a.shape[1:], b.shape[2]
     if k > _PLAIN and (m == 1 or n == 1 or m * n * k <= _SMALL):
@@ -37,7 +37,8 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def strides_of(sizes: Sequence[int], order: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """The strides of a dense array whose axes lie in memory in this order, the last one fastest."""
+    """The strides of a dense array whose axes lie in memory in the given order; the last of the order varies fastest.
+    """
     strides, step = [0] * len(sizes), itemsize
     for axis in reversed(order):
         strides[axis] = step
@@ -51,23 +52,23 @@ def aligned(size: int) -> int:
 
 
 class Packing:
-    """How columns of one geometry are made: the choices that fprop, dgrad and wgrad share."""
+    """How the columns of one geometry are made; fprop, dgrad and wgrad share these choices."""
 
-    SHORT_RUN = 24  # elements: shorter runs of channels are packed with the pixels fastest
+    SHORT_RUN = 24  # elements: where runs of channels are shorter, columns are packed with pixels varying fastest
 
     def __init__(self, gather: Gather, channels_last: bool, ready: bool):
         run = gather.channels * (gather.kernel[-1] if gather.dilation[-1] == 1 else 1)
         self.planar = not channels_last or run < self.SHORT_RUN
-        self.in_place = ready and gather.pointwise  # the images are the columns
+        self.in_place = ready and gather.pointwise  # the images themselves are the columns
         suits = self.planar != channels_last or gather.channels == gather.groups == 1
-        self.direct = ready and suits and gather.inside  # windows are read from the images
+        self.direct = ready and suits and gather.inside  # windows are read from the images themselves
         self.taps = (*gather.kernel, gather.channels) if channels_last else (gather.channels, *gather.kernel)
 
 
 class PixelBuffer:
     """Scratch memory for a tile of images, seen as (N, spatial..., groups, C) and as a matrix (groups, pixels, C).
 
-    `batch_last`: of the pixels' axes, the batch varies fastest, in memory and along the matrix.
+    `batch_last`: among the axes of pixels the batch varies fastest, in memory and along the matrix.
     """
 
     def __init__(self, box: Box, groups: tuple[int, int], channels: tuple[int, int], dtype: np.dtype, planar: bool,
@@ -84,21 +85,21 @@ class PixelBuffer:
         self.bytes = aligned(math.prod(sizes) * dtype.itemsize)
 
     def images(self, memory: np.ndarray) -> np.ndarray:
-        """The buffer as images."""
+        """The buffer seen as images."""
         shape, dtype, offset, strides = self._args
         return np.ndarray(shape, dtype, memory, offset, strides)
 
     def matrix(self, memory: np.ndarray) -> np.ndarray:
-        """The buffer as matrices."""
+        """The buffer seen as matrices."""
         shape, dtype, offset, strides = self._matrix_args
         return np.ndarray(shape, dtype, memory, offset, strides)
 
 
 class Region:
-    """What the windows of a block of output pixels cover of a source, padded and converted in scratch memory.
+    """The part of a source that the windows of a block of output pixels cover, padded and converted in scratch memory.
 
-    Or the source itself (`direct`: it is dense, of the right dtype, and no window reaches outside). `planar`: pixels
-    vary fastest in memory, else channels do.
+    With `direct` it is the source itself, which then is dense, has the right dtype, and contains every window. With
+    `planar` pixels vary fastest in memory, otherwise channels do.
     """
 
     def __init__(self, gather: Gather, pixels: Box, kernel: Box, groups: tuple[int, int], channels: tuple[int, int],
@@ -115,7 +116,7 @@ class Region:
         source, inside = [], []
         for (a, _), (r, _), step, d, before, n, spread, span in zip(
                 pixels[1:], kernel, gather.step, gather.dilation, gather.before, gather.size, gather.spread, spans):
-            start = a * step + r * d - before  # of the region, in the source spread out
+            start = a * step + r * d - before  # the first pixel of the region, in the source spread out
             first, last = max(-(-start // spread), 0), min(-(-(start + span) // spread), n)
             source.append(slice(first, max(first, last)))
             begin = first * spread - start
@@ -129,7 +130,7 @@ class Region:
         self.direct = direct
 
     def load(self, x: np.ndarray, view: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        """The memory in which windows are found at `offset`, with `strides`."""
+        """Fill the memory, and return the array in which the windows lie at `offset` with `strides`."""
         if self.direct:
             return x
         image = np.ndarray(self.sizes, self._dtype, memory, self.offset, self.strides)
@@ -140,9 +141,9 @@ class Region:
 
 
 class Columns:
-    """im2col: the columns (groups, pixels, taps) that a block of output pixels gathers through a block of taps.
+    """im2col: the columns (groups, pixels, taps) that a block of output pixels reads through a block of taps.
 
-    Where windows overlap, they are read from a Region by one assignment; else each tap is copied by itself.
+    Where windows overlap, one assignment reads them from a Region; otherwise each tap is copied by itself.
     """
 
     def __init__(self, gather: Gather, packing: Packing, pixels: Box, taps: Box, groups: tuple[int, int],
@@ -195,9 +196,9 @@ class Columns:
 class Filters:
     """Filters as matrices (groups, taps, K), in blocks.
 
-    Taps are in the order in which columns have them: (taps..., C) with channels last, (C, taps...) with channels first.
-    The matrices are the caller's array where BLAS can read it as it is; one converted copy where that is small; else
-    each block is copied to scratch memory when it is needed. `flipped`: those that gather gx from gy.
+    Taps are in the same order as in columns: (taps..., C) with channels last, (C, taps...) with channels first. The
+    matrices are the caller's array where BLAS can read it directly, or one converted copy where that is small.
+    Otherwise each block is copied to scratch memory when it is needed. `flipped` filters gather gx from gy.
     """
 
     LIMIT = 14 * 2**20  # bytes of the converted copy
@@ -211,7 +212,7 @@ class Filters:
         self.matrix: np.ndarray | None = None
         if w.dtype == dtype and w.flags.c_contiguous and not (flipped and w.size != c * k * groups):
             self.matrix = _in_place(w, groups, k, channels_last)
-            if flipped:  # one tap: its transpose
+            if flipped:  # with one tap, flipping is a transpose
                 self.matrix = self.matrix.transpose(0, 2, 1)
         elif w.size * dtype.itemsize <= self.LIMIT:
             view = self._by_taps()
@@ -230,7 +231,8 @@ class Filters:
         return view if self._channels_last else view.transpose(0, -2, *range(1, view.ndim - 2), -1)
 
     def block(self, groups: tuple[int, int], taps: Block, filters: tuple[int, int], memory: np.ndarray) -> np.ndarray:
-        """The matrices of a block of groups, taps and filters; a copy made for it lies at the start of the memory."""
+        """The matrices of a block of groups, taps and filters; where a copy is made, it lies at the start of `memory`.
+        """
         if self.matrix is not None:
             return self.matrix[groups[0]:groups[1], taps.start:taps.stop, filters[0]:filters[1]]
         at: Any = (slice(*groups), *[slice(a, b) for a, b in taps.box], slice(*filters))
@@ -249,12 +251,12 @@ class Filters:
 
 
 def _in_place(w: np.ndarray, groups: int, k: int, channels_last: bool) -> np.ndarray:
-    """Dense filters as matrices (groups, taps, K): a view."""
+    """Dense filters viewed as matrices (groups, taps, K)."""
     item, taps = w.itemsize, w.size // (groups * k)
     strides = (k * item, groups * k * item, item) if channels_last else (k * taps * item, item, taps * item)
     return np.ndarray((groups, taps, k), w.dtype, w, 0, strides)
 
 
 def filter_gradient(gw: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
-    """The fresh array of a filter gradient as matrices (groups, taps, K): a view."""
+    """The new array of a filter gradient viewed as matrices (groups, taps, K)."""
     return _in_place(gw, groups, gw.shape[-1 if channels_last else 0] // groups, channels_last)

@@ -1,9 +1,10 @@
-"""The input gradient as a scatter: matrix products give every output pixel's contribution to its window (col2im).
+"""The input gradient as a scatter (col2im): matrix products compute what each output pixel contributes to its window.
 
 gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r
 
-A unit is a tile of gx that one thread owns: it computes all contributions that reach it, in order, so tiles that
-overlap in gy repeat a little work and never meet in gx. What falls into padding is dropped.
+A unit of work is a tile of gx that one thread owns. The thread computes all contributions to its tile, in order; tiles
+never write to the same pixels of gx, though they repeat some work where their windows overlap in gy. Contributions to
+padding are dropped.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from .operands import Filters, PixelBuffer, aligned, multiply, strides_of
 from .tiles import Blocks, Box, Gather, Pixels, images
 from .workers import parallel_for
 
-TILE = 1 << 20  # bytes of the contributions at a time
+TILE = 1 << 20  # bytes of the contributions that are computed at a time
 LARGEST_TILE = 4 << 20  # bytes of a tile of gx
-WIDEST_TILE = 16 << 20  # where windows are so wide
+WIDEST_TILE = 16 << 20  # bytes of a tile of gx where a few windows already need so many
 WORK = 1 << 21  # multiply-adds below which a tile is not worth a thread
-PIXELS = 256  # rows for which BLAS is at its speed
+PIXELS = 256  # the number of rows from which BLAS reaches its full speed
 TAPS = 1 << 18
 FILTERS = 4096
 COPIED = 1 << 20
-SHORT_RUN = 16  # channels: below, pixels vary fastest
-SHORT_ROW = 16  # pixels: below, and with as many images in a tile, the batch does
-IMAGES = 32  # of such a tile
+SHORT_RUN = 16  # with fewer channels, pixels vary fastest in memory
+SHORT_ROW = 16  # with shorter rows of pixels and at least as many images in a tile, the batch varies fastest
+IMAGES = 32  # images in such a tile
 
 
 class _Plan:
@@ -48,7 +49,7 @@ class _Plan:
         each = row * self.groups.largest * dtype.itemsize
         self.pixels = max(TILE // each, min(PIXELS, LARGEST_TILE // each), 1)
         self.tiles = Blocks((gather.batch, *gather.size), self._tile_size())
-        # small images: the batch varies fastest, so that what is added lies in long rows
+        # for small images the batch varies fastest, so that additions run along long rows
         self.batch_last = self.planar and gather.output[-1] < SHORT_ROW and self.tiles.parts[0] >= SHORT_ROW
         if self.batch_last:
             self.pixels = max(self.pixels, LARGEST_TILE // each)
@@ -63,9 +64,10 @@ class _Plan:
         self.scratch = self.columns_at + aligned(size * self.pixels * self.taps.largest)
 
     def _tile_size(self) -> int:
-        """Pixels of gx: some rounds of contributions, enough tiles for several threads, and far more than a window.
+        """The pixels of gx in a tile: several rounds of contributions, tiles enough for several threads, many windows.
 
-        A tile's border repeats the work of a window's width, so a tile narrower than that would multiply the work.
+        A tile's border repeats the work of a window's width, so that a tile narrower than a window would multiply the
+        work.
         """
         gather = self.gather
         each = gather.channels * self.groups.largest * self.dtype.itemsize
@@ -80,7 +82,7 @@ class _Plan:
         return max(pixels, wide, 1)
 
     def sources(self, box: Box) -> Box:
-        """The output pixels of which some tap reaches a box of gx."""
+        """The output pixels whose windows reach into a box of gx."""
         gather = self.gather
         ranges = [box[0]]
         for (a, b), f, step, d, before, n in zip(box[1:], gather.kernel, gather.step, gather.dilation, gather.before,
@@ -90,7 +92,7 @@ class _Plan:
         return tuple(ranges)
 
     def rounds(self, sources: Box) -> list[Box]:
-        """The output pixels in parts whose contributions fit in the cache."""
+        """The output pixels cut into parts whose contributions fit in the cache."""
         axes = [*range(1, len(sources)), 0] if self.batch_last else [*range(len(sources))]
         rounds = []
         for part in Blocks([sources[i][1] - sources[i][0] for i in axes], self.pixels):
@@ -99,9 +101,9 @@ class _Plan:
         return rounds
 
     def contributions(self, pixels: Box, taps: Box, groups: int, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scratch memory for the contributions of a block of output pixels to a block of taps.
+        """Scratch memory for what a block of output pixels contributes to a block of taps.
 
-        Seen as images of windows (N, spatial..., kernel..., groups, C), and as matrices (groups, pixels, taps).
+        It is seen as images of windows (N, spatial..., kernel..., groups, C), and as matrices (groups, pixels, taps).
         """
         rank = len(pixels) - 1
         kernel, channels = (taps[:-1], taps[-1]) if self.channels_last else (taps[1:], taps[0])
@@ -122,7 +124,7 @@ _plan = kept(_Plan)
 
 def scatter(gy: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None, gx: np.ndarray,
             channels_last: bool) -> None:
-    """gx = activation(bias + what gy scatters to it through the filters w, which gather y from x)."""
+    """gx = activation(bias + what gy contributes through the filters w), where `gather` computes y from x."""
     dtype = w.dtype
     plan = _plan(gather, w.count, dtype, channels_last, w.matrix is not None)
     gx_view, gy_view = images(gx, gather.groups, channels_last), images(gy, gather.groups, channels_last)
@@ -174,7 +176,7 @@ def _flat(box: Box, sizes: tuple[int, ...], channels_last: bool) -> tuple[int, i
     """The flat range of a box, if it is contiguous in row-major order (and, with channels first, within one image)."""
     if not channels_last and box[0][1] - box[0][0] != 1:
         return None
-    start, count, whole = 0, 1, True  # whole: all inner axes so far are covered
+    start, count, whole = 0, 1, True  # whole: the inner axes visited so far are covered completely
     for (a, b), n in zip(reversed(box), reversed(sizes)):
         if not whole and b - a != 1:
             return None

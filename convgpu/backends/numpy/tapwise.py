@@ -1,7 +1,7 @@
-"""Convolution tap by tap over the pixels that each tap meets: where Inf or NaN would meet the zeros of padding.
+"""Convolution tap by tap, over the pixels that each tap reads, for operands with Inf or NaN at zero padding.
 
-Slower than im2col, which multiplies padding too; 0 * Inf must not arise at a border, so filters (for fprop) or a
-result (of wgrad) with Inf or NaN come here.
+It is slower than im2col, which multiplies the padding too. Since 0 * Inf must not arise at a border, fprop with Inf or
+NaN in the filters, and wgrad with Inf or NaN in its result, are computed here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .tiles import Blocks, Gather, filters, images
 from .workers import parallel_for
 
 TILE = 1 << 18  # elements of a tile's operands and results together
-CHANNELS = 4096  # taken at once
+CHANNELS = 4096  # channels that are read at once
 
 
 def convolve_tapwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather: Gather, activation: str | None,
                      y: np.ndarray, channels_last: bool) -> None:
-    """As gather.convolve."""
+    """y = activation(bias + the convolution), as in gather.convolve."""
     dtype, count, w_view = w.dtype, w.count, w.view()
     channels, outputs = Blocks((gather.channels,), CHANNELS), Blocks((gather.groups, count), CHANNELS)
     tiles = Blocks((gather.batch, *gather.output), max(TILE // (channels.largest + outputs.largest), 1))
@@ -50,7 +50,7 @@ def convolve_tapwise(x: np.ndarray, w: Filters, bias: np.ndarray | None, gather:
 
 def weight_gradient_tapwise(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
                             dtype: np.dtype) -> None:
-    """As wgrad.weight_gradient."""
+    """gw becomes the gradient, as in wgrad.weight_gradient."""
     gw_view = filters(gw, gather.groups, channels_last)
     channels, outputs = (Blocks((n,), 512) for n in gw_view.shape[-2:])
     blocks = Blocks((gather.groups, *gather.kernel, channels.count, outputs.count), 1)

@@ -1,8 +1,8 @@
-"""How the work of a convolution is cut: boxes of pixels and of filter taps, and the views of arrays that they name.
+"""How the work of a convolution is cut into boxes of pixels and of filter taps, and the views of arrays that they name.
 
-Everywhere in this package images are seen as (N, spatial..., groups, C) and filters as (groups, taps..., C, K), C and K
-per group, whatever the layout in memory: these are views, and only the copies that tiles make of them are in an order
-that is fast for BLAS.
+In this package images are always seen as (N, spatial..., groups, C) and filters as (groups, taps..., C, K), with C and
+K per group, whatever the layout in memory. These are views; only the copies that tiles make have an order that is fast
+for BLAS.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Blocks:
 
     def __init__(self, sizes: Sequence[int], limit: int):
         self.sizes = tuple(sizes)
-        self.parts: tuple[int, ...] = ()  # per axis, how long a part is
+        self.parts: tuple[int, ...] = ()  # the length of a part along each axis
         for n in reversed(self.sizes):
             count = -(-n // max(limit, 1))
             self.parts = (-(-n // count), *self.parts) if n else (0, *self.parts)
@@ -62,9 +62,9 @@ class Blocks:
 
 
 class Gather(NamedTuple):
-    """Which source pixel each output pixel p meets at tap r, per spatial axis: p * step + r * dilation - before.
+    """The source pixel that output pixel p reads at tap r, along each spatial axis: p * step + r * dilation - before.
 
-    `spread`: the source's pixels lie that far apart, with zeros between them.
+    `spread`: the distance between the source's pixels, with zeros between them.
     """
 
     batch: int
@@ -75,12 +75,12 @@ class Gather(NamedTuple):
     before: tuple[int, ...]
     output: tuple[int, ...]
     groups: int
-    channels: int  # of the source, per group
+    channels: int  # the channels of the source in each group
     spread: tuple[int, ...]
 
     @property
     def taps(self) -> int:
-        """The length of each sum."""
+        """The number of terms of each sum."""
         return math.prod(self.kernel) * self.channels
 
     @property
@@ -92,17 +92,17 @@ class Gather(NamedTuple):
 
     @property
     def pointwise(self) -> bool:
-        """Whether the output's pixels are the source's own."""
+        """Whether every output pixel reads only the source pixel at its own place."""
         return self.size == self.output and set(self.kernel + self.step) == {1} and not any(self.before)
 
     def meet(self, pixels: Box, tap: Sequence[int]) -> tuple[list[slice], list[slice]]:
-        """For one tap, per spatial axis: the source pixels that output pixels of a box meet, and which these are in it.
+        """For one tap and a box of outputs, along each spatial axis: slices of the source pixels, and of their readers.
 
-        `pixels` has the batch first. Outputs whose tap lies outside the source are left out.
+        The first axis of `pixels` is the batch. Outputs whose tap lies outside the source are left out.
         """
         at_source, at_pixels = [], []
         for (a, b), r, step, d, before, n in zip(pixels[1:], tap, self.step, self.dilation, self.before, self.size):
-            shift = r * d - before  # output p meets pixel p * step + shift, if that is in [0, n)
+            shift = r * d - before  # output p reads pixel p * step + shift, if that is in [0, n)
             first = max(-(shift // step), a)
             stop = max(min((n - 1 - shift) // step + 1, b), first)
             start = first * step + shift
@@ -111,10 +111,10 @@ class Gather(NamedTuple):
         return at_source, at_pixels
 
     def meetings(self, pixels: Box, kernel: Box) -> Iterator[tuple[list[slice], list[Any], list[Any]]]:
-        """All that a box of outputs (the batch first) meets through a box of taps, as few large pieces.
+        """Everything that a box of outputs (batch first) reads through a box of taps, in few large pieces.
 
-        Each piece: which source pixels, which outputs, which taps (the last two counted inside the boxes); either one
-        tap and all outputs, or one output and all taps, whichever are fewer.
+        Each piece names source pixels, outputs and taps (the last two counted from the start of their boxes). A piece
+        is one tap with all outputs, or one output with all taps, whichever gives fewer pieces.
         """
         def size(box: Box) -> int:
             return math.prod([b - a for a, b in box])
@@ -123,7 +123,7 @@ class Gather(NamedTuple):
             for tap in itertools.product(*[range(*r) for r in kernel]):
                 at_source, at_pixels = self.meet(pixels, tap)
                 yield at_source, at_pixels, [r - a for r, (a, _) in zip(tap, kernel)]
-        else:  # p * step + r * dilation: outputs and taps change places
+        else:  # in p * step + r * dilation, outputs and taps can change places
             swapped = self._replace(step=self.dilation, dilation=self.step)
             for pixel in itertools.product(*[range(*p) for p in pixels[1:]]):
                 at_source, at_taps = swapped.meet((pixels[0], *kernel), pixel)
@@ -131,14 +131,14 @@ class Gather(NamedTuple):
 
 
 def forward(geo: ConvGeometry) -> Gather:
-    """What y gathers from x."""
+    """The gather that computes y from x."""
     before = tuple([a for a, _ in geo.padding])
     return Gather(geo.batch, geo.size, geo.kernel, geo.stride, geo.dilation, before, geo.output, geo.groups,
                   geo.channels // geo.groups, (1,) * geo.rank)
 
 
 def backward(geo: ConvGeometry) -> Gather:
-    """What gx gathers from gy, spread out by the stride: the taps run the other way."""
+    """The gather that computes gx from gy spread out by the stride; taps are numbered in reverse."""
     before = tuple(extent(f, d) - 1 - a for f, d, (a, _) in zip(geo.kernel, geo.dilation, geo.padding))
     return Gather(geo.batch, geo.output, geo.kernel, (1,) * geo.rank, geo.dilation, before, geo.size, geo.groups,
                   geo.filters // geo.groups, geo.stride)
@@ -161,7 +161,7 @@ def filters(w: np.ndarray, groups: int, channels_last: bool) -> np.ndarray:
 
 
 class Pixels:
-    """How dense images are seen as matrices (groups, pixels, C): as views that BLAS reads and writes in place."""
+    """Dense images seen as matrices (groups, pixels, C): views that BLAS reads and writes in place."""
 
     def __init__(self, batch: int, spatial: Sequence[int], groups: int, channels: int, dtype: np.dtype,
                  channels_last: bool):
@@ -174,7 +174,7 @@ class Pixels:
 
     def matrix(self, x: np.ndarray, start: int, stop: int, groups: tuple[int, int],
                channels: tuple[int, int]) -> np.ndarray:
-        """Pixels start to stop, counted through all images; with channels first, they must belong to one image."""
+        """Pixels start to stop, numbered through all images; with channels first, they must belong to one image."""
         if self._channels_last:
             offset = start * self._pixel
         else:

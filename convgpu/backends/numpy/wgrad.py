@@ -1,9 +1,10 @@
-"""The gradient of convolution's filters: im2col and matrix products, summed over tiles of pixels.
+"""The gradient of a convolution's filters, by im2col and matrix products that are summed over tiles of pixels.
 
 gw[r, c, k] = sum over n, p of x[n, p*stride + r*dilation - before, c] * gy[n, p, k]
 
-A unit is a block of gw and a segment of the pixels; one thread adds up its tiles in order. Segments are added in order
-at the end. How many there are follows from the geometry, so the sum is the same at any number of threads.
+A unit of work is a block of gw and a segment of the pixels; one thread adds up its tiles in order. At the end the
+segments are added in order. The number of segments follows from the geometry, so that any number of threads gives the
+same sum.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from .operands import Columns, Packing, PixelBuffer, aligned, filter_gradient, m
 from .tiles import Block, Blocks, Gather, Pixels, images
 from .workers import parallel_for
 
-PIXELS = 1024  # of a tile
-MOST_PIXELS = 8192  # where there are few taps and filters
+PIXELS = 1024  # pixels of a tile
+MOST_PIXELS = 8192  # pixels of a tile where there are few taps and filters
 COLUMNS = 1 << 19  # elements of a tile's columns
 BLOCK = 1 << 18  # elements of gw that one thread adds up at a time
 SEGMENTS = 16
-SEGMENTS_BYTES = 8 << 20  # of all segments' sums
-RUN = 32  # tiles added up before the sum is added to the sum of such runs: keeps chains short
-REMEMBERED = 32  # tiles of a plan whose layout is kept
+SEGMENTS_BYTES = 8 << 20  # bytes of the sums of all segments
+RUN = 32  # tiles that are added up to one run; runs are then added up, which keeps chains of additions short
+REMEMBERED = 32  # how many tiles of a plan keep their layout
 WORK = 1 << 20  # multiply-adds below which a unit is not worth a thread
 
 
@@ -35,11 +36,11 @@ class _Part(NamedTuple):
     groups: tuple[int, int]
     taps: Block
     filters: tuple[int, int]
-    at: tuple[slice, slice, slice]  # in gw, seen as matrices
+    at: tuple[slice, slice, slice]  # the block's place in gw seen as matrices
 
 
 class _Tile(NamedTuple):
-    """A tile of pixels, and what is packed of it for one block of gw."""
+    """A tile of pixels, and the operands that are packed from it for one block of gw."""
 
     block: Block
     columns: Columns | None
@@ -47,7 +48,7 @@ class _Tile(NamedTuple):
 
 
 class _Plan:
-    """The units of one geometry, and where each operand lies in a thread's scratch memory."""
+    """The units of work of one geometry, and where each operand lies in a thread's scratch memory."""
 
     def __init__(self, gather: Gather, filters: int, dtype: np.dtype, channels_last: bool, ready: bool, gy_ready: bool,
                  gw_ready: bool):
@@ -76,11 +77,12 @@ class _Plan:
         segments = min(SEGMENTS, self.tiles.count, total * gather.taps * filters * gather.groups // WORK,
                        SEGMENTS_BYTES // (gather.groups * gather.taps * filters * dtype.itemsize))
         self.segments = Blocks((self.tiles.count,), -(-self.tiles.count // max(segments, 1)))
-        self.gw_in_place = gw_ready and self.segments.count == 1  # else units add up in scratch memory
+        self.gw_in_place = gw_ready and self.segments.count == 1  # otherwise units add up in scratch memory
         self.runs = [(segment.start, segment.stop) for segment in self.segments]
         self._remembered: dict[tuple[int, int], _Tile] = {}
 
-        # scratch memory, in order: the product of a tile, the sum of a run of them, of all of them; gy; columns
+        # scratch memory holds in order: the product of a tile, the sum of a run of tiles, the sum of all runs, gy,
+        # columns
         sums = aligned(self.groups.largest * block * dtype.itemsize)
         self.run_at, self.total_at, self.gy_at = sums, 2 * sums, 3 * sums
         self.columns_at = self.gy_at
@@ -109,7 +111,7 @@ _plan = kept(_Plan, size=lambda plan: size_with(plan, plan.tile(0, 0), REMEMBERE
 
 def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarray, channels_last: bool,
                     dtype: np.dtype) -> None:
-    """gw becomes the sum over all pixels of x's columns times gy."""
+    """gw becomes the product of x's columns and gy, summed over all pixels."""
     gw_matrix = filter_gradient(gw, gather.groups, channels_last)
     shape = gw_matrix.shape
     plan = _plan(gather, shape[-1], dtype, channels_last, x.dtype == dtype and x.flags.c_contiguous,
@@ -144,7 +146,8 @@ def weight_gradient(x: np.ndarray, gy: np.ndarray, gather: Gather, gw: np.ndarra
         first, last = plan.runs[segment]
         part = np.ndarray(out.shape, dtype, memory)
         run = out if last - first <= RUN else np.ndarray(out.shape, dtype, memory, plan.run_at)
-        with np.errstate(invalid="ignore"):  # Inf in gy times the zeros of padding: conv_wgrad looks for the NaN
+        # Inf in gy times the zeros of padding gives NaN, which conv_wgrad looks for
+        with np.errstate(invalid="ignore"):
             for t in range(first, last):
                 in_run = (t - first) % RUN
                 product(t, p, memory, run if in_run == 0 else part)

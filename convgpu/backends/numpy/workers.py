@@ -1,11 +1,11 @@
 """The thread pool that runs the tiles of an op, and the scratch memory that they reuse.
 
-    parallel_for(n, body)                  body(i) for every i in range(n)
-    parallel_for(n, body, scratch=bytes)   body(i, memory), memory: a uint8 array of at least that many bytes
+    parallel_for(n, body)                  calls body(i) for every i in range(n)
+    parallel_for(n, body, scratch=bytes)   calls body(i, memory); memory is a uint8 array of at least that size
 
-Which thread runs which tile is left to chance; results do not depend on it, because tiles follow the geometry and write
-to places of their own. The caller works too, so that a call from inside a tile, or while all workers are busy with
-calls from other threads, always finishes. NumPy's BLAS has one thread for as long as the call lasts.
+Chance decides which thread runs which tile. Results do not depend on it, because tiles follow the geometry and write to
+places of their own. The caller works too, so that a call always finishes, even from inside a tile or while all workers
+are busy with calls from other threads. NumPy's BLAS has one thread for as long as the call lasts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .blas import one_blas_thread
 
 __all__ = ["SCRATCH_LIMIT", "get_num_threads", "one_blas_thread", "parallel_for", "set_num_threads"]
 
-# All scratch memory of one op, whatever its number of threads.
+# The bytes of all scratch memory of one op, whatever the number of threads.
 SCRATCH_LIMIT = 40 * 2**20
 
 Body = Callable[..., Any]
@@ -35,11 +35,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_num_threads: int | None = None  # not decided before it is asked for: an import does not fail for a variable
+# decided when it is first asked for, so that a wrong environment variable does not make the import fail
+_num_threads: int | None = None
 
 
 def set_num_threads(n: int) -> None:
-    """How many threads the CPU's ops use from now on. Results do not depend on it, to the last bit.
+    """Set how many threads the CPU's ops use from now on. The number does not change a single bit of the results.
 
     The default is the number of cores, or the environment variable CONVGPU_NUM_THREADS.
 
@@ -64,7 +65,7 @@ def get_num_threads() -> int:
 
 
 class _Scratch:
-    """Blocks of memory that ops take and give back: as many as ever ran at once, so that pages are touched once."""
+    """Blocks of memory that ops take and give back. Reused blocks save the first touch of new pages."""
 
     def __init__(self) -> None:
         self._free: list[np.ndarray] = []
@@ -82,7 +83,7 @@ class _Scratch:
         return memory
 
     def give(self, memory: np.ndarray) -> None:
-        """Keep the block for the next op, as long as all that is kept stays within the limit of one op."""
+        """Keep the block for the next op, unless all kept blocks together would exceed the limit of one op."""
         if memory.size + sum([m.size for m in self._free]) <= SCRATCH_LIMIT:
             self._free.append(memory)
 
@@ -95,18 +96,18 @@ _scratch = _Scratch()
 
 
 class _Job:
-    """The tiles of one call: handed out in order; the first exception stops the rest and reaches the caller."""
+    """The tiles of one call, handed out in order. The first exception stops the others and is raised in the caller."""
 
     def __init__(self, n: int, body: Body, scratch: int):
         self._n, self._body, self._scratch = n, body, scratch
-        self._next = itertools.count()  # next() on it is atomic
+        self._next = itertools.count()  # calling next() on this counter is atomic
         self._lock = threading.Lock()
         self._helpers, self._closed = 0, False
         self._idle = threading.Condition(self._lock)
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Tiles until none are left."""
+        """Run tiles until none are left."""
         if not self._scratch:
             while (i := next(self._next)) < self._n and self._error is None:
                 self._body(i)
@@ -119,7 +120,7 @@ class _Job:
             _scratch.give(memory)
 
     def help(self) -> None:
-        """What a worker does; nothing if the caller has finished already."""
+        """The work of a helping thread; it does nothing if the caller has finished already."""
         with self._lock:
             if self._closed:
                 return
@@ -134,10 +135,10 @@ class _Job:
                 self._idle.notify()
 
     def lead(self) -> None:
-        """What the caller does: work, then wait for the helpers that have begun."""
+        """The work of the calling thread: it runs tiles, then waits for the helpers that have begun."""
         try:
             self.run()
-        except BaseException as error:  # KeyboardInterrupt too: the helpers still use the caller's arrays
+        except BaseException as error:  # even for KeyboardInterrupt, the caller waits: helpers still use its arrays
             self._error = self._error or error
             raise
         finally:
@@ -150,7 +151,7 @@ class _Job:
 
 
 class _Pool:
-    """Daemon threads that wait for jobs; started as they are first needed."""
+    """Daemon threads that wait for jobs; a thread is started when it is first needed."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
@@ -158,7 +159,7 @@ class _Pool:
         self._lock = threading.Lock()
 
     def offer(self, job: _Job, helpers: int) -> None:
-        """Ask for up to `helpers` workers."""
+        """Ask up to `helpers` workers to help with a job."""
         if len(self._threads) < helpers:
             with self._lock:
                 while len(self._threads) < helpers:
@@ -181,11 +182,11 @@ def parallel_for(n: int, body: Body, scratch: int = 0) -> None:
 
     Args:
         n: the number of tiles.
-        body: called as body(i), or with `scratch` as body(i, memory). Must write to memory of tile i alone.
-        scratch: bytes of working memory per thread. Fewer threads run where SCRATCH_LIMIT would be passed.
+        body: called as body(i), or with `scratch` as body(i, memory). It must write only to memory of tile i.
+        scratch: bytes of working memory per thread. Fewer threads run where all together would exceed SCRATCH_LIMIT.
 
     Raises:
-        The first exception of any body, after all that had begun have ended.
+        The first exception of any body, after all bodies that had begun have ended.
     """
     threads = min(n, get_num_threads(), max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
     with one_blas_thread:
@@ -206,7 +207,7 @@ def parallel_for(n: int, body: Body, scratch: int = 0) -> None:
 
 
 def _after_fork_in_child() -> None:
-    """The parent's workers do not exist in the child, and its locks may be held by threads that do not either."""
+    """Start with a new pool: neither the parent's workers nor the threads that hold its locks exist in the child."""
     global _pool
     _pool = _Pool()
     _scratch.clear()

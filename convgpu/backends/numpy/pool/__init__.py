@@ -1,4 +1,4 @@
-"""Pooling on NumPy: one axis after the other, in tiles that stay in the cache, every pass over contiguous memory."""
+"""Pooling on NumPy: axes are pooled one after the other, in tiles that stay in the cache, over contiguous memory."""
 
 from __future__ import annotations
 

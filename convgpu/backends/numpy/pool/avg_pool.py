@@ -13,9 +13,9 @@ from ..workers import parallel_for
 from . import long_windows
 from .windows import TILE, Arena, Pass, Tiling, coverage, fetch, images_of, once_per_memory, tiling, windows
 
-# Terms that are added in one sequence; longer sums are sums of such sums, which keeps float32 errors small.
+# The number of terms that are added in one sequence. Longer sums add up such sums, which keeps float32 errors small.
 SEQUENCE = 64
-# Pixels that one product with a vector of ones adds, and pixels of an image that are summed at a time.
+# The pixels that one product with a vector of ones adds, and the pixels of an image that are summed at a time.
 DOT, CHUNK = 128, 128 * 128
 
 
@@ -38,7 +38,7 @@ def avg_pool(x: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 
 def avg_pool_dgrad(gy: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-    """Every pixel's sum, over the windows that cover it, of gy / divisor."""
+    """For every pixel, the sum of gy / divisor over the windows that cover the pixel."""
     gx = np.empty(geo.x_shape, gy.dtype)
     if not gy.size:
         gx.fill(0)
@@ -61,7 +61,7 @@ def _whole(images: np.ndarray) -> list[tuple[int, int]]:
 
 def _pool(images: np.ndarray, plan: Tiling, y: np.ndarray, before: Callable[..., None] | None = None,
           after: Callable[..., None] | None = None) -> None:
-    """y = the sums of all windows; `before` and `after` change a tile's source and sums in place."""
+    """y = the sums of all windows; `before` changes a tile's source in place, and `after` its sums."""
     ys, dtype = y.reshape(-1), accumulator(y.dtype)
 
     @once_per_memory
@@ -92,7 +92,7 @@ def _pool(images: np.ndarray, plan: Tiling, y: np.ndarray, before: Callable[...,
 
 @kept
 def _divisors(geo: PoolGeometry) -> np.ndarray | int:
-    """What each window's sum is divided by: one number where all agree, else one per output, as (outputs..., 1)."""
+    """The divisors of the windows' sums: one number where all are equal, else one per output, as (outputs..., 1)."""
     product = np.ones((), np.int64)
     for a in range(geo.rank):
         if geo.count_include_pad:
@@ -105,7 +105,7 @@ def _divisors(geo: PoolGeometry) -> np.ndarray | int:
 
 
 def _divide(total: np.ndarray, geo: PoolGeometry, box: Sequence[tuple[int, int]], out: np.ndarray) -> None:
-    """Each window's sum by its divisor; box: the images and the outputs that `total` holds."""
+    """Divide each window's sum by the window's divisor; `box` says which images and outputs `total` holds."""
     divisors = _divisors(geo)
     if isinstance(divisors, int):
         np.divide(total, divisors, out=out)
@@ -139,7 +139,7 @@ def _sum_along(step: Pass, v: np.ndarray, y: np.ndarray, buffer: np.ndarray, seq
 
 
 def _global_average(images: np.ndarray, y: np.ndarray) -> None:
-    """The average of every image, a chunk of its pixels at a time."""
+    """The average of every image, computed for a chunk of its pixels at a time."""
     pixels = images.reshape(images.shape[0], -1, images.shape[-1])
     batch, count, channels = pixels.shape
     dtype = accumulator(pixels.dtype)
@@ -154,7 +154,7 @@ def _global_average(images: np.ndarray, y: np.ndarray) -> None:
 
 
 def _sum_pixels(v: np.ndarray) -> np.ndarray:
-    """(B, S, C) summed over S by products with ones: BLAS adds fastest, and DOT terms at a time exactly enough."""
+    """(B, S, C) summed over S by products with ones: BLAS adds fastest, and DOT terms at a time are accurate enough."""
     batch, count, channels = v.shape
     if count > DOT:
         whole = count // DOT * DOT

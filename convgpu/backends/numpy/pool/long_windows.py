@@ -1,9 +1,10 @@
-"""Pooling by windows of many taps: log2(taps) passes over the pixels instead of one per tap, and no table of taps.
+"""Pooling by windows of many taps, in log2(taps) passes over the pixels and without a table of taps.
 
-Level k holds, for every pixel, the largest (or the sum) of the 2^k taps that begin there; the next level is made of two
-pixels of it. A window of f taps is the larger of two overlapping runs of 2^k taps, its first and its last; its sum is
-that of the runs that f has as a binary number. So nothing is subtracted and sums are added in pairs. One axis is
-reduced after the other, the last first, in blocks that stay small.
+Level k holds, for every pixel, the largest (or the sum) of the 2^k taps that begin there. Each entry of the next level
+is computed from two entries of this one. The largest of a window of f taps is the larger of two overlapping runs of 2^k
+taps, at its start and at its end. The sum of a window is the sum of the runs whose lengths are the binary digits of f.
+So nothing is subtracted, and sums are added in pairs. Axes are reduced one after the other, from the last to the first,
+in blocks that stay small.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from ..kept import kept
 from ..workers import parallel_for
 
 BLOCK = 2**18  # pixels of a block
-LONG = 1024  # taps from which a window is long whatever its stride
-TABLE = 1 << 20  # entries from which a table of taps and outputs is too large
+LONG = 1024  # taps from which a window counts as long, whatever its stride
+TABLE = 1 << 20  # entries from which a table of taps and outputs counts as too large
 
 
 class Spans(NamedTuple):
-    """Per output along an axis: its first pixel, the number of its pixels, and the taps in padding before the first."""
+    """For each output along an axis: its first pixel, its number of pixels, and its taps in padding before that pixel.
+    """
 
     first: np.ndarray
     taps: np.ndarray
@@ -38,19 +40,19 @@ def spans(geo: PoolGeometry, axis: int) -> Spans:
     """The pixels of x in each window."""
     o, n, d = np.arange(geo.output[axis]), geo.size[axis], geo.dilation[axis]
     start, length = geo.start(axis, o), geo.length(axis, o)
-    skipped = np.maximum(-(start // d), 0)  # taps at negative pixels
+    skipped = np.maximum(-(start // d), 0)  # the taps at negative pixels
     count = np.minimum((n - 1 - start) // d + 1, length) - skipped
     return Spans(_narrow(start + skipped * d, n), _narrow(count, n), _narrow(skipped, n), d)
 
 
 def _narrow(places: np.ndarray, size: int) -> np.ndarray:
-    """Places along an axis of that size, in four bytes each where these suffice."""
+    """Places along an axis of that size, as int32 where that suffices."""
     return places.astype(np.int32) if size < 2**30 else places
 
 
 @kept
 def covering(geo: PoolGeometry, axis: int) -> Spans:
-    """The outputs whose windows cover each pixel of x, dilation being 1: where there are none, the count is 0."""
+    """The outputs whose windows cover each pixel of x at dilation 1; the count is 0 where no window covers it."""
     windows = spans(geo, axis)
     pixels = np.arange(geo.size[axis])
     first = np.searchsorted(windows.first + windows.taps, pixels, side="right")
@@ -61,13 +63,13 @@ def covering(geo: PoolGeometry, axis: int) -> Spans:
 
 @kept
 def is_long(geo: PoolGeometry) -> bool:
-    """Whether levels take fewer steps than taps, by a margin, or much less memory, along some axis."""
+    """Whether, along some axis, levels need clearly fewer steps than taps do, or much less memory."""
     return any(f > LONG or f * out > 4 * n * (f.bit_length() + 2) or f * out > max(TABLE, 2 * n)
                for f, out, n in zip(geo.window, geo.output, geo.size))
 
 
 def max_pool(images: np.ndarray, geo: PoolGeometry, y: np.ndarray, offsets: np.ndarray | None) -> None:
-    """The winner of every window, and its offset in the window where `offsets` is given."""
+    """The largest pixel of every window, and its offset in the window where `offsets` is given."""
     v, codes, unit = images, None, 1
     for a in reversed(range(geo.rank)):
         rows, elements = math.prod(images.shape[:a + 1]), math.prod(v.shape[a + 2:])
@@ -81,7 +83,8 @@ def max_pool(images: np.ndarray, geo: PoolGeometry, y: np.ndarray, offsets: np.n
 
 def _max_along(v: np.ndarray, codes: np.ndarray | None, windows: Spans, unit: int,
                with_codes: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The largest of each window of (rows, pixels, elements), and its code: tap * unit + that of the pass before."""
+    """The largest pixel of each window of (rows, pixels, elements), with its code: tap * unit + the code before.
+    """
     shape = len(v), len(windows.first), v.shape[2]
     y, out_codes = np.empty(shape, v.dtype), np.empty(shape, np.int32) if with_codes else None
     before = None if codes is None else codes.reshape(v.shape)
@@ -108,7 +111,7 @@ def _greater_or_first_nan(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _max_block(v: np.ndarray, windows: Spans, with_pixels: bool,
                wins: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The largest of each window and the pixel where it stands, the first of equals."""
+    """The largest pixel of each window and its place; among equals it is the first."""
     shape = len(v), len(windows.first), v.shape[2]
     y, places = np.empty(shape, v.dtype), np.empty(shape, np.int32) if with_pixels else None
     pixel = np.broadcast_to(np.arange(v.shape[1], dtype=np.int32)[:, None], v.shape) if with_pixels else None
@@ -130,7 +133,7 @@ def _max_block(v: np.ndarray, windows: Spans, with_pixels: bool,
 
 def _larger(left: np.ndarray, right: np.ndarray, pixels: Any,
             wins: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The larger of two, left where they are equal, and its pixel."""
+    """The larger of two values, and its pixel; the left one where both are equal."""
     place = None if pixels is None else np.where(wins(right, left), pixels[1], pixels[0])
     return np.maximum(left, right), place
 
@@ -149,7 +152,7 @@ def _sum_along(v: np.ndarray, windows: Spans, dtype: np.dtype) -> np.ndarray:
 
     def block(at: Any) -> None:
         level, out, place = v[at].astype(dtype, copy=False), y[at], windows.first.copy()
-        with np.errstate(over="ignore", invalid="ignore"):  # in runs that no window has, perhaps
+        with np.errstate(over="ignore", invalid="ignore"):  # overflows may only be in runs that no window uses
             for k in range(int(windows.taps.max()).bit_length()):
                 if k:
                     level = level[:, :-(1 << (k - 1))] + level[:, 1 << (k - 1):]
@@ -163,7 +166,7 @@ def _sum_along(v: np.ndarray, windows: Spans, dtype: np.dtype) -> np.ndarray:
 
 
 def _in_blocks(shape: tuple[int, ...], body: Callable[[Any], None]) -> None:
-    """body(index of rows and elements), in parallel, for blocks that have all pixels of an axis."""
+    """Call body(index of rows and elements) in parallel, for blocks that contain all pixels of an axis."""
     rows, pixels, elements = shape
     width = max(min(BLOCK // max(pixels, 1), elements), 1)
     height = max(min(BLOCK // max(pixels * width, 1), rows), 1)

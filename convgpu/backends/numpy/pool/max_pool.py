@@ -17,14 +17,14 @@ from ..workers import parallel_for
 from . import long_windows
 from .windows import TILE, Arena, Pass, Tile, Tiling, fetch, images_of, once_per_memory, tiling, windows
 
-# Up to this many taps a mask per tap is faster than a scatter.
+# Up to this many taps, comparing masks tap by tap is faster than a scatter.
 MASKED_TAPS = 6
-# Elements of a half type that are converted to float32 at a time for a scatter.
+# The elements of a half type that a scatter converts to float32 at a time.
 IMAGES_OF_HALF = 2**21
 
 
 def max_pool(x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The winner of every window and, if asked for, its offset in the window."""
+    """The largest pixel of every window and, if asked for, its offset in the window."""
     y = np.empty(geo.y_shape, x.dtype)
     offsets = np.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
     if not y.size:
@@ -64,7 +64,7 @@ def _greater_or_first_nan(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None
 
 
 class _Buffers:
-    """What a tile works in. Passes take turns with the two buffers of values and of codes."""
+    """The buffers of a tile. Passes use its two buffers of values (and of codes) in turn."""
 
     def __init__(self, memory: np.ndarray, plan: Tiling, dtype: np.dtype, code_dtype: np.dtype | None):
         arena, most = Arena(memory), plan.largest_pass
@@ -83,9 +83,9 @@ class _Buffers:
 
 def _max_tile(tile: Tile, source: np.ndarray, out: np.ndarray, out_codes: np.ndarray | None, wins: Callable[..., Any],
               buffers: _Buffers) -> np.ndarray:
-    """Pass after pass; returns the winners as computed, before they are rounded back to a half type.
+    """Run pass after pass; return the winners before they are rounded back to a half type.
 
-    A code is a winner's offset within the axes that have been passed: tap * unit + its code in the pass before.
+    A code is the winner's offset within the axes reduced so far: tap * unit + the code from the previous pass.
     """
     v, code, unit = source.reshape(-1), None, 1
     for i, step in enumerate(tile.passes):
@@ -116,7 +116,7 @@ def _max_values(step: Pass, v: np.ndarray, y: np.ndarray, buffers: _Buffers) -> 
 
 def _max_with_codes(step: Pass, unit: int, v: np.ndarray, code: np.ndarray | None, y: np.ndarray, c: np.ndarray,
                     wins: Callable[..., Any], buffers: _Buffers) -> None:
-    """y, and its codes c: these grow with the taps, so that the code of the latest winner is the largest so far."""
+    """y and its codes c. Codes grow with the taps, so that the maximum of the codes is that of the latest winner."""
     size = step.size
     fetch_tap, buffer, won, code_buffer = step.taps(v), buffers.tap[:size], buffers.won[:size], buffers.tap_code[:size]
     fetch_code = None if code is None else step.taps(code)
@@ -124,11 +124,11 @@ def _max_with_codes(step: Pass, unit: int, v: np.ndarray, code: np.ndarray | Non
     one_bit = fetch_code is None and c.dtype == np.uint8 and step.axis.taps > 1 and not step.axis.outside[0]
     if fetch_code is None and not one_bit:
         c.fill(0)
-    for o in step.axis.outside[0]:  # tap 0 has fetched the first one inside
+    for o in step.axis.outside[0]:  # where tap 0 lies outside, it has fetched the first tap inside
         best_code.reshape(step.shape)[:, o] += c.dtype.type(step.axis.first[o] * unit)
     for t in range(1, step.axis.taps):
         tap = fetch_tap(t, buffer)
-        if one_bit and t == 1:  # the comparison is the code: tap 0 or tap 1
+        if one_bit and t == 1:  # the comparison itself is the code, since only tap 0 or tap 1 can win
             wins(tap, best, c.view(bool))
             np.maximum(best, tap, out=y)
             best = y
@@ -149,7 +149,7 @@ def _max_with_codes(step: Pass, unit: int, v: np.ndarray, code: np.ndarray | Non
 
 
 def _global_max(images: np.ndarray, y: np.ndarray, offsets: np.ndarray | None) -> None:
-    """The winner of every image: np.argmax has the same rules for NaN and for equal values."""
+    """The winner of every image by np.argmax, which treats NaN and equal values in the same way."""
     pixels = images.reshape(images.shape[0], -1, images.shape[-1])
     blocks = Blocks((len(pixels), pixels.shape[-1]), max(TILE // pixels.shape[1], 1))
 
@@ -186,7 +186,7 @@ def max_pool_dgrad(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
 
 
 def _unpool_half(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-    """The sums in float32, for so few images at a time that these take little memory."""
+    """Add up in float32, for so few images at a time that these sums take little memory."""
     gx = np.empty(geo.x_shape, gy.dtype)
     count = max(IMAGES_OF_HALF // math.prod(geo.x_shape[1:]), 1)
     for first in range(0, geo.batch, count):
@@ -218,9 +218,9 @@ def max_pool_indices(offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
 
 
 def _for_winners(codes: np.ndarray, geo: PoolGeometry, image: int, body: Callable[..., None]) -> None:
-    """body(group of images, block of outputs, flat index of each winner in the group), block after block.
+    """Call body(group of images, block of outputs, flat index of each winner in the group) for each block.
 
-    Groups run in parallel: windows that overlap add to the same pixels, in the order of the blocks.
+    Groups run in parallel. Windows that overlap add to the same pixels, so that blocks of one group run in order.
     """
     channels = codes.shape[-1]
     starts, steps = _winner_tables(geo, channels)
@@ -241,7 +241,7 @@ def _for_winners(codes: np.ndarray, geo: PoolGeometry, image: int, body: Callabl
 
 @kept
 def _winner_tables(geo: PoolGeometry, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The flat index in an image of tap 0 of every window, and how far from it the tap of each offset is."""
+    """The flat index in an image of each window's tap 0, and the distance from there to the tap of each offset."""
     starts, steps = np.zeros((), np.int64), np.zeros((), np.int64)
     for a in range(geo.rank):
         unit = math.prod(geo.size[a + 1:]) * channels
@@ -251,7 +251,7 @@ def _winner_tables(geo: PoolGeometry, channels: int) -> tuple[np.ndarray, np.nda
 
 
 def _unpool_masked(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-    """Windows that do not overlap: every pixel fetches its window's gradient, masked by whether its tap has won."""
+    """For windows that do not overlap: each pixel fetches its window's gradient where its tap has won, else 0."""
     gx = np.empty(geo.x_shape, gy.dtype)
     bits = np.dtype(f"i{gy.itemsize}")
     images, grads = images_of(gx, geo.size, geo).view(bits), images_of(gy, geo.output, geo).view(bits)
@@ -271,7 +271,7 @@ def _unpool_masked(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
             mask = won.view(np.int8)
             np.negative(mask, out=mask)
             np.bitwise_and(gradient, mask, out=planes[t * pixels:(t + 1) * pixels])
-        planes[-1] = 0  # for pixels that no window covers
+        planes[-1] = 0  # zeros for pixels that no window covers
         (first, last), *box = block.box
         owned = [_owned(geo, a, lo, hi) for a, (lo, hi) in enumerate(box)]
         index = _masked_index(last - first, tuple(hi - lo for lo, hi in box), geo.window, tuple(o.key for o in owned))
@@ -287,9 +287,9 @@ def _unpool_masked(gy: np.ndarray, offsets: np.ndarray, geo: PoolGeometry) -> np
 
 
 class Owned(NamedTuple):
-    """The pixels begin to end that belong to a block of disjoint windows along an axis.
+    """The pixels from begin to end, which belong to a block of disjoint windows along an axis.
 
-    key: per pixel its window, counted from the block's first, and its tap in it, or -1 where no tap meets it.
+    key: for each pixel the number of its window in the block and its tap in the window, or -1 where no tap reads it.
     """
 
     begin: int
@@ -313,7 +313,7 @@ def _owned(geo: PoolGeometry, axis: int, lo: int, hi: int) -> Owned:
 @kept
 def _masked_index(images: int, outputs: tuple[int, ...], window: tuple[int, ...],
                   keys: tuple[tuple[tuple[int, int], ...], ...]) -> np.ndarray:
-    """Per pixel of a block: its row among the planes [tap, output], or the last one, of zeros."""
+    """For each pixel of a block: its row among the planes [tap, output], or the last row, which is zeros."""
     pixels = images * math.prod(outputs)
     at, tap = np.arange(images), np.zeros(images, np.int64)
     covered = np.ones(images, bool)

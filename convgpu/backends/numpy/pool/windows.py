@@ -1,9 +1,9 @@
-"""What pooling's tiles share: the taps of windows as tables of pixels, and which part of the source a tile needs.
+"""What the tiles of pooling share: tables of the pixels that taps read, and the part of the source that a tile needs.
 
-Images are (B, spatial..., C) here; channels_first ones are N*C images of one channel. A pass reduces the windows along
-one axis: one np.take fetches tap t of all of them, whole pixels or rows at once, where a ufunc would copy strided
-operands piecemeal into buffers. A tap in the padding fetches the nearest tap of its window that is inside: it never
-wins a maximum, and in a sum it is set to zero.
+Images are (B, spatial..., C) here; channels_first images are N*C images of one channel. A pass reduces the windows
+along one axis. One np.take fetches tap t of all windows, in whole pixels or rows at once, where a ufunc would copy
+strided operands piecemeal into buffers. A tap in the padding fetches the nearest tap of its window that is inside the
+image: that tap cannot change a maximum, and in a sum the value is set to zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ....geometry import PoolGeometry
 from ..kept import kept
 from ..tiles import Blocks, Box
 
-# Elements of the largest array of a tile: large enough to hide what a NumPy call costs, small enough for the cache.
+# Elements of a tile's largest array: large enough to hide the cost of a NumPy call, small enough for the cache.
 TILE = 2**17
 
 Made = TypeVar("Made")
@@ -30,10 +30,10 @@ Made = TypeVar("Made")
 
 
 class Axis:
-    """Which source pixel each tap of each output along one axis fetches.
+    """The source pixel that each tap of each output fetches along one axis.
 
-    table[t, o] is the pixel of tap t of output o; where that tap is outside, the nearest tap of the window that is
-    inside. inside[t, o] says which. first[o] is the first tap inside.
+    table[t, o] is the pixel of tap t of output o; where the tap lies outside, it is the nearest tap of the window that
+    lies inside. inside[t, o] says which case holds. first[o] is the first tap inside.
     """
 
     def __init__(self, table: np.ndarray, inside: np.ndarray):
@@ -46,7 +46,7 @@ class Axis:
 
 @kept
 def windows(geo: PoolGeometry, axis: int) -> Axis:
-    """From x to y: the taps of each window."""
+    """The taps of each window, which compute y from x."""
     o, t = np.arange(geo.output[axis]), np.arange(geo.window[axis])[:, None]
     start = geo.start(axis, o)
     pixel = start + t * geo.dilation[axis]
@@ -57,19 +57,20 @@ def windows(geo: PoolGeometry, axis: int) -> Axis:
 
 @kept
 def coverage(geo: PoolGeometry, axis: int) -> Axis:
-    """From y to x: the windows that cover each pixel; the transpose of `windows`."""
+    """The windows that cover each pixel, which compute x's gradient from y's; the transpose of `windows`."""
     forward = windows(geo, axis)
     t, o = np.nonzero(forward.inside)
     pixel = forward.table[t, o]
     order = np.lexsort((o, pixel))
     o, pixel = o[order], pixel[order]
     count = np.bincount(pixel, minlength=geo.size[axis])
-    turn = np.arange(len(pixel)) - (np.cumsum(count) - count)[pixel]  # the how-manieth window of its pixel
+    # the number of the window among the windows of its pixel
+    turn = np.arange(len(pixel)) - (np.cumsum(count) - count)[pixel]
     table = np.zeros((count.max(), len(count)), np.int64)
     table[turn, pixel] = o
     inside = np.arange(len(table))[:, None] < count
     covered = np.maximum.accumulate(np.where(count > 0, np.arange(len(count)), 0))
-    table[0] = table[0, covered]  # an uncovered pixel fetches what its neighbour does
+    table[0] = table[0, covered]  # an uncovered pixel fetches the same window as its neighbour
     return Axis(np.where(inside, table, table[0]), inside)
 
 
@@ -78,13 +79,13 @@ Taps = Callable[[PoolGeometry, int], Axis]  # `windows` or `coverage`
 
 @kept
 def _same_axis(table: bytes, inside: bytes, taps: int) -> Axis:
-    """One object for all equal axes: interior tiles share their indices."""
+    """One shared object for all equal axes, so that interior tiles share their indices."""
     return Axis(np.frombuffer(table, np.int64).reshape(taps, -1), np.frombuffer(inside, bool).reshape(taps, -1))
 
 
 @kept
 def _part(taps: Taps, geo: PoolGeometry, axis: int, lo: int, hi: int) -> tuple[slice, Axis]:
-    """Outputs lo to hi of an axis: the source pixels that they need, and the taps among these."""
+    """For outputs lo to hi of an axis: the source pixels that they need, and the taps numbered within these pixels."""
     whole = taps(geo, axis)
     table = whole.table[:, lo:hi]
     begin, end = int(table.min()), int(table.max()) + 1
@@ -93,14 +94,15 @@ def _part(taps: Taps, geo: PoolGeometry, axis: int, lo: int, hi: int) -> tuple[s
 
 @kept
 def _index(axis: Axis, rows: int, n: int) -> list[np.ndarray]:
-    """Per tap, the pixel that each output fetches, in `rows` rows of n pixels each."""
+    """For each tap, the pixel that each output fetches, in `rows` rows of n pixels each."""
     return [(taps + (np.arange(rows) * n)[:, None]).reshape(-1) for taps in axis.table]
 
 
 @kept
 def _tap_by_tap_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """Per tap of the last axis, the pixel that each output along it fetches, for the rows that the other axes' taps
-    name: in the order (tap of the axis before, ..., tap of the first, image, outputs of the first, ...)."""
+    """For each tap of the last axis, the pixels that the outputs along it fetch, row by row. The rows are ordered by
+    (tap of the axis before, ..., tap of the first axis, image, outputs of the first axis, ...).
+    """
     rows = np.arange(images)
     for axis, n in zip(axes[:-1], sizes):
         rows = rows[..., None] * n + axis.table.reshape(axis.taps, *(1,) * rows.ndim, axis.outputs)
@@ -109,16 +111,16 @@ def _tap_by_tap_index(axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...
 
 @kept
 def _chained_index(rows: Axis, columns: Axis, width: int) -> list[np.ndarray]:
-    """Per tap of the columns, the pixel that each output along them fetches, for rows in the order of `_chain`."""
+    """For each tap of the columns, the pixel that each output along them fetches, for rows in the order of `_chain`."""
     order = np.array(_chain(rows)[0])
     return [(order[:, None] * width + taps).reshape(-1) for taps in columns.table]
 
 
 @kept
 def _chain(axis: Axis) -> tuple[list[int], list[int]]:
-    """Pixels in an order in which every tap finds those of its outputs in turn, and where each tap begins.
+    """Pixels in an order in which every tap finds the pixels of its outputs one after the other, and each tap's start.
 
-    Taps a multiple of the stride apart share most of their pixels: with stride 2, even ones and odd ones.
+    Taps whose distance is a multiple of the stride share most of their pixels: with stride 2, all even or all odd.
     """
     chains: list[list[tuple[int, bool]]] = []
     places = []
@@ -142,10 +144,10 @@ def _chain(axis: Axis) -> tuple[list[int], list[int]]:
 class Pass(NamedTuple):
     """The reduction of one axis of a tile to (rows, outputs, elements).
 
-    `rows` stands for the axes before it, `elements` for those after it and the channels.
+    `rows` stands for the axes before the reduced one, `elements` for the axes after it and the channels.
 
-    `fetched` gives, per tap, the index with which it is taken from (pixels, elements). Where the pass before has left
-    every tap in one run of memory, `begins` says at which element.
+    `fetched` returns, for each tap, the index that takes it from (pixels, elements). Where the previous pass has left
+    every tap in one contiguous run, `begins` holds the run's first element instead.
     """
 
     axis: Axis
@@ -165,7 +167,8 @@ class Pass(NamedTuple):
         return self.rows * self.axis.outputs * self.elements
 
     def taps(self, v: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
-        """A function of t and a buffer: tap t of all outputs, a view of v where it can be, else taken to the buffer."""
+        """A function of t and a buffer that returns tap t of all outputs: a view of v if possible, else a copy.
+        """
         if self.fetched is None:
             begins, size = self.begins, self.size
             return lambda t, buffer: v[begins[t]:begins[t] + size]
@@ -179,17 +182,17 @@ class Pass(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Outputs start to stop (a contiguous run of pixels, the `box` of them), the source that they need, the passes."""
+    """Outputs start to stop (contiguous pixels, the `box`), the part of the source that they need, and the passes."""
 
     start: int
     stop: int
     box: Box
     source: tuple[slice, ...]
-    passes: list[Pass]  # in the order in which they run: the last axis first
+    passes: list[Pass]  # in the order in which they run, beginning with the last axis
 
 
 class Tiling:
-    """One op's tiles, and the elements that the largest of them needs."""
+    """The tiles of one op, and the number of elements that the largest tile needs."""
 
     def __init__(self, taps: Taps, geo: PoolGeometry, sources: tuple[int, ...], outputs: tuple[int, ...]):
         images = geo.batch * (1 if geo.channels_last else geo.channels)
@@ -215,7 +218,7 @@ class Tiling:
         return Tile(start, stop, box, (slice(first, last), *pixels), passes)
 
     def _in_order(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
-        """Every pass takes its taps from rows in their natural order."""
+        """Passes that take their taps from rows in the natural order."""
         passes: list[Pass] = []
         elements = self.channels
         for a in reversed(range(len(axes))):
@@ -226,7 +229,8 @@ class Tiling:
         return passes
 
     def _tap_by_tap(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
-        """Where windows do not overlap, the first pass takes rows in an order in which later ones find taps in turn."""
+        """Passes for windows that do not overlap: the first orders its rows so that each later tap is one run.
+        """
         passes: list[Pass] = []
         elements = self.channels
         for a in reversed(range(len(axes))):
@@ -238,7 +242,7 @@ class Tiling:
         return passes
 
     def _chained(self, rows: Axis, columns: Axis, width: int) -> list[Pass]:
-        """Where the windows of one image overlap, the first pass takes rows in the order of `_chain`."""
+        """Passes for windows of one image that overlap: the first takes rows in the order of `_chain`."""
         order, begins = _chain(rows)
         elements = columns.outputs * self.channels
         fetched = partial(_chained_index, rows, columns, width)
@@ -248,13 +252,13 @@ class Tiling:
 
 @kept
 def tiling(taps: Taps, geo: PoolGeometry) -> Tiling:
-    """The tiles that pool x (`windows`) or spread gy (`coverage`)."""
+    """The tiles that compute y from x (`windows`), or spread gy to x's pixels (`coverage`)."""
     sources, outputs = (geo.size, geo.output) if taps is windows else (geo.output, geo.size)
     return Tiling(taps, geo, sources, outputs)
 
 
 class Arena:
-    """Arrays out of one block of memory, one after the other."""
+    """Arrays that are cut from one block of memory, one after the other."""
 
     def __init__(self, memory: np.ndarray):
         self._memory, self._used = memory, 0
@@ -267,7 +271,7 @@ class Arena:
 
 
 def once_per_memory(make: Callable[[np.ndarray], Made]) -> Callable[[np.ndarray], Made]:
-    """`make`, called once for each block of memory that the tiles of one op are given."""
+    """`make`, called once for each block of memory that the tiles of one op receive."""
     made: dict[int, Made] = {}
 
     def get(memory: np.ndarray) -> Made:
@@ -286,7 +290,8 @@ def images_of(x: np.ndarray, size: tuple[int, ...], geo: PoolGeometry) -> np.nda
 
 
 def fetch(images: np.ndarray, tile: Tile, buffer: np.ndarray) -> np.ndarray:
-    """The source of a tile as one run of memory: a view of the images where it is one, else a copy in the buffer."""
+    """The source of a tile as contiguous memory: a view of the images if possible, else a copy.
+    """
     source = images[tile.source]
     if source.flags.c_contiguous and source.dtype == buffer.dtype:
         return source
