@@ -1,7 +1,8 @@
-"""The geometry of convolution and pooling: one value that holds all sizes, checked once, for 1-D to 3-D.
+"""The geometry of convolution and pooling: one object that holds all sizes, checked once, for 1 to 3 spatial axes.
 
-Output size per axis: floor((n + before + after - (d*(f-1) + 1)) / s) + 1, for an input of n, filter of f, stride s,
-dilation d and padding (before, after). "same" is ceil(n / s), the odd pixel of padding at the end.
+The output size along an axis is floor((n + before + after - (d*(f-1) + 1)) / s) + 1, for an input of n pixels, a filter
+of f taps, stride s, dilation d and padding (before, after). "same" gives ceil(n / s); an odd pixel of padding is added
+at the end.
 """
 
 from .conv import ConvGeometry, conv_geometry, conv_transpose_geometry

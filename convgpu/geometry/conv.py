@@ -28,9 +28,9 @@ from .options import (
 class ConvGeometry:
     """Sizes and options of one convolution y = conv(x, w), shared by fprop, dgrad and wgrad.
 
-    Spatial tuples have one entry per axis (D, H, W; the last ones in 1-D and 2-D). `channels_last`: x is
-    (N, spatial..., C), w (spatial..., C/groups, K), y (N, spatial..., K); otherwise x is (N, C, spatial...),
-    w (K, C/groups, spatial...), y (N, K, spatial...).
+    Spatial tuples have one entry per axis: (D, H, W) in 3-D, (H, W) in 2-D, (W,) in 1-D. With `channels_last`, x is (N,
+    spatial..., C), w (spatial..., C/groups, K), y (N, spatial..., K); otherwise x is (N, C, spatial...), w (K,
+    C/groups, spatial...), y (N, K, spatial...).
     """
 
     batch: int
@@ -72,7 +72,7 @@ class ConvGeometry:
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-adds of each direction, padding taps counted."""
+        """Multiply-adds of each direction, including taps in the padding."""
         taps = math.prod(self.kernel) * (self.channels // self.groups)
         return self.batch * math.prod(self.output) * self.filters * taps
 
@@ -101,18 +101,18 @@ def _conv_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], 
                          f"(x={x_shape}, w={w_shape}, groups={groups})")
     strides, dilations = _steps_of(op, kernel, stride, dilation, where)
     pads = padding_pairs(op, padding, size, kernel, strides, dilations)
-    if padding != "same":  # whose output is ceil(n / s) whatever the filter, even for n = 0
+    if padding != "same":  # the output of "same" is ceil(n / s) whatever the filter, even for n = 0
         check_fits(op, size, kernel, dilations, pads, where)
     return ConvGeometry(batch, channels, filters, size, kernel, strides, pads, dilations, groups, last)
 
 
 def conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any,
                             output_padding: Any, dilation: Any, groups: int, data_format: str) -> ConvGeometry:
-    """The geometry of the convolution whose input gradient conv_transpose(x, w) is: its y is our x.
+    """The geometry of the convolution whose input gradient is conv_transpose(x, w); its y has the shape of this x.
 
-    Output size per axis: (n - 1) * s - before - after + d*(f-1) + 1 + output_padding; "same" gives n * s.
-    An output_padding of a stride or more (below a larger dilation) leaves pixels at the end that no tap of x reaches:
-    there the y of that convolution is longer than x.
+    The output size per axis is (n - 1) * s - before - after + d*(f-1) + 1 + output_padding; "same" gives n * s. An
+    output_padding of a stride or more (below a larger dilation) leaves pixels at the end that no tap of x reaches; the
+    y of the returned geometry is then longer than x.
     """
     return _checked(_conv_transpose_geometry, op, x_shape, w_shape, frozen(op, "stride", stride),
                     frozen(op, "padding", padding), frozen(op, "output_padding", output_padding),
@@ -150,14 +150,15 @@ def _conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[i
         if 0 in size or min(outs) < 1:
             raise ValueError(f"{op}: expected x and the output to have at least one pixel per axis, got {size} and "
                              f"{outs} from padding={pads} {where}")
-        # what output_padding adds it first takes from the padding after: the same output, seen from the same pixels
+        # output_padding is taken from the padding after, as far as it goes, which gives the same pixels and the same
+        # output
         pads = tuple((a, max(b - e, 0)) for (a, b), e in zip(pads, extra))
     return ConvGeometry(batch, channels * groups, filters, outs, kernel, strides, pads, dilations, groups, last)
 
 
 def _split_filter_shape(op: str, w_shape: tuple[int, ...], x_shape: tuple[int, ...],
                         channels_last: bool) -> tuple[tuple[int, ...], int, int]:
-    """(kernel, C/groups, K) of filters."""
+    """The parts (kernel, C/groups, K) of a filter shape."""
     if len(w_shape) != len(x_shape):
         raise ValueError(f"{op}: expected w of {len(x_shape)} axes like x, got shapes (x={x_shape}, w={w_shape})")
     return (w_shape[:-2], w_shape[-2], w_shape[-1]) if channels_last else (w_shape[2:], w_shape[1], w_shape[0])
@@ -165,14 +166,14 @@ def _split_filter_shape(op: str, w_shape: tuple[int, ...], x_shape: tuple[int, .
 
 def _steps_of(op: str, kernel: tuple[int, ...], stride: Any, dilation: Any,
               where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Stride and dilation per axis, of a filter that has taps."""
+    """Stride and dilation along each axis; an error for a filter without taps."""
     if 0 in kernel:
         raise ValueError(f"{op}: expected a filter of at least one tap per axis, got {kernel} {where}")
     return per_axis(op, "stride", stride, len(kernel)), per_axis(op, "dilation", dilation, len(kernel))
 
 
 def _checked(geometry: Callable[..., ConvGeometry], *arguments: Any) -> ConvGeometry:
-    """The geometry; the error of shapes that would fit in the other data format says so."""
+    """The geometry; if the shapes would fit in the other data format, the error message says so."""
     last = is_channels_last(arguments[0], arguments[-1])
     try:
         return geometry(*arguments)

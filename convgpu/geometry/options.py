@@ -1,4 +1,4 @@
-"""The rules that convolution and pooling share: output size, padding, and what an option may be."""
+"""The rules that convolution and pooling share: output size, padding, and the values that an option may have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def extent(f: int, dilation: int) -> int:
 
 
 def output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int]) -> int:
-    """The one output-size formula: floor((n + before + after - extent) / stride) + 1, at least 0.
+    """The formula of the output size, used everywhere: floor((n + before + after - extent) / stride) + 1, at least 0.
 
     >>> output_size(227, 11, 4, 1, (0, 0))
     55
@@ -24,9 +24,9 @@ def output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int]
 
 
 def frozen(op: str, name: str, option: Any) -> Any:
-    """An option of strings and integers in a form that a cache can be keyed by: lists as tuples, integers as int.
+    """An option of strings and integers in a form that can be a cache key: lists as tuples, integers as int.
 
-    Anything else is refused here: 1.0 equals 1 and would find the entry of 1.
+    Other types raise an error here: 1.0 equals 1 and would find the cache entry of 1.
     """
     if option is None or type(option) in (int, str):
         return option
@@ -39,14 +39,14 @@ def frozen(op: str, name: str, option: Any) -> Any:
 
 
 def is_channels_last(op: str, data_format: str) -> bool:
-    """Whether the format is channels_last; an error for anything but the two formats."""
+    """Whether the format is channels_last; an error unless it is one of the two formats."""
     if data_format not in DATA_FORMATS:
         raise ValueError(f"{op}: expected data_format 'channels_last' or 'channels_first', got {data_format!r}")
     return data_format == "channels_last"
 
 
 def positive(op: str, name: str, value: Any, least: int = 1) -> int:
-    """An integer option of at least `least`."""
+    """An integer option, which must be at least `least`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -67,7 +67,8 @@ def per_axis(op: str, name: str, value: Any, rank: int, least: int = 1) -> tuple
 
 def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...],
                   dilation: tuple[int, ...]) -> Pairs:
-    """Padding as ((before, after), ...): "valid" | "same" | "full" | int | one int per axis | one pair per axis."""
+    """Padding as ((before, after), ...), from "valid", "same", "full", an int, one int per axis or one pair per axis.
+    """
     rank = len(size)
     if isinstance(padding, str):
         if padding == "valid":
@@ -94,7 +95,7 @@ def padding_pairs(op: str, padding: Any, size: tuple[int, ...], kernel: tuple[in
 
 
 class DoesNotFit(ValueError):
-    """A filter or window is larger than its padded input."""
+    """The error for a filter or window that is larger than its padded input."""
 
 
 def check_fits(op: str, size: tuple[int, ...], kernel: tuple[int, ...], dilation: tuple[int, ...], padding: Pairs,

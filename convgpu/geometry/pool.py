@@ -77,7 +77,7 @@ class PoolGeometry:
         return o * self.stride[axis] - self.padding[axis][0]
 
     def length(self, axis: int, o: Any) -> Any:
-        """The number of taps of output o (an integer or an array of them), skipped ones counted."""
+        """The number of taps of output o (an integer or an array of integers), including skipped ones."""
         if self.adaptive:
             return -(-(o + 1) * self.size[axis] // self.output[axis]) - self.start(axis, o)
         return self.window[axis]
@@ -118,23 +118,26 @@ def _pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, pa
 
 
 def _pool_output_size(n: int, f: int, stride: int, dilation: int, pad: tuple[int, int], ceil_mode: bool) -> int:
-    """output_size; with ceil_mode, one more if pixels are left over and it starts before the end of the input."""
+    """output_size, plus one window with ceil_mode if pixels are left over and it starts before the end of the input."""
     out = output_size(n, f, stride, dilation, pad)
     left_over = (n + sum(pad) - extent(f, dilation)) % stride
     return out + 1 if ceil_mode and left_over and out * stride < n + pad[0] else out
 
 
 def _some_window_is_empty(n: int, f: int, stride: int, dilation: int, before: int, out: int) -> bool:
-    """Whether some window of an axis covers no pixel: it ends before the first, starts after the last, or its taps
-    step over an input shorter than the dilation."""
+    """Whether some window of an axis covers no pixel: it ends before the first pixel, starts after the last one, or its
+    taps step over an input that is shorter than the dilation.
+    """
     if before > dilation * (f - 1) or (out - 1) * stride - before >= n:
         return True
-    in_padding = -(-before // stride)  # so many windows start before pixel 0; the first that each meets is periodic
+    # the number of windows that start before pixel 0; the first pixel that each reads is periodic
+    in_padding = -(-before // stride)
     return n < dilation and any((o * stride - before) % dilation >= n for o in range(min(in_padding, dilation)))
 
 
 def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
-    """The geometry of a pooling to a given output size: an ordinary one where the output divides the input."""
+    """The geometry of a pooling to a given output size; it is an ordinary pooling where the output divides the input.
+    """
     is_channels_last(op, data_format)
     return _adaptive_pool_geometry(op, x_shape, frozen(op, "output_size", output), data_format)
 
@@ -154,7 +157,7 @@ def _adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data
 
 
 def _longest_adaptive_window(n: int, out: int) -> int:
-    """The largest ceil((o+1)*n/out) - floor(o*n/out): floor(n/out), plus a pixel that is begun at one end, or at both.
+    """The largest ceil((o+1)*n/out) - floor(o*n/out): floor(n/out), plus up to 2 pixels.
 
     >>> _longest_adaptive_window(8, 3), _longest_adaptive_window(7, 3), _longest_adaptive_window(6, 3)
     (4, 3, 2)
