@@ -1,8 +1,9 @@
-"""`convgpu verify`: is this build right? The tables of cases on one backend, against the reference in float64.
+"""`convgpu verify` tests a build: it compares a backend with the reference in float64, on all tables of cases.
 
-Each call is made three times: as users call it, again for the same bits, and on arrays one element past an aligned
-address. On kernels, outputs and workspace are full of NaN first and lie between guard bytes. On a CPU it is made again
-with its inputs against protected pages, in a child process. docs/verification.md has the bound.
+Each call is made three times: as users make it, again to compare the bits, and on arrays that begin one element past an
+aligned address. For kernels, outputs and workspace are first filled with NaN and lie between guard bytes. On a CPU the
+call is made once more in a child process, with its inputs against protected pages. docs/verification.md describes the
+bound.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BACKENDS = (*NATIVE, "numpy", "reference")
 
 
 def default_backend() -> str:
-    """The backend that is verified where none is named: the nearest to a GPU that is there."""
+    """The backend that is verified where none is named: of the available ones, the one nearest to a GPU."""
     if info.gpu_obstacle() is None:
         return "cuda"
     return "emulated" if importlib.util.find_spec("convgpu._emulated") else "numpy"
@@ -37,21 +38,22 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     """Run the tables of cases on a backend.
 
     Args:
-        backend: "cuda", "emulated", "numpy" or "reference"; None: the nearest to a GPU that is there.
-        families: names of convgpu.facts.FAMILIES; None: all.
-        quick: each case in one dtype and data format, which go around from case to case, and of large products only
-            those that reach a kernel of their own.
-        cases: only those of these names.
-        progress: say what will run, and show a bar on stderr, where that is a terminal.
+        backend: "cuda", "emulated", "numpy" or "reference"; None: of the available ones, the one nearest to a GPU.
+        families: names of convgpu.facts.FAMILIES; None: all families.
+        quick: run each case in only one dtype and data format, which vary from case to case, and leave out large
+            products unless they reach a kernel that nothing else reaches.
+        cases: names of the cases to run; None: all cases.
+        progress: say what will run, and show a bar on stderr if stderr is a terminal.
 
     Raises:
-        LookupError: no case of that name. ImportError: a backend that is not built. ValueError: an environment variable
-            of the emulator has an unknown value.
+        LookupError: there is no case of that name. ImportError: the backend is not built. ValueError: an environment
+            variable of the emulator has an unknown value.
     """
     name = backend or default_backend()
     run, report, start = backends.load(name), Report(name, quick), time.perf_counter()
     if name == "emulated":
-        run.module.current_device()  # what is wrong with the emulator's variables is no finding about kernels
+        # raises for wrong environment variables of the emulator, which must not count as a wrong kernel
+        run.module.current_device()
     chosen = list(families or FAMILIES)
     names = None if cases is None else list(cases)
     known = {case.name for family in chosen for case in FAMILIES[family].cases}
@@ -80,7 +82,7 @@ def _no_bar() -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[], object]]:
-    """What is called after each case."""
+    """Yield a function that is called after each case."""
     if importlib.util.find_spec("tqdm"):
         from tqdm import tqdm
 

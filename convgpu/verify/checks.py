@@ -1,4 +1,4 @@
-"""The calls of one problem, and what is found of them."""
+"""The calls of one problem, and the findings about them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NATIVE = ("cuda", "emulated")
 
 
 class Checked:
-    """A problem on a backend: its calls and what they gave.
+    """A problem on a backend: it makes the calls and records their findings.
 
     Args:
         run: the backend.
-        name: of the backend.
-        found: is filled in.
+        name: the name of the backend.
+        found: the Finding that is filled in.
     """
 
     def __init__(self, run: Any, name: str, problem: Problem, found: Finding):
@@ -38,7 +38,8 @@ class Checked:
             self.found.kernel = text_of(plan_of(self.run, self.problem.call, precision=current_precision())).split()[0]
 
     def numbers(self) -> None:
-        """Three calls: within the bound, the same bits again, and on kernels one element past an aligned address."""
+        """Make three calls: the first must be within the bound, the second give the same bits, the third is misaligned.
+        """
         found, native = self.found, self.name in NATIVE
         try:
             tf32 = current_precision() == "tf32"
@@ -46,7 +47,7 @@ class Checked:
             first, intact = self._call(0)
             again, _ = self._call(0)
             shifted, shifted_intact = self._call(1) if native else (first, None)
-        except Exception as error:  # whatever a kernel or a backend throws is a finding, and the other cases go on
+        except Exception as error:  # any exception of a kernel or a backend is a finding, and the other cases go on
             found.failures.append(f"{type(error).__name__}: {error}")
             return
         for results, where in ((first, ""), (shifted, ", one element past an aligned address")):
@@ -62,7 +63,8 @@ class Checked:
 
     @property
     def placements(self) -> list[tuple[str, list[int]]]:
-        """How inputs are put against protected pages, for one call each: the side, and which inputs."""
+        """For each further call: the side on which inputs lie against a protected page, and which inputs.
+        """
         inputs = {i: a for i, a in enumerate(self.problem.operands()) if a is not None}
         every = list(dict.fromkeys(side for a in inputs.values() for side in sides(a)))
         return [(side, list(inputs)) for side in every]
@@ -76,11 +78,11 @@ class Checked:
         except Exception as error:
             self.found.failures.append(f"{type(error).__name__}: {error}")
             return
-        if self._judge is not None:  # else it is only asked whether the call survives
+        if self._judge is not None:  # without a judge the only question is whether the call survives
             self._within(self._judge, results, f", with inputs against a page at their {side}")
 
     def name_of(self, index: int) -> str:
-        """What an input is called."""
+        """The name of an input."""
         op = Op.registry.get(self.problem.op)
         return op.arguments[index] if op is not None else f"input {index}"
 

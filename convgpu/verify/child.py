@@ -1,7 +1,7 @@
-"""The walk over all problems in a child process, so that a call which dies is a finding and the others go on.
+"""The walk over all problems in a child process: a call that kills the process is a finding, and the walk goes on.
 
-The child says what it begins and what it found; when it dies, its parent knows of what, and starts another child behind
-that problem. There is one child at a time, and a new one only after a death.
+The child tells its parent which problem it begins and what it found. When the child dies, the parent knows at which
+problem, and starts another child at the next one. There is one child at a time, and a new one only after a death.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .report import Finding, Report
 from .selection import Item, on_its_device
 
 CAN_FORK = hasattr(os, "fork")
-Place = tuple[int, int]  # of an item among the items, of a problem among its problems
+Place = tuple[int, int]  # the index of an item, and the index of a problem among the item's problems
 
 
 class Walk:
@@ -32,7 +32,7 @@ class Walk:
         self.run, self.report, self.items = run, report, items
 
     def here(self, advance: Callable[[], object]) -> None:
-        """In this process, without protected pages: on a GPU, and where there is no fork."""
+        """Run all items in this process, without protected pages: on a GPU, and on systems without fork."""
         for number in range(len(self.items)):
             for _, checked in self._problems(number, -1):
                 checked.numbers()
@@ -40,13 +40,14 @@ class Walk:
             advance()
 
     def in_children(self, advance: Callable[[], object]) -> None:
-        """In child processes, with inputs against protected pages."""
+        """Run all items in child processes, with inputs against protected pages."""
         after: Place | None = (0, -1)
         while after is not None:
             after = self._one_child(after, advance)
 
     def _problems(self, number: int, after: int) -> Iterator[tuple[Place, Checked]]:
-        """The problems of an item behind the one of number `after`; stops where the backend lacks the family."""
+        """The problems of an item after the problem number `after`; none are left where the backend lacks the family.
+        """
         item = self.items[number]
         with on_its_device(self.run, self.report.backend, item):
             for index, problem in item.problems(self.report.quick):
@@ -62,7 +63,7 @@ class Walk:
                     yield (number, index), checked
 
     def _say_all(self, after: Place, say: Callable[[Any], None]) -> None:
-        """What the child does: everything behind a place."""
+        """The work of the child: it runs everything after a place and says what it found."""
         for number in range(after[0], len(self.items)):
             for place, checked in self._problems(number, after[1] if number == after[0] else -1):
                 say(("begin", place, checked.found, None))
@@ -77,7 +78,7 @@ class Walk:
             say(("advance",))
 
     def _one_child(self, after: Place, advance: Callable[[], object]) -> Place | None:
-        """Run a child; where it dies, add that to the report and return the place of it."""
+        """Run a child. If it dies, add that to the report and return the place where it died."""
         begun: tuple[Place, Finding, Any] | None = None
         with Child(lambda say: self._say_all(after, say)) as child:
             for message in child.messages():
@@ -105,7 +106,7 @@ class Walk:
         return place
 
     def _culprit(self, place: Place, side: str, chosen: list[int], died: str) -> str:
-        """Which input it is: each of them is tried against a protected page alone, in a process of its own."""
+        """Find the input at fault: each input in turn lies alone against a protected page, in a process of its own."""
         guilty = [name for index in chosen if (name := self._dies_alone(place, side, index)) is not None]
         where = "beginning" if side == "beginning" else "end"
         if guilty:
@@ -113,7 +114,7 @@ class Walk:
         return f"the process dies of {died} with its inputs against a protected page at their {where}, with none alone"
 
     def _dies_alone(self, place: Place, side: str, index: int) -> str | None:
-        """The name of the input if the call dies with it alone against a page; None if it does not."""
+        """The name of the input if the call dies with only this input against a page; None if it does not die."""
         number, problem = place
         for found, checked in self._problems(number, problem - 1):
             assert found == place
@@ -131,7 +132,8 @@ class Child:
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: ours are gone after it
+            # fork beside threads is deprecated; threads of this library do not exist in the child
+            warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if self._pid == 0:
             receiver.close()
@@ -143,13 +145,13 @@ class Child:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not self._ended:  # interrupted: nobody waits for it any more
+        if not self._ended:  # the parent was interrupted, and nobody waits for the child any more
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
         self._receiver.close()
 
     def messages(self) -> Iterator[Any]:
-        """What the child says, until it ends."""
+        """The messages of the child, until it ends."""
         while True:
             try:
                 message = self._receiver.recv()
@@ -160,7 +162,7 @@ class Child:
             yield message
 
     def wait(self) -> str | None:
-        """The name of the signal that it died of; None where it ended by itself."""
+        """The name of the signal that killed the child; None where it ended by itself."""
         status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         self._ended = True
         if status < 0:
@@ -169,7 +171,7 @@ class Child:
 
 
 def _be_a_child(body: Callable[[Callable[[Any], None]], None], sender: Connection) -> None:
-    """Never returns. Ctrl-C is the parent's affair, who ends this process; a death leaves no core and no traceback."""
+    """Run the body and never return. Ctrl-C is left to the parent, and a death writes no core dump and no traceback."""
     status = 1
     try:
         import resource
@@ -180,7 +182,7 @@ def _be_a_child(body: Callable[[Callable[[Any], None]], None], sender: Connectio
         body(sender.send)
         status = 0
     except BrokenPipeError:
-        status = 0  # the parent has gone
+        status = 0  # the parent has ended
     except BaseException:
         sender.send(("error", traceback.format_exc()))
     finally:

@@ -1,4 +1,4 @@
-"""Memory that shows what a call does outside its arrays: bytes that must stay, and pages that nobody may touch."""
+"""Memory that reveals accesses outside arrays: guard bytes that must not change, and pages that must not be touched."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 
 from ..dtypes import DTypeLike, as_dtype
 
-ALIGNED = 16  # bytes of the widest load that kernels make
+ALIGNED = 16  # bytes of the widest load in kernels
 
 
 class Guards:
-    """Memory for a backend: full of NaN, `shift` elements past an aligned address, between bytes that must stay."""
+    """Memory for a backend's arrays: full of NaN, `shift` elements past an aligned address, between guard bytes."""
 
-    RING = 256  # bytes, and of its multiples one is the aligned address
+    RING = 256  # the bytes on each side of an array; a multiple of RING is the aligned address
 
     def __init__(self, native: Any, shift: int = 0):
         self._allocate, self._shift = native.empty, shift
         self._rings: list[Any] = []
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        """In place of a backend's method of that name. Workspace, which is of one axis, stays aligned."""
+        """Stands in for the backend's method `empty`. Workspace, the only array of one axis, stays aligned."""
         dtype = as_dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         whole = self._allocate((size + 3 * self.RING,), np.uint8)
@@ -34,7 +34,7 @@ class Guards:
         return whole[start:start + size].view(dtype).reshape(shape)
 
     def copy(self, array: Any) -> Any:
-        """A copy in such memory; None stays None."""
+        """A copy in guarded memory; None stays None."""
         if array is None:
             return None
         moved = self.empty(array.shape, array.dtype)
@@ -42,7 +42,7 @@ class Guards:
         return moved
 
     def intact(self) -> bool:
-        """Whether nothing was written beside the arrays."""
+        """Whether all guard bytes are unchanged."""
         return all(bool((ring == 0xff).all()) for ring in self._rings)
 
 
@@ -52,17 +52,18 @@ def _address(array: Any) -> int:
 
 
 def sides(array: np.ndarray) -> tuple[str, ...]:
-    """How an array may lie against a protected page.
+    """The ways in which an array can lie against a protected page.
 
-    "end": its last byte is the last one before the page. "aligned end": it begins at an aligned address, and ends at
-    most 15 bytes before the page, for kernels that load more at once where they can. "beginning": its first byte is the
-    first one after the page.
+    "end": its last byte is the last byte before the page. "aligned end": it begins at an aligned address and ends at
+    most 15 bytes before the page, for kernels that load several elements at once where they can. "beginning": its first
+    byte is the first byte after the page.
     """
     return ("end", "aligned end", "beginning") if array.nbytes % ALIGNED else ("end", "beginning")
 
 
 def protected(array: np.ndarray, side: str) -> np.ndarray:
-    """A copy that lies against pages which must not be touched: who does dies of SIGSEGV. Around it is NaN."""
+    """A copy against pages that must not be touched: an access kills the process. Bytes near the copy are NaN.
+    """
     page, size = mmap.PAGESIZE, array.nbytes
     room = -(-size // page) * page
     memory = mmap.mmap(-1, room + 2 * page)

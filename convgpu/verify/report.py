@@ -1,4 +1,4 @@
-"""What `convgpu verify` finds: of one problem, of one kernel, of all."""
+"""The findings of `convgpu verify`: about one problem, about one kernel, and about all of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .. import benchmark, info
 from ..benchmark.report.grid import Column, text, wrapped
 from ..files import replace
 
-SHOWN = 20  # failures that are printed in full
+SHOWN = 20  # how many failures are printed in full
 
 
 @dataclass
 class Finding:
-    """What the calls of one problem gave. guards, reads: None where it was not looked."""
+    """The findings about the calls of one problem. guards, reads: None where they were not checked."""
 
     family: str
     case: str
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass
 class Row:
-    """What was found of one kernel: repeats, guards and reads stay True while every call is right."""
+    """The findings about one kernel: repeats, guards and reads stay True while every call is right."""
 
     family: str
     dtype: str
@@ -62,7 +62,7 @@ class Failure:
 
 @dataclass
 class Report:
-    """All that was found. notes: what did not run, and how to run it."""
+    """All findings. notes: what did not run, and how to run it."""
 
     backend: str
     quick: bool
@@ -73,11 +73,11 @@ class Report:
     seconds: float = 0.0
 
     def passed(self, wanted: Iterable[str] | None = None) -> bool:
-        """Whether no call was wrong, some were made, and no family that was asked for by name is absent."""
+        """Whether all calls were right, at least one was made, and every family that `wanted` names exists."""
         return not self.failures and bool(self.rows) and not set(wanted or ()) & set(self.absent)
 
     def add(self, found: Finding) -> None:
-        """Count a problem, and what is wrong with it."""
+        """Count a problem and its failures."""
         key = found.family, found.dtype, found.kernel
         row = self.rows.setdefault(key, Row(*key))
         row.calls += 1
@@ -103,11 +103,11 @@ class Report:
         calls = sum(row.calls for row in rows)
         lines.append(f"{calls} calls on backend {self.backend} in {self.seconds:.0f} s, {len(self.failures)} failed; "
                      "worst: the largest error in units of the bound")
-        kept = ("FAILED", "  again")  # lines that users copy
+        kept = ("FAILED", "  again")  # lines that users copy must not be broken
         return "\n".join(parts + [line if line.startswith(kept) else wrapped(line) for line in lines])
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, beside the machine, the versions and the commit."""
+        """Write the report as JSON, with the machine, the versions and the commit."""
         rows = [asdict(self.rows[key]) | {"cases": len(self.rows[key].cases), "worst": _finite(self.rows[key].worst)}
                 for key in sorted(self.rows)]
         found = info.driver()
@@ -118,7 +118,7 @@ class Report:
 
 
 def _both(a: bool | None, b: bool | None) -> bool | None:
-    """Whether both hold, of those that were looked at."""
+    """Whether both hold, leaving out a check that was not made (None)."""
     return b if a is None else a if b is None else a and b
 
 

@@ -1,4 +1,4 @@
-"""Which problems are run, so that every kernel is among them, and a note on those that are not."""
+"""Selects the problems to run so that every kernel is reached, and writes notes on what does not run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..roofline import Gpu, find_gpu
 from ..settings import set_precision
 from .checks import NATIVE
 
-QUICK = 20_000_000  # multiply-adds, in tiles, of the largest problem that --quick runs: 0.05 s in the emulator
+QUICK = 20_000_000  # multiply-adds (in whole tiles) of the largest problem that --quick runs: 0.05 s in the emulator
 HOPPER = find_gpu("H200")
-ONE_MULTIPROCESSOR = replace(HOPPER, multiprocessors=1)  # on which few tiles are much to multiply
-SAME_KERNELS = {"grid", "paddings", "long"}  # tags of cases that reach no kernel that the others do not
+ONE_MULTIPROCESSOR = replace(HOPPER, multiprocessors=1)  # on such a GPU few tiles count as much work
+SAME_KERNELS = {"grid", "paddings", "long"}  # cases with these tags reach no kernel that others do not
 
 ALL_DTYPES = {"float64", "float32", "float16", "bfloat16", "tf32"}
 
@@ -27,7 +27,7 @@ Kernel = tuple[str, str, str]  # family, dtype, kernel
 
 @dataclass(frozen=True)
 class Item:
-    """A case in one dtype and data format. only: the number of the one problem that is wanted; None: all."""
+    """A case in one dtype and data format. only: the number of the only problem to run; None: all its problems."""
 
     family: str
     case: Any
@@ -37,7 +37,7 @@ class Item:
     one_multiprocessor: bool = False
 
     def problems(self, quick: bool) -> Iterator[tuple[int, Problem]]:
-        """Its problems and their numbers."""
+        """The item's problems with their numbers."""
         wide = "float32" if self.dtype == "tf32" else self.dtype
         for number, problem in enumerate(FAMILIES[self.family].problems(self.case, wide, self.data_format)):
             if self.only is None and quick and tiled_products(problem.call) > QUICK:
@@ -46,13 +46,13 @@ class Item:
                 yield number, problem
 
     def label(self, problem: Problem) -> str:
-        """The dtype under which a problem is told."""
+        """The dtype that the report shows for a problem."""
         return "tf32" if self.dtype == "tf32" else problem.dtype.name
 
 
 @contextmanager
 def on_its_device(run: Any, name: str, item: Item) -> Iterator[None]:
-    """The precision, and in the emulator the GPU, that an item is meant for."""
+    """Set the precision that an item is meant for, and in the emulator the GPU."""
     with set_precision("tf32" if item.dtype == "tf32" else "float32"):
         if not (name == "emulated" and item.one_multiprocessor):
             yield
@@ -70,8 +70,9 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
            only: list[str] | None) -> tuple[list[Item], list[str]]:
     """The items to run, and notes on what does not run.
 
-    Where no case is asked for by name, kernels that the chosen ones do not reach get their smallest problem from all
-    cases; in the emulator also on a GPU of one multiprocessor, where Hopper's kernels of float32 take over early.
+    Unless cases are asked for by name, each kernel that the chosen items do not reach gets its smallest problem from
+    all cases. In the emulator this is done for a GPU of one multiprocessor too, where Hopper's kernels for float32
+    begin at small sizes.
     """
     notes, native = [], name in NATIVE
     dtypes = {*ALL_DTYPES} if importlib.util.find_spec("ml_dtypes") else ALL_DTYPES - {"bfloat16"}
@@ -101,10 +102,10 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
 
 def _items(families: Iterable[str], quick: bool, only: list[str] | None, tf32: bool,
            dtypes: set[str]) -> Iterator[Item]:
-    """Of every case that is wanted: each dtype and data format; with `quick` one, which go around.
+    """The items of each wanted case: every dtype and data format; with `quick` only one, which varies.
 
     Args:
-        dtypes: the floating ones that are run; integers always are.
+        dtypes: the floating dtypes to run; integer dtypes always run.
     """
     for name in families:
         for case in FAMILIES[name].cases:
@@ -119,8 +120,8 @@ def _items(families: Iterable[str], quick: bool, only: list[str] | None, tf32: b
 
 def _kernels(run: Any, items: Iterable[Item], quick: bool,
              other: Gpu | None = None) -> Iterator[tuple[Kernel, int, Item, Gpu | None]]:
-    """Of every problem its kernel, how much it has to multiply, the item of it alone, and the GPU: None is the present
-    one, and `other` is planned for as well.
+    """For each problem: its kernel, its number of multiply-adds, an item of this problem alone, and the GPU that was
+    planned for (None for the GPU in use; with `other`, both are planned for).
     """
     for item in items:
         for number, problem in item.problems(quick):
@@ -131,7 +132,7 @@ def _kernels(run: Any, items: Iterable[Item], quick: bool,
 
 
 def _smallest(found: Iterable[tuple[Kernel, int, Item]], reached: set[Kernel]) -> list[Item]:
-    """The smallest problem of each kernel that is not reached yet; which then is."""
+    """The smallest problem of each kernel that is not in `reached`; these kernels are added to `reached`."""
     best: dict[Kernel, tuple[int, Item]] = {}
     for kernel, size, item in found:
         if kernel not in reached and (kernel not in best or size < best[kernel][0]):
