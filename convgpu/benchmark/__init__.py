@@ -1,11 +1,12 @@
-"""Timings that can be believed: verified first, contenders alternating in one process, every sample kept.
+"""Timings that can be believed: results are verified first, contenders take turns in one process, all samples are kept.
 
-    quiet_blas()                                        once, before anything is timed
-    verify("conv_fprop", got, exact, magnitude, length) a wrong result has no speed
+    quiet_blas()                                        call this once, before anything is timed
+    verify("conv_fprop", got, exact, magnitude, length) raise an error if the result is wrong
     timings = alternate({"ours": f, "theirs": g})       name -> Timing; on a GPU: clocks={"ours": GpuClock(CupyGpu())}
-    record("results.json", rows)                        with machine, versions and commit
+    record("results.json", rows)                        also writes machine, versions and commit
 
-What `convgpu benchmark` and the scripts in bench/ share. Ratios are theirs/ours: above 1, we are faster.
+`convgpu benchmark` and the scripts in bench/ share this package. Ratios are their time over ours: above 1, we are
+faster.
 """
 
 from __future__ import annotations

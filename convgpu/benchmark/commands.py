@@ -1,4 +1,4 @@
-"""What `convgpu benchmark` does: measure, print, and keep."""
+"""The subcommands of `convgpu benchmark`: they measure, print results, and save them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ INTERRUPTED = 130
 
 
 def layers(network: str, batch: int | None, direction: str, dtype: str, samples: int, **common: Any) -> int:
-    """Every layer of a network."""
+    """Time every layer of a network."""
     problems = layer_problems(LAYERS[network], _directions(direction), dtype, batch)
     return _measure_ops(problems, samples, **common)
 
 
 def gemm(shape: Sequence[int], trans_a: bool, trans_b: bool, dtype: str, samples: int, **common: Any) -> int:
-    """One matrix product."""
+    """Time one matrix product."""
     m, n, k = shape
     return _measure_ops([gemm_problem(m, n, k, trans_a, trans_b, dtype)], samples, **common)
 
 
 def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequence[int], padding: str,
          dilation: Sequence[int], groups: int, direction: str, dtype: str, samples: int, **common: Any) -> int:
-    """One convolution."""
+    """Time one convolution."""
     (r, s), channels = (kernel[0], kernel[-1]), shape[-1]
     if channels % groups or filters % groups:
         raise UsageError(f"conv: expected --groups that divides {channels} channels and {filters} filters, "
@@ -53,7 +53,7 @@ def conv(shape: Sequence[int], filters: int, kernel: Sequence[int], stride: Sequ
 
 def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | None, padding: str, average: bool,
          direction: str, dtype: str, samples: int, **common: Any) -> int:
-    """One pooling."""
+    """Time one pooling."""
     geo = _geometry(pool_geometry, "pool", tuple(shape), _pair(window), None if stride is None else _pair(stride),
                     _padding(padding), 1, False, True, "channels_last")
     name = f"pool {'x'.join(map(str, geo.window))} {shape[-1]} @{shape[1]}x{shape[2]} b{shape[0]}"
@@ -62,7 +62,7 @@ def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | No
 
 
 def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, **common: Any) -> int:
-    """Steps of training."""
+    """Time steps of training."""
     from .networks import NETWORKS
 
     chosen = NETWORKS[network]
@@ -71,7 +71,7 @@ def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, 
 
 
 def show(file: str, markdown: bool, plot: str | None) -> int:
-    """A result file, without running anything."""
+    """Print the results in a file, without running anything."""
     results = Results.load(file)
     _check_outputs(plot, None)
     print(render(results, markdown))
@@ -80,7 +80,7 @@ def show(file: str, markdown: bool, plot: str | None) -> int:
 
 
 def compare(a: str, b: str, markdown: bool) -> int:
-    """Two result files; 1 where ours became slower, so that files which cannot be compared are wrong usage."""
+    """Compare two result files. The status is 1 where convgpu became slower; UsageError if they do not compare."""
     try:
         told, slower = comparison.report(Results.load(a), Results.load(b), markdown)
     except OSError as error:
@@ -104,7 +104,7 @@ def _padding(text: str) -> int | str:
 
 
 def _geometry(make: Callable[..., Any], *arguments: Any) -> Any:
-    """A geometry of what was asked for; sizes that do not fit each other are wrong usage."""
+    """The geometry from the command's options; sizes that do not fit together are reported as wrong usage."""
     try:
         return make(*arguments)
     except ValueError as error:
@@ -117,7 +117,7 @@ def _measure_ops(problems: Sequence[Problem], samples: int, **common: Any) -> in
 
 def _measure(measure: Callable[[list[Device], Torch | None], Results], device: Sequence[str] | None,
              threads: int | None, peers: str | None, markdown: bool, plot: str | None, json: str | None) -> int:
-    """What all that measure share: what could fail is tried first, so that no hour of samples is lost."""
+    """What all measuring commands share. Things that can fail are tried first, so that no hour of samples is lost."""
     quiet_blas()
     _check_outputs(plot, json)
     if threads is not None:
@@ -141,7 +141,7 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
 
 
 def _check_outputs(plot: str | None, json: str | None) -> None:
-    """Raise before anything runs where the picture or the file cannot be written."""
+    """Raise an error before anything runs, if the picture or the file cannot be written."""
     if plot is not None:
         from .report.plot import formats
 

@@ -1,4 +1,4 @@
-"""Where convgpu is timed: the CPU's backend, and the GPU's where there is one."""
+"""The devices that convgpu is timed on: the CPU with its backend, and the GPU where there is one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .report.figures import name_of
 from .roofs import Roof, cpu_roof, gpu_roof
 from .timing import Clock, Contender, HostClock
 
-SETTLE = 3.0  # seconds that a GPU's clock may take to rise, before the first of its problems
+SETTLE = 3.0  # seconds that a GPU's clock may need to rise before the first problem is timed
 
 
 class CpuDevice:
-    """NumPy arrays, on the backend in use."""
+    """The CPU: NumPy arrays on the backend in use."""
 
     kind, c, settle = CPU, C_NUMPY, 0.0
 
@@ -30,7 +30,7 @@ class CpuDevice:
         self.clock: Clock = HostClock()
 
     def roof(self, dtype: str) -> Roof | None:
-        """Measured now."""
+        """The roof, measured when it is asked for."""
         return cpu_roof(dtype)
 
     def arrays(self, arrays: Arrays) -> Arrays:
@@ -38,16 +38,16 @@ class CpuDevice:
         return arrays
 
     def result(self, problem: Problem, arrays: Arrays) -> Any:
-        """One call, back as NumPy arrays, for the check."""
+        """The result of one call as NumPy arrays, to be checked."""
         return problem.run(self.backend, arrays)
 
     def contender(self, problem: Problem, arrays: Arrays) -> Contender:
-        """What is timed."""
+        """The function that is timed."""
         return lambda: problem.run(self.backend, arrays)
 
 
 class GpuDevice:
-    """CuPy arrays, on the CUDA kernels; other operands at each call, so that the L2 cache does not help."""
+    """The GPU: CuPy arrays on the CUDA kernels. Each call gets other operands, so that the L2 cache does not help."""
 
     kind, c, settle = GPU, C_KERNEL, SETTLE
 
@@ -58,38 +58,38 @@ class GpuDevice:
         self.clock: Clock = GpuClock(self.gpu)
 
     def roof(self, dtype: str) -> Roof | None:
-        """Published; None for a GPU that the table lacks."""
+        """The published roof; None for a GPU that the table lacks."""
         return gpu_roof(self.gpu.name)
 
     def arrays(self, arrays: Arrays) -> Arrays:
-        """The operands on this device: copies at every call."""
+        """The operands on this device; every call of this method makes new copies."""
         return tuple(None if array is None else move(array, GPU) for array in arrays)
 
     def result(self, problem: Problem, arrays: Arrays) -> Any:
-        """One call, back as NumPy arrays, for the check."""
+        """The result of one call as NumPy arrays, to be checked."""
         result = problem.run(self.backend, self.arrays(arrays))
         return tuple(map(to_numpy, result)) if isinstance(result, tuple) else to_numpy(result)
 
     def contender(self, problem: Problem, arrays: Arrays) -> Contender:
-        """What is timed."""
+        """The function that is timed."""
         def one() -> Contender:
             there = self.arrays(arrays)
             return lambda: problem.run(self.backend, there)
 
-        return rotating(one, problem.work.bytes // 2, self.gpu.cache_bytes)  # at most half of them are written
+        return rotating(one, problem.work.bytes // 2, self.gpu.cache_bytes)  # at most half of the bytes are written
 
 
 Device = CpuDevice | GpuDevice
 
 
 def choose(wanted: Sequence[str] | None) -> tuple[list[Device], str | None]:
-    """The devices to measure on, and what to say of a GPU that is missing.
+    """The devices to measure on, and a message about a GPU that is missing.
 
     Args:
-        wanted: devices that must be usable; None: all that are.
+        wanted: devices that must be usable; None: all usable devices.
 
     Raises:
-        ValueError: a GPU is wanted, and none is usable.
+        ValueError: a GPU is wanted and none is usable.
     """
     kinds = list(dict.fromkeys(map(parse_device, wanted or (CPU, GPU))))
     obstacle = info.gpu_obstacle() if GPU in kinds else None

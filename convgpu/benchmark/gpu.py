@@ -1,4 +1,4 @@
-"""Timing on a GPU: its own events, with its caches cold and its queue full."""
+"""Timing on a GPU by its own events, with a cold cache and a full queue."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Protocol
 from ..device import cupy_with_gpu
 from .timing import Contender, Timing, rounded
 
-LONGEST_COVER = 0.05  # seconds of work put before a sample
+LONGEST_COVER = 0.05  # the most seconds of other work that are queued before a sample
 MOST_COPIES = 256
 
 
 class Gpu(Protocol):
-    """What a clock needs of a GPU: CupyGpu, or its like on another package's stream."""
+    """What a clock needs from a GPU; CupyGpu has it, and so can a class for another package's stream."""
 
-    cache_bytes: int  # of its L2
+    cache_bytes: int  # bytes of the L2 cache
 
     def cover(self) -> None:
         """Queue writes to more memory than the cache holds."""
@@ -27,14 +27,14 @@ class Gpu(Protocol):
         """Queue an event."""
 
     def seconds(self, start: Any, stop: Any) -> float:
-        """Wait for `stop`; the time between two events."""
+        """Wait for `stop`, and return the time between two events."""
 
     def wait(self) -> None:
-        """Wait for all that is queued."""
+        """Wait for all queued work."""
 
 
 class CupyGpu:
-    """The first GPU, on CuPy's current stream. PyTorch's default stream is the same one: its calls count too."""
+    """The first GPU, on CuPy's current stream. PyTorch's default stream is the same stream: its calls are timed too."""
 
     def __init__(self) -> None:
         self._cupy = cupy_with_gpu()
@@ -54,7 +54,7 @@ class CupyGpu:
         return event
 
     def seconds(self, start: Any, stop: Any) -> float:
-        """Wait for `stop`; the time between two events."""
+        """Wait for `stop`, and return the time between two events."""
         stop.synchronize()
         return self._cupy.cuda.get_elapsed_time(start, stop) / 1e3
 
@@ -64,10 +64,10 @@ class CupyGpu:
 
 
 class GpuClock:
-    """Time between two events on the GPU; and the wall clock until the GPU is done, as a caller sees it.
+    """Measures the time between two events on the GPU, and the wall clock until the GPU is done, as a caller sees it.
 
-    Before the first event comes other work, long enough for the host to queue all calls behind it: what lies between
-    the events is the GPU's time, without pauses in which it waits for Python.
+    Other work is queued before the first event, long enough for the host to queue all calls behind it. The time between
+    the events is then the GPU's own, without pauses in which it waits for Python.
     """
 
     def __init__(self, gpu: Gpu):
@@ -75,7 +75,7 @@ class GpuClock:
         self._cover_seconds: float | None = None
 
     def seconds(self, contender: Contender) -> float:
-        """How long one call takes, the GPU's work included."""
+        """The seconds of one call, including the GPU's work."""
         self._gpu.wait()
         start = time.perf_counter()
         contender()
@@ -83,7 +83,7 @@ class GpuClock:
         return time.perf_counter() - start
 
     def sample(self, timing: Timing, contender: Contender) -> None:
-        """Take one more sample: by the wall and the host's CPU time, then by events."""
+        """Take one more sample: first by the wall clock and the host's CPU time, then by events."""
         self._gpu.wait()
         wall, cpu = time.perf_counter(), time.thread_time()
         for _ in range(timing.calls):
@@ -102,7 +102,7 @@ class GpuClock:
             samples.append(rounded(seconds / timing.calls))
 
     def _cover(self) -> float:
-        """Seconds of one cover, measured once."""
+        """The seconds of one cover (see `CupyGpu.cover`), measured once."""
         if self._cover_seconds is None:
             self._gpu.cover()
             start = self._gpu.mark()
@@ -112,12 +112,12 @@ class GpuClock:
 
 
 def rotating(make: Callable[[], Contender], bytes_each: int, cache_bytes: int) -> Contender:
-    """A contender that works on other operands at each call, so that none of them is in the cache.
+    """A contender that uses other operands at each call, so that no operand is in the cache.
 
     Args:
-        make: makes a contender with operands of its own.
-        bytes_each: of the operands of one.
-        cache_bytes: of the cache; there are copies for more than twice as much, at most 256.
+        make: a function that makes a contender with its own operands.
+        bytes_each: the bytes of one contender's operands.
+        cache_bytes: the bytes of the cache; the copies fill more than twice as much, but there are at most 256.
     """
     copies = min(1 + math.ceil(2 * cache_bytes / max(bytes_each, 1)), MOST_COPIES)
     turns = itertools.cycle([make() for _ in range(copies)])

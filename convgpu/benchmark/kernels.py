@@ -1,4 +1,4 @@
-"""What runs a problem: the plan of a compiled backend, the method of the NumPy one."""
+"""The name of what runs a problem: the plan of a compiled backend, or the method of the NumPy backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..facts import method_of, plan_of, text_of
 
 
 def kernel_of(backend: Any, problem: Problem) -> str:
-    """The kernel and its settings, "kernel key=value ..."; of NumPy's the method, in words; "" if unknown."""
+    """The kernel with its settings, "kernel key=value ..."; for NumPy the method in words; "" if unknown."""
     if backend is load("numpy"):
         return method_of(problem.call)
     return text_of(plan_of(backend, problem.call)) if hasattr(backend, "module") else ""

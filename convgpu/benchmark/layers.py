@@ -1,4 +1,4 @@
-"""Single ops: each problem on every device, checked first, and beside PyTorch if wanted."""
+"""Timing of single ops: each problem on every device, checked first, and compared with PyTorch if wanted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Row = dict[str, Any]
 
 def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch | None = None, samples: int = 5,
             sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
-    """Time problems, one row for each; Ctrl-C ends it early and keeps what there is.
+    """Time problems, and return one row for each; Ctrl-C stops early and keeps the rows so far.
 
-    A contender that computes something else is not timed: its row says so under "absent" (see `Results.failures`).
+    A contender whose result is wrong is not timed: the row explains this under "absent" (see `Results.failures`).
 
     Args:
-        problems: what to time; their operands exist one problem at a time.
-        devices: where convgpu runs.
+        problems: the problems to time; only one problem's operands exist at a time.
+        devices: the devices that convgpu runs on.
         peer: PyTorch, on the same devices.
-        samples: of each contender.
+        samples: how many samples each contender gets.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
-        watch: is given each row as it is done.
+        watch: a function that receives each row when it is complete.
     """
     rows: list[Row] = []
     load = load_average()
@@ -56,12 +56,12 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
 
 
 def _weight(problem: Problem) -> float:
-    """About the seconds that a problem takes, in units of no meaning: the check, and the samples."""
+    """A weight for the progress bar, about proportional to the seconds that a problem's check and samples take."""
     return 0.3 + problem.work.flops / 1e9 + problem.work.bytes / 1e8
 
 
 def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[str]) -> None:
-    """Measured before and after, of which the higher counts: other programs can only lower it."""
+    """Measure the devices' roofs; keep the higher of old and new, since other programs only lower a measurement."""
     for device in devices:
         for dtype in sorted({"float64" if dtype == "float64" else "float32" for dtype in dtypes}):
             found, known = device.roof(dtype), roofs.get(device.kind)
@@ -100,7 +100,7 @@ def _row(problem: Problem, devices: Sequence[Device], peer: Torch | None, sample
 
 def _add_peer(peer: Torch, problem: Problem, arrays: Arrays, device: Device, contenders: dict[str, Contender],
               clocks: dict[str, Clock], absent: dict[str, str]) -> None:
-    """The peer's contenders on this device, seen to compute the same thing."""
+    """Add the peer's contenders on this device, if they compute the same result."""
     why = peer.can_use(device.kind)
     if why is not None:
         absent[f"{PREFIX} {device.kind}"] = why
@@ -111,5 +111,6 @@ def _add_peer(peer: Torch, problem: Problem, arrays: Arrays, device: Device, con
         for name, contender in peer.contenders(problem, arrays, device.kind, cache_bytes).items():
             peer.check(name, problem, contender, ours)
             contenders[name], clocks[name] = contender, device.clock
-    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: an op or dtype that it lacks
+    # PyTorch raises RuntimeError for an op or a dtype that it lacks
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:
         absent[f"{PREFIX} {device.kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

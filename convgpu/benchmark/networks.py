@@ -1,4 +1,4 @@
-"""The networks that are trained, and a step of training as a contender."""
+"""The networks that benchmarks train, and a training step as a contender."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..architectures import alexnet, lenet5, resnet50, vgg16
 from ..autograd import value_and_grad
 from ..tensor import Tensor, tensor
 
-LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; small, for images of noise
+LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; they are small because the images are noise
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network of convgpu.architectures: its parameters, its loss, the images that it takes."""
+    """A network of convgpu.architectures: its parameters, its loss, and the size of its images."""
 
     name: str
     title: str
@@ -26,8 +26,8 @@ class Network:
     classes: int
     initial: Callable[[], Any]
     loss: Callable[[Any, Any, Any], Tensor]
-    batches: tuple[int, ...]  # what is timed unless something else is asked for
-    layers: int  # how many have weights
+    batches: tuple[int, ...]  # the batch sizes that are timed by default
+    layers: int  # the number of layers with weights
     label_smoothing: float = 0.0
 
     def data(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ NETWORKS = {network.name: network for network in (
 
 
 class Step:
-    """A step of SGD with momentum on one batch: forward, backward, update. Calling it takes the next one."""
+    """A step of SGD with momentum on one batch: forward, backward and update. Each call takes the next step."""
 
     def __init__(self, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str):
         self._params = tree.map(lambda p: p.to(device), params)
@@ -56,12 +56,12 @@ class Step:
         self._value_and_grad = value_and_grad(network.loss)
 
     def __call__(self) -> Tensor:
-        """The loss before the step."""
+        """Take a step, and return the loss before it."""
         loss, grads = self._value_and_grad(self._params, self._x, self._y)
         self._params = self._optimizer.step(self._params, grads)
         return loss
 
     def gradients(self) -> tuple[float, Any]:
-        """The loss, and the gradients as NumPy arrays; no step is taken."""
+        """The loss, and the gradients as NumPy arrays, without taking a step."""
         loss, grads = self._value_and_grad(self._params, self._x, self._y)
         return loss.item(), tree.map(lambda g: g.numpy(), grads)

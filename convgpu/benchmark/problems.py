@@ -1,4 +1,4 @@
-"""What is timed: problems made of a network's layers, or of the sizes that the command is given."""
+"""Makes the problems that are timed, from a network's layers or from the sizes that a command is given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def conv_problem(geo: ConvGeometry, direction: str, dtype: str = "float32", netw
 
 def pool_problem(geo: PoolGeometry, direction: str, dtype: str = "float32", average: bool = False, network: str = "",
                  layer: str = "") -> Problem:
-    """Max or average pooling: "fprop" (of max: with offsets, as for training) or "dgrad"."""
+    """Max or average pooling: "fprop" (for max pooling with offsets, as training needs them) or "dgrad"."""
     op = ("avg" if average else "max") + "_pool" + ("_dgrad" if direction == "dgrad" else "")
     shapes = {"max_pool_dgrad": (geo.y_shape, geo.y_shape), "avg_pool_dgrad": (geo.y_shape,)}.get(op, (geo.x_shape,))
     return Problem(Call(op, shapes, (geo, True) if op == "max_pool" else (geo,), dtype), network=network, layer=layer)
@@ -30,7 +30,7 @@ def pool_problem(geo: PoolGeometry, direction: str, dtype: str = "float32", aver
 
 def gemm_problem(m: int, n: int, k: int, trans_a: bool = False, trans_b: bool = False, dtype: str = "float32",
                  network: str = "") -> Problem:
-    """y = op(a) @ op(b). Its layer is the sizes, with a T for each operand that is transposed."""
+    """y = op(a) @ op(b). The layer's name is the sizes, with a T for each transposed operand."""
     flags = "T" * trans_a + ("N" if trans_b and not trans_a else "") + "T" * trans_b
     layer = f"{m}x{n}x{k}" + (f" {flags:N<2}" if flags else "")
     shapes = ((k, m) if trans_a else (m, k), (n, k) if trans_b else (k, n), None)
@@ -47,7 +47,7 @@ def layer_problems(layers: list[Any], directions: tuple[str, ...], dtype: str = 
     """The problems of a network's layers (of cases.networks); pools have no weight gradient.
 
     Args:
-        batch: of all layers; None: that of each layer in the table.
+        batch: the batch size of all layers; None: each layer's own batch size in the table.
     """
     problems: list[Problem] = []
     for entry in layers:

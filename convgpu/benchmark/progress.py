@@ -1,4 +1,4 @@
-"""A bar with the time that is left, on stderr; a plain line per step where tqdm is missing or nobody watches."""
+"""A progress bar with the remaining time on stderr; one plain line per step without tqdm or without a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HINT = 'for a live bar: pip install "convgpu[demo]"'
 
 
 class Progress:
-    """Counts down steps of known weight, in any unit of time.
+    """Shows how much of the work is left; each step has a known weight, in any unit of time.
 
         with Progress(total=12.5) as progress:
             progress.begin("conv_fprop 3x3 64>64")
@@ -43,20 +43,20 @@ class Progress:
             self._bar.close()
 
     def begin(self, what: str) -> None:
-        """Say what runs now."""
+        """Say which step runs now."""
         if self._bar is not None:
             self._bar.set_postfix_str(what)
         else:
             print(f"{what}{self._left()}", file=sys.stderr, flush=True)
 
     def done(self, weight: float) -> None:
-        """A step of this weight is over."""
+        """Count a finished step of this weight."""
         self._done += weight
         if self._bar is not None:
             self._bar.update(weight)
 
     def reach(self, weight: float) -> None:
-        """So much of the total is over."""
+        """Advance to this part of the total."""
         self.done(weight - self._done)
 
     def _left(self) -> str:

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: rows with every sample, and the machine, versions and commit that they belong to."""
+"""The results of a benchmark: rows with every sample, with the machine, versions and commit that they belong to."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NVIDIA_SMI = "name,driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.m
 
 @dataclass
 class Results:
-    """Rows, and what they were measured on.
+    """Rows of measurements, and the environment in which they were measured.
 
-    A row is a dict: what was timed ("kind", "network", "layer", "direction", "dtype", ...), what it has to do ("flops",
-    "bytes"), and "timings", a Timing for each contender. roofs: see roofs.py. `interrupted`: rows are missing.
+    A row is a dict: what was timed ("kind", "network", "layer", "direction", "dtype", ...), its work ("flops",
+    "bytes"), and "timings", a Timing for each contender. roofs: see roofs.py. `interrupted`: whether rows are missing.
     """
 
     environment: dict[str, Any]
@@ -38,7 +38,8 @@ class Results:
 
     @property
     def failures(self) -> list[str]:
-        """What was to be timed and was not: a wrong result, too little memory, a row that nothing can compute."""
+        """Explanations of what could not be timed: a wrong result, too little memory, a missing op.
+        """
         found = []
         for row in self.rows:
             for name, why in row.get("absent", {}).items():
@@ -49,7 +50,7 @@ class Results:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write JSON, one row per line; a file of that name is replaced as a whole."""
+        """Write JSON with one row per line; an existing file of that name is replaced as a whole."""
         lines = ",\n  ".join(json.dumps(row, default=_plain) for row in self.rows)
         head = ",\n ".join(f'"{name}": {json.dumps(value, indent=1)}' for name, value in (
             ("environment", self.environment), ("roofs", self.roofs), ("interrupted", self.interrupted)) if value)
@@ -57,10 +58,10 @@ class Results:
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """What `save` wrote.
+        """Read the results that `save` wrote.
 
         Raises:
-            ValueError: the file is none of ours.
+            ValueError: the file was not written by `save`.
         """
         try:
             saved = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -75,7 +76,7 @@ class Results:
 
 
     def _check(self) -> None:
-        """Raise ValueError, KeyError or TypeError where something is missing that every table needs."""
+        """Raise ValueError, KeyError or TypeError where something is missing that all tables need."""
         for part in ("versions", "blas", "commit", "date"):
             self.environment[part]
         for part in ("cpu", "cores"):
@@ -94,16 +95,16 @@ def _plain(value: Any) -> Any:
 
 
 def record(path: str | Path, rows: list[dict[str, Any]], packages: Iterable[str] = ("numpy",)) -> None:
-    """Write rows as JSON, beside the environment. Timings among their values are written in full."""
+    """Write rows and the environment as JSON. Timings among the rows' values are written in full."""
     Results(environment(packages), rows).save(path)
 
 
 def environment(packages: Iterable[str] = ("numpy",), load_before: float | None = None) -> dict[str, Any]:
-    """The machine, the versions and the commit that results belong to; of a GPU, its clocks at this moment.
+    """The machine, the versions and the commit that results belong to, with a GPU's clocks at this moment.
 
     Args:
-        packages: whose versions are told.
-        load_before: the load average before anything was measured: what other programs do.
+        packages: the packages whose versions are included.
+        load_before: the load average before the measurement, which shows what other programs did.
     """
     found: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -123,7 +124,7 @@ def environment(packages: Iterable[str] = ("numpy",), load_before: float | None 
 
 
 def load_average() -> float | None:
-    """Of the last minute: how many programs wanted a core; None where the system does not say."""
+    """The number of programs that wanted a core in the last minute; None where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
@@ -147,7 +148,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_clock() -> str | None:
-    """The first core's clock at this moment; None where the system does not say."""
+    """The first core's clock frequency at this moment; None where the system does not say."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next((f"{float(line.split(':')[1]):.0f} MHz" for line in lines if line.startswith("cpu MHz")), None)
@@ -161,7 +162,7 @@ def _blas() -> str:
 def _commit() -> str | None:
     """The commit of the source tree, marked where files differ from it; None for an installed package.
 
-    The environment variable CONVGPU_COMMIT tells it where a tree was copied without its .git (bench/carried.py).
+    The environment variable CONVGPU_COMMIT names the commit where a tree was copied without .git (bench/carried.py).
     """
     if told := os.environ.get("CONVGPU_COMMIT"):
         return told
@@ -172,14 +173,15 @@ def _commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an environment may lie in another project's tree
+        # this package may be installed inside another project's tree
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def _nvidia_smi() -> dict[str, str] | None:
-    """The first GPU and its clocks, as the driver's own program tells them; None where there is none."""
+    """The first GPU and its clocks, from the driver's program nvidia-smi; None where there is none."""
     try:
         said = subprocess.run(["nvidia-smi", f"--query-gpu={_NVIDIA_SMI}", "--format=csv,noheader"],
                               capture_output=True, text=True, check=True, timeout=30)

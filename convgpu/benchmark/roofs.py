@@ -1,6 +1,6 @@
-"""The two ceilings of a device, arithmetic and memory, and how near to them a time is.
+"""The two limits of a device, arithmetic and memory bandwidth, and how near to them a time is.
 
-Of a CPU they are measured: what np.matmul reaches, and a copy. Of a GPU they are those of convgpu.roofline's table.
+A CPU's limits are measured, with np.matmul and with a copy. A GPU's limits are those of convgpu.roofline's table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from .. import roofline
 from ..backends.numpy.workers import get_num_threads, parallel_for
 
-SIDE, COPIED = 1536, 64 * 2**20  # of the matrices of the product; bytes that each thread copies
+SIDE, COPIED = 1536, 64 * 2**20  # the size of the measured product's matrices; the bytes that each thread copies
 SAMPLES = 5
 
 
@@ -39,10 +39,10 @@ class Roof:
 
 
 def cpu_roof(dtype: str) -> Roof:
-    """Measure this machine on convgpu's number of threads, in the dtype that sums are taken in; about two seconds.
+    """Measure this machine with convgpu's number of threads, in the accumulator's dtype; this takes about two seconds.
 
-    np.matmul of one 1536x1536 product per thread, and np.copyto of 64 MB per thread (read and written: counted twice);
-    the best of five.
+    Each thread computes an np.matmul of 1536x1536 matrices and an np.copyto of 64 MB (bytes read and written are
+    counted); the best of five runs is taken.
     """
     threads, wide = get_num_threads(), "float64" if dtype == "float64" else "float32"
     generator = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def cpu_roof(dtype: str) -> Roof:
 
 
 def _best(body: Callable[[int], object], threads: int) -> float:
-    """Seconds of body(i) for every i in range(threads), each on its thread; of one thread its CPU time, as of ops."""
+    """The seconds of body(i) for every i in range(threads), each on its own thread; CPU time for one thread."""
     clock, seconds = time.thread_time if threads == 1 else time.perf_counter, []
     for _ in range(1 + SAMPLES):
         start = clock()
@@ -68,7 +68,7 @@ def _best(body: Callable[[int], object], threads: int) -> float:
 
 
 def gpu_roof(name: str) -> Roof | None:
-    """The published rates of a GPU; None for one that the table lacks."""
+    """The published rates of a GPU; None for a GPU that the table lacks."""
     try:
         gpu = roofline.find_gpu(name)
     except ValueError:

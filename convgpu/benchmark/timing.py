@@ -1,4 +1,4 @@
-"""Samples of contenders that take turns."""
+"""Takes samples of contenders that run in turn."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Protocol
 Contender = Callable[[], object]
 
 _VARIABLE, _QUIET = "OPENBLAS_THREAD_TIMEOUT", "20"
-STEADY = 0.03  # two warm-up calls that agree this well end the warm-up
-LONG = 0.25  # seconds of a call from which on it is warm after one, and needs no call before each sample
+STEADY = 0.03  # the warm-up ends when two calls differ by no more than this share
+LONG = 0.25  # calls of at least so many seconds need one call of warm-up, and no untimed call before each sample
 LEAST = 3  # samples that are taken whatever the budget
 
 
 def quiet_blas() -> None:
-    """Start this program again with OPENBLAS_THREAD_TIMEOUT=20, unless it is set: else OpenBLAS's idle threads spin.
+    """Start this program again with OPENBLAS_THREAD_TIMEOUT=20, unless it is set, to stop idle threads from spinning.
 
-    They do so for 100 ms after each product, on the core that the other contender needs; the variable is read when
-    NumPy is imported.
+    Without it, OpenBLAS's threads spin for 100 ms after each product, on cores that the other contender needs. The
+    variable is read when NumPy is imported, hence the new start.
     """
     if _VARIABLE not in os.environ:
         os.environ[_VARIABLE] = _QUIET
@@ -32,12 +32,12 @@ def quiet_blas() -> None:
 
 @dataclass
 class Timing:
-    """The samples of one contender: seconds per call.
+    """The samples of one contender, in seconds per call.
 
-    By the wall clock, as CPU time of the calling thread, and on a GPU between two of its events.
+    They are taken by the wall clock, as CPU time of the calling thread, and on a GPU between two of its events.
     """
 
-    calls: int  # per sample
+    calls: int  # how many calls one sample has
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     gpu: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Timing:
         return statistics.median(getattr(self, clock))
 
     def quartiles(self, clock: str) -> tuple[float, float]:
-        """The lower and the upper quartile; of a single sample, that sample twice."""
+        """The lower and the upper quartile; for a single sample, the sample twice."""
         samples = getattr(self, clock)
         if len(samples) < 2:
             return samples[0], samples[0]
@@ -61,10 +61,10 @@ class Timing:
 
 
 class Clock(Protocol):
-    """What takes samples: HostClock here, GpuClock in gpu.py."""
+    """An object that takes samples: HostClock here, GpuClock in gpu.py."""
 
     def seconds(self, contender: Contender) -> float:
-        """How long one call takes, for the warm-up."""
+        """The seconds of one call, for the warm-up."""
 
     def sample(self, timing: Timing, contender: Contender) -> None:
         """Take one more sample."""
@@ -74,7 +74,7 @@ class HostClock:
     """The wall clock, and the CPU time of the calling thread."""
 
     def seconds(self, contender: Contender) -> float:
-        """How long one call takes."""
+        """The seconds of one call."""
         start = time.perf_counter()
         contender()
         return time.perf_counter() - start
@@ -90,7 +90,7 @@ class HostClock:
 
 
 def rounded(seconds: float) -> float:
-    """To the four digits that a sample is worth."""
+    """Round to four digits, which is the precision of a sample."""
     return float(f"{seconds:.4g}")
 
 
@@ -100,19 +100,19 @@ def alternate(contenders: Mapping[str, Contender], samples: int = 9, sample_seco
     """Time the contenders in turn, `samples` times each, after a warm-up of two calls or more.
 
     Before each sample come a pause and a call that is not timed: a contender's OpenMP threads spin for some 10 ms after
-    its last call, on the core that the next one needs, and its data are in the cache. Calls of a quarter of a second
-    and more go without that call, and with one call of warm-up.
+    its last call, on cores that the next contender needs, and its data are still in the cache. Calls of a quarter of a
+    second or more have no untimed call, and only one call of warm-up.
 
     Args:
         contenders: functions of no arguments, by name.
-        samples: how many samples of each; at least 2.
+        samples: how many samples each contender gets; at least 2.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
         pause: seconds of rest before each sample.
-        settle: the warm-up goes on until two of its calls agree, at most this many seconds per contender: a GPU's
-            clock rises for seconds.
-        clocks: of the contenders that do not run on the host, by name.
-        budget: seconds after which no further round begins, once there are `LEAST` samples.
-        watch: is given the number of each round as it begins.
+        settle: the warm-up goes on until two of its calls agree, for at most this many seconds per contender, because a
+            GPU's clock rises for seconds.
+        clocks: the clocks of contenders that do not run on the host, by name.
+        budget: seconds after which no further round begins, once each contender has `LEAST` samples.
+        watch: a function that receives the number of each round when the round begins.
     """
     chosen: dict[str, Clock] = {name: (clocks or {}).get(name) or HostClock() for name in contenders}
     once = {name: _warm_up(contender, chosen[name], settle) for name, contender in contenders.items()}
@@ -132,7 +132,7 @@ def alternate(contenders: Mapping[str, Contender], samples: int = 9, sample_seco
 
 
 def _warm_up(contender: Contender, clock: Clock, settle: float) -> float:
-    """Call it until its time is steady; seconds of the last call."""
+    """Call the contender until its time is steady; return the seconds of the last call."""
     deadline = time.perf_counter() + settle
     before = clock.seconds(contender)
     while before < LONG or settle:
@@ -144,7 +144,7 @@ def _warm_up(contender: Contender, clock: Clock, settle: float) -> float:
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """exp(mean(log(values))): the mean of ratios.
+    """exp(mean(log(values))), the right mean for ratios.
 
     >>> geometric_mean([0.5, 2.0])
     1.0

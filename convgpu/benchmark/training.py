@@ -1,4 +1,4 @@
-"""Whole networks: steps of training on every device, checked op by op first, and beside PyTorch if wanted."""
+"""Timing of training steps of whole networks, checked op by op first, and compared with PyTorch if wanted."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from .timing import Clock, Contender, alternate
 from .verification import WrongResultError
 from .watched import watched
 
-STEPS, BUDGET = 20, 60.0  # steps that the table speaks of; seconds of samples per row, of which there are at least 3
+# the number of steps that the table reports; the seconds of samples per row, of which there are at least 3
+STEPS, BUDGET = 20, 60.0
 
 
 def measure(network: Network, batches: Sequence[int], devices: Sequence[Device], peer: Torch | None = None,
             steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",)) -> Results:
-    """Time steps of training, one row for each batch size; Ctrl-C ends it early and keeps what there is.
+    """Time training steps, and return one row for each batch size; Ctrl-C stops early and keeps the rows so far.
 
-    Where a product or a pooling of ours is wrong, or PyTorch's gradients differ, the contender is not timed: its row
-    says so under "absent" (see `Results.failures`).
+    Where convgpu computes a wrong product or pooling, or PyTorch's gradients differ, the contender is not timed; the
+    row explains this under "absent" (see `Results.failures`).
 
     Args:
-        network: what is trained, on images of noise.
-        batches: batch sizes.
-        devices: where convgpu runs.
+        network: the network that is trained, on images of noise.
+        batches: the batch sizes.
+        devices: the devices that convgpu runs on.
         peer: PyTorch, on the same devices.
-        steps: how many steps are timed, and told of.
-        budget: seconds after which fewer are timed.
-        variants: of PyTorch: "" as it is, in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
+        steps: how many steps are timed and reported.
+        budget: seconds after which no more steps are timed.
+        variants: PyTorch's variants: "" in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
     """
     rows: list[Row] = []
     load = load_average()
@@ -84,7 +85,8 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
 
 def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray], device: Device, peer: Torch | None,
              variants: Sequence[str], absent: dict[str, str]) -> tuple[dict[str, Contender], int]:
-    """Steps on this device that have been seen to be right, and the FLOPs of one; what is not goes to `absent`."""
+    """Contenders on this device whose steps are right, and the FLOPs of a step; `absent` explains the others.
+    """
     backend = current_backend() if device.kind == CPU else GPU_BACKENDS[0]
     try:
         step = Step(network, params, *data, device.kind)
@@ -108,7 +110,7 @@ def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray],
 
 def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
                 variants: Sequence[str], absent: dict[str, str]) -> dict[str, TorchStep]:
-    """PyTorch's contenders, by name; what this installation cannot compile goes to `absent`."""
+    """PyTorch's contenders by name; `absent` explains what this installation cannot compile."""
     found = {}
     for variant in variants:
         for layout in LAYOUTS if not variant else LAYOUTS[:1]:
@@ -116,8 +118,8 @@ def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np
             step = TorchStep(peer, network, params, x, y, device, layout, variant == "amp", variant == "compiled")
             if variant == "compiled":
                 try:
-                    step()  # compiles it: a host compiler may be missing
-                except Exception as error:  # whatever the compiler's own stack raises
+                    step()  # this call compiles the network, and fails where a host compiler is missing
+                except Exception as error:  # torch.compile may raise any exception
                     absent[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     continue
                 step = TorchStep(peer, network, params, x, y, device, layout, compiled=True)
@@ -126,7 +128,7 @@ def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np
 
 
 def _lacks(peer: Torch, kind: str, absent: dict[str, str]) -> bool:
-    """Whether PyTorch cannot compute there, and why."""
+    """Whether PyTorch cannot compute on this device; `absent` gets the reason."""
     why = peer.can_use(kind)
     if why is not None:
         absent[f"{PREFIX} {kind}"] = why

@@ -1,4 +1,4 @@
-"""A wrong result has no speed: what is timed is checked first."""
+"""Checks results before they are timed, because the speed of a wrong result means nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..cases.tolerance import C_NUMPY, worst
 
 
 class WrongResultError(AssertionError):
-    """What was to be timed computes something else."""
+    """The result to be timed is wrong."""
 
 
 def check(problem: Problem, arrays: Arrays, results: Any, c: float = C_NUMPY, few: bool = False) -> None:
-    """Raise WrongResultError unless a backend's results are right, in the part that is compared.
+    """Raise WrongResultError unless the compared part of a backend's results is right.
 
     Args:
-        arrays, results: NumPy arrays.
+        arrays, results: the operands and the results, as NumPy arrays.
         c: the allowed error in units of eps * magnitude.
         few: compare a smaller part, for whole networks.
     """
@@ -31,10 +31,10 @@ def verify(name: str, got: np.ndarray, exact: np.ndarray, magnitude: np.ndarray,
     """Raise WrongResultError unless `got` is within the bound of convgpu.cases.tolerance.
 
     Args:
-        name: of what is verified.
-        got: its result.
+        name: the name of what is verified, for the error.
+        got: the result to be verified.
         exact: the result in float64 or wider.
-        magnitude: the op on absolute values, likewise.
+        magnitude: the op on absolute values, also in float64 or wider.
         length: the number of terms of each sum.
         c: the allowed error in units of eps * magnitude.
     """

@@ -1,7 +1,7 @@
-"""A backend whose every result is checked as it is computed: a part of it, against the reference on that part alone.
+"""A backend whose every result is checked when it is computed: a part of it is compared with the reference.
 
-For whole networks, whose ops are too large for the reference. Which part is compared is among the facts of each op: of
-a convolution the last image and two filters, for instance.
+It serves whole networks, whose ops are too large for the reference. The facts of each op say which part is compared:
+for a convolution, for instance, the last image and two filters.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .verification import check
 
 @contextmanager
 def watched(name: str, c: float = C_NUMPY) -> Iterator[Watched]:
-    """Within it, the backend of this name raises WrongResultError where it is wrong. Yields what counts its FLOPs.
+    """Let the backend of this name raise WrongResultError where it is wrong. Yields the `Watched` that counts FLOPs.
 
     Args:
-        name: of the backend.
-        c: the allowed error, see cases/tolerance.py.
+        name: the name of the backend.
+        c: the allowed error, as in cases/tolerance.py.
     """
     stand_in = Watched(load(name), c)
     with replaced(name, stand_in):
@@ -32,7 +32,7 @@ def watched(name: str, c: float = C_NUMPY) -> Iterator[Watched]:
 
 
 class Watched:
-    """Stands in for a backend. `flops`: of all products until now."""
+    """Stands in for a backend. `flops`: the FLOPs of all products so far."""
 
     def __init__(self, backend: Any, c: float):
         self._backend, self._c = backend, c

@@ -1,4 +1,4 @@
-"""Others on the same problems: PyTorch, op by op, and networks in it that are twins of ours."""
+"""PyTorch as a peer that computes the same problems: single ops, and networks equal to ours."""
 
 from __future__ import annotations
 

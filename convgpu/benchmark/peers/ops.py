@@ -1,4 +1,4 @@
-"""PyTorch on the same problems: float32 without TF32, cuDNN's benchmark mode, in both of its memory layouts."""
+"""PyTorch on the same problems: float32 without TF32, with cuDNN's benchmark mode, in both of its memory layouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ..timing import Contender
 from ..verification import WrongResultError
 
 LAYOUTS = ("channels_last", "channels_first")
-AGREEMENT, AGREEMENT_OF_HALVES = 1e-4, 2e-2  # |theirs - ours| / |ours|: another problem would give about 1
+# bounds of |theirs - ours| / |ours|, which is about 1 where another problem is computed
+AGREEMENT, AGREEMENT_OF_HALVES = 1e-4, 2e-2
 PREFIX = "torch"
 
 
@@ -40,10 +41,10 @@ class Torch:
         return f"PyTorch {self.torch.__version__} reaches no GPU"
 
     def contenders(self, problem: Problem, arrays: Arrays, device: str, cache_bytes: int = 0) -> dict[str, Contender]:
-        """The same call in PyTorch, once per memory layout where there are two.
+        """The same call in PyTorch; where PyTorch has two memory layouts, one contender for each.
 
         Args:
-            cache_bytes: of the GPU whose cache the operands are to exceed.
+            cache_bytes: the bytes of the GPU's cache, which the operands are to exceed.
 
         Raises:
             NotImplementedError: PyTorch has no such op.
@@ -57,7 +58,7 @@ class Torch:
         return found
 
     def check(self, name: str, problem: Problem, contender: Contender, ours: Any) -> None:
-        """Raise WrongResultError unless both compute the same thing."""
+        """Raise WrongResultError unless both compute the same result."""
         theirs, ours = self._result(problem, contender()), ours[0] if isinstance(ours, tuple) else ours
         ours = ours.astype(np.float64)
         limit = AGREEMENT_OF_HALVES if is_half(problem.dtype) else AGREEMENT
@@ -72,11 +73,11 @@ class Torch:
         return tensor.to("cuda" if device == GPU else "cpu")
 
     def sized(self, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-        """Zeros of a shape, for calls that ask an operand's sizes only."""
+        """Zeros of a shape, for calls that only need an operand's sizes."""
         return np.zeros(shape, like.dtype)
 
     def indices(self, winners: np.ndarray, geo: PoolGeometry) -> np.ndarray:
-        """The winners of max pooling as PyTorch counts them: into an image's plane."""
+        """The winners of max pooling as PyTorch numbers them: by pixels in the plane of one channel."""
         return numpy_backend.max_pool_indices(winners, geo)
 
     def images(self, array: np.ndarray, device: str, layout: str) -> Any:
@@ -97,7 +98,7 @@ class Torch:
             raise NotImplementedError(f"{problem.op} in PyTorch is not written down here")
         return make(arrays, problem.call.statics, device, layout)
 
-    # --- each op of ours in PyTorch, by its name
+    # --- one method for each op of convgpu, under the op's name
 
     def gemm(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """A product of two matrices, either of which may be given as its transpose."""
@@ -106,19 +107,19 @@ class Torch:
         return lambda: self.torch.mm(a, b)
 
     def conv_fprop(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The forward."""
+        """The convolution itself."""
         geo, padding = statics[0], _same_on_both_sides(statics[0].padding)
         x, w = self.images(arrays[0], device, layout), self.filters(arrays[1], device, layout)
         return lambda: self.torch.nn.functional.conv2d(x, w, None, geo.stride, padding, geo.dilation, geo.groups)
 
     def conv_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The gradient of the images, of which PyTorch asks the sizes only."""
+        """The gradient of the images; PyTorch's function needs only the images' sizes."""
         gy, w = self.images(arrays[0], device, layout), self.filters(arrays[1], device, layout)
         x = self.images(self.sized(statics[0].x_shape, arrays[0]), device, layout)
         return self._backward(gy, x, w, statics[0], [True, False, False])
 
     def conv_wgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The gradient of the filters, of which PyTorch asks the sizes only."""
+        """The gradient of the filters; PyTorch's function needs only the filters' sizes."""
         x, gy = (self.images(array, device, layout) for array in arrays)
         w = self.filters(self.sized(statics[0].w_shape, arrays[0]), device, layout)
         return self._backward(gy, x, w, statics[0], [False, True, False])
@@ -129,18 +130,18 @@ class Torch:
             gy, x, w, None, geo.stride, padding, geo.dilation, False, [0, 0], geo.groups, wanted)
 
     def avg_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The averages."""
+        """The averages of all windows."""
         x, options = self.images(arrays[0], device, layout), _average_options(statics[0])
         return lambda: self.torch.nn.functional.avg_pool2d(x, *options)
 
     def avg_pool_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The gradient of the images, of which PyTorch asks the sizes only."""
+        """The gradient of the images; PyTorch's function needs only the images' sizes."""
         gy, options = self.images(arrays[0], device, layout), _average_options(statics[0])
         x = self.images(self.sized(statics[0].x_shape, arrays[0]), device, layout)
         return lambda: self.torch.ops.aten.avg_pool2d_backward(gy, x, *options, None)
 
     def lp_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The norms of even orders over whole windows: PyTorch takes powers of x itself, and scales other windows."""
+        """The norms, for even orders and windows without padding: in other cases PyTorch computes something else."""
         x, (geo, p) = self.images(arrays[0], device, layout), statics
         whole = all(start >= 0 and start + (out - 1) * stride + f <= n for start, out, stride, f, n in zip(
             (-before for before, _ in geo.padding), geo.output, geo.stride, geo.window, geo.size))
@@ -149,14 +150,14 @@ class Torch:
         return lambda: self.torch.nn.functional.lp_pool2d(x, p, geo.window, geo.stride)
 
     def max_pool(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The maxima and where they stand."""
+        """The maxima and their places."""
         x, geo = self.images(arrays[0], device, layout), statics[0]
         padding = _same_on_both_sides(geo.padding)
         options = geo.window, geo.stride, padding, geo.dilation
         return lambda: self.torch.nn.functional.max_pool2d_with_indices(x, *options)
 
     def max_pool_dgrad(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
-        """The gradient of the images, of which PyTorch asks the sizes only, from the same winners."""
+        """The gradient of the images, from the same winners; PyTorch's function needs only the images' sizes."""
         gy, geo = self.images(arrays[0], device, layout), statics[0]
         padding = _same_on_both_sides(geo.padding)
         x = self.images(self.sized(geo.x_shape, arrays[0]), device, layout)
@@ -181,7 +182,7 @@ class Torch:
         return self.tensor(arrays[0], device).movedim((-1, -2), (0, 1)).contiguous
 
     def _result(self, problem: Problem, result: Any) -> np.ndarray:
-        """What a contender returned, in our layout, as float64."""
+        """A contender's result in convgpu's layout, as float64."""
         if isinstance(result, tuple):
             result = next(part for part in result if part is not None)
         wide = result.detach().to("cpu", self.torch.float64)
@@ -191,7 +192,7 @@ class Torch:
 
 
 def _of_images(problem: Problem) -> bool:
-    """Whether the operands lie in one of two layouts: those of an op with a geometry."""
+    """Whether the op's operands are images, which have two layouts: it then has a geometry."""
     return any(isinstance(s, (ConvGeometry, PoolGeometry)) for s in problem.call.statics)
 
 

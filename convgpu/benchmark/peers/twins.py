@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, from the same parameters: what our training is measured against."""
+"""The benchmarks' networks in PyTorch, from the same parameters, to compare training with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..networks import LEARNING_RATE, MOMENTUM, Network
 from ..verification import WrongResultError
 from .ops import Torch
 
-OF_LOSS, OF_GRADIENT = 1e-3, 0.05  # a ReLU at 0 may fall to either side, and all layers before it see the difference
+# wide, since rounding decides a ReLU near 0, and all layers before it see the difference
+OF_LOSS, OF_GRADIENT = 1e-3, 0.05
 
-Twin = Callable[[Any, Any, Any], Any]  # torch.nn.functional, parameters, images -> scores
+Twin = Callable[[Any, Any, Any], Any]  # called with torch.nn.functional, parameters and images; returns scores
 
 
 def _lenet5(f: Any, p: Any, x: Any) -> Any:
@@ -76,7 +77,7 @@ class TorchStep:
 
     Args:
         amp: whether the network runs in bfloat16 under autocast.
-        compiled: whether torch.compile has it.
+        compiled: whether torch.compile compiles the network.
     """
 
     def __init__(self, peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
@@ -98,7 +99,7 @@ class TorchStep:
         self._loss = torch.compile(loss, dynamic=False) if compiled else loss
 
     def __call__(self) -> Any:
-        """The loss before the step."""
+        """Take a step, and return the loss before it."""
         self._optimizer.zero_grad()
         loss = self._loss(self._params, self._x, self._y)
         loss.backward()
@@ -106,7 +107,7 @@ class TorchStep:
         return loss
 
     def check(self, name: str, loss: float, grads: Any) -> None:
-        """Raise WrongResultError unless loss and gradients are ours, given as NumPy arrays in our layout."""
+        """Raise WrongResultError unless loss and gradients equal ours, which are NumPy arrays in convgpu's layout."""
         theirs = self._loss(self._params, self._x, self._y)
         theirs.backward()
         worst, where = 0.0, ""
@@ -138,7 +139,7 @@ class TorchStep:
 
 
 def _channels_before(params: Any, name: str) -> int | None:
-    """The channels of the images that a dense layer sees flattened, (H, W, C) with us and (C, H, W) there."""
+    """The channels of the images that a dense layer flattens, as (H, W, C) in convgpu and (C, H, W) in PyTorch."""
     names = list(params)
     before = names[names.index(name) - 1]
     if name != "dense1":

@@ -1,1 +1,1 @@
-"""What is made of results: figures, tables in the terminal, comparisons, pictures."""
+"""Reports made from results: figures, tables for the terminal, comparisons, pictures."""

@@ -1,4 +1,4 @@
-"""Two result files, row by row: which is faster, and whether by more than the samples vary."""
+"""Compares two result files row by row: which is faster, and whether by more than the samples vary."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from .figures import Row
 from .grid import Column, markdown, number, text
 from .training_table import NOISE
 
-SMALLEST = 0.03  # a change below this share is none, whatever the samples say
+SMALLEST = 0.03  # a smaller change counts as none, whatever the samples say
 
 
 @dataclass(frozen=True)
 class Change:
-    """One contender of one row in both files. ratio: the first file's time over the second's."""
+    """One contender of one row in both files. ratio: the first file's time divided by the second's."""
 
     row: Row
     name: str
     before: float
     after: float
-    verdict: str  # "slower", "faster", "" within the spread, "noise" where that leaves the ratio open
+    verdict: str  # "slower", "faster", "" if within the spread, "noise" if the spread is too large to tell
 
     @property
     def ratio(self) -> float:
-        """Above 1, the second file is faster."""
+        """The first file's time over the second's: above 1, the second file is faster."""
         return self.before / self.after
 
 
 def changes(a: Results, b: Results) -> list[Change]:
-    """What both files hold, in the order of the second."""
+    """The contenders that both files hold, in the order of the second file."""
     first = {figures.key(row): row for row in a.rows}
     return [_change(first[figures.key(row)], row, name) for row in b.rows if figures.key(row) in first
             for name in row["timings"] if name in first[figures.key(row)]["timings"]]
 
 
 def _change(a: Row, b: Row, name: str) -> Change:
-    """Slower or faster where the quartiles do not overlap, and by 3% at least; noise where they overlap by far."""
+    """Slower or faster where the quartiles do not overlap and times differ by 3%; noise where they overlap by far.
+    """
     clock = figures.clock(b, name)
     before, after = a["timings"][name].median(clock), b["timings"][name].median(clock)
     (low_a, high_a), (low_b, high_b) = (row["timings"][name].quartiles(clock) for row in (a, b))
@@ -53,7 +54,7 @@ def _change(a: Row, b: Row, name: str) -> Change:
 
 
 def report(a: Results, b: Results, as_markdown: bool = False) -> tuple[str, bool]:
-    """The table and the conclusion; whether something of ours has become slower.
+    """The table with the conclusion, and whether a time of convgpu has become slower.
 
     Raises:
         ValueError: the files have no row in common.
@@ -89,7 +90,7 @@ def report(a: Results, b: Results, as_markdown: bool = False) -> tuple[str, bool
 
 
 def _differences(a: Results, b: Results) -> list[str]:
-    """What else changed between the files."""
+    """Other differences between the files, such as machine and versions."""
     told = []
     for title, get in (("CPU", lambda e: e["machine"]["cpu"]), ("GPU", lambda e: e.get("gpu", {}).get("name")),
                        ("NumPy", lambda e: e["versions"].get("numpy")), ("commit", lambda e: e["commit"]),

@@ -1,4 +1,4 @@
-"""The figures of a row: which clock counts, the median, the rate, the share of the roof, the ratio to a peer."""
+"""The numbers of a row: which clock counts, the median, the rate, the share of the roof, the ratio to a peer."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ..roofs import Roof
 from ..timing import Timing
 
 OURS = "convgpu"
-DOUBT = 1.5  # a ratio that its samples leave open by more than this factor is noise
+DOUBT = 1.5  # a ratio is noise if its samples leave it open by more than this factor
 Row = dict[str, Any]
 
 
 def name_of(device: str) -> str:
-    """The contender that is convgpu on "cpu" or "gpu"."""
+    """The name of the contender that is convgpu on "cpu" or "gpu"."""
     return f"{OURS} {device}"
 
 
 def device_of(name: str) -> str:
-    """Where a contender runs: "torch cpu channels_last" on "cpu"."""
+    """The device that a contender runs on: "cpu" for "torch cpu channels_last"."""
     return name.split()[1]
 
 
 def clock(row: Row, name: str) -> str:
-    """Of a GPU its own events; of whole steps of training the wall's, for which their user waits.
+    """The clock that counts: for a GPU its own events; for training steps the wall clock, which is what users wait for.
 
-    On one CPU thread its CPU time, which other programs disturb least; else the wall's.
+    For one CPU thread it is the CPU time, which other programs disturb least; otherwise the wall clock.
     """
     timing: Timing = row["timings"][name]
     if timing.gpu:
@@ -50,13 +50,13 @@ def has(row: Row, device: str) -> bool:
 
 
 def best_peer(row: Row, device: str) -> str | None:
-    """The fastest of the others on this device: PyTorch in its better layout."""
+    """The name of the fastest peer on this device: PyTorch in its better layout."""
     names = [name for name in row["timings"] if not name.startswith(OURS) and device_of(name) == device]
     return min(names, key=lambda name: seconds(row, name)) if names else None
 
 
 def limits(row: Row, over: str, under: str) -> tuple[float, float]:
-    """Between what the samples leave the ratio of two contenders' times: the quartiles of one over the other's."""
+    """The range in which the samples leave the ratio of two contenders' times: from quartile over quartile."""
     (low, high), (least, most) = (row["timings"][name].quartiles(clock(row, name)) for name in (over, under))
     return (low / most, high / least) if min(low, least) > 0 else (0.0, math.inf)
 
@@ -68,23 +68,23 @@ def is_noise(row: Row, over: str, under: str) -> bool:
 
 
 def quotient(row: Row, over: str, under: str) -> float | None:
-    """The median time of one contender over that of another; None where it is noise."""
+    """The median time of one contender over the median time of another; None where the ratio is noise."""
     return None if is_noise(row, over, under) else seconds(row, over) / seconds(row, under)
 
 
 def rivals(row: Row, device: str) -> tuple[str, str] | None:
-    """The best peer's name and ours on this device; None where one of them is missing."""
+    """The names of the best peer and of convgpu on this device; None where one of them is missing."""
     peer = best_peer(row, device)
     return None if peer is None or not has(row, device) else (peer, name_of(device))
 
 
 def devices(row: Row) -> tuple[str, str] | None:
-    """Our names on the CPU and on the GPU; None where one of them is missing."""
+    """The names of convgpu on the CPU and on the GPU; None where one of them is missing."""
     return (name_of("cpu"), name_of("gpu")) if has(row, "cpu") and has(row, "gpu") else None
 
 
 def ratio(row: Row, device: str) -> float | None:
-    """The peer's time over ours on this device: above 1, we are faster; None where one is missing, and for noise."""
+    """The peer's time over ours on this device (above 1, we are faster); None where one is missing, and for noise."""
     pair = rivals(row, device)
     return None if pair is None else quotient(row, *pair)
 
@@ -96,26 +96,26 @@ def speedup(row: Row) -> float | None:
 
 
 def by_memory(row: Row) -> bool:
-    """Whether bytes are what counts: of pooling, layouts and copies."""
+    """Whether a row's work is counted in bytes: for pooling, changes of layout and copies."""
     return row["kind"] in ("pool", "layout", "copy")
 
 
 def rate(row: Row, name: str) -> float:
-    """FLOP/s; of what moves memory, bytes per second."""
+    """FLOP/s; for ops that only move memory, bytes per second."""
     return (row["bytes"] if by_memory(row) else row["flops"]) / seconds(row, name)
 
 
 def share(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None:
-    """The least possible time over the one taken: 1 is the roof. More, where a cache helps."""
+    """The least possible time over the measured time: 1 is the roof, and a cache can lead above it."""
     roof = roofs.get(device_of(name))
     return Roof(**roof).seconds(row) / seconds(row, name) if roof else None
 
 
 def of_peak(row: Row, name: str, roofs: dict[str, dict[str, Any]]) -> float | None:
-    """The share of the CPU's measured np.matmul peak; None of what moves memory, or where it was not measured."""
+    """The share of the CPU's measured np.matmul peak; None for ops that move memory, and where no peak was measured."""
     return rate(row, name) / max(roofs["cpu"]["peak"].values()) if "cpu" in roofs and not by_memory(row) else None
 
 
 def key(row: Row) -> tuple[Any, ...]:
-    """What makes two rows of two files the same measurement."""
+    """The entries that two rows of two files must share to be the same measurement."""
     return tuple(row.get(part) for part in ("kind", "network", "layer", "direction", "dtype", "threads"))

@@ -1,4 +1,4 @@
-"""Columns as text, in at most 100 characters a line, and as Markdown."""
+"""Tables as text of at most 100 characters a line, and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ WIDTH = 100
 
 @dataclass
 class Column:
-    """Cells under a title; neighbours of one group share a line above it."""
+    """Cells under a title; neighbouring columns of one group share a heading above their titles."""
 
     group: str
     title: str
     cells: list[str]
     left: bool = False
-    least: int = 0  # its width, whatever is in it
+    least: int = 0  # the least width of the column, whatever its cells hold
 
     @property
     def width(self) -> int:
-        """Of the widest cell or the title."""
+        """The width of the widest cell or the title."""
         return max(self.least, *(len(text) for text in (self.title, *self.cells)))
 
     def line(self, text: str) -> str:
-        """The text, padded."""
+        """The text, padded to the column's width."""
         return text.ljust(self.width) if self.left else text.rjust(self.width)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With so many significant digits and no exponent; "-" for None.
+    """The value with `digits` significant digits and no exponent; "-" for None.
 
     >>> [number(x) for x in (0.01234, 1.5, 123.4, 12345.6, None)]
     ['0.0123', '1.50', '123', '12,346', '-']
@@ -50,12 +50,13 @@ def percent(share: float | None) -> str:
 
 
 def wrapped(line: str) -> str:
-    """A sentence, in lines of at most 100 characters."""
+    """A sentence broken into lines of at most 100 characters."""
     return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def text(columns: Sequence[Column], keys: int) -> str:
-    """The table; where it is too wide, in parts that repeat the first `keys` columns. Groups stay together."""
+    """The table; a table that is too wide is cut into parts that repeat the first `keys` columns. Groups stay together.
+    """
     parts = [list(columns[:keys])]
     for _, members in itertools.groupby(columns[keys:], key=lambda column: column.group or id(column)):
         group = _widened(list(members))
@@ -66,7 +67,7 @@ def text(columns: Sequence[Column], keys: int) -> str:
 
 
 def _widened(group: list[Column]) -> list[Column]:
-    """Columns that have room for the name of their group."""
+    """The columns of a group, made wide enough for the group's name."""
     missing = len(group[0].group) - _width(group)
     return group if missing <= 0 else [*group[:-1], replace(group[-1], least=group[-1].width + missing)]
 
@@ -89,7 +90,7 @@ def _lines(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def markdown(columns: Sequence[Column]) -> str:
-    """The table in one piece."""
+    """The table as one Markdown table."""
     titles = [f"{c.group} {c.title}".strip() for c in columns]
     rows = [titles, ["---" if c.left else "---:" for c in columns], *map(list, zip(*[c.cells for c in columns]))]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -1,4 +1,4 @@
-"""Pictures for a talk: time per layer, the speed-up, the roofline; training, in seconds and speed-up."""
+"""Pictures of results for talks: time per layer, the speed-up, the roofline; for training, seconds and speed-up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .figures import Row
 from .grid import number
 from .training_table import NOISE
 
-# Okabe and Ito's colours, which everybody can tell apart.
+# Okabe and Ito's colours, which colour-blind readers can tell apart too.
 COLOURS = {"fprop": "#0072B2", "dgrad": "#E69F00", "wgrad": "#009E73", "cpu": "#0072B2", "gpu": "#D55E00",
            "peer cpu": "#56B4E9", "peer gpu": "#E69F00", "grey": "#595959"}
 MARKERS = {"cpu": "o", "gpu": "^"}
@@ -37,12 +37,12 @@ def formats() -> list[str]:
 
 
 def draw(results: Results, path: str | Path, title: str | None = None) -> None:
-    """Write a picture of the results: of training where there is any, else of the ops.
+    """Draw the results and save the picture: of training where there are such rows, else of single ops.
 
     Args:
-        results: with at least one row that was timed.
-        path: of the picture, PNG or what else its ending says.
-        title: instead of the networks' names.
+        results: results with at least one timed row.
+        path: the picture's file; its ending decides the format, such as PNG.
+        title: a title in place of the networks' names.
     """
     plt = require("matplotlib.pyplot", "--plot")
     trained = [row for row in results.rows if row["kind"] == "train" and row["timings"]]
@@ -97,8 +97,8 @@ def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, con
           ends: Any) -> None:
     """Groups of horizontal bars, one group per layer, one bar per contender and direction.
 
-    value(row, name): the length of a bar; None for none; NaN for noise, which is said in its place. ends(row, name):
-    both ends of the line that shows the spread.
+    value(row, name): the length of a bar; None for no bar; NaN for noise, which a word replaces. ends(row, name): both
+    ends of the line that shows the spread.
     """
     slots = [(name, d) for name in contenders for d in DIRECTION_NAMES
              if any(row["direction"] == d and value(row, name) is not None for row in rows)]
@@ -128,7 +128,7 @@ def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, con
 
 
 def _times(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
-    """Milliseconds per layer and direction, on a logarithmic axis where they differ by much."""
+    """Milliseconds per layer and direction, on a logarithmic axis where they differ widely."""
     there = [figures.name_of(d) for d in DEVICES if any(figures.has(row, d) for row in rows)]
 
     def milliseconds(row: Row, name: str) -> float | None:
@@ -151,14 +151,14 @@ def _times(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
 
 
 def _pairs(row: Row) -> dict[str, tuple[str, str]]:
-    """What can be divided: CPU over GPU, the peer over ours."""
+    """The pairs of contenders whose ratio can be drawn: CPU over GPU, peer over convgpu."""
     pairs = {"CPU / GPU": figures.devices(row)}
     pairs |= {f"PyTorch / convgpu on the {DEVICES[d]}": figures.rivals(row, d) for d in DEVICES}
     return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
 def _ratio_bars(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
-    """The first ratio that there is: the speed-up of the GPU, else the peer's time over ours."""
+    """Draw the first ratio that exists: the speed-up of the GPU, else the peer's time over ours."""
     name = next(iter(dict.fromkeys(n for row in rows for n in _pairs(row))))
 
     def ratio(row: Row, _: str) -> float | None:
@@ -181,7 +181,7 @@ def _ratio_bars(axis: Any, rows: Sequence[Row], layers: Sequence[str]) -> None:
 
 
 def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
-    """Each layer a point: FLOP per byte against FLOP/s, under the roofs."""
+    """Draw each layer as a point, FLOP per byte against FLOP/s, under the roofs."""
     rows = [row for row in rows if row.get("flops") and row.get("bytes")]
     intensity = [row["flops"] / row["bytes"] for row in rows]
     low, high = min(intensity) / 3, max(intensity) * 3
@@ -208,10 +208,10 @@ def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
 
 
 def ceilings(roof: Roof, rows: Sequence[Row], name: str) -> tuple[float, float, float, float]:
-    """FLOP/s and bytes per second of a roof, and what it is raised to, so that no row is above it.
+    """The FLOP/s and bytes per second of a roof, and both raised until no row is above the roof.
 
-    What is measured or published is a bound for memory. Arrays that lie in a cache go faster, and on a busy machine the
-    measured peak may be less than what a layer reached.
+    The measured or published bandwidth is that of the memory: arrays in a cache are faster. On a busy
+    machine the measured peak may be less than what a layer reached.
     """
     peak = max(rate(row["unit"].removesuffix(" additions"), roof.peak) for row in rows if row["unit"])
     reached = max([peak, *(row["flops"] / figures.seconds(row, name) for row in rows)])
@@ -220,7 +220,7 @@ def ceilings(roof: Roof, rows: Sequence[Row], name: str) -> tuple[float, float, 
 
 
 def _draw_roof(axis: Any, low: float, high: float, roof: Roof, rows: Sequence[Row], name: str) -> None:
-    """The roof; dashed above it what layers reached beyond."""
+    """Draw the roof, and above it a dashed line for what layers reached beyond it."""
     if not rows:
         return
     xs, grey = np.geomspace(low, high, 200), COLOURS["grey"]
@@ -254,7 +254,7 @@ def _draw_roof(axis: Any, low: float, high: float, roof: Roof, rows: Sequence[Ro
 
 
 def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
-    """Seconds per batch size, and the speed-up where there are two devices."""
+    """Draw seconds per batch size, and the speed-up where there are two devices."""
     both = all(figures.has(row, "cpu") and figures.has(row, "gpu") for row in rows)
     figure, axes = plt.subplots(1, 1 + both, figsize=(7.5 + 5.5 * both, 6), layout="constrained", squeeze=False)
     network = ", ".join(dict.fromkeys(row["network"] for row in rows))
@@ -278,7 +278,7 @@ def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
     axis.set_ylabel(f"seconds for {steps} steps")
     axis.set_title("Time, and the line between its quartiles", fontsize=13)
     axis.margins(y=0.12)
-    if several:  # of different sizes
+    if several:  # the networks have different sizes of batch
         axis.set_yscale("log")
     axis.grid(axis="y", alpha=0.3)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=4)
@@ -288,7 +288,7 @@ def _training(plt: Any, rows: Sequence[Row], results: Results) -> Any:
 
 
 def _trained(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
-    """Label, colour, and the contender's name in a row."""
+    """For each contender: its label, its colour, and its name in a row."""
     found: list[tuple[str, str, Any]] = []
     for device, title in DEVICES.items():
         if any(figures.has(row, device) for row in rows):
@@ -300,7 +300,7 @@ def _trained(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
 
 
 def _training_speedup(axis: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:
-    """CPU over GPU, beside the lecture's."""
+    """Draw the time on the CPU over the time on the GPU, beside the lecture's ratio."""
     ours = [figures.speedup(row) for row in rows]
     bars = axis.bar(np.arange(len(rows)) - 0.2, [s or 0.0 for s in ours], 0.36, color=COLOURS["gpu"], label="here")
     axis.bar_label(bars, [NOISE if s is None else f"{number(s)}x" for s in ours], padding=3)

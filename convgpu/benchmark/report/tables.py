@@ -1,4 +1,4 @@
-"""Results as tables: of single ops, one row per layer and direction; of training, see training_table.py."""
+"""Results as tables: for single ops one row per layer and direction; for training see training_table.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS = {"cpu": "GFLOP/s", "gpu": "TFLOP/s"}
 
 
 def render(results: Results, as_markdown: bool = False) -> str:
-    """Everything that a file holds: where it was measured, the tables, what they mean."""
+    """The content of a result file as text: where it was measured, the tables, and notes on their meaning."""
     parts = [heading(results)]
     kinds: dict[str, list[Row]] = {"ops": [], "train": [], "startup": []}
     for row in results.rows:
@@ -42,7 +42,7 @@ def _table(columns: Sequence[Column], keys: int, as_markdown: bool) -> str:
 
 
 def heading(results: Results) -> str:
-    """The machine, its roofs, the versions: a few lines."""
+    """The machine, its roofs and the versions, in a few lines."""
     environment, rows = results.environment, results.rows
     machine, gpu = environment["machine"], environment.get("gpu")
     threads = sorted({row["threads"] for row in rows if "threads" in row})
@@ -72,7 +72,7 @@ def _roof(saved: dict[str, Any] | None) -> str:
 
 
 def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
-    """Of single ops: ours per device, the speed-up, the peer's, the kernels."""
+    """The columns for single ops: convgpu's times per device, the speed-up, the peer's times, the kernels."""
     several = len({row["network"] for row in rows}) > 1
     dtypes = len({row["dtype"] for row in rows}) > 1
     threads = len({row["threads"] for row in rows}) > 1
@@ -95,7 +95,7 @@ def layer_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
 
 
 def _short(kernel: str) -> str:
-    """A plan's kernel without its settings, a method without what comes after the comma."""
+    """The kernel's name without the plan's settings, or the method without the part after the comma."""
     return kernel.split()[0] if "=" in kernel else kernel.split(",")[0]
 
 
@@ -127,7 +127,7 @@ def _rate(row: Row, name: str) -> str:
 
 
 def _peers(rows: Sequence[Row], device: str) -> list[Column]:
-    """The better layout's time, and theirs/ours."""
+    """The columns for the peer's better layout: its time, and its time over ours."""
     group = f"{PEER} {DEVICES[device]}"
 
     def column(title: str, cell: Callable[[Row, str], str]) -> Column:
@@ -144,7 +144,7 @@ def _peers(rows: Sequence[Row], device: str) -> list[Column]:
 
 
 def startup_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
-    """What is waited for before and around the arithmetic, and its bar."""
+    """The columns for startup times: what a user waits for before and around the arithmetic, and the limit."""
     name = next(iter(rows[0]["timings"]))
     return [Column("", "what", [row["layer"] for row in rows], left=True),
             Column("", name, [_time(figures.seconds(row, name)) for row in rows]),
@@ -154,12 +154,12 @@ def startup_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
 
 
 def startup_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
-    """Nothing to add."""
+    """The notes for startup times: there are none."""
     return []
 
 
 def missed(row: Row) -> bool:
-    """Whether a row has a bar and is above it."""
+    """Whether a row has a limit and exceeds it."""
     return "limit" in row and figures.seconds(row, next(iter(row["timings"]))) > row["limit"]
 
 
@@ -168,7 +168,7 @@ def _time(seconds: float) -> str:
 
 
 def mean_note(what: str, meaning: str, pairs: Sequence[tuple[Row, tuple[str, str]]]) -> list[str]:
-    """The geometric mean of ratios, of how many of them it is, or why there is none; nothing of a single row."""
+    """The geometric mean of ratios and how many there are, or why there is no mean; nothing for a single row."""
     if len(pairs) < 2:
         return []
     ratios = [r for row, pair in pairs if (r := figures.quotient(row, *pair)) is not None]
@@ -179,7 +179,7 @@ def mean_note(what: str, meaning: str, pairs: Sequence[tuple[Row, tuple[str, str
 
 
 def layer_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
-    """Means, and the meaning of the columns."""
+    """Notes: the means, and the meaning of the columns."""
     notes = []
     pairs = [("CPU/GPU", "", [(row, figures.devices(row)) for row in rows])]
     pairs += [(f"{PEER}'s time over ours on the {title}", " (above 1, we are faster)",

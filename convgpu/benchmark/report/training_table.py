@@ -1,4 +1,4 @@
-"""Training as a table: seconds of so many steps on each device, as lectures show it, and the lecture's own row."""
+"""Training as a table: seconds of a number of steps on each device, as in a lecture, with the lecture's own row."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 SCALED = "*"
 NOISE = "noise"
 
-# Training AlexNet, from a GPU conference talk of 2015; by batch: CPU seconds, seconds of one Tesla K40, speed-up.
+# Training AlexNet, from a GPU conference talk of 2015: for each batch size the CPU seconds, Tesla K40 seconds,
+# speed-up.
 LECTURE = {64: (64.0, 7.5, 8.5), 128: (124.0, 14.5, 8.5), 256: (257.0, 28.5, 9.0)}
 TALK = "a talk of 2015"
 
 
 def training_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
-    """Ours per device, the speed-up, the peers."""
+    """The columns for training: convgpu's times per device, the speed-up, the peers' times."""
     columns = [Column("", "network", [row["network"] for row in rows], left=True),
                Column("", "batch", [str(row["batch"]) for row in rows])]
     there = [device for device in DEVICES if any(figures.has(row, device) for row in rows)]
@@ -38,7 +39,7 @@ def training_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]
 
 
 def _told(row: Row) -> tuple[float, float, float] | None:
-    """What the talk says of this network and batch."""
+    """The talk's figures for this network and batch size."""
     return LECTURE.get(row["batch"]) if row["network"] == "AlexNet" else None
 
 
@@ -60,13 +61,13 @@ def _contender(rows: Sequence[Row], name: str, group: str, roofs: dict[str, Any]
 
 
 def total(row: Row, name: str) -> str:
-    """Seconds of the row's steps; marked where fewer were timed."""
+    """The seconds of the row's steps; a mark shows that fewer steps were timed."""
     timed = len(row["timings"][name].wall) * row["timings"][name].calls
     return number(row["steps"] * figures.seconds(row, name)) + (SCALED if timed < row["steps"] else " ")
 
 
 def ratio_cell(row: Row, pair: tuple[str, str] | None) -> str:
-    """The first one's time over the second's, as "1.23x"; "noise" where the samples do not tell it."""
+    """The first contender's time over the second's, as "1.23x"; "noise" where the samples cannot tell."""
     if pair is None:
         return "-"
     value = figures.quotient(row, *pair)
@@ -74,7 +75,7 @@ def ratio_cell(row: Row, pair: tuple[str, str] | None) -> str:
 
 
 def noise_note(pairs: Sequence[tuple[Row, tuple[str, str]]]) -> list[str]:
-    """What "noise" means, where a ratio is."""
+    """A note that explains "noise", if some ratio is noise."""
     if not any(figures.is_noise(row, *pair) for row, pair in pairs):
         return []
     other = "" if all(row.get("threads") == 1 for row, _ in pairs) else " or --threads 1"
@@ -83,7 +84,8 @@ def noise_note(pairs: Sequence[tuple[Row, tuple[str, str]]]) -> list[str]:
 
 
 def _variants(row: Row, device: str) -> list[str]:
-    """Of the peer: "torch cpu" for the plain one in two layouts, "torch cpu compiled" and the like."""
+    """The names of the peer's variants: "torch cpu" for the plain one in two layouts, "torch cpu compiled" and so on.
+    """
     names = [name for name in row["timings"] if not name.startswith(figures.OURS) and figures.device_of(name) == device]
     return list(dict.fromkeys(name.replace(" channels_last", "").replace(" channels_first", "") for name in names))
 
@@ -114,7 +116,7 @@ def _peer(rows: Sequence[Row], device: str, variant: str) -> list[Column]:
 
 
 def _pairs(row: Row) -> list[tuple[str, str]]:
-    """Of what the table holds ratios."""
+    """The pairs of contenders whose ratios the table shows."""
     found = [pair] if (pair := figures.devices(row)) is not None else []
     found += [(best, figures.name_of(device)) for device in DEVICES if figures.has(row, device)
               for variant in _variants(row, device) if (best := _best(row, variant)) is not None]
@@ -122,7 +124,7 @@ def _pairs(row: Row) -> list[tuple[str, str]]:
 
 
 def training_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
-    """What the columns mean, and the lecture's row."""
+    """Notes: the meaning of the columns, and the lecture's row."""
     steps = " or ".join(str(n) for n in sorted({row["steps"] for row in rows}))
     notes = [f"s: seconds of {steps} training steps (median step; forward, backward, SGD with momentum) on images of "
              "noise, float32."]
