@@ -1,1 +1,2 @@
-"""Named problems per family, run by the tests of every backend and by the benches; and how far off is wrong."""
+"""Tables of named problems for each family, which the tests of all backends and the benchmarks run, with error bounds.
+"""

@@ -1,6 +1,6 @@
-"""Named convolution problems, from the everyday to the awkward. One table for every backend.
+"""Named convolution problems, from everyday to awkward ones, in one table for all backends.
 
-Shapes are written once, in channels_last, and read in either data format.
+Shapes are written in channels_last, and can be converted to either data format.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ODD_CHANNELS = (1, 2, 3, 5, 7, 9, 15, 17, 31, 33, 63, 65)
 
 @dataclass(frozen=True)
 class ConvCase:
-    """One problem: the function of `convgpu` that it calls (`form`), shapes in channels_last, options, tags.
+    """One problem: the public function that it calls (`form`), shapes in channels_last, options, tags.
 
     x is (N, spatial..., C). w is (spatial..., C/groups, K) for conv, (spatial..., C_out/groups, C_in) for
     conv_transpose, (spatial..., C, multiplier) for depthwise_conv.
@@ -45,7 +45,7 @@ class ConvCase:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keyword arguments of the call, but for data_format."""
+        """The keyword arguments of the call, except data_format."""
         options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         if self.form != "depthwise_conv":
             options["groups"] = self.groups
@@ -55,14 +55,14 @@ class ConvCase:
 
     @property
     def conv_w(self) -> tuple[int, ...]:
-        """The filters as the engine's conv takes them: those of a depthwise convolution as C groups of one channel."""
+        """The shape of the filters for `conv`: a depthwise convolution has C groups of one channel."""
         if self.form != "depthwise_conv":
             return self.w
         *kernel, c, multiplier = self.w
         return (*kernel, min(c, 1), c * multiplier)
 
     def geometry(self, data_format: str = "channels_last") -> ConvGeometry:
-        """The geometry of the convolution (for conv_transpose: of the one that it transposes)."""
+        """The geometry of the convolution; for conv_transpose, of the convolution that is transposed."""
         x, w = to_format(self.x, data_format), w_to_format(self.conv_w, data_format)
         if self.form == "conv_transpose":
             return conv_transpose_geometry(self.name, x, w, self.stride, self.padding, self.output_padding,
@@ -71,7 +71,8 @@ class ConvCase:
         return conv_geometry(self.name, x, w, self.stride, self.padding, self.dilation, groups, data_format)
 
     def draw(self, shape: tuple[int, ...], role: str, dtype: DTypeLike) -> np.ndarray:
-        """The values of one operand ("x", "w", "g", "bias"): normal; of one sign where the case is tagged so."""
+        """The values of one operand ("x", "w", "g", "bias"): normal, or positive if tagged "one_signed".
+        """
         rng = np.random.default_rng(zlib.crc32(f"{self.name}/{role}".encode()))
         values = rng.standard_normal(shape, np.float32)
         return (np.abs(values) if "one_signed" in self.tags else values).astype(as_dtype(dtype))
@@ -88,7 +89,7 @@ def w_to_format(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:
 
 
 def conv_cases(*tags: str) -> list[ConvCase]:
-    """The cases that bear all of the tags (all cases where none are given)."""
+    """The cases that have all of the tags (all cases where none are given)."""
     return [case for case in CASES if case.tags.issuperset(tags)]
 
 
@@ -110,7 +111,7 @@ def _depthwise(name: str, x: tuple[int, ...], kernel: tuple[int, ...], multiplie
 
 
 def _edge_cases() -> Iterator[ConvCase]:
-    """Nothing, one pixel, and options that others get wrong."""
+    """Empty images, single pixels, and options that other libraries get wrong."""
     yield _case("batch_0", (0, 5, 6, 3), (3, 3), 4, "empty")
     yield _case("channels_0", (2, 5, 6, 0), (3, 3), 4, "empty")
     yield _case("filters_0", (2, 5, 6, 3), (3, 3), 0, "empty")
@@ -161,11 +162,11 @@ def _edge_cases() -> Iterator[ConvCase]:
 
 
 def _long_cases() -> Iterator[ConvCase]:
-    """Sums of thousands of terms of one sign: where a plain sequence of additions in float32 drifts off."""
+    """Sums of thousands of terms of one sign, where a plain sequence of float32 additions drifts off."""
     yield _case("long_channels", (1, 4, 4, 4608), (1, 1), 5, "long", "one_signed")
     yield _case("long_taps", (1, 9, 9, 512), (3, 3), 6, "long", "one_signed", padding=1)
-    yield _case("long_filters", (1, 5, 5, 3), (3, 3), 1024, "long", "one_signed")  # of dgrad: 9 * 1024
-    yield _case("long_pixels", (8, 112, 112, 3), (1, 1), 4, "long", "one_signed")  # of wgrad: 100,352
+    yield _case("long_filters", (1, 5, 5, 3), (3, 3), 1024, "long", "one_signed")  # dgrad sums 9 * 1024 terms
+    yield _case("long_pixels", (8, 112, 112, 3), (1, 1), 4, "long", "one_signed")  # wgrad sums 100,352 terms
     yield _case("long_pixels_3x3", (4, 64, 64, 3), (3, 3), 4, "long", "one_signed", padding=1)
     yield _case("long_signed", (1, 9, 9, 512), (3, 3), 6, "long", padding="same", stride=2)
     yield _depthwise("long_depthwise_31", (1, 40, 40, 3), (31, 31), 1, "long", "one_signed")
@@ -175,7 +176,7 @@ def _long_cases() -> Iterator[ConvCase]:
 
 
 def _channel_cases() -> Iterator[ConvCase]:
-    """Every pair of channel counts that no tile or vector width divides."""
+    """Every pair of channel counts that no tile and no vector width divides."""
     for c, k in itertools.product(ODD_CHANNELS, ODD_CHANNELS):
         yield _case(f"channels_{c}_{k}", (2, 4, 5, c), (3, 2), k, "channels", padding=((1, 0), (0, 1)))
 
@@ -189,7 +190,8 @@ def _depthwise_cases() -> Iterator[ConvCase]:
     yield _depthwise("depthwise_2x4_stride_3", (2, 11, 12, 6), (2, 4), 2, stride=3)
     yield _depthwise("depthwise_1d", (2, 15, 9), (4,), 2, padding="same", stride=2)
     yield _depthwise("depthwise_3d", (1, 5, 6, 4, 3), (2, 3, 3), 2, padding=1, stride=(1, 2, 1))
-    # channels that fill vectors of 16 bytes, 24 of them three in half types: the kernels whose windows slide
+    # for kernels with sliding windows: channels that fill vectors of 16 bytes, 24 channels being three vectors in half
+    # types
     for f, size in ((3, (9, 11)), (5, (8, 9)), (7, (7, 10)), (9, (5, 13)), (1, (3, 6))):
         yield _depthwise(f"depthwise_{f}x{f}_vectors", (2, *size, 8), (f, f), 1, padding="same")
         yield _depthwise(f"depthwise_{f}x{f}_vectors_strided", (1, *size, 24), (f, f), 1, stride=2, padding=f // 2)
@@ -235,7 +237,7 @@ def _transposed_cases() -> Iterator[ConvCase]:
 
 
 def _line_cases() -> Iterator[ConvCase]:
-    """Channels that fill lines of 64, whole and in part, for kernels that load them so."""
+    """Channels that fill lines of 64 channels wholly or in part, for kernels that load whole lines."""
     yield _case("lines_whole", (2, 9, 11, 64), (3, 3), 64, "lines", padding="same")
     yield _case("lines_in_part", (2, 6, 7, 72), (3, 3), 136, "lines", padding=1)
     yield _case("lines_many", (1, 9, 8, 320), (3, 3), 40, "lines", padding=1)
@@ -245,14 +247,15 @@ def _line_cases() -> Iterator[ConvCase]:
     yield _case("lines_groups", (2, 9, 9, 256), (3, 3), 256, "lines", groups=4, padding=1)
     yield _case("lines_1d", (2, 70, 64), (5,), 64, "lines", stride=2, padding=2, dilation=3)
     yield _case("lines_3d", (2, 5, 6, 7, 64), (3, 3, 2), 64, "lines", stride=(1, 2, 1), padding=1)
-    # Tiles of gw reach beyond the last tap: by one in a block, by three in a cluster of two blocks with 128 filters.
+    # Tiles of gw reach beyond the last tap: by one tap in a block, by three taps in a cluster of two blocks with 128
+    # filters.
     yield _case("lines_3d_far", (1, 5, 4, 4, 64), (3, 1, 1), 64, "lines", dilation=(11, 1, 1), padding=(11, 0, 0))
     yield _case("lines_3d_dilated", (1, 5, 4, 4, 64), (9, 1, 1), 128, "lines", dilation=(3, 1, 1), padding=(12, 0, 0))
     yield _transposed("lines_transposed", (2, 7, 8, 64), (3, 3), 72, "lines", stride=2, padding=1, output_padding=1)
 
 
 def _packed_cases() -> Iterator[ConvCase]:
-    """Few channels and sums of 360 to 500 terms, which Hopper's packed kernel takes: copies of 16, 8, 4 and 2 bytes."""
+    """Few channels and sums of 360 to 500 terms, for Hopper's packed kernel: it copies 16, 8, 4 and 2 bytes."""
     yield _case("packed_11x11_strided", (2, 64, 64, 3), (11, 11), 64, "packed", stride=4, padding=2)
     yield _case("packed_9x9", (1, 16, 20, 5), (9, 9), 60, "packed", padding=4)
     yield _case("packed_9x9_narrow", (1, 20, 15, 6), (9, 9), 130, "packed", padding=4)
@@ -262,9 +265,9 @@ def _packed_cases() -> Iterator[ConvCase]:
 
 
 def grid_cases(rank: int) -> Iterator[ConvCase]:
-    """Kernels 1 to 4, strides 1 to 4, dilation 1 to 3, padding 0 to 4, groups 1 to 3: all of them in 1-D, there 720.
+    """Kernels 1 to 4, strides 1 to 4, dilation 1 to 3, padding 0 to 4, groups 1 to 3: in 1-D all 720 combinations.
 
-    In 2-D and 3-D each axis has its own place in that list, so that no two axes of a case agree for long.
+    In 2-D and 3-D each axis walks through that list in its own way, so that no two axes agree for long.
     """
     steps = list(itertools.product(range(1, 5), range(1, 5), range(1, 4), range(5)))
     count = {1: 3 * len(steps), 2: 240, 3: 80}[rank]
@@ -282,10 +285,10 @@ def grid_cases(rank: int) -> Iterator[ConvCase]:
 CASES: tuple[ConvCase, ...] = (*_edge_cases(), *_depthwise_cases(), *_transposed_cases(), *_channel_cases(),
                                *_long_cases(), *_line_cases(), *_packed_cases())
 
-# Enough to multiply for Hopper's kernels of float32.
+# Cases large enough for Hopper's kernels for float32.
 LARGE: tuple[ConvCase, ...] = (_case("large_float32", (8, 28, 28, 128), (3, 3), 128, "float32", padding="same"),)
 
-# What must be refused, and what the error must say (a regular expression).
+# Cases that must raise an error, and what the message must say (a regular expression).
 REFUSED: tuple[tuple[ConvCase, str], ...] = (
     (_case("filter_larger", (1, 4, 5, 3), (5, 3), 4), r"spans \(5, 3\) pixels, larger than the padded input \(4, 5\)"),
     (_case("filter_larger_padded", (1, 2, 5, 3), (7, 3), 4, padding=2), r"spans \(7, 3\).*padded input \(6, 9\)"),

@@ -1,4 +1,4 @@
-"""Named matrix products, from the everyday to the awkward. One table for every backend."""
+"""Named matrix products, from everyday to awkward ones, in one table for all backends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class GemmCase:
     def draw(self, role: str, dtype: DTypeLike) -> np.ndarray | None:
         """The values of an operand ("a", "b", "c"), or of the output's gradient ("g").
 
-        Normal; positive where the case is tagged "one_signed", all equal where "constant".
+        Normal values; positive ones where the case is tagged "one_signed", equal ones where it is tagged "constant".
         """
         shape = (self.m, self.n) if role == "g" else self.shapes[role]
         if shape is None:
@@ -60,7 +60,7 @@ class GemmCase:
 
 
 def gemm_cases(*tags: str) -> list[GemmCase]:
-    """The cases that bear all of the tags (all cases where none are given)."""
+    """The cases that have all of the tags (all cases where none are given)."""
     return [case for case in CASES if case.tags.issuperset(tags)]
 
 
@@ -109,7 +109,7 @@ def _sizes() -> Iterator[GemmCase]:
 
 
 def _long_sums() -> Iterator[GemmCase]:
-    """Where a plain sequence of float32 additions misses the bound."""
+    """Sums on which a plain sequence of float32 additions misses the bound."""
     yield _case("long_one_signed", 17, 5, 100_000, "one_signed", "long")
     yield _case("long_row_one_signed", 1, 33, 100_000, "one_signed", "long")
     yield _case("long_column_one_signed", 33, 1, 100_000, "one_signed", "long", trans_a=True)
@@ -120,5 +120,5 @@ def _long_sums() -> Iterator[GemmCase]:
 
 CASES = [*_edge_cases(), *_options(), *_sizes(), *_long_sums()]
 
-# Enough to multiply for Hopper's kernels of float32.
+# Cases large enough for Hopper's kernels for float32.
 LARGE = [_case("large_float32", 1016, 1000, 1000, "float32", c=(1000,))]

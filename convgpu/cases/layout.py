@@ -1,4 +1,4 @@
-"""Named arrays whose layout is changed, around the tiles of the transposes. One table for every backend."""
+"""Named arrays whose layout is changed; their sizes lie around the transposes' tiles. One table serves all backends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ DTYPES = ("float64", "float32", "float16", "bfloat16", "uint8", "uint16", "int32
 
 @dataclass(frozen=True)
 class LayoutCase:
-    """An array of 3 to 5 axes: as images (N, C, spatial...) or (N, spatial..., C), as filters (K, C, spatial...) or
-    (spatial..., C, K)."""
+    """An array of 3 to 5 axes, read as images (N, C, spatial...) or (N, spatial..., C) and as filters (K, C,
+    spatial...) or (spatial..., C, K).
+    """
 
     name: str
     shape: tuple[int, ...]
 
     def input(self, dtype: str) -> np.ndarray:
-        """Random bits of the dtype."""
+        """Random bits, read as values of the dtype."""
         known = as_dtype(dtype)
         bits = np.random.default_rng(0).integers(0, 256, (*self.shape, known.itemsize), np.uint8)
         return bits.view(known).reshape(self.shape)

@@ -1,4 +1,4 @@
-"""The layers of well-known networks: what benchmarks time. Each distinct shape once, at the batch that is timed."""
+"""The layers of well-known networks, for benchmarks: each distinct shape once, with the batch size that is timed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class ConvLayer:
 
     @property
     def name(self) -> str:
-        """What stands in tables: "3x3/2 64>128 @56"."""
+        """The layer's name in tables, such as "3x3/2 64>128 @56"."""
         grouped = f">{self.filters}" + (f" in {self.groups}" if self.groups > 1 else "")
         depthwise = " depthwise" if self.groups == self.channels > 1 else grouped
         stride = f"/{self.stride}" if self.stride > 1 else ""
         return f"{self.kernel}x{self.kernel}{stride} {self.channels}{depthwise} @{self.size} b{self.batch}"
 
     def geometry(self, data_format: str = "channels_last") -> ConvGeometry:
-        """Its geometry."""
+        """The geometry of the layer."""
         c, image = self.channels, (self.size, self.size)
         x, w = (self.batch, *image, c), (self.kernel, self.kernel, c // self.groups, self.filters)
         if data_format == "channels_first":
@@ -52,11 +52,11 @@ class PoolLayer:
 
     @property
     def name(self) -> str:
-        """What stands in tables: "pool 3x3/2 64 @112"."""
+        """The layer's name in tables, such as "pool 3x3/2 64 @112"."""
         return f"pool {self.window}x{self.window}/{self.stride} {self.channels} @{self.size} b{self.batch}"
 
     def geometry(self, data_format: str = "channels_last") -> PoolGeometry:
-        """Its geometry."""
+        """The geometry of the layer."""
         c, image = self.channels, (self.size, self.size)
         x = (self.batch, *image, c) if data_format == "channels_last" else (self.batch, c, *image)
         return pool_geometry(self.name, x, self.window, self.stride, self.padding, 1, False, True, data_format)
@@ -79,7 +79,7 @@ VGG16 = [ConvLayer("VGG-16", batch, size, c, k, 3) for batch, size, c, k in [
 VGG16_POOLS = [PoolLayer("VGG-16", batch, size, c, 2, 2) for batch, size, c in [
     (1, 224, 64), (1, 112, 128), (1, 56, 256), (8, 28, 512), (8, 14, 512)]]
 
-# He et al. 2015, the stride in the 3x3 of each bottleneck
+# He et al. 2015, with the stride in the 3x3 convolution of each bottleneck
 RESNET50 = [ConvLayer("ResNet-50", 8, 224, 3, 64, 7, 2, 3), ConvLayer("ResNet-50", 8, 56, 64, 64, 1)] + [
     layer for size, width, before in [(56, 64, 64), (28, 128, 256), (14, 256, 512), (7, 512, 1024)]
     for layer in ([
@@ -97,7 +97,7 @@ MOBILENET = [ConvLayer("MobileNet", 8, 224, 3, 32, 3, 2, 1)] + [
     ConvLayer("MobileNet", 8, size // stride, c, k, 1) for size, c, k, stride in _MOBILENET]
 MOBILENET_DEPTHWISE = [ConvLayer("MobileNet", 8, size, c, c, 3, stride, 1, c) for size, c, _, stride in _MOBILENET]
 
-# What `convgpu benchmark layers --network` knows.
+# The networks that `convgpu benchmark layers --network` knows.
 NETWORKS: dict[str, list[ConvLayer | PoolLayer]] = {
     "lenet5": [*LENET5], "alexnet": [*ALEXNET, *ALEXNET_POOLS], "vgg16": [*VGG16, *VGG16_POOLS],
     "resnet50": [*RESNET50, *RESNET50_POOLS], "mobilenet": [*MOBILENET, *MOBILENET_DEPTHWISE]}

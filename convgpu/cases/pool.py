@@ -1,6 +1,6 @@
-"""Named pooling problems, from the everyday to the awkward. One table for every backend.
+"""Named pooling problems, from everyday to awkward ones, in one table for all backends.
 
-Shapes are written once, in channels_last, and read in either data format.
+Shapes are written in channels_last, and can be converted to either data format.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..geometry import PoolGeometry, adaptive_pool_geometry, pool_geometry
 
 @dataclass(frozen=True)
 class PoolCase:
-    """One problem: the input's shape (N, spatial..., C), the options, and what the data are like.
+    """One problem: the input's shape (N, spatial..., C), the options, and the kind of data.
 
-    size: the window; with `adaptive`, the output. values: "normal", "ties" (few distinct integers), "negative",
-    "nan" (a tenth of all), "infinite" (mostly -inf).
+    size: the window; with `adaptive`, the output size. values: "normal", "ties" (few distinct integers), "negative",
+    "nan" (a tenth of all values), "infinite" (mostly -inf).
     """
 
     name: str
@@ -36,18 +36,18 @@ class PoolCase:
 
     @property
     def averages(self) -> bool:
-        """Whether avg_pool has these options too: it has no dilation."""
+        """Whether avg_pool has the case's options: it has no dilation."""
         return self.dilation == 1
 
     @property
     def max_options(self) -> dict[str, Any]:
-        """The keyword arguments of max_pool, but for data_format."""
+        """The keyword arguments of max_pool, except data_format."""
         return {} if self.adaptive else {"stride": self.stride, "padding": self.padding, "dilation": self.dilation,
                                          "ceil_mode": self.ceil_mode}
 
     @property
     def avg_options(self) -> dict[str, Any]:
-        """The keyword arguments of avg_pool, but for data_format."""
+        """The keyword arguments of avg_pool, except data_format."""
         return {} if self.adaptive else {"stride": self.stride, "padding": self.padding, "ceil_mode": self.ceil_mode,
                                          "count_include_pad": self.count_include_pad}
 
@@ -57,7 +57,7 @@ class PoolCase:
         return self.x if data_format == "channels_last" else (n, c, *spatial)
 
     def geometry(self, data_format: str = "channels_last") -> PoolGeometry:
-        """The geometry that every direction takes."""
+        """The geometry that every direction uses."""
         shape = self.shape(data_format)
         if self.adaptive:
             return adaptive_pool_geometry(self.name, shape, self.size, data_format)
@@ -65,7 +65,7 @@ class PoolCase:
                              self.count_include_pad, data_format)
 
     def input(self, dtype: DTypeLike, data_format: str = "channels_last") -> np.ndarray:
-        """The input, the same at every call and, but for the layout, in either format."""
+        """The input, which is the same at every call and in either format, apart from the layout."""
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
         x = rng.standard_normal(self.x)
         if self.values == "ties":
@@ -81,20 +81,20 @@ class PoolCase:
 
 
 CASES = [
-    # the notes' networks, cut down
+    # smaller versions of textbook networks' poolings
     PoolCase("lenet", (2, 28, 28, 6), 2),
     PoolCase("alexnet", (2, 27, 27, 16), 3, 2),
     PoolCase("zfnet", (1, 22, 22, 8), 3, 2, 1),
     PoolCase("resnet", (2, 24, 24, 8), 3, 2, 1),
     PoolCase("googlenet-ceil", (1, 28, 28, 8), 3, 2, ceil_mode=True),
     PoolCase("inception", (2, 9, 9, 12), 3, 1, "same"),
-    # ranks
+    # numbers of spatial axes
     PoolCase("1d", (3, 17, 5), 3, 2, 1),
     PoolCase("1d-pair-padding", (2, 10, 3), 4, 3, ((1, 3),)),
     PoolCase("3d", (2, 6, 7, 8, 3), 2),
     PoolCase("3d-overlapping", (1, 5, 6, 7, 2), (2, 3, 3), (1, 2, 2), 1),
     PoolCase("3d-anisotropic", (2, 4, 9, 5, 2), (1, 3, 2), (1, 3, 1), "same"),
-    # windows
+    # shapes of windows
     PoolCase("window-2x3", (2, 8, 9, 4), (2, 3)),
     PoolCase("window-1x1", (2, 4, 5, 3), 1),
     PoolCase("window-1x1-strided", (2, 7, 8, 3), 1, (2, 3)),
@@ -127,21 +127,21 @@ CASES = [
     PoolCase("nan-global", (2, 8, 10, 6), (8, 10), values="nan"),
     PoolCase("infinite", (2, 9, 10, 6), 3, 2, 1, values="infinite"),
     PoolCase("infinite-dilated", (2, 9, 10, 6), 2, 1, 2, dilation=3, values="infinite"),
-    # to a given output
+    # pooling to a given output size
     PoolCase("adaptive-even", (2, 8, 9, 3), (4, 3), adaptive=True),
     PoolCase("adaptive-uneven", (2, 7, 10, 3), (3, 4), adaptive=True),
     PoolCase("adaptive-upward", (2, 3, 4, 2), (5, 7), adaptive=True),
     PoolCase("adaptive-1d", (2, 13, 3), 5, adaptive=True),
     PoolCase("adaptive-3d", (1, 5, 6, 7, 2), (2, 3, 4), adaptive=True, values="ties"),
     PoolCase("adaptive-nan", (2, 7, 10, 3), (3, 4), adaptive=True, values="nan"),
-    # vectors of channels: windows that many threads share, and windows that one walks
+    # channels that fill vectors: windows that many threads share, and windows that one thread walks through
     PoolCase("channels-16-shared-window", (1, 9, 8, 16), (8, 8), 1, values="ties"),
     PoolCase("channels-8-window-of-289-taps", (1, 19, 18, 8), 17, 1, values="nan"),
     PoolCase("channels-40-overlapping", (1, 9, 9, 40), 3, 2, 1, values="ties"),
     PoolCase("channels-24-disjoint", (1, 7, 8, 24), 2, values="nan"),
     PoolCase("channels-72-3d", (1, 4, 4, 4, 72), 2),
     PoolCase("channels-16-adaptive", (1, 7, 10, 16), (3, 4), adaptive=True),
-    # nothing there
+    # arrays without elements
     PoolCase("no-images", (0, 6, 6, 3), 2),
     PoolCase("no-channels", (2, 6, 6, 0), 3, 2, 1),
     PoolCase("no-images-adaptive", (0, 7, 6, 3), 3, adaptive=True),

@@ -1,8 +1,8 @@
 """A problem: one call of a backend's op on operands, and what its result must be.
 
-The tables of cases, `convgpu verify`, the benchmarks and networks that are watched while they train all hold what a
-backend gives against the same thing. The facts of the op (convgpu/facts) say how its operands are drawn, how many terms
-its sums have, and which part of a large call is compared.
+The tables of cases, `convgpu verify`, the benchmarks, and networks that are watched while they train all use problems
+to judge a backend's results. The facts of the op (convgpu/facts) say how its operands are drawn, how many terms its
+sums have, and which part of a large call is compared.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Arrays = tuple[Any, ...]
 class Problem:
     """A call `op(*arrays, *statics)` of a backend's function.
 
-    arrays: the operands; None where they are to be drawn, for a call whose sizes are all that is given so far.
-    answer: the exact results, where it is not the reference backend that knows them. network, layer: what a benchmark
-    files it under.
+    arrays: the operands; None where only the call's sizes are given, and the operands are to be drawn.
+    answer: the exact results, where they do not come from the reference backend. network, layer: the names that a
+    benchmark files the problem under.
     """
 
     call: Call
@@ -42,7 +42,7 @@ class Problem:
 
     @classmethod
     def of(cls, op: str, arrays: Arrays, statics: tuple[Any, ...] = (), answer: Arrays | None = None) -> Problem:
-        """The problem of given operands."""
+        """The problem of the given operands."""
         dtype = next(a.dtype for a in arrays if a is not None).name
         shapes = tuple(None if a is None else tuple(a.shape) for a in arrays)
         return cls(Call(op, shapes, statics, dtype), arrays, answer)
@@ -59,37 +59,37 @@ class Problem:
 
     @property
     def facts(self) -> Any:
-        """What is known of the op."""
+        """The facts of the op (convgpu/facts)."""
         return Op.registry[self.op].facts
 
     @property
     def name(self) -> str:
-        """What stands in messages."""
+        """The problem's name in messages."""
         return f"{self.op} {self.layer} {self.call.dtype}"
 
     @property
     def work(self) -> Work:
-        """FLOPs and bytes."""
+        """The FLOPs and bytes of the call."""
         return self.facts.work(self.call, current_precision())
 
     @property
     def row(self) -> dict[str, Any]:
-        """What its timings are filed under."""
+        """The entries of a result row that identify the problem."""
         work = self.work
         return {"kind": self.facts.family, "network": self.network, "layer": self.layer,
                 "direction": self.facts.direction, "op": self.op, "dtype": self.call.dtype, "flops": work.flops,
                 "unit": work.unit, "bytes": work.bytes}
 
     def operands(self) -> Arrays:
-        """The arrays: those given, or the same random values at every call."""
+        """The operands: the given arrays, or random values that are the same at every call."""
         return self.facts.draw(self.call) if self.arrays is None else self.arrays
 
     def run(self, backend: Any, arrays: Arrays) -> Any:
-        """The call, on these operands."""
+        """Make the call on these operands."""
         return getattr(backend, self.op)(*arrays, *self.call.statics)
 
     def error(self, arrays: Arrays, results: Any, c: float = C_NUMPY, few: bool = False) -> float:
-        """The largest error of a backend's results in units of the bound, of the part that is compared.
+        """The largest error of the compared part of a backend's results, in units of the bound.
 
         Args:
             few: compare a smaller part, for whole networks.
@@ -103,13 +103,13 @@ class Problem:
         return self.facts.bound(self.call).length
 
     def exact(self) -> Arrays:
-        """The results in float64; for float64 in long double."""
+        """The results in float64, or in long double for a float64 problem."""
         if self.answer is not None:
             return self.answer
         return self._by_reference([_wide(a) for a in self.operands()], self.call.statics)
 
     def magnitude(self) -> np.ndarray:
-        """The op on absolute values: what the errors of a sum are proportional to."""
+        """The op computed on absolute values, which the errors of sums are proportional to."""
         bound = self.facts.bound(self.call)
         return self._by_reference([_absolute(_wide(a)) for a in self.operands()], bound.statics)[0] + bound.slack
 
@@ -119,7 +119,7 @@ class Problem:
 
 
 class Judge:
-    """The exact results of a problem whose operands are given, computed once."""
+    """The exact results of a problem with given operands, computed once."""
 
     def __init__(self, problem: Problem, c: float):
         self._problem, self._c = problem, c
@@ -127,7 +127,8 @@ class Judge:
         self._magnitude = None if problem.length is None else problem.magnitude()
 
     def error(self, results: list[np.ndarray]) -> float:
-        """The largest error in units of the bound; Inf for a wrong shape or dtype, or where all must be exact."""
+        """The largest error in units of the bound; Inf for wrong shapes or dtypes, and for errors where all must be exact.
+        """
         problem = self._problem
         if [r.shape for r in results] != [e.shape for e in self._exact]:
             return math.inf
@@ -141,7 +142,7 @@ class Judge:
 
 
 def as_results(returned: Any) -> Arrays:
-    """What a backend's function returned, always as a tuple."""
+    """The results of a backend's function, always as a tuple."""
     return tuple(r for r in returned if r is not None) if isinstance(returned, tuple) else (returned,)
 
 
@@ -161,17 +162,17 @@ def _absolute(a: np.ndarray | None) -> np.ndarray | None:
 
 
 def normal(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Normally distributed values, the same for the same name."""
+    """Normally distributed values, which are the same for the same name."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     return generator.standard_normal(shape, np.float32).astype(as_dtype(dtype))
 
 
 def ends(n: int, most: int = 2) -> list[int]:
-    """At most so many indices out of n, the first and the last among them, evenly spread."""
+    """At most `most` indices out of n, evenly spread, including the first and the last."""
     return sorted({round(i * (n - 1) / (most - 1)) for i in range(most)}) if n > most else list(range(n))
 
 
 
 def some_of(array: np.ndarray, indices: list[int], axis: int) -> np.ndarray:
-    """What stands at these indices of an axis; an array of nothing too."""
+    """The entries of an array at these indices of an axis; the array may be empty."""
     return np.take(array, np.asarray(indices, np.int64), axis=axis)

@@ -1,10 +1,10 @@
-"""How far a result may be from the exact one: a bound that follows from the data, and needs no tuning.
+"""How far a result may be from the exact one: the bound follows from the data, and needs no tuning.
 
-    |got - exact| <= c * eps * op(|x|, |w|) + K * 2^-149        (float32; K: the length of the reduction)
+    |got - exact| <= c * eps * op(|x|, |w|) + K * 2^-149        (float32; K is the length of the reduction)
 
-op(|x|, |w|) is the op run on absolute values: what the rounding errors of a sum are proportional to. c is 8 for
-kernels, which sum in blocks of at most 128, and 16 on NumPy, whose BLAS does not. Half types accumulate in float32 and
-are rounded once: 2 ulp of the output on top, and c grows by K/16 because tensor cores truncate.
+op(|x|, |w|) is the op computed on absolute values: the rounding errors of a sum are proportional to it. c is 8 for
+kernels, which sum in blocks of at most 128 terms, and 16 for NumPy, whose BLAS does not. Half types accumulate in
+float32 and are rounded once: this adds 2 ulp of the output, and c grows by K/16 because tensor cores truncate.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from ..dtypes import DTypeLike, as_dtype
 
 C_NUMPY, C_KERNEL = 16.0, 8.0
-C_TF32 = 2.0**13  # on top: each factor is rounded to 10 bits, and 2^13 eps is 2^-10
+C_TF32 = 2.0**13  # added to c for TF32, which rounds each factor to 10 bits: 2^13 eps is 2^-10
 
 
 class _Format(NamedTuple):
-    """What the bound needs to know of a dtype, all as powers of two."""
+    """The properties of a dtype that the bound depends on, as exponents of two."""
 
-    eps: int  # of the accumulator
+    eps: int  # the accumulator's rounding unit
     tiny: int  # the accumulator's smallest number
-    digits: int  # of the fraction, in the output
+    digits: int  # digits of the fraction in the output's dtype
     least: int  # the exponent of the output's smallest normal number
     largest: float
 
@@ -54,7 +54,7 @@ def bound(exact: np.ndarray, magnitude: np.ndarray, length: int, dtype: DTypeLik
 
     Args:
         exact: the result in float64 (or wider).
-        magnitude: the op on absolute values, likewise.
+        magnitude: the op on absolute values, also in float64 or wider.
         length: K, the number of terms of each sum.
         dtype: the dtype that was computed in.
         c: the allowed error in units of eps * magnitude.
@@ -68,9 +68,9 @@ def bound(exact: np.ndarray, magnitude: np.ndarray, length: int, dtype: DTypeLik
 
 
 def worst(got: Any, exact: np.ndarray, magnitude: np.ndarray, length: int, c: float = C_NUMPY) -> float:
-    """The largest error in units of the bound: at most 1 is right. Inf where NaN or Inf stand in the wrong place.
+    """The largest error in units of the bound: at most 1 is right. Inf where NaN or Inf are in the wrong place.
 
-    An exact value beyond the dtype's largest number, by the bound at least, may come out as Inf.
+    An exact value that is beyond the dtype's largest number, or within the bound of it, may come out as Inf.
     """
     got = np.asarray(got)
     if got.shape != exact.shape:
