@@ -127,7 +127,7 @@ class Judge:
         self._magnitude = None if problem.length is None else problem.magnitude()
 
     def error(self, results: list[np.ndarray]) -> float:
-        """The largest error in units of the bound; Inf for wrong shapes or dtypes, and for errors where all must be exact.
+        """The largest error in units of the bound; Inf for wrong shapes, dtypes, or inexact results that must be exact.
         """
         problem = self._problem
         if [r.shape for r in results] != [e.shape for e in self._exact]:
