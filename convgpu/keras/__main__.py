@@ -15,7 +15,7 @@ Runs a Keras script with convgpu as the backend.
 
 
 def main(arguments: list[str]) -> int:
-    """Run the script that the arguments name, as its own main program."""
+    """Run the script that the arguments name as the main program."""
     if arguments[:1] == ["--tf-keras"]:
         tf_keras.install()
         arguments = arguments[1:]

@@ -1,9 +1,10 @@
-"""Functions of Keras's own NumPy backend, with convgpu.numpy in the place of NumPy.
+"""Borrows functions of Keras's NumPy backend, and runs them with convgpu.numpy in place of NumPy.
 
-Much of that backend is plain NumPy. `borrow` compiles the source of one of its modules with other imports: `np` is
-`convgpu.keras.backend.namespace`, whose functions take and give Tensors and record what they do, the backend's own
-modules are ours, and what comes from JAX is left out. The names that a module of ours gets from it are those of NAMES;
-it defines the others itself, and `settle` lets the borrowed functions call its definitions in the place of Keras's.
+Much of Keras's NumPy backend is plain NumPy. `borrow` compiles the source of one of its modules with other imports:
+`np` becomes `convgpu.keras.backend.namespace`, whose functions take and return Tensors and record what they do; the
+backend's modules become those of this package; imports from JAX are left out. NAMES lists the functions that each
+module of this package borrows. The module defines the others itself, and `settle` lets the borrowed functions call
+these definitions in place of Keras's.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ NAMES = {name: tuple(names.split()) for name, names in {
     """,
 }.items()}
 
-_scopes: dict[str, dict[str, Any]] = {}  # what the borrowed functions see, by the module of ours that has them
+# for each borrowing module of this package: the namespace that its borrowed functions run in
+_scopes: dict[str, dict[str, Any]] = {}
 
 _IMPORTS = (
     (r"^(from|import) keras\.src\.backend\.numpy\b", r"\1 convgpu.keras.backend"),
@@ -65,7 +67,8 @@ _IMPORTS = (
 
 
 def borrowed(module: str, np: str = "convgpu.keras.backend.namespace") -> CodeType:
-    """The code of that module of Keras's NumPy backend, its `np` being another module; tracebacks show its lines."""
+    """The code of that module of Keras's NumPy backend with another module as its `np`; tracebacks show Keras's lines.
+    """
     package = importlib.util.find_spec("keras")
     assert package is not None and package.origin is not None
     path = Path(package.origin).parent / "src" / "backend" / "numpy" / f"{module}.py"
@@ -76,13 +79,13 @@ def borrowed(module: str, np: str = "convgpu.keras.backend.namespace") -> CodeTy
 
 
 def borrow(module: str, into: dict[str, Any]) -> dict[str, Any]:
-    """Put the functions that NAMES lists for a module of Keras's backend into the namespace of the one of ours.
+    """Put the functions that NAMES lists for a module of Keras's backend into the namespace `into` of our module.
 
     Returns:
-        The namespace in which they run.
+        The namespace in which the borrowed functions run.
 
     Raises:
-        ImportError: this version of Keras lacks one of them.
+        ImportError: this version of Keras lacks one of the functions.
     """
     scope: dict[str, Any] = {"__name__": into["__name__"]}
     exec(borrowed(module), scope)
@@ -95,7 +98,8 @@ def borrow(module: str, into: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle(into: dict[str, Any]) -> None:
-    """Let the functions that a module of ours has borrowed call what it, or another of ours, defines instead."""
+    """Let the functions that a module of this package has borrowed call definitions of this package instead of Keras's.
+    """
     package = into["__name__"].rpartition(".")[0]
     _scopes[into["__name__"]].update({name: value for name, value in into.items()
                                       if str(getattr(value, "__module__", "")).startswith(package)})

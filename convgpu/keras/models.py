@@ -1,9 +1,9 @@
-"""The networks of the textbooks that `keras.applications` lacks, as plain functional Keras models.
+"""Well-known networks that `keras.applications` lacks, as plain functional Keras models.
 
-They run on any backend of Keras. The local response normalisation of AlexNet, ZFNet and GoogLeNet, which has no
-parameters and was dropped by all later networks, is left out.
+They run on any backend of Keras. AlexNet, ZFNet and GoogLeNet are built without their local response normalisation,
+which has no parameters and which all later networks dropped.
 """
-# ruff: noqa: N802 (functions that build models bear the networks' names, as in keras.applications)
+# ruff: noqa: N802 (functions that build models have the networks' names, as in keras.applications)
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def LeNet5(*, include_top: bool = True, weights: str | None = None, input_shape:
            padding: str = "same", classes: int = 10) -> Model:
     """LeNet-5 (LeCun et al. 1998): tanh and average pooling; 61,706 parameters.
 
-    `padding` is that of the first convolution: "same" for images of 28x28 pixels, "valid" for 32x32.
+    `padding` is the padding of the first convolution: "same" for images of 28x28 pixels, "valid" for 32x32.
 
     >>> LeNet5().count_params(), LeNet5(input_shape=(32, 32, 1), padding="valid").count_params()
     (61706, 61706)
@@ -40,7 +40,7 @@ def AlexNet(*, include_top: bool = True, weights: str | None = None, input_shape
             padding: str = "same", groups: int = 1, classes: int = 1000) -> Model:
     """AlexNet (Krizhevsky et al. 2012) in three forms: padded, in two groups as on the paper's two GPUs, and unpadded.
 
-    `padding` is that of the convolutions after the first, `groups` that of the second, fourth and fifth.
+    `padding` applies to the convolutions after the first, `groups` to the second, fourth and fifth convolution.
 
     >>> AlexNet(padding="valid", include_top=False).output_shape
     (None, 2, 2, 256)
@@ -69,7 +69,7 @@ def ZFNet(*, include_top: bool = True, weights: str | None = None, input_shape: 
     inputs = x = Input(input_shape)
     x = layers.ZeroPadding2D(1, name="pad1")(x)
     x = layers.Conv2D(96, 7, strides=2, activation="relu", name="conv1")(x)
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # of activations that are 0 or more: the zeros never win
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # activations are 0 or more, so the zeros never win the maximum
     x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
     x = layers.Conv2D(256, 5, strides=2, activation="relu", name="conv2")(x)
     x = layers.ZeroPadding2D(1, name="pool2_pad")(x)
@@ -114,7 +114,7 @@ def GoogLeNet(*, include_top: bool = True, weights: str | None = None, input_sha
 
 
 def _inception(x: Any, name: str, one: int, three: tuple[int, int], five: tuple[int, int], pool: int) -> Any:
-    """1x1, 3x3 behind a 1x1, 5x5 behind a 1x1, and a 1x1 behind a pool, side by side: the filters of each."""
+    """Concatenate four branches: 1x1; 1x1 then 3x3; 1x1 then 5x5; pool then 1x1. Arguments are numbers of filters."""
     name = f"inception_{name}"
     branches = [_conv(x, one, 1, f"{name}_1x1")]
     for size, (reduced, filters) in ((3, three), (5, five)):
@@ -131,7 +131,7 @@ def _conv(x: Any, filters: int, size: int, name: str, strides: int = 1) -> Any:
 
 
 def _dense_top(x: Any, classes: int) -> Any:
-    """The classifier of AlexNet and ZFNet."""
+    """The dense layers at the end of AlexNet and ZFNet."""
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
         x = layers.Dense(4096, activation="relu", name=name)(x)

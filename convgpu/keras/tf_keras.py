@@ -1,8 +1,9 @@
-"""`from tensorflow import keras` and `tensorflow.keras.*` without TensorFlow: they give Keras 3 on convgpu.
+"""Makes `from tensorflow import keras` and `tensorflow.keras.*` give Keras 3 on convgpu, without TensorFlow.
 
-With them comes what scripts of Keras 2 use and Keras 3 has dropped or has for TensorFlow alone: the functions of
+It also gives what scripts for Keras 2 use and Keras 3 has dropped or has for TensorFlow alone: the functions of
 `keras.backend`, `layers.experimental.preprocessing`, `timeseries_dataset_from_array`. Nothing else of TensorFlow is
-here: another name is explained in one sentence, those of TensorFlow 1 with what Keras 3 has in their place.
+here: any other name raises an error that explains it in one sentence, and for TensorFlow 1 names what Keras 3 has
+instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_KERAS = "keras._tf_keras.keras"  # Keras's own package of the names that TensorFlow gives it
+_KERAS = "keras._tf_keras.keras"  # Keras's own package of the names that TensorFlow shows as tensorflow.keras
 
 REPLACEMENTS = {
     "VERSION": "keras.__version__",
@@ -41,7 +42,7 @@ REPLACEMENTS = {
 }
 
 
-# Modules that Keras 3 has no more, and where their names are now.
+# Modules that Keras 3 no longer has, and the modules where their names are now.
 MOVED = {
     "layers.experimental": "layers", "layers.experimental.preprocessing": "layers", "layers.preprocessing": "layers",
     "optimizers.legacy": "optimizers", "optimizers.schedules.legacy": "optimizers.schedules",
@@ -58,14 +59,14 @@ GONE = {
 
 
 class _TensorFlow(ModuleType):
-    """The module `tensorflow`: it knows `keras`, and says so."""
+    """The module `tensorflow`, which only contains `keras`; other names raise an error that says so."""
 
     __path__: list[str] = []
     __version__ = "0 (Keras 3 on convgpu)"
 
     @staticmethod
     def executing_eagerly() -> bool:
-        """True: Keras asks this wherever a module of this name is loaded."""
+        """Return True: Keras asks this wherever a module named tensorflow is loaded."""
         return True
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +78,8 @@ class _TensorFlow(ModuleType):
 
 
 class _Finder:
-    """Finds `tensorflow.keras.x` as Keras's own module x, and explains what else of `tensorflow` is imported."""
+    """Finds `tensorflow.keras.x` as Keras's module x; other imports from `tensorflow` raise an explaining error.
+    """
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -94,7 +96,7 @@ class _Finder:
         inside = _inside(spec.name)
         assert inside is not None
         found = importlib.import_module(inside)
-        module = ModuleType(spec.name, found.__doc__)  # its own, so that the one it stands for keeps its name
+        module = ModuleType(spec.name, found.__doc__)  # a new module object, so that Keras's module keeps its own name
         module.__dict__.update({k: v for k, v in vars(found).items()
                                 if not k.startswith("__") and not isinstance(v, ModuleType)})
         module.__dict__.update(_added(inside.removeprefix(_KERAS)))
@@ -107,7 +109,7 @@ class _Finder:
 
 
 class _Above(ModuleType):
-    """A package that exists for the private one in it."""
+    """A package that exists only because a private package lies in it."""
 
     __path__: list[str] = []
 
@@ -119,7 +121,7 @@ _ABOVE_PRIVATE = {name.rpartition(".")[0] for name in PRIVATE} - {"tensorflow"}
 
 
 def _rest(name: str) -> str | None:
-    """Of a module's name what follows `tensorflow.keras`, or a private package that stands for it."""
+    """The part of a module's name after `tensorflow.keras` or after a private package; None for other names."""
     for beginning in ("tensorflow.keras", *PRIVATE):
         if name == beginning or name.startswith(beginning + "."):
             return name[len(beginning):].lstrip(".")
@@ -127,7 +129,7 @@ def _rest(name: str) -> str | None:
 
 
 def _inside(name: str) -> str | None:
-    """The module of Keras that a module of tensorflow.keras is; None where there is none."""
+    """The name of Keras's module for a module of tensorflow.keras; None where there is none."""
     rest = _rest(name)
     if rest is None:
         return None
@@ -139,7 +141,7 @@ def _inside(name: str) -> str | None:
 
 
 def _added(module: str) -> dict[str, Any]:
-    """Names that a module of tensorflow.keras has beside those of Keras 3 on any backend."""
+    """Names that a module of tensorflow.keras has in addition to those of Keras 3."""
     if module in (".utils", ".preprocessing"):
         from .timeseries import timeseries_dataset_from_array
 
@@ -148,7 +150,8 @@ def _added(module: str) -> dict[str, Any]:
 
 
 def _attribute(found: ModuleType, module: str, name: str) -> Any:
-    """What a module that stands for another does not hold itself: a module in it, or an attribute made on demand."""
+    """An attribute that a stand-in module does not hold itself: a submodule, or an attribute of the real module.
+    """
     if name.startswith("__"):
         raise AttributeError(name)
     if _inside(f"{module}.{name}") is not None:
@@ -159,7 +162,7 @@ def _attribute(found: ModuleType, module: str, name: str) -> Any:
 
 
 def _explained(name: str) -> str:
-    """In one sentence why there is no such module or name, and what to use."""
+    """An explanation in one sentence: why there is no such module or name, and what to use instead."""
     rest = _rest(name)
     if rest is None:
         first = name.split(".")[1] if "." in name else name
@@ -175,12 +178,12 @@ def _explained(name: str) -> str:
 def _exists(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of a parent
+    except ModuleNotFoundError:  # a parent module does not exist
         return False
 
 
 def install() -> None:
-    """Answer for `tensorflow.keras` in this process, and in `keras.backend` for the functions that it had."""
+    """Make this process find `tensorflow.keras`, and give `keras.backend` the functions that it had before Keras 3."""
     import keras
     from keras.src.utils import module_utils
 
@@ -188,7 +191,7 @@ def install() -> None:
 
     keras.backend.__getattr__ = lambda name: getattr(legacy_backend, name)
 
-    for lazy in vars(module_utils).values():  # Keras itself is not to take this for TensorFlow
+    for lazy in vars(module_utils).values():  # Keras itself must not take the stand-in for TensorFlow
         if isinstance(lazy, module_utils.LazyModule) and lazy.name.split(".")[0] == "tensorflow":
             lazy._available = False
     sys.modules["tensorflow"] = _TensorFlow("tensorflow")

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class TimeseriesDataset(keras.utils.PyDataset):
-    """Batches of windows; `fit`, `evaluate` and `predict` take it, and so does a loop. Windows are made as needed."""
+    """Batches of windows, for `fit`, `evaluate`, `predict` and for loops. Windows are made when they are needed."""
 
     def __init__(self, data: np.ndarray, targets: np.ndarray | None, starts: np.ndarray, offsets: np.ndarray,
                  batch_size: int | None, generator: np.random.RandomState | None):
@@ -45,17 +45,17 @@ class TimeseriesDataset(keras.utils.PyDataset):
             self._generator.shuffle(self._starts)
 
     def take(self, count: int) -> TimeseriesDataset:
-        """The first `count` batches; all where it is -1."""
+        """The first `count` batches; all batches if `count` is -1."""
         taken = TimeseriesDataset(self._data, self._targets, self._starts.copy(), self._offsets, self._batch_size, None)
         taken._batches = None if count < 0 else count
         return taken
 
     def prefetch(self, buffer_size: int) -> TimeseriesDataset:
-        """Itself: batches are made as they are asked for."""
+        """Return the data set itself: its batches are made when they are asked for."""
         return self
 
     def cache(self) -> TimeseriesDataset:
-        """Itself: the series is in memory."""
+        """Return the data set itself: its series is in memory already."""
         return self
 
 
@@ -63,16 +63,16 @@ def timeseries_dataset_from_array(data: Any, targets: Any, sequence_length: int,
                                   sampling_rate: int = 1, batch_size: int | None = 128, shuffle: bool = False,
                                   seed: int | None = None, start_index: int | None = None,
                                   end_index: int | None = None) -> TimeseriesDataset:
-    """Windows of `sequence_length` entries of data, `sampling_rate` apart, that begin every `sequence_stride` entries.
+    """Windows of `sequence_length` entries, `sampling_rate` apart; a window begins every `sequence_stride` entries.
 
     Args:
-        data: an array, its first axis being time.
-        targets: targets[i] belongs to the window that begins at data[i]; None: there are none.
+        data: an array whose first axis is time.
+        targets: targets[i] belongs to the window that begins at data[i]; None: there are no targets.
         batch_size: None gives single windows, without an axis of batches.
         start_index, end_index: the part of data and targets that is used.
 
     Raises:
-        ValueError: an argument that leaves no window, or lies outside the data.
+        ValueError: an argument leaves no window, or lies outside the data.
 
     >>> batches = timeseries_dataset_from_array(np.arange(6), np.arange(6) * 10, 3, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]

@@ -1,4 +1,4 @@
-"""The backend: what `keras.src.backend` imports, module by module as in Keras's own backends."""
+"""The backend for Keras: the modules that `keras.src.backend` imports, named as in Keras's own backends."""
 
 from keras.src.backend.common.name_scope import name_scope
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention: softmax(q k^T * scale + bias) v, per head."""
+"""Scaled dot-product attention: softmax(q k^T * scale + bias) v for each head."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .core import cast, convert_to_tensor
 def dot_product_attention(query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None,
                           scale: float | None = None, is_causal: bool = False, flash_attention: bool | None = None,
                           attn_logits_soft_cap: float | None = None) -> Tensor:
-    """Attention of queries (N, T, heads, size) to keys and values (N, S, heads, size), scores in float32 at least.
+    """Attention of queries (N, T, heads, size) to keys and values (N, S, heads, size), with scores in float32 or wider.
 
-    Fewer heads of keys and values than of queries are shared by groups of these.
+    Where keys and values have fewer heads than queries, each of their heads serves a group of query heads.
     """
     if flash_attention:
         raise ValueError("Flash attention is not supported in the convgpu backend.")

@@ -1,7 +1,7 @@
-"""Variables, conversions, and Keras's control flow over Tensors.
+"""Variables, conversions, and Keras's control flow, for Tensors.
 
-A Variable holds a Tensor, a leaf of the tape that wants a gradient where the variable is trainable. Whatever takes
-Tensors takes Variables too, and uses their value with its history.
+A Variable holds a Tensor; for a trainable variable the Tensor is a leaf of the tape that requires a gradient. Functions
+of Tensors take Variables too, and use the variable's value with its history.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IS_THREAD_SAFE = True
 
 
 class _Local(threading.local):
-    device: str | None = None  # that of the innermost device_scope
+    device: str | None = None  # the device of the innermost device_scope
     differentiating = False
 
 
@@ -53,7 +53,7 @@ _local = _Local()
 
 @contextlib.contextmanager
 def device_scope(device_name: str) -> Iterator[None]:
-    """`keras.device`: new tensors and variables are made on "cpu:0" or "gpu:0"."""
+    """`keras.device`: create new tensors and variables on "cpu:0" or "gpu:0"."""
     before, _local.device = _local.device, choose_device(parse_device(device_name))[0]
     try:
         yield
@@ -62,7 +62,7 @@ def device_scope(device_name: str) -> Iterator[None]:
 
 
 def current_device() -> str:
-    """Where new tensors are made: the device of the scope, else the GPU where there is a usable one, else the CPU."""
+    """The device of new tensors: that of the scope, else the GPU if a usable one exists, else the CPU."""
     return _local.device or _default_device()
 
 
@@ -80,7 +80,7 @@ def _default_device() -> str:
 
 @contextlib.contextmanager
 def differentiating() -> Iterator[None]:
-    """The forward pass of a training step, in which no trainable Variable may leave the tape."""
+    """Mark the forward pass of a training step, in which no trainable Variable may leave the tape."""
     before, _local.differentiating = _local.differentiating, True
     try:
         yield
@@ -110,7 +110,7 @@ class Variable(KerasVariable):
 
     @property
     def trainable(self) -> bool:
-        """Whether gradients are computed for it."""
+        """Whether gradients are computed for the variable."""
         return self._trainable
 
     @trainable.setter
@@ -135,7 +135,8 @@ class Variable(KerasVariable):
 
 # --- conversions
 
-_name = functools.lru_cache(maxsize=64)(standardize_dtype)  # of NumPy's dtypes, which spell it out each time
+# cached for NumPy's dtypes, since Keras spells them out each time
+_name = functools.lru_cache(maxsize=64)(standardize_dtype)
 
 
 def is_tensor(x: Any) -> bool:
@@ -144,7 +145,7 @@ def is_tensor(x: Any) -> bool:
 
 
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Tensor:
-    """x as a Tensor, on the tape if it was; itself where nothing is to be changed."""
+    """x as a Tensor, still on the tape if it was there; x itself where nothing changes."""
     if sparse or ragged:
         raise ValueError(f"convgpu: expected a dense tensor, got sparse={sparse}, ragged={ragged}")
     if isinstance(x, KerasVariable):
@@ -162,7 +163,7 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
 
 
 def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that was borrowed and converts nothing: NumPy's arrays become tensors first, and lose 64 bits."""
+    """Make a borrowed function, which converts nothing, turn NumPy arrays into tensors (of at most 32 bits) first."""
     names = inspect.signature(function).parameters
     operands = [i for i, name in enumerate(names) if name in ("a", "array", "x", "x1", "x2")]
 
@@ -178,7 +179,7 @@ def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def convert_to_numpy(x: Any) -> onp.ndarray:
-    """The values of x as a NumPy array of its own."""
+    """The values of x as a new NumPy array."""
     if isinstance(x, KerasVariable):
         x = x.value
     return onp.array(x.numpy() if isinstance(x, Tensor) else x)
@@ -195,7 +196,7 @@ def shape(x: Any) -> tuple[int, ...]:
 
 
 def stop_gradient(variable: Any) -> Tensor:
-    """The value, with no history."""
+    """The value without its history."""
     return convert_to_tensor(variable).detach()
 
 
@@ -206,13 +207,13 @@ def random_seed_dtype() -> str:
 
 # --- shapes without values
 
-# Two runs with other sizes in place of None show which sizes of the output depend on them. The batch is small, because
-# layers are really run; other axes are large enough for the windows of a deep network.
+# Two runs with different sizes in place of None show which sizes of the output depend on them. The batch is small,
+# because layers really run; other axes are large enough for the windows of a deep network.
 _UNKNOWN_SIZES = ((2, 83), (3, 89))
 
 
 def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The shapes and dtypes of fn's outputs, by running it on zeros."""
+    """The shapes and dtypes of fn's outputs, found by running fn on zeros."""
     def run(batch: int, size: int) -> Any:
         def concrete(x: Any) -> Any:
             if not isinstance(x, KerasTensor):
@@ -241,14 +242,15 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
 
 def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
-    """Zeros of `shape` with the values added at the indices, whose last axis goes over the axes of the result."""
+    """Zeros of `shape` with the values added at the indices; the last axis of `indices` counts the result's axes.
+    """
     values = convert_to_tensor(values)
     zeros = wrap(onp.zeros_like(values.array, shape=tuple(shape)))
     return zeros.at[_places(indices)].add(values)
 
 
 def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> Tensor:
-    """inputs with the updates set at the indices, or reduced with what stands there: "add", "max", "min", "mul"."""
+    """inputs with the updates set at the indices, or combined with the values there by "add", "max", "min" or "mul"."""
     inputs = convert_to_tensor(inputs)
     updates = convert_to_tensor(updates, inputs.dtype)
     places = _places(indices)
@@ -296,7 +298,7 @@ def _block(start: Any, sizes: Any) -> tuple[Any, ...]:
 
 
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """The entries along an axis, which is gone from each."""
+    """The entries along an axis; each entry lacks this axis."""
     return list(np.moveaxis(convert_to_tensor(x), axis, 0))
 
 
@@ -304,7 +306,7 @@ def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Tensor]:
 
 
 def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
-    """function of each element along the first axis, the results stacked."""
+    """Call the function on each element along the first axis, and stack the results."""
     flat = tree.flatten(elements)
     count = flat[0].shape[0]
     results = [function(tree.map_structure(lambda x: x[i], elements)) for i in range(count)]  # noqa: B023 - used at once
@@ -312,12 +314,12 @@ def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
-    """true_fn() or false_fn()."""
+    """Call true_fn or false_fn."""
     return true_fn() if bool(convert_to_tensor(pred)) else false_fn()
 
 
 def associative_scan(f: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
-    """The running combinations f(f(x0, x1), x2), ... along `axis` of an associative f, by halving the axis."""
+    """The running results x0, f(x0, x1), f(f(x0, x1), x2), ... along `axis` of an associative f, halving the axis."""
     flat = [np.moveaxis(convert_to_tensor(x), axis, 0) for x in tree.flatten(elems)]
     if len({x.shape[0] for x in flat}) > 1:
         raise ValueError("Array inputs to associative_scan must have the same first dimension. "
@@ -347,7 +349,7 @@ _with_custom_gradient = cg.Op("custom_gradient", "*xs; output, gradient -> y", l
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose gradient is the second of the two things that `f` returns."""
+    """A function whose gradient is the second value that `f` returns."""
     def differentiable(*args: Any, **kwargs: Any) -> Any:
         tensors = [convert_to_tensor(x) for x in args]
         with cg.no_grad():
@@ -364,7 +366,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def remat(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f itself, with a warning: the results are the same, the memory is not saved."""
+    """Return f with a warning: results are the same, but no memory is saved."""
     warnings.warn("remat: convgpu does not recompute activations in the backward pass; the function runs as it is",
                   stacklevel=2)
     return f

@@ -14,15 +14,15 @@ from convgpu.keras.borrow import borrowed
 
 from .core import cast, convert_to_tensor
 
-_IMPOSSIBLE = -1e30  # the logarithm of a probability of 0, of which differences are still numbers
+_IMPOSSIBLE = -1e30  # stands for the logarithm of probability 0; unlike -inf, differences of it are numbers
 
 
 def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, mask_index: int = 0) -> Tensor:
-    """-log of the probability that the outputs spell the target, in any alignment.
+    """-log of the probability that the outputs spell the target, summed over all alignments.
 
     Args:
-        target: (N, labels), of which the first target_length[n] count.
-        output: (N, T, classes), logits, of which the first output_length[n] steps count.
+        target: (N, labels); only the first target_length[n] labels of row n count.
+        output: (N, T, classes), logits; only the first output_length[n] steps of row n count.
         mask_index: the class of the blank.
     """
     labels = convert_to_tensor(target, "int32").numpy()
@@ -30,9 +30,9 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     output = cast(output, backend.result_type(output.dtype, "float32"))
     lengths, steps = (convert_to_tensor(x, "int32").numpy() for x in (target_length, output_length))
     batch, places = labels.shape[0], 2 * labels.shape[1] + 1
-    spelled = onp.full((batch, places), mask_index)  # blank, label, blank, label, ..., blank
+    spelled = onp.full((batch, places), mask_index)  # the order is blank, label, blank, label, ..., blank
     spelled[:, 1::2] = labels
-    may_skip = onp.zeros((batch, places), bool)  # the blank between two different labels
+    may_skip = onp.zeros((batch, places), bool)  # the blank between two different labels may be skipped
     may_skip[:, 3::2] = labels[:, 1:] != labels[:, :-1]
     logarithms = cg.log_softmax(output)[onp.arange(batch)[:, None, None], onp.arange(output.shape[1])[None, :, None],
                                         spelled[:, None, :]]
@@ -59,7 +59,7 @@ _on_arrays.update(convert_to_tensor=onp.asarray, cast=onp.asarray,
 
 def ctc_decode(inputs: Any, sequence_lengths: Any, strategy: str = "greedy", beam_width: int = 100, top_paths: int = 1,
                merge_repeated: bool = True, mask_index: int = 0) -> tuple[Tensor, Tensor]:
-    """The most probable labels, on the host: no gradient."""
+    """The most probable labels, computed on the host and without a gradient."""
     decoded, scores = _on_arrays["ctc_decode"](
         convert_to_tensor(inputs).numpy(), convert_to_tensor(sequence_lengths).numpy(), strategy, beam_width, top_paths,
         merge_repeated, mask_index)

@@ -1,4 +1,4 @@
-"""Export to other runtimes: refused. Models are saved as `.keras`, `.weights.h5` and `.h5` files."""
+"""Export to other runtimes, which raises an error. Models are saved as `.keras`, `.weights.h5` and `.h5` files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ class ConvgpuExportArchive:
     """The mixin of `keras.export.ExportArchive`."""
 
     def track(self, resource: Any) -> NoReturn:
-        """Refused."""
+        """Raise an error: there is no export."""
         raise NotImplementedError(_REFUSAL)
 
     def add_endpoint(self, name: str, fn: Any, input_signature: Any = None, **options: Any) -> NoReturn:
-        """Refused."""
+        """Raise an error: there is no export."""
         raise NotImplementedError(_REFUSAL)
 
     def track_and_add_endpoint(self, name: str, resource: Any, input_signature: Any, **options: Any) -> NoReturn:
-        """Refused."""
+        """Raise an error: there is no export."""
         raise NotImplementedError(_REFUSAL)
 
 

@@ -1,6 +1,6 @@
-"""keras.ops.image: transforms that sample images between their pixels, blurring, edges; gradients flow to the images.
+"""keras.ops.image: sampling between pixels, blurring and edges. Gradients flow to the images.
 
-What is not written here (colour spaces, the arithmetic of resizing) is borrowed from Keras's NumPy backend.
+Other functions (colour spaces, the arithmetic of resizing) are borrowed from Keras's NumPy backend.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ _FILL_MODES = ("constant", "nearest", "wrap", "mirror", "reflect")
 
 
 def _fixed(i: Tensor, n: int, mode: str) -> tuple[Any, Any]:
-    """The pixel that stands for pixel i of an axis of n, and whether there is one ("constant" has none outside)."""
+    """The pixel that stands for pixel i of an axis of n pixels, and whether it exists ("constant" has none outside)."""
     if mode == "constant":
         return cnp.clip(i, 0, n - 1), (i >= 0) & (i < n)
     if mode == "nearest":
         return cnp.clip(i, 0, n - 1), None
     if mode == "wrap":
         return i % n, None
-    if mode == "mirror":  # about the outermost pixels
+    if mode == "mirror":  # reflect about the outermost pixels
         period = max(2 * (n - 1), 1)
         return (n - 1) - cnp.abs((i % period) - (n - 1)), None
-    i = i % (2 * n)  # "reflect": about their outer edges
+    i = i % (2 * n)  # "reflect" reflects about the outer edges of the outermost pixels
     return cnp.minimum(i, 2 * n - 1 - i), None
 
 
 def _sampled(images: Tensor, coordinates: list[Tensor], order: int, mode: str, fill: float,
              lead: tuple[Any, ...] = ()) -> Tensor:
-    """images at coordinates along its axes after those that `lead` indexes; 0: the nearest pixel, 1: linear between."""
+    """images at coordinates along the axes after those indexed by `lead`; order 0: nearest pixel, 1: linear.
+    """
     if mode not in _FILL_MODES:
         raise ValueError(f"Invalid value for argument `fill_mode`. Expected one of {set(_FILL_MODES)}. Received: "
                          f"fill_mode={mode}")
@@ -57,7 +58,7 @@ def _sampled(images: Tensor, coordinates: list[Tensor], order: int, mode: str, f
             corners.append([(*_fixed(i, n, mode), None)])
         else:
             corners.append([(*_fixed(i, n, mode), 1 - (c - low)), (*_fixed(i + 1, n, mode), c - low)])
-    more = (None,) * (images.ndim - len(lead) - len(coordinates))  # axes of channels
+    more = (None,) * (images.ndim - len(lead) - len(coordinates))  # the axes of channels
     total: Any = None
     for corner in itertools.product(*corners):
         value = images[(*lead, *[places for places, _, _ in corner])]
@@ -73,7 +74,7 @@ def _sampled(images: Tensor, coordinates: list[Tensor], order: int, mode: str, f
 
 def map_coordinates(inputs: Any, coordinates: Any, order: int, fill_mode: str = "constant",
                     fill_value: float = 0.0) -> Tensor:
-    """inputs at the coordinates (one array per axis of inputs)."""
+    """inputs at the coordinates, which are one array per axis of inputs."""
     inputs, coordinates = convert_to_tensor(inputs), convert_to_tensor(coordinates)
     if coordinates.shape[0] != inputs.ndim:
         raise ValueError("First dim of `coordinates` must be the same as the rank of `inputs`. Received inputs with "
@@ -90,7 +91,7 @@ def map_coordinates(inputs: Any, coordinates: Any, order: int, fill_mode: str = 
 
 
 def _batch(images: Any, data_format: str | None, interpolation: str) -> tuple[Tensor, Any]:
-    """Images as (N, H, W, C) in float32 at least, and what brings a result back to their form."""
+    """Images as (N, H, W, C) in float32 or wider, and a function that converts a result back to the original form."""
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(f"Invalid value for argument `interpolation`. Expected of one {set(_INTERPOLATIONS)}. "
                          f"Received: interpolation={interpolation}")
@@ -110,7 +111,7 @@ def _batch(images: Any, data_format: str | None, interpolation: str) -> tuple[Te
 
 
 def _at(x: Tensor, rows: Tensor, columns: Tensor, interpolation: str, mode: str, fill: float) -> Tensor:
-    """Per image of (N, H, W, C) its pixels at rows and columns (N, P, Q)."""
+    """The pixels of each image of (N, H, W, C) at rows and columns (N, P, Q)."""
     each = onp.arange(x.shape[0])[:, None, None]
     return _sampled(x, [rows, columns], _INTERPOLATIONS[interpolation], mode, fill, (each,))
 
@@ -123,10 +124,10 @@ def _grid(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0, data_format: str | None = None) -> Tensor:
-    """Pixel (x, y) of the result is that of the image at (a0 x + a1 y + a2, b0 x + b1 y + b2).
+    """Pixel (x, y) of the result is the image's pixel at (a0 x + a1 y + a2, b0 x + b1 y + b2).
 
     Args:
-        transform: (8,) or (N, 8): a0 a1 a2 b0 b1 b2 0 0.
+        transform: a0 a1 a2 b0 b1 b2 0 0, as (8,) or (N, 8).
     """
     x, back = _batch(images, data_format, interpolation)
     transform = cast(transform, x.dtype)
@@ -142,7 +143,7 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 
 def perspective_transform(images: Any, start_points: Any, end_points: Any, interpolation: str = "bilinear",
                           fill_value: float = 0, data_format: str | None = None) -> Tensor:
-    """The image that has the four corners `start_points` ((4, 2) or (N, 4, 2)) moved to `end_points`."""
+    """The image with its four corners `start_points` ((4, 2) or (N, 4, 2)) moved to `end_points`."""
     x, back = _batch(images, data_format, interpolation)
     start, end = convert_to_tensor(start_points), convert_to_tensor(end_points)
     for name, points in (("start_points", start), ("end_points", end)):
@@ -164,7 +165,7 @@ def perspective_transform(images: Any, start_points: Any, end_points: Any, inter
 def elastic_transform(images: Any, alpha: float = 20.0, sigma: float = 5.0, interpolation: str = "bilinear",
                       fill_mode: str = "reflect", fill_value: float = 0.0, seed: Any = None,
                       data_format: str | None = None) -> Tensor:
-    """Each pixel moved by alpha times Gaussian noise, which is blurred by sigma."""
+    """Move each pixel by alpha times Gaussian noise that is blurred by sigma."""
     x, back = _batch(images, data_format, interpolation)
     alpha, sigma = float(convert_to_tensor(alpha)), float(convert_to_tensor(sigma))
     generator = onp.random.default_rng(draw_seed(seed).numpy())
@@ -180,7 +181,7 @@ def elastic_transform(images: Any, alpha: float = 20.0, sigma: float = 5.0, inte
 
 def _scale_and_translate(x: Tensor, output_shape: Any, spatial_dims: Any, scale: Any, translation: Any, kernel: Any,
                          antialias: bool) -> Tensor:
-    """x resampled along axes, one after the other, each by a matrix of weights."""
+    """x resampled along axes, one after the other; each axis is multiplied by a matrix of weights."""
     x = convert_to_tensor(x)
     integers = x.dtype.kind in "iu"
     output = x.astype("float32") if integers else x
@@ -195,7 +196,7 @@ def _scale_and_translate(x: Tensor, output_shape: Any, spatial_dims: Any, scale:
 
 
 def _filtered(x: Tensor, kernel: onp.ndarray) -> Tensor:
-    """Each channel of (N, H, W, C) correlated with a kernel (taps, taps), zeros around."""
+    """Each channel of (N, H, W, C) correlated with a kernel (taps, taps), with zeros around the image."""
     w = onp.repeat(kernel[:, :, None, None], x.shape[-1], axis=2).astype(x.dtype)
     return cg.depthwise_conv2d(x, cg.tensor(w, device=x.device), padding=[((n - 1) // 2, n // 2) for n in kernel.shape])
 
@@ -215,7 +216,7 @@ def gaussian_blur(images: Any, kernel_size: Any = (3, 3), sigma: Any = (1.0, 1.0
 
 
 def sobel_edges(images: Any, data_format: str | None = None) -> Tensor:
-    """The differences along rows and along columns, smoothed across, on a new last axis; the border repeats itself."""
+    """Differences along rows and along columns, smoothed across, on a new last axis; the image's border is repeated."""
     first = backend.standardize_data_format(data_format) == "channels_first"
     x = convert_to_tensor(images)
     x = cnp.transpose(x, (0, 2, 3, 1)) if first else x

@@ -1,4 +1,4 @@
-"""What layers and models inherit from the backend: `zero_grad`, as from Keras's PyTorch backend."""
+"""The part of layers and models that comes from the backend: `zero_grad`, as in Keras's PyTorch backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ConvgpuLayer:
     def zero_grad(self) -> None:
         """Forget the gradients of all variables of the layer and of the layers in it: `value.grad` becomes None.
 
-        `backward` adds to the gradients that are there, so a training loop calls this before each.
+        `backward` adds to existing gradients, so a training loop calls this before each `backward`.
         """
         for variable in self.variables:
             variable.value.zero_grad()

@@ -1,4 +1,5 @@
-"""keras.ops.linalg: convgpu.numpy.linalg, and what it lacks; factors have no gradient, and raise when asked for one."""
+"""keras.ops.linalg: convgpu.numpy.linalg and functions that it lacks. Factors have no gradient; asking for one raises.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +23,21 @@ borrow("linalg", globals())
 
 
 def cholesky_inverse(a: Any, upper: bool = False) -> Tensor:
-    """The inverse of L @ L.T (of U.T @ U with `upper`), from the factor."""
+    """The inverse of L @ L.T (with `upper`, of U.T @ U), computed from the factor."""
     a = convert_to_tensor(a)
     other = cnp.swapaxes(a, -1, -2)
     return cnp.linalg.inv(cnp.matmul(other, a) if upper else cnp.matmul(a, other))
 
 
 def solve_triangular(a: Any, b: Any, lower: bool = False) -> Tensor:
-    """The x with t @ x = b, t being the lower or upper triangle of a."""
+    """The x with t @ x = b, where t is the lower or upper triangle of a."""
     a, b = convert_to_tensor(a), convert_to_tensor(b)
     triangle = cnp.tril(a) if lower else cnp.triu(a)
     return cnp.linalg.solve(triangle, b[..., None])[..., 0] if b.ndim == a.ndim - 1 else cnp.linalg.solve(triangle, b)
 
 
 def lu_factor(a: Any) -> tuple[Tensor, Tensor]:
-    """L below the diagonal (its own is 1) and U, in one matrix, and the row exchanges of partial pivoting."""
+    """One matrix with L below the diagonal (L's diagonal is 1) and U, and the row exchanges of partial pivoting."""
     a = convert_to_tensor(a)
     if a.requires_grad and cg.is_grad_enabled():
         raise NotImplementedError("lu_factor: no gradient is defined; detach its operand")
@@ -59,7 +60,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Tensor:
 
 
 def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
-    """fun(*primals), and how it changes along the tangents: the gradient of a gradient that is linear in its seed."""
+    """fun(*primals) and its derivative along the tangents: the gradient of a gradient, which is linear in its seed."""
     inputs = [convert_to_tensor(x).detach().requires_grad_() for x in primals]
     along = [convert_to_tensor(t) for t in tangents]
     y, aux = fun(*inputs) if has_aux else (fun(*inputs), None)
@@ -74,7 +75,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
 
 
 def _in_floats(function: Callable[..., Any], operands: int) -> Callable[..., Any]:
-    """A function whose operands are converted to one floating dtype; of half types it is computed in float32."""
+    """Make a function convert its operands to one floating dtype; half types are computed in float32."""
     @functools.wraps(function)
     def computed(*args: Any, **options: Any) -> Any:
         tensors = [convert_to_tensor(x) for x in args[:operands]]

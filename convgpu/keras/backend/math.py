@@ -1,6 +1,6 @@
-"""keras.ops.math: segments, the largest k, the error function, and Fourier transforms of pairs (real, imaginary).
+"""keras.ops.math: segments, the largest k, the error function, Fourier transforms of pairs (real, imaginary).
 
-What is not written here is borrowed from Keras's NumPy backend.
+Other functions are borrowed from Keras's NumPy backend.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ borrow("math", globals())
 
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
-    """Per segment the sum of the entries of data with its number; negative numbers belong to none."""
+    """For each segment, the sum of the entries of data with its number; negative numbers belong to no segment."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     return cnp.zeros((count, *data.shape[1:]), data.dtype).at[ids].add(data)
 
 
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
-    """Per segment the largest of the entries of data with its number; equal ones share the gradient."""
+    """For each segment, the largest of the entries of data with its number; equal entries share the gradient."""
     return _segment_extreme("maximum", data, segment_ids, num_segments)
 
 
 def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
-    """Per segment the smallest of the entries of data with its number; equal ones share the gradient."""
+    """For each segment, the smallest of the entries of data with its number; equal entries share the gradient."""
     return _segment_extreme("minimum", data, segment_ids, num_segments)
 
 
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
-    """Per segment the product of the entries of data with its number."""
+    """For each segment, the product of the entries of data with its number."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     order = onp.argsort(ids, kind="stable")
     members = onp.split(order, onp.searchsorted(ids[order], onp.arange(1, count)))[:count]
@@ -62,11 +62,11 @@ def _segment_extreme(ufunc: str, data: Any, segment_ids: Any, num_segments: int 
 
 
 def _extreme_at_forward(x: Any, ids: onp.ndarray, count: int, ufunc: str) -> Any:
-    """Per segment its extreme; where there is none -inf or inf, of integers 0."""
+    """The extreme of each segment; for an empty segment -inf or inf, or 0 for integers."""
     ids = onp.asarray(ids, like=x)
     nothing = (-math.inf if ufunc == "maximum" else math.inf) if is_float(x.dtype) else 0
     y = onp.full_like(x, nothing, shape=(count, *x.shape[1:]))
-    if not is_float(x.dtype):  # an entry of each segment: what is there decides, not the 0
+    if not is_float(x.dtype):  # start from an entry of each segment: 0 must not take part in the comparison
         y[ids] = x
     getattr(onp, ufunc).at(y, ids, x)
     return y
@@ -84,7 +84,7 @@ _extreme_at = Op("keras_segment_extreme", "x; ids, count, ufunc -> y", _extreme_
 
 
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002 - Keras's name
-    """The k largest values along the last axis in descending order, the first of equals first, and where they stand."""
+    """The k largest values along the last axis in descending order (equal values in their order), and their indices."""
     x = convert_to_tensor(x)
     n = x.shape[-1]
     indices = n - 1 - cnp.flip(cnp.argsort(cnp.flip(x, -1), -1), -1)[..., :k]
@@ -111,13 +111,13 @@ def rsqrt(x: Any) -> Tensor:
 # --- distances
 
 
-_PIECE = 1 << 20  # elements of the differences of all pairs that are there at a time
+_PIECE = 1 << 20  # elements of the differences between all pairs that are in memory at a time
 
 
 def cdist(x: Any, y: Any) -> Tensor:
-    """The distance of each of the n points of x to each of the m points of y: (..., n, k), (..., m, k) -> (..., n, m).
+    """The distances between the n points of x and the m points of y: (..., n, k), (..., m, k) -> (..., n, m).
 
-    The gradient of a distance of 0 is 0. Of the n x m differences only a piece is in memory at a time.
+    The gradient of a distance of 0 is 0. Only a piece of the n x m differences is in memory at a time.
     """
     x, y = convert_to_tensor(x), convert_to_tensor(y)
     dtype = dtypes.result_type(x.dtype, y.dtype, float)
@@ -141,7 +141,8 @@ def _cdist_forward(x: Any, y: Any) -> Any:
 
 
 def _cdist_rule(g: Tensor, x: Tensor, y: Tensor, distance: Tensor) -> Tensor:
-    """Of x: the sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; about the middle of y fewer digits cancel."""
+    """The gradient of x: sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; subtracting y's middle saves digits.
+    """
     pull = ratio_or_zero(g, distance)
     middle = cnp.mean(y.detach(), -2, keepdims=True) if y.shape[-2] else 0
     return cnp.sum(pull, -1, keepdims=True) * (x - middle) - cnp.matmul(pull, y - middle)
@@ -151,13 +152,13 @@ _cdist = Op("keras_cdist", "x, y -> distance", _cdist_forward).vjp(
     x=_cdist_rule,
     y=lambda g, x, y, distance: _cdist_rule(cnp.swapaxes(g, -1, -2), y, x, cnp.swapaxes(distance, -1, -2)))
 
-# --- the error function: by the normal distribution function, whose tails keep their digits
+# --- the error function, computed from the normal distribution function, whose tails keep their digits
 
 
 def _erf_forward(x: Any) -> Any:
     z = onp.abs(x)
     tail = 1 - 2 * cdf(-z * math.sqrt(2))
-    # Near 0, where that loses digits: the series 2/sqrt(pi) * (z - z^3/3 + z^5/10 - ...)
+    # Near 0, where the difference above loses digits, use the series 2/sqrt(pi) * (z - z^3/3 + z^5/10 - ...)
     small = onp.minimum(z, 0.5) ** 2
     series = onp.zeros_like(z)
     for n in range(12, -1, -1):
@@ -166,7 +167,7 @@ def _erf_forward(x: Any) -> Any:
 
 
 def _erfinv_forward(y: Any) -> Any:
-    """Giles's approximation, then two steps of Newton's method."""
+    """Giles's approximation, improved by two steps of Newton's method."""
     w = -onp.log((1 - y) * (1 + y))
     near, far = onp.minimum(w, 5.0) - 2.5, onp.sqrt(onp.maximum(w, 5.0)) - 3.0
     x = y * onp.where(w < 5, onp.polyval(_NEAR, near), onp.polyval(_FAR, far))
@@ -208,7 +209,7 @@ def erf(x: Any) -> Tensor:
 
 
 def erfc(x: Any) -> Tensor:
-    """1 - erf(x), with the digits of its small values."""
+    """1 - erf(x), computed so that small values keep their digits."""
     return _erfc(_floating(x))
 
 
@@ -217,7 +218,7 @@ def erfinv(x: Any) -> Tensor:
     return _erfinv(_floating(x))
 
 
-# --- Fourier transforms: a complex tensor is a pair, and on the tape a last axis of two
+# --- Fourier transforms: a complex tensor is a pair of real ones; on the tape it has a last axis of size two
 
 
 def _dft_forward(x: Any, axes: tuple[int, ...], backwards: bool) -> Any:
@@ -226,7 +227,7 @@ def _dft_forward(x: Any, axes: tuple[int, ...], backwards: bool) -> Any:
     return onp.stack([z.real, z.imag], -1).astype(x.dtype)
 
 
-# Unnormalised: each direction is the other's adjoint.
+# Without a scale factor each direction is the adjoint of the other.
 _dft: Op = Op("dft", "x; axes, backwards -> y", _dft_forward).vjp(
     x=lambda g, axes, backwards: _dft(g, axes, not backwards))
 
@@ -275,7 +276,7 @@ def _of_length(x: Tensor, n: int) -> Tensor:
 
 
 def rfft(x: Any, fft_length: int | None = None) -> tuple[Tensor, Tensor]:
-    """The first half of the Fourier transform of a real x, which determines the other."""
+    """The first half of the Fourier transform of a real x; it determines the second half."""
     x = _floating(x)
     x = _of_length(x, x.shape[-1] if fft_length is None else fft_length)
     half = x.shape[-1] // 2 + 1
@@ -284,12 +285,12 @@ def rfft(x: Any, fft_length: int | None = None) -> tuple[Tensor, Tensor]:
 
 
 def irfft(x: Any, fft_length: int | None = None) -> Tensor:
-    """The real sequence that `rfft` transforms to x."""
+    """The real sequence whose `rfft` is x."""
     real, imaginary = _pair(x)
     n = 2 * (real.shape[-1] - 1) if fft_length is None else fft_length
     real, imaginary = _of_length(real, n // 2 + 1), _of_length(imaginary, n // 2 + 1)
     sign = onp.ones(n // 2 + 1, real.dtype)
-    sign[0] = 0  # the imaginary parts of the constant, and of the highest frequency of an even length, do not count
+    sign[0] = 0  # the imaginary parts of the constant and of an even length's highest frequency do not count
     if n % 2 == 0:
         sign[-1] = 0
     imaginary = imaginary * cg.tensor(sign, device=real.device)
@@ -299,14 +300,14 @@ def irfft(x: Any, fft_length: int | None = None) -> Tensor:
 
 
 def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Tensor:
-    """All windows of that length along the last axis, `sequence_stride` apart."""
+    """All windows of `sequence_length` entries along the last axis; a window begins every `sequence_stride` entries."""
     x = convert_to_tensor(x)
     starts = onp.arange(0, x.shape[-1] - sequence_length + 1, sequence_stride)
     return x[..., starts[:, None] + onp.arange(sequence_length)]
 
 
 def _window(window: Any, sequence_length: int, fft_length: int, like: Tensor) -> Tensor:
-    """The window, zeros around it up to fft_length; ones where there is none."""
+    """The window with zeros around it up to fft_length; a window of ones where none is given."""
     if window is None:
         return cnp.ones(fft_length, like.dtype)
     if isinstance(window, str):
@@ -340,7 +341,8 @@ def stft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, wi
 
 def istft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, length: int | None = None,
           window: Any = "hann", center: bool = True) -> Tensor:
-    """The sequence whose `stft` is x: its frames, weighted by the window over the sum of its shifted squares, added."""
+    """The sequence whose `stft` is x: its frames, weighted by the window over the sum of its shifted squares, added.
+    """
     frames = irfft(x, fft_length)
     if window is not None:
         win = _window(window, sequence_length, fft_length, frames)

@@ -1,4 +1,4 @@
-"""`np` of what is borrowed from Keras's NumPy backend: convgpu.numpy, with the options that are passed there."""
+"""The `np` of functions borrowed from Keras's NumPy backend: convgpu.numpy, with options that these functions pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convgpu.tensor import as_tensor
 
 
 def _of_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with the option `dtype`: its argument is converted to it first, and its result is of it."""
+    """Add the option `dtype` to a function: its argument is first converted to the dtype, and its result has it."""
     def converted(x: Any, *args: Any, dtype: Any = None, **options: Any) -> Any:
         if dtype is None:
             return function(x, *args, **options)
@@ -28,10 +28,10 @@ log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cn
 trace, var = map(_of_dtype, (cnp.trace, cnp.var))  # type: ignore
 nancumprod, nancumsum, nanprod, nanstd, nanvar = map(  # type: ignore
     _of_dtype, (cnp.nancumprod, cnp.nancumsum, cnp.nanprod, cnp.nanstd, cnp.nanvar))
-empty, empty_like = cnp.zeros, cnp.zeros_like  # a Tensor is a value, and has one from the start
+empty, empty_like = cnp.zeros, cnp.zeros_like  # a Tensor is a value and cannot be uninitialised
 
 
-# --- what is known of complex numbers: these are real
+# --- functions of complex numbers, for real ones
 
 
 def real(x: Any) -> Tensor:
@@ -48,13 +48,13 @@ def imag(x: Any) -> Tensor:
 
 
 def angle(x: Any) -> Tensor:
-    """The angle to the positive axis: 0, or pi where the sign of x is negative; NaN of NaN."""
+    """The angle to the positive axis: 0, or pi where x is negative; NaN where x is NaN."""
     x = as_tensor(x)
     return cnp.where(cnp.isnan(x), x, cnp.where(cnp.signbit(x), cnp.full_like(x, onp.pi), cnp.zeros_like(x)))
 
 
 def _with_initial(reduce: Callable[..., Any], choose: Callable[..., Any]) -> Callable[..., Any]:
-    """max or min with the option `initial`, which the result does not go below or above; also that of nothing."""
+    """Add the option `initial` to max or min: it takes part in the comparison, also where there are no elements."""
     def reduced(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Tensor:
         x = as_tensor(x)
         if initial is None:
@@ -71,6 +71,6 @@ max, min = _with_initial(cnp.max, cnp.maximum), _with_initial(cnp.min, cnp.minim
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("generic", "issubdtype", "promote_types"):  # of dtypes, not of arrays
+    if name in ("generic", "issubdtype", "promote_types"):  # these functions of dtypes are NumPy's own
         return getattr(onp, name)
     return getattr(cnp, name)

@@ -1,7 +1,7 @@
 """keras.ops.nn on convgpu's kernels: convolutions, pooling, normalisation, activations, losses.
 
-What is not written here is borrowed from Keras's NumPy backend. Keras keeps the kernels of convolutions as (spatial...,
-C/groups, K), in both data formats.
+Other functions are borrowed from Keras's NumPy backend. Keras stores the kernels of convolutions as (spatial...,
+C/groups, K) in both data formats.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ borrow("nn", globals())
 _borrowed_categorical_crossentropy = globals()["categorical_crossentropy"]
 _borrowed_batch_normalization = globals()["batch_normalization"]
 
-from .attention import dot_product_attention  # noqa: E402, F401 - in the place of those borrowed
+from .attention import dot_product_attention  # noqa: E402, F401 - in place of borrowed functions
 from .ctc import ctc_decode, ctc_loss  # noqa: E402, F401
 
 
 def _floating(*xs: Any) -> list[Tensor]:
-    """The operands as tensors of one floating dtype."""
+    """The operands as tensors of one common floating dtype."""
     tensors = [convert_to_tensor(x) for x in xs]
     first = tensors[0].dtype
     if is_float(first) and all([t.dtype == first for t in tensors]):
@@ -44,7 +44,7 @@ def _floating(*xs: Any) -> list[Tensor]:
 
 
 def _of_floats(name: str) -> Callable[..., Tensor]:
-    """The function of that name that was borrowed: of integers it is computed in floats; its result is of x's dtype."""
+    """The borrowed function of that name, made to compute integers in floats and to return x's floating dtype."""
     function = globals()[name]
 
     @functools.wraps(function)
@@ -64,7 +64,7 @@ soft_shrink, sparse_plus = of_tensors(globals()["soft_shrink"]), of_tensors(glob
 
 
 def _of_integers(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A convolution that gives integers of integers: computed in float64, which is exact below 2^53, then wrapped."""
+    """Make a convolution of integers return integers: computed in float64, which is exact below 2^53, then wrapped."""
     @functools.wraps(convolve)
     def convolved(inputs: Any, kernel: Any, *args: Any, **options: Any) -> Tensor:
         x, w = convert_to_tensor(inputs), convert_to_tensor(kernel)
@@ -81,7 +81,7 @@ def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
 
 
 def _laid_out(kernel: Tensor, data_format: str) -> Tensor:
-    """A kernel of Keras as convgpu takes it: channels_first (K, C/groups, spatial...)."""
+    """A kernel of Keras in the layout of convgpu: for channels_first (K, C/groups, spatial...)."""
     if data_format == "channels_last":
         return kernel
     rank = kernel.ndim - 2
@@ -115,12 +115,12 @@ def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", dat
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """What stands for a result while only shapes are computed."""
+    """Zeros that stand for a result while only shapes are computed."""
     return cg.zeros(shape, dtype=like.dtype, device=like.device)
 
 
 def _check_channels(x: Tensor, kernel_channels: int, data_format: str) -> None:
-    """Raise Keras's error for a kernel that is made for another number of channels."""
+    """Raise Keras's error for a kernel made for another number of channels."""
     channels = x.shape[-1 if data_format == "channels_last" else 1]
     if channels != kernel_channels:
         raise ValueError("The number of input channels must match the kernel's input channels. Received: "
@@ -130,7 +130,7 @@ def _check_channels(x: Tensor, kernel_channels: int, data_format: str) -> None:
 @_of_integers
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
                    dilation_rate: Any = 1) -> Tensor:
-    """Convolution of each channel with filters of its own: a kernel (spatial..., C, multiplier)."""
+    """Convolution of each channel with its own filters, from a kernel (spatial..., C, multiplier)."""
     data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
     _check_channels(x, w.shape[-2], data_format)
@@ -140,7 +140,7 @@ def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "v
 
 def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, strides: Any = 1, padding: Any = "valid",
                    data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
-    """A depthwise convolution followed by one of a single tap."""
+    """A depthwise convolution followed by a convolution of a single tap."""
     middle = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
     return conv(middle, pointwise_kernel, 1, "valid", data_format, 1)
 
@@ -150,8 +150,8 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
                    data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
     """Transposed convolution with a kernel (spatial..., C_out, C_in).
 
-    Keras's output: "valid" (n-1)*s + max(extent, s), "same" n*s; with output_padding (n-1)*s + extent - (0 if "valid"
-    else extent - extent%2) + output_padding.
+    Keras's output sizes are, for "valid", (n-1)*s + max(extent, s), and for "same", n*s; with output_padding they are
+    (n-1)*s + extent - (0 if "valid" else extent - extent%2) + output_padding.
     """
     data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
@@ -161,7 +161,8 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     around = compute_conv_transpose_padding_args_for_jax(x.shape, w.shape, strides, padding, output_padding,
                                                          dilation_rate)
     spans = [(f - 1) * d + 1 for f, d in zip(w.shape, dilation)]
-    # What JAX pads around x is a crop of all pixels that taps reach, or where it is more, zeros after them.
+    # JAX's padding around x corresponds to a crop of the pixels that taps reach, or to zeros after them where it is
+    # more.
     crop = [(span - 1 - a, max(span - 1 - b, 0)) for span, (a, b) in zip(spans, around)]
     after = [max(b - span + 1, 0) for span, (a, b) in zip(spans, around)]
     extra = [e if e < max(s, d) else 0 for e, s, d in zip(after, stride, dilation)]
@@ -203,7 +204,7 @@ def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "v
 
 def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid",
                  data_format: str | None = None) -> Tensor:
-    """The average of every window, without its padding."""
+    """The average of every window, not counting its padding."""
     x, = _floating(inputs)
     return _pooled(cg.avg_pool, "avg_pool", x, pool_size, strides, padding, data_format)
 
@@ -223,7 +224,7 @@ def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = N
 
 
 def relu(x: Any) -> Tensor:
-    """max(x, 0); of integers an integer."""
+    """max(x, 0), an integer for integers."""
     x = convert_to_tensor(x)
     return cg.relu(x) if is_float(x.dtype) else cnp.maximum(x, cnp.zeros_like(x))
 
@@ -259,17 +260,17 @@ def selu(x: Any) -> Tensor:
 
 
 def gelu(x: Any, approximate: bool = True) -> Tensor:
-    """x * cdf(x), cdf being the normal distribution's."""
+    """x * cdf(x), where cdf is the normal distribution function."""
     return cg.gelu(convert_to_tensor(x), approximate)
 
 
 def softmax(x: Any, axis: int | None = -1) -> Tensor:
-    """exp(x) / sum(exp(x)); over all elements where axis is None."""
+    """exp(x) / sum(exp(x)) along axis; over all elements where axis is None."""
     return _along(cg.softmax, x, axis)
 
 
 def log_softmax(x: Any, axis: int | None = -1) -> Tensor:
-    """x - log(sum(exp(x))); over all elements where axis is None."""
+    """x - log(sum(exp(x))) along axis; over all elements where axis is None."""
     return _along(cg.log_softmax, x, axis)
 
 
@@ -282,7 +283,7 @@ def _along(function: Any, x: Any, axis: int | None) -> Tensor:
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
-    """1 at the place of the class, along a new axis, and 0 elsewhere; all 0 for a class that does not exist."""
+    """1 at the index of the class along a new axis, and 0 elsewhere; all 0 for a class that does not exist."""
     if sparse:
         raise ValueError("convgpu has no sparse tensors")
     x = convert_to_tensor(x)
@@ -310,12 +311,12 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
 
 
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
-    """-sum of target * log(output), output being probabilities along axis, or their logits."""
+    """-sum of target * log(output), where output holds probabilities along axis, or their logits."""
     return _borrowed_categorical_crossentropy(*_floating(target, output), from_logits, axis)
 
 
 def _probabilities(output: Tensor, axis: int) -> Tensor:
-    """output with the sum 1 along axis, away from 0 and 1."""
+    """output scaled to the sum 1 along axis, and kept away from 0 and 1."""
     output = output / cnp.sum(output, axis, keepdims=True)
     return cnp.clip(output, backend.epsilon(), 1.0 - backend.epsilon())
 
@@ -336,7 +337,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 
 
 def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean and variance over axes, in two passes; half types are computed in float32."""
+    """Mean and variance over axes, computed in two passes; half types are computed in float32."""
     if synchronized:
         raise NotImplementedError("moments: synchronized=True needs several devices; convgpu computes on one")
     x, = _floating(x)
@@ -361,7 +362,7 @@ def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any
 
 
 def _patch_places(size: tuple[int, ...], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, Any]:
-    """Rows and columns of all taps of all patches of an image: (kh*kw, patches)."""
+    """The rows and columns of all taps of all patches of an image: (kh*kw, patches)."""
     (kh, kw), (dh, dw), (sh, sw) = (_per_axis(v, 2) for v in (kernel, dilation, stride))
     out = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(size, (kh, kw), (dh, dw), (sh, sw))]
     r, c = onp.mgrid[:kh, :kw].reshape(2, -1, 1)
@@ -378,7 +379,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
 
 
 def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
-    """Images (N, C, *output_size) with the columns of `unfold` added up in their places."""
+    """Images (N, C, *output_size) in which the columns of `unfold` are added up at their places."""
     x = convert_to_tensor(x)
     (ph, pw), (h, w) = _per_axis(padding, 2), _per_axis(output_size, 2)
     rows, columns = _patch_places((h + 2 * ph, w + 2 * pw), kernel_size, dilation, stride)

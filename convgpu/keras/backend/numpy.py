@@ -1,4 +1,4 @@
-"""keras.ops.numpy: borrowed from Keras's NumPy backend, but for what is written here."""
+"""keras.ops.numpy: functions borrowed from Keras's NumPy backend, and those that are written here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
     return cnp.tri(N, M, k, dtype=dtype or config.floatx())
 
 
-# --- sequences from start to stop: numbers, or tensors, whose sequences go along `axis`
+# --- sequences from start to stop, which are numbers or tensors; for tensors the sequences lie along `axis`
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
@@ -62,7 +62,7 @@ def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: 
 
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Tensor:
-    """`num` values from start to stop, each the same multiple of the one before."""
+    """`num` values from start to stop with a constant ratio between neighbours."""
     dtype = dtype or _dtype_of_sequence(start, stop)
     start, stop, fractions = _ends("geomspace", start, stop, num, endpoint)
     ratio = stop / start
@@ -76,7 +76,7 @@ def _dtype_of_sequence(start: Any, stop: Any) -> str:
 
 
 def _ends(op: str, start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Start and stop in one shape, and how far each of `num` values is from one to the other, on a new first axis."""
+    """Start and stop in one shape, and for each of the `num` values its share of the way, on a new first axis."""
     if num < 0:
         raise ValueError(f"{op}: expected num >= 0, got {num}")
     start, stop = (convert_to_tensor(end).astype("float64") for end in (start, stop))
@@ -97,13 +97,13 @@ def _rounded(values: Tensor, dtype: Any) -> Tensor:
 
 
 def reciprocal(x: Any) -> Tensor:
-    """1 / x; of integers a floating value."""
+    """1 / x; a floating result for integers."""
     x = convert_to_tensor(x)
     return cnp.reciprocal(x if is_float(x.dtype) else x.astype(config.floatx()))
 
 
 def _of_scalars(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function of two operands that was borrowed: beside a tensor, a Python number takes the tensor's dtype."""
+    """Make a borrowed function of two operands give a Python number the dtype of the tensor beside it."""
     @functools.wraps(function)
     def weak(x1: Any, x2: Any) -> Tensor:
         if isinstance(x1, (int, float)) and not isinstance(x2, (int, float)):
@@ -118,7 +118,7 @@ def _of_scalars(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _of_bools(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function of two operands that was borrowed: of booleans it gives int32."""
+    """Make a borrowed function of two operands return int32 for booleans."""
     @functools.wraps(function)
     def counted(x1: Any, x2: Any) -> Tensor:
         x1, x2 = (x if isinstance(x, (int, float)) else convert_to_tensor(x) for x in (x1, x2))
@@ -136,26 +136,26 @@ for _name in ("arctan2", "fmod", "gcd", "heaviside", "hypot", "lcm", "logaddexp"
 
 
 def sign(x: Any) -> Tensor:
-    """-1, 0 or 1 after the sign of x."""
+    """-1, 0 or 1, the sign of x."""
     x = convert_to_tensor(x)
     return x if x.dtype == bool else cnp.sign(x)
 
 
 def round(x: Any, decimals: int = 0) -> Tensor:  # noqa: A001 - Keras's name
-    """x rounded to so many decimals, halves to even."""
+    """x rounded to `decimals` decimals; halves are rounded to even."""
     x = convert_to_tensor(x)
     return x if x.dtype == bool else cnp.round(x, decimals)
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
-    """From the first of the choices whose condition is true; the default where none is."""
+    """For each element, the choice that belongs to the first true condition; the default where none is true."""
     choices = [convert_to_tensor(choice) for choice in choicelist]
     dtype = dtypes.result_type(*[choice.dtype for choice in choices], getattr(default, "dtype", type(default)))
     return cnp.select(condlist, [choice.astype(dtype) for choice in choices], convert_to_tensor(default, dtype))
 
 
 def histogram(x: Any, bins: Any = 10, range: Any = None) -> tuple[Tensor, Tensor]:  # noqa: A002 - Keras's name
-    """How many elements lie in each bin, and the edges of the bins; both of x's dtype, of floatx for integers."""
+    """The number of elements in each bin, and the edges of the bins; both in x's dtype, or in floatx for integers."""
     x = convert_to_tensor(x)
     dtype = x.dtype if is_float(x.dtype) else config.floatx()
     counts, edges = cnp.histogram(x, bins, range)
@@ -168,16 +168,16 @@ def view(x: Any, dtype: Any = None) -> Tensor:
     return x if dtype is None else _view(x, as_dtype(standardize_dtype(dtype)))
 
 
-# Without a gradient rule: the bits of a number are not a smooth function of it, so asking for one is an error.
+# view has no gradient rule, so asking for a gradient is an error: the bits of a number are no smooth function of it.
 _view = Op("keras_view", "x; dtype -> y", lambda x, dtype: x.view(dtype))
 
 
 def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
-    """pyfunc for each element of its broadcast arguments, or for each block of the axes that the signature names.
+    """Call pyfunc for each element of its broadcast arguments, or for each block of the axes that the signature names.
 
     Args:
-        excluded: numbers and names of arguments that are passed on as they are.
-        signature: such as "(m,n),(n)->(m)".
+        excluded: the numbers and names of arguments that are passed on unchanged.
+        signature: the shapes of one call, such as "(m,n),(n)->(m)".
     """
     def vectorized(*args: Any, **options: Any) -> Any:
         function, given, named = _vectorize_apply_excluded(pyfunc, set(excluded or ()), args, options)
@@ -187,7 +187,8 @@ def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: st
 
 
 def _mapped(function: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """The function of each entry along the first axis of the arguments whose number in in_axes is 0, stacked."""
+    """Call the function on each entry along the first axis of the arguments whose in_axes is 0, and stack the results.
+    """
     def of_all(*args: Any) -> Any:
         count = next(x.shape[0] for x, axis in zip(args, in_axes) if axis == 0)
         results = [function(*[x[i] if axis == 0 else x for x, axis in zip(args, in_axes)]) for i in range(count)]

@@ -1,7 +1,8 @@
-"""How the operators of Tensors promote once Keras is on convgpu: as Keras's functions, and not as NumPy.
+"""Makes the operators of Tensors promote like Keras's functions, once Keras runs on convgpu, instead of like NumPy.
 
-In NumPy an int32 times a float32, an int32 times 0.5 and a float32 times a float64 array are float64; in Keras, as in
-JAX and PyTorch, they are float32. Two Tensors of floating dtypes promote as before: a float64 Tensor was asked for.
+In NumPy, an int32 times a float32, an int32 times 0.5 and a float32 times a float64 array are float64; in Keras, as in
+JAX and PyTorch, they are float32. Two Tensors of floating dtypes still promote as in NumPy, since a user asked for a
+float64 Tensor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ARITHMETIC = {ops.add, ops.subtract, ops.multiply, ops.divide, ops.floor_divide
 
 
 def _promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """The operands of an operator, those that are to give way converted to the dtype of the other."""
+    """The operands of an operator, each converted as Keras converts it beside the other."""
     if op not in _ARITHMETIC or (_settled(left, right) and _settled(right, left)):
         return left, right
     left, right = (x.value if isinstance(x, KerasVariable) else x for x in (left, right))
@@ -28,14 +29,15 @@ def _promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def _settled(x: Any, other: Any) -> bool:
-    """Whether x is, as nearly always, a floating Tensor or a number beside one: then there is nothing to convert."""
+    """Whether x is a floating Tensor or a number beside a Tensor, as nearly always; then nothing needs to be converted.
+    """
     return is_float(x.dtype) if type(x) is Tensor else type(x) in (int, float) and type(other) is Tensor
 
 
 def _beside(op: Any, x: Any, other: Any) -> Any:
-    """x as it is beside the other operand."""
+    """x in the dtype that it has beside the other operand."""
     if isinstance(x, np.float64):
-        x = float(x)  # a Python number to Keras, and weak
+        x = float(x)  # Keras treats this as a Python number, which promotes weakly
     if not isinstance(x, (Tensor, np.ndarray, np.generic)):
         return x
     kept = other.dtype if isinstance(other, Tensor) and is_float(other.dtype) else None

@@ -1,7 +1,7 @@
-"""What optimizers inherit from the backend: updates are not recorded, and SGD, Adam and AdamW update in one sweep.
+"""The part of optimizers that comes from the backend: SGD, Adam and AdamW update in one sweep, without recording.
 
-Keras writes an update as a dozen ops per variable. Those of the common optimizers are here a few passes over arrays,
-in pieces that stay in the CPU's cache; the formulas are Keras's. Other optimizers run Keras's ops.
+Keras writes an update as a dozen ops per variable. Here the common optimizers need a few passes over arrays, in pieces
+that stay in the CPU's cache; the formulas are Keras's. Other optimizers run Keras's ops.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class ConvgpuOptimizer(base_optimizer.BaseOptimizer):
 
 
 class _Sweep:
-    """How an optimizer updates one variable: in `update(g, p, *slots)` all but g are changed in place."""
+    """How an optimizer updates one variable: `update(g, p, *slots)` changes all arrays but g in place."""
 
     def __init__(self, update: Callable[..., None], *slots: list[Any]):
         self.update, self._slots = update, slots
 
     def slots(self, index: int) -> list[Any]:
-        """What the optimizer remembers of the variable with that number."""
+        """The optimizer's state for the variable with that index."""
         return [slot[index] for slot in self._slots]
 
 
 def _sweep(optimizer: Any, rate: float) -> _Sweep | None:
-    """The sweep of an optimizer of exactly these classes: a subclass may compute something else."""
-    from keras.src.optimizers import SGD, Adam, AdamW  # late: this module is a part of theirs
+    """The sweep of an optimizer of exactly one of three classes; None for others, since they may compute something else."""
+    from keras.src.optimizers import SGD, Adam, AdamW  # imported late: these classes are built on this module
 
     if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
         step = int(optimizer.iterations.value if hasattr(optimizer.iterations, "value") else optimizer.iterations) + 1
@@ -87,7 +87,7 @@ def _momentum(rate: float, momentum: float, nesterov: bool) -> Callable[..., Non
 
 
 def _adam(alpha: float, beta1: float, beta2: float, epsilon: float) -> Callable[..., None]:
-    """Kingma and Ba (2015), with "epsilon hat": alpha holds the corrections of both running means."""
+    """The update of Kingma and Ba (2015) with "epsilon hat"; alpha contains the corrections of both running means."""
     def update(g: Any, p: Any, m: Any, v: Any) -> None:
         change = g - m
         change *= 1 - beta1
@@ -106,10 +106,10 @@ def _adam(alpha: float, beta1: float, beta2: float, epsilon: float) -> Callable[
 
 
 def _apply(update: Callable[..., None], g: Any, variables: tuple[Any, ...]) -> None:
-    """Run an update on copies of the variables' arrays, which become their values."""
+    """Run an update on copies of the variables' arrays; the copies become the variables' values."""
     arrays = [v._value.array.copy(order="C") for v in variables]
     flat = [a.reshape(-1) for a in (g, *arrays)]
-    step = PIECE if isinstance(g, np.ndarray) else max(g.size, 1)  # a GPU takes all at once
+    step = PIECE if isinstance(g, np.ndarray) else max(g.size, 1)  # on a GPU the whole array is one piece
     for start in range(0, g.size, step):
         update(*[a[start:start + step] for a in flat])
     for variable, array in zip(variables, arrays):

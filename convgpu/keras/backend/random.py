@@ -1,4 +1,4 @@
-"""Random tensors: drawn on the host from a seed that is kept there, so that they are the same on every device."""
+"""Random tensors, drawn on the host from a seed that is kept there, so that every device gets the same values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .core import convert_to_tensor, current_device
 
 
 def _generator(seed: Any) -> onp.random.Generator:
-    return onp.random.Generator(onp.random.SFC64(draw_seed(seed).numpy()))  # NumPy's fastest
+    return onp.random.Generator(onp.random.SFC64(draw_seed(seed).numpy()))  # SFC64 is NumPy's fastest generator
 
 
 def _tensor(values: Any, dtype: Any, device: str | None = None) -> Tensor:
@@ -25,7 +25,7 @@ def _tensor(values: Any, dtype: Any, device: str | None = None) -> Tensor:
 
 
 def _draw(method: str, generator: onp.random.Generator, shape: Any, dtype: str) -> Any:
-    """Standard values in float32, or where float64 is wanted in that."""
+    """Standard values in float32, or in float64 where that is the wanted dtype."""
     return getattr(generator, method)(tuple(shape), dtype=onp.float64 if dtype == "float64" else onp.float32)
 
 
@@ -37,7 +37,7 @@ def normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, se
 
 
 def uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
-    """Values from minval to maxval, each as probable."""
+    """Values between minval and maxval, all equally probable."""
     dtype = dtype or floatx()
     values = _draw("random", _generator(seed), shape, dtype)
     low, high = _host(minval), _host(maxval)
@@ -54,7 +54,7 @@ def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: An
 
 
 def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
-    """Normally distributed values, those more than two standard deviations from the mean drawn again."""
+    """Normally distributed values; values more than two standard deviations from the mean are drawn again."""
     dtype = dtype or floatx()
     generator, count = _generator(seed), math.prod(shape)
     values = _draw("standard_normal", generator, (count,), dtype)
@@ -64,14 +64,14 @@ def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any 
 
 
 def categorical(logits: Any, num_samples: int, dtype: Any = "int64", seed: Any = None) -> Tensor:
-    """Per row of logits, classes drawn with the probabilities of its softmax: the largest of logits + Gumbel noise."""
+    """Classes drawn for each row of logits with the probabilities of its softmax: the largest of logits + Gumbel noise."""
     logits = convert_to_tensor(logits).numpy()
     noise = _generator(seed).gumbel(size=(logits.shape[0], num_samples, logits.shape[1]))
     return _tensor((logits[:, None] + noise).argmax(-1), dtype)
 
 
 def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Tensor:
-    """inputs with each element 0 with probability `rate`, and divided by 1 - rate otherwise."""
+    """inputs with each element set to 0 with probability `rate`, and otherwise divided by 1 - rate."""
     inputs = convert_to_tensor(inputs)
     if rate == 0.0:
         return inputs
@@ -100,5 +100,5 @@ def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None)
 
 
 def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> Tensor:
-    """How often of `counts` times something of that probability happened."""
+    """The number of successes in `counts` trials of that probability."""
     return _tensor(_generator(seed).binomial(_host(counts), _host(probabilities), tuple(shape)), dtype)

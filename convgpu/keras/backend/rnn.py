@@ -1,4 +1,4 @@
-"""Recurrent layers: Keras's own loop over time, borrowed from its NumPy backend, recorded on the tape step by step."""
+"""Recurrent layers: Keras's own loop over time, borrowed from its NumPy backend; the tape records each step."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def unstack(x: Tensor, axis: int = 0) -> list[Tensor]:
 
 
 def bidirectional_lstm(*args: Any, **kwargs: Any) -> Tensor:
-    """Both directions in one fused call, which Keras 3.15 asks for first; without it, it runs one after the other."""
+    """Raise an error: Keras 3.15 asks first for both directions in one call, and then runs one after the other."""
     raise NotImplementedError("bidirectional_lstm is not implemented on convgpu")
 
 
 def bidirectional_gru(*args: Any, **kwargs: Any) -> Tensor:
-    """As bidirectional_lstm."""
+    """Raise an error, as bidirectional_lstm."""
     raise NotImplementedError("bidirectional_gru is not implemented on convgpu")

@@ -67,19 +67,20 @@ class ConvgpuTrainer(base_trainer.Trainer):
         return self._predicted(x, False)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """The function of a list of batches that trains on each, and returns the metrics after the last."""
+        """A function of a list of batches that trains on each batch and returns the last metrics."""
         if self.train_function is None or force:
             self.train_function = lambda batches: [self.train_step(data) for data in batches][-1]
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
-        """The function of a list of batches that evaluates each, unrecorded, and returns the metrics after the last."""
+        """A function of a list of batches that evaluates each without recording, and returns the last metrics.
+        """
         if self.test_function is None or force:
             self.test_function = cg.no_grad()(lambda batches: [self.test_step(data) for data in batches][-1])
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
-        """The function of a list of batches that gives their outputs, unrecorded, joined as NumPy arrays."""
+        """A function of a list of batches that returns their outputs, unrecorded, joined as NumPy arrays."""
         if self.predict_function is None or force:
             self.predict_function = cg.no_grad()(lambda batches: _joined(
                 [tree.map_structure(convert_to_numpy, self.predict_step(data)) for data in batches]))
@@ -96,7 +97,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
             steps_per_epoch: int | None = None, validation_steps: int | None = None,
             validation_batch_size: int | None = None, validation_freq: Any = 1) -> Any:
-        """Train; arguments and result as in Keras."""
+        """Train the model; arguments and result are as in Keras."""
         self._assert_compile_called("fit")
         if config.max_epochs() and config.max_epochs() < epochs:
             epochs = config.max_epochs()
@@ -166,7 +167,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
                  sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
                  **kwargs: Any) -> Any:
-        """Loss and metrics over a data set; arguments and result as in Keras."""
+        """Loss and metrics over a data set; arguments and result are as in Keras."""
         self._assert_compile_called("evaluate")
         cached = kwargs.pop("_use_cached_eval_dataset", False)
         if kwargs:
@@ -195,7 +196,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
     @traceback_utils.filter_traceback
     def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
                 callbacks: Any = None) -> Any:
-        """The outputs for a data set as NumPy arrays; arguments as in Keras."""
+        """The outputs for a data set as NumPy arrays; arguments are as in Keras."""
         iterator = EpochIterator(x=x, batch_size=batch_size, steps_per_epoch=steps, shuffle=False,
                                  steps_per_execution=self.steps_per_execution)
         callbacks = self._callback_list(callbacks, verbose, 1, iterator)
@@ -216,7 +217,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
-        """One training step; arguments and result as in Keras."""
+        """Take one training step; arguments and result are as in Keras."""
         self._assert_compile_called("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
@@ -231,7 +232,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Loss and metrics of one batch; arguments and result as in Keras."""
+        """Loss and metrics of one batch; arguments and result are as in Keras."""
         self._assert_compile_called("test_on_batch")
         data = (x, y, sample_weight)
         self._symbolic_build(data_batch=data)
@@ -260,7 +261,7 @@ def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
 
 
 def _detached(x: Any) -> Any:
-    """x without its history, and with its mask: metrics leave out what is masked."""
+    """x without its history but with its mask, so that metrics leave out masked elements."""
     if not isinstance(x, Tensor):
         return x
     y = x.detach()
@@ -274,5 +275,5 @@ def _batch_size(x: Any) -> int:
 
 
 def _joined(outputs: list[Any]) -> Any:
-    """The outputs of several batches as those of one."""
+    """The outputs of several batches, joined as the outputs of one batch."""
     return tree.map_structure(lambda *parts: np.concatenate(parts), *outputs) if len(outputs) > 1 else outputs[0]

@@ -1,13 +1,13 @@
-"""The functions that `keras.backend` had before Keras 3, made of those of `keras.ops`: what old losses call as `K.x`.
+"""The functions that `keras.backend` had before Keras 3 and that old losses call as `K.x`, made of `keras.ops`.
 
-They take and give tensors, and symbolic ones in a Lambda layer or a functional model. With
+They take and return tensors; in a Lambda layer or a functional model they take and return symbolic tensors. With
 `python -m convgpu.keras --tf-keras` they are in `tensorflow.keras.backend` and `keras.backend`.
 
 >>> from convgpu.keras import legacy_backend as K
 >>> K.sum(K.flatten(K.cast([[1, 0], [1, 1]], "float32"))).item()
 3.0
 """
-# ruff: noqa: A001, A002, F403, N812 (the names are those of Keras 2)
+# ruff: noqa: A001, A002, F403, N812 (the names come from Keras 2)
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REPLACEMENTS = {
 SAME = set("""
 abs cos dot elu equal exp eye greater greater_equal less less_equal log logsumexp maximum minimum not_equal
 one_hot ones_like round shape sigmoid sign sin softplus softsign sqrt square squeeze tanh tile transpose zeros_like
-""".split())  # functions that keras.ops has under these names
+""".split())  # keras.ops has these functions under the same names
 
 
 def __getattr__(name: str) -> Any:

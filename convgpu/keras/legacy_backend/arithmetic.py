@@ -1,5 +1,5 @@
-"""Reductions, functions of elements, products, convolutions and losses, by the names of Keras 2."""
-# ruff: noqa: A001, A002, N803 (the names are those of Keras 2)
+"""Reductions, elementwise functions, products, convolutions and losses, under the names of Keras 2."""
+# ruff: noqa: A001, A002, N803 (the names come from Keras 2)
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .values import Tensor, dtype, ndim
 
 
 def _numbers(x: Any) -> Tensor:
-    """Booleans as floatx."""
+    """x, with booleans converted to floatx."""
     x = ops.convert_to_tensor(x) if not isinstance(x, KerasTensor) else x
     return ops.cast(x, floatx()) if dtype(x) == "bool" else x
 
@@ -34,7 +34,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean over axis; of booleans the share that is true."""
+    """The mean over axis; for booleans it is the share of true elements."""
     return ops.mean(_numbers(x), axis, keepdims)
 
 
@@ -106,12 +106,12 @@ def clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
 
 
 def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """x above the threshold, alpha * (x - threshold) below, at most max_value."""
+    """x above the threshold, alpha * (x - threshold) below it, and at most max_value."""
     return keras.activations.relu(x, negative_slope=alpha, max_value=max_value, threshold=threshold)
 
 
 def hard_sigmoid(x: Any) -> Tensor:
-    """0.2 * x + 0.5, limited to [0, 1]: that of Keras 2; `keras.ops.hard_sigmoid` has the slope 1/6."""
+    """0.2 * x + 0.5, limited to [0, 1], as in Keras 2; `keras.ops.hard_sigmoid` has the slope 1/6."""
     return ops.clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
@@ -126,12 +126,12 @@ def l2_normalize(x: Any, axis: Any = None) -> Tensor:
 
 
 def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = None) -> Tensor:
-    """x with a share `level` of its elements set to 0, the others enlarged."""
+    """x with a share `level` of its elements set to 0 and the others enlarged."""
     return random.dropout(x, level, noise_shape, seed)
 
 
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
-    """The one or the other, of all or element by element as the condition says; both may be functions of nothing."""
+    """Choose one expression as a whole, or element by element if the condition is an array; both may be functions."""
     condition = ops.cast(condition, "bool")
     if not len(condition.shape):
         def chosen(x: Any) -> Any:
@@ -149,10 +149,11 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor
 
 
 def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
-    """Per sample the sum of products over one axis of x and one of y; (N, 1) where nothing else is left.
+    """For each sample, the sum of products over one axis of x and one axis of y; (N, 1) where no other axis is left.
 
     Args:
-        axes: an axis of both, or one of each; by default the last of x and the last but one of y, if it has three.
+        axes: an axis of both, or one axis of each; by default the last of x, and the last but one of y (of 3 or more
+            axes).
     """
     a, b = (axes, axes) if isinstance(axes, int) else axes or (ndim(x) - 1, builtins.max(ndim(y) - 2, 1))
     a, b = a % ndim(x), b % ndim(y)
@@ -169,7 +170,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
 
 
 def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
-    """x plus a bias per channel, or one of x's shape without the batch."""
+    """x plus a bias per channel, or plus a bias of x's shape without the batch."""
     if ndim(bias) == 1 and (data_format or image_data_format()) == "channels_first" and ndim(x) > 2:
         return x + ops.reshape(bias, (1, -1, *[1] * (ndim(x) - 2)))
     return x + bias
@@ -186,13 +187,13 @@ conv2d = conv3d = conv1d
 
 def depthwise_conv2d(x: Any, depthwise_kernel: Any, strides: Any = 1, padding: str = "valid",
                      data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
-    """Convolution of each channel with filters of its own."""
+    """Convolution of each channel with its own filters."""
     return ops.depthwise_conv(x, depthwise_kernel, strides, padding, data_format or image_data_format(), dilation_rate)
 
 
 def pool2d(x: Any, pool_size: Any, strides: Any = (1, 1), padding: str = "valid", data_format: str | None = None,
            pool_mode: str = "max") -> Tensor:
-    """The largest value or the average ("avg") of windows."""
+    """The largest value of each window, or with "avg" the average."""
     if pool_mode not in ("max", "avg"):
         raise ValueError(f"Invalid pooling mode: {pool_mode}")
     pool = ops.max_pool if pool_mode == "max" else ops.average_pool
@@ -203,7 +204,7 @@ pool3d = pool2d
 
 
 def rnn(step_function: Any, inputs: Any, initial_states: Any, **options: Any) -> Any:
-    """The step function along the steps of (N, T, ...): last output, outputs, states."""
+    """Call the step function on the steps of (N, T, ...); return the last output, all outputs, and the states."""
     return keras.src.backend.rnn(step_function, inputs, initial_states, **options)
 
 
@@ -234,7 +235,7 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     """The CTC loss (N, 1) of labels (N, L) for probabilities (N, T, C), whose last class is the blank.
 
     Args:
-        input_length, label_length: (N, 1), how many steps and labels of each row count.
+        input_length, label_length: (N, 1), the number of steps and labels that count in each row.
     """
     losses = ops.ctc_loss(ops.cast(y_true, "int32"), ops.log(y_pred + epsilon()), _lengths(label_length),
                           _lengths(input_length), mask_index=y_pred.shape[-1] - 1)
@@ -243,7 +244,7 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
 
 def ctc_decode(y_pred: Any, input_length: Any, greedy: bool = True, beam_width: int = 100,
                top_paths: int = 1) -> tuple[list[Tensor], Tensor]:
-    """The labels that probabilities (N, T, C) spell, -1 behind their ends: the best, or by search the best few."""
+    """The labels that probabilities (N, T, C) spell, followed by -1: the best, or by beam search the best few."""
     strategy = "greedy" if greedy else "beam_search"
     decoded, scores = ops.ctc_decode(ops.log(y_pred + epsilon()), _lengths(input_length), strategy, beam_width,
                                      top_paths, mask_index=y_pred.shape[-1] - 1)

@@ -1,5 +1,5 @@
-"""Other shapes, orders and sizes, by the names of Keras 2."""
-# ruff: noqa: A001, A002, N803 (the names are those of Keras 2)
+"""Changes of shape, order and size, under the names of Keras 2."""
+# ruff: noqa: A001, A002, N803 (the names come from Keras 2)
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .values import Tensor
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """The elements in another shape; one size may be -1."""
+    """The elements of x in another shape; one size may be -1."""
     return ops.reshape(x, tuple(shape))
 
 
@@ -34,47 +34,47 @@ def expand_dims(x: Any, axis: int = -1) -> Tensor:
 
 
 def permute_dimensions(x: Any, pattern: Any) -> Tensor:
-    """The axes in another order."""
+    """x with its axes in another order."""
     return ops.transpose(x, pattern)
 
 
 def concatenate(tensors: Any, axis: int = -1) -> Tensor:
-    """Tensors one after the other along axis."""
+    """Tensors joined one after the other along axis."""
     return ops.concatenate(tensors, axis)
 
 
 def stack(x: Any, axis: int = 0) -> Tensor:
-    """Tensors along a new axis."""
+    """Tensors joined along a new axis."""
     return ops.stack(x, axis)
 
 
 def repeat(x: Any, n: int) -> Tensor:
-    """(N, D) -> (N, n, D)."""
+    """x repeated n times along a new axis: (N, D) -> (N, n, D)."""
     return ops.repeat(ops.expand_dims(x, 1), n, 1)
 
 
 def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
-    """Each entry along axis `rep` times."""
+    """Each entry along axis repeated `rep` times."""
     return ops.repeat(x, rep, axis)
 
 
 def reverse(x: Any, axes: Any) -> Tensor:
-    """Backwards along axes."""
+    """x in reversed order along axes."""
     return ops.flip(x, axes)
 
 
 def gather(reference: Any, indices: Any) -> Tensor:
-    """The entries along the first axis with those numbers."""
+    """The entries along the first axis that the indices name."""
     return ops.take(reference, indices, 0)
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, dtype: str = "int32") -> Tensor:
-    """start, start + step, ... below stop; 0, 1, ... below the only argument."""
+    """The numbers start, start + step, ... below stop; with a single argument, 0, 1, ... below it."""
     return ops.arange(start, stop, step, dtype)
 
 
 def temporal_padding(x: Any, padding: tuple[int, int] = (1, 1)) -> Tensor:
-    """Zeros before and after the steps of (N, T, C)."""
+    """(N, T, C) with steps of zeros before and after."""
     return ops.pad(x, ((0, 0), tuple(padding), (0, 0)))
 
 
@@ -85,12 +85,12 @@ def _padded(x: Any, padding: Any, data_format: str | None) -> Tensor:
 
 
 def spatial_2d_padding(x: Any, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
-    """Zeros around images."""
+    """Images with zeros around them."""
     return _padded(x, padding, data_format)
 
 
 def spatial_3d_padding(x: Any, padding: Any = ((1, 1), (1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
-    """Zeros around volumes."""
+    """Volumes with zeros around them."""
     return _padded(x, padding, data_format)
 
 

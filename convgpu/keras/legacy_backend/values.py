@@ -1,5 +1,5 @@
-"""Tensors and variables, the phase, functions of functions, random numbers, by the names of Keras 2."""
-# ruff: noqa: A001, A002, N803 (the names are those of Keras 2)
+"""Tensors and variables, the learning phase, functions of functions, random numbers, under the names of Keras 2."""
+# ruff: noqa: A001, A002, N803 (the names come from Keras 2)
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tensor = Any
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:
-    """The value as a tensor of floatx, in that shape: a single number fills it."""
+    """A tensor of floatx with the given value; with `shape`, a single number fills the shape."""
     x = ops.convert_to_tensor(value, dtype or floatx())
     if shape is None:
         return x
@@ -27,19 +27,19 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
 
 
 def variable(value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None) -> keras.Variable:
-    """A trainable variable of that value."""
+    """A trainable variable with the given value."""
     v = keras.Variable(value, dtype=dtype or floatx(), name=name)
     v.constraint = constraint
     return v
 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:
-    """Zeros of floatx."""
+    """Zeros, by default of floatx."""
     return ops.zeros(shape, dtype or floatx())
 
 
 def ones(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:
-    """Ones of floatx."""
+    """Ones, by default of floatx."""
     return ops.ones(shape, dtype or floatx())
 
 
@@ -59,7 +59,7 @@ def dtype(x: Any) -> str:
 
 
 def int_shape(x: Any) -> tuple[int | None, ...]:
-    """The size along each axis; None where a symbolic tensor's is not known."""
+    """The size along each axis; None where a symbolic tensor's size is unknown."""
     return tuple(x.shape)
 
 
@@ -82,82 +82,82 @@ get_value = eval
 
 
 def batch_get_value(tensors: Any) -> list[np.ndarray]:
-    """The values of several as NumPy arrays."""
+    """The values of several tensors as NumPy arrays."""
     return [eval(x) for x in tensors]
 
 
 def set_value(x: keras.Variable, value: Any) -> None:
-    """Give a variable another value."""
+    """Set the value of a variable."""
     x.assign(value)
 
 
 def batch_set_value(tuples: Any) -> None:
-    """Give each variable of pairs (variable, value) its value."""
+    """Set the values of variables, given as pairs (variable, value)."""
     for x, value in tuples:
         x.assign(value)
 
 
 def update(x: keras.Variable, new_x: Any) -> Tensor:
-    """Give a variable another value, which is returned."""
+    """Set the value of a variable, and return the value."""
     return x.assign(new_x)
 
 
 def update_add(x: keras.Variable, increment: Any) -> Tensor:
-    """Add to a variable."""
+    """Add an increment to a variable."""
     return x.assign_add(increment)
 
 
 def update_sub(x: keras.Variable, decrement: Any) -> Tensor:
-    """Subtract from a variable."""
+    """Subtract a decrement from a variable."""
     return x.assign_sub(decrement)
 
 
 def moving_average_update(x: keras.Variable, value: Any, momentum: float) -> Tensor:
-    """x * momentum + value * (1 - momentum), to which the variable x is set."""
+    """Set the variable x to x * momentum + value * (1 - momentum), and return the new value."""
     return x.assign(x * momentum + value * (1 - momentum))
 
 
 def stop_gradient(variables: Any) -> Any:
-    """The values with no history, of one tensor or of a list."""
+    """The values without history, of one tensor or of a list of tensors."""
     return keras.tree.map_structure(ops.stop_gradient, variables)
 
 
 def is_sparse(tensor: Any) -> bool:
-    """False: there are no sparse tensors."""
+    """Return False: there are no sparse tensors."""
     return False
 
 
 def to_dense(tensor: Any) -> Any:
-    """The tensor: all are dense."""
+    """Return the tensor, since all tensors are dense."""
     return tensor
 
 
 def print_tensor(x: Any, message: str = "") -> Any:
-    """x, after its values have been printed behind a message."""
+    """Print a message and the values of x, and return x."""
     print(message, x)
     return x
 
 
 def name_scope(name: str) -> Any:
-    """A scope for names, as `keras.name_scope`."""
+    """A scope for names, like `keras.name_scope`."""
     return keras.name_scope(name)
 
 
 def get_uid(prefix: str = "") -> int:
-    """A number that counts up per prefix."""
+    """A number that counts up for each prefix."""
     counts = get_global_attribute("legacy_backend_uids", {}, set_to_default=True)
     counts[prefix] = counts.get(prefix, 0) + 1
     return counts[prefix]
 
 
-# --- the phase: training or not
+# --- the learning phase: training or not
 
 
 _phase: list[int] = []
 
 
 def learning_phase() -> int:
-    """1 in training, 0 otherwise: as was set, else as the layer that is being called was told."""
+    """1 in training, 0 otherwise: the phase that was set, or else the one that the layer being called was given."""
     if _phase:
         return _phase[-1]
     context = get_global_attribute("current_call_ctx")
@@ -165,12 +165,12 @@ def learning_phase() -> int:
 
 
 def set_learning_phase(value: int) -> None:
-    """Fix what `learning_phase` says."""
+    """Fix the phase that `learning_phase` returns."""
     _phase[:] = [int(value)]
 
 
 def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
-    """x in training, else alt; both may be functions of nothing."""
+    """x in training, else alt; both may be functions without arguments."""
     chosen = x if (learning_phase() if training is None else training) else alt
     return chosen() if callable(chosen) else chosen
 
@@ -181,9 +181,9 @@ def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
 
 
 def function(inputs: Any, outputs: Any, updates: Any = None, **options: Any) -> Callable[[Any], Any]:
-    """A function of a list of arrays that gives the outputs of symbolic tensors as NumPy arrays.
+    """A function of a list of arrays that returns the values of symbolic outputs as NumPy arrays.
 
-    A learning phase among the inputs is left out: it runs as `predict` does.
+    A learning phase among the inputs is ignored: the function runs as `predict` does.
     """
     if updates:
         raise NotImplementedError("K.function: updates are not run; train by model.fit or model.train_on_batch")
@@ -200,7 +200,7 @@ def function(inputs: Any, outputs: Any, updates: Any = None, **options: Any) -> 
 
 
 def gradients(loss: Any, variables: Any) -> Any:
-    """Refused: there are no graphs."""
+    """Raise an error: there are no graphs."""
     raise NotImplementedError("K.gradients needs a graph, and Keras 3 computes at once; call loss.backward() and read "
                               "variable.value.grad, or tensor.grad of convgpu.tensor(x, requires_grad=True)")
 
@@ -209,17 +209,17 @@ def gradients(loss: Any, variables: Any) -> Any:
 
 
 def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:
-    """fn of each entry along the first axis, stacked."""
+    """Call fn on each entry along the first axis, and stack the results."""
     return ops.map(fn, elems)
 
 
 def foldl(fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None) -> Any:
-    """fn(... fn(fn(initializer, x[0]), x[1]) ..., x[n-1]); without an initializer from x[0] on."""
+    """fn(... fn(fn(initializer, x[0]), x[1]) ..., x[n-1]); without an initializer, x[0] is the first value."""
     return _folded(fn, list(ops.unstack(elems)), initializer)
 
 
 def foldr(fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None) -> Any:
-    """As `foldl`, from the last entry on."""
+    """Like `foldl`, but from the last entry to the first."""
     return _folded(fn, list(ops.unstack(elems))[::-1], initializer)
 
 
@@ -235,19 +235,19 @@ def _folded(fn: Callable[[Any, Any], Any], entries: list[Any], initializer: Any)
 
 def random_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None,
                   seed: int | None = None) -> Tensor:
-    """Draws from a normal distribution."""
+    """Values from a normal distribution."""
     return random.normal(shape, mean, stddev, dtype, seed)
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None,
                      seed: int | None = None) -> Tensor:
-    """Draws from a normal distribution within two deviations."""
+    """Values from a normal distribution, within two standard deviations of the mean."""
     return random.truncated_normal(shape, mean, stddev, dtype, seed)
 
 
 def random_uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None,
                    seed: int | None = None) -> Tensor:
-    """Draws from [minval, maxval)."""
+    """Values from [minval, maxval)."""
     return random.uniform(shape, minval, maxval, dtype, seed)
 
 
@@ -261,11 +261,11 @@ random_binomial = random_bernoulli
 
 def random_normal_variable(shape: Any, mean: float, scale: float, dtype: Any = None, name: str | None = None,
                            seed: int | None = None) -> keras.Variable:
-    """A variable of draws from a normal distribution."""
+    """A variable of values from a normal distribution."""
     return variable(random_normal(shape, mean, scale, dtype, seed), dtype, name)
 
 
 def random_uniform_variable(shape: Any, low: float, high: float, dtype: Any = None, name: str | None = None,
                             seed: int | None = None) -> keras.Variable:
-    """A variable of draws from [low, high)."""
+    """A variable of values from [low, high)."""
     return variable(random_uniform(shape, low, high, dtype, seed), dtype, name)
