@@ -1,4 +1,5 @@
-"""Images to learn from: scikit-learn's digits, or a file of yours; and the scaling that `predict` shares with them."""
+"""Images to learn from: scikit-learn's digits or a file of the user's, and the scaling that `predict` shares with them.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 class Scaling:
     """How a pixel becomes a number for the network: brightness b = (pixel - low) / (high - low), then (b - mean) / std.
 
-    `source` is the resolution the images had before they were enlarged, `background` "dark" or "light" where nearly all
-    images have one, None for photographs: what a picture from elsewhere has to be brought to.
+    `source` is the resolution of the images before they were enlarged. `background` is "dark" or "light" where nearly
+    all images have such a background, and None for photographs. `predict` brings other pictures to the same form.
     """
 
     low: float
@@ -41,7 +42,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, H, W, C), float32 and scaled, and labels: indices into `class_names`."""
+    """Images (N, H, W, C), scaled and in float32, and labels, which are indices into `class_names`."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -58,7 +59,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of every pixel and label: a resumed run must see the same data."""
+        """A digest of every pixel and label, by which a resumed run checks that it sees the same data."""
         digest = hashlib.sha256()
         for key in KEYS:
             array = np.ascontiguousarray(getattr(self, key))
@@ -68,17 +69,17 @@ class Dataset:
 
     @cached_property
     def typical(self) -> Typical:
-        """What the training images look like, for `convgpu predict` to tell others from."""
+        """The typical look of the training images, by which `convgpu predict` recognises pictures of another kind."""
         from .likeness import typical
 
         return typical(self.x_train, self.y_train)
 
 
 def digits(seed: int = 0, size: int = 32) -> Dataset:
-    """The 1,797 handwritten digits that come with scikit-learn, 80 % to learn from and 20 % to test with.
+    """The 1,797 handwritten digits that come with scikit-learn: 80 % to learn from and 20 % to test with.
 
-    Each is an 8x8 image of 0 to 16, light on dark, enlarged to size x size by bilinear interpolation. The seed decides
-    which fifth is held back.
+    Each digit is an 8x8 image with values from 0 to 16, light on dark, enlarged to size x size by bilinear
+    interpolation. The seed decides which fifth is kept for testing.
     """
     bunch = require("sklearn.datasets", "the digits").load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
@@ -91,10 +92,10 @@ def digits(seed: int = 0, size: int = 32) -> Dataset:
 
 
 def from_file(path: str | Path) -> Dataset:
-    """The images of an .npz file with x_train, y_train, x_test, y_test, and class_names if it has them.
+    """The images of an .npz file with x_train, y_train, x_test, y_test, and optionally class_names.
 
-    Images: (N, H, W) or (N, H, W, C), integers or floats. Labels: integers, (N,) or (N, 1). uint8 pixels run from 0
-    to 255, all others from the least to the greatest of x_train. Nothing in the file is unpickled.
+    Images are (N, H, W) or (N, H, W, C), integers or floats. Labels are integers, (N,) or (N, 1). uint8 pixels run from
+    0 to 255, all others from the least to the greatest value of x_train. Nothing in the file is unpickled.
     """
     arrays = _read(Path(path))
     x_train, y_train = _images(arrays, "x_train"), _labels(arrays, "y_train")
@@ -114,7 +115,7 @@ def from_file(path: str | Path) -> Dataset:
 
 
 def resample(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Images (N, H, W) at another size: enlarged bilinearly, reduced by averaging what each new pixel covers.
+    """Images (N, H, W) at another size: enlarged bilinearly, or reduced by averaging what each new pixel covers.
 
     >>> resample(np.array([[[0.0, 1.0]]]), (1, 4))
     array([[[0.  , 0.25, 0.75, 1.  ]]])
@@ -139,7 +140,7 @@ def _resampling(n: int, size: int) -> np.ndarray:
 
 
 def border(images: np.ndarray) -> np.ndarray:
-    """The pixels around the edge of images (N, H, W, ...), as (N, pixels, ...)."""
+    """The pixels along the edges of images (N, H, W, ...), as (N, pixels, ...)."""
     top, bottom, left, right = images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]
     return np.concatenate([top, bottom, left, right], axis=1)
 
@@ -156,7 +157,7 @@ def _standardised(x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, 
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as opened:  # an OSError names the file
+    with path.open("rb") as opened:  # an OSError already names the file
         start = opened.read(8)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: expected an .npz file with several arrays, got {_kind_of(start)}")
@@ -172,7 +173,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _kind_of(start: bytes) -> str:
-    """What a file that begins so is, for a message."""
+    """The kind of file that begins with these bytes, for an error message."""
     kinds = {b"\x93NUMPY": "a single array (.npy)", b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG": "a PNG picture",
              b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file", b"PK": "a damaged zip archive",
              b"\x80": "a pickle, which is never read"}
@@ -186,14 +187,14 @@ def _array(file: Any, key: str) -> np.ndarray:
     try:
         return file[key]
     except ValueError as error:
-        if "allow_pickle" in str(error):  # NumPy's advice to read what may run a stranger's code
+        if "allow_pickle" in str(error):  # NumPy's message advises to unpickle, which may run a stranger's code
             raise ValueError(f"{key}: expected an array of numbers, or class_names of strings, got Python objects, "
                              "which are never unpickled") from None
         raise
 
 
 def _check_size(file: Any, key: str) -> None:
-    """Raise ValueError where an array says that it is larger than its member of the archive: before it is allocated."""
+    """Raise ValueError, before allocating, if an array claims to be larger than its member of the archive."""
     member = file.zip.getinfo(f"{key}.npy" if f"{key}.npy" in file.zip.namelist() else key)
     with file.zip.open(member) as opened:
         version = np.lib.format.read_magic(opened)

@@ -1,4 +1,4 @@
-"""`convgpu filter`: hand-made filters run over a picture, as in every first lecture on convolution."""
+"""`convgpu filter` runs hand-made filters over a picture, as in every first lecture on convolution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOBEL_X = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # positive
 
 
 def gaussian(size: int = 9, sigma: float = 2.0) -> np.ndarray:
-    """A bell of size x size pixels whose sum is 1.
+    """A bell-shaped filter of size x size pixels whose sum is 1.
 
     >>> float(gaussian().sum().round(6))
     1.0
@@ -36,7 +36,7 @@ KERNELS = {
 
 
 def filtered(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Correlate each channel of a picture (H, W, C) with a kernel (h, w); the size stays, the border is repeated.
+    """Correlate each channel of a picture (H, W, C) with a kernel (h, w); the size stays and the border is repeated.
 
     >>> edge = np.float32([100, 100, 200, 200]).reshape(1, 4, 1).repeat(4, axis=0)
     >>> filtered(edge, SOBEL_X)[0, :, 0]
@@ -49,7 +49,7 @@ def filtered(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def load_kernel(name: str) -> np.ndarray:
-    """One of `KERNELS`, or the matrix in a file: .npy, or text with a row per line."""
+    """One of `KERNELS`, or the matrix in a file: .npy, or text with one row per line."""
     if name in KERNELS:
         return KERNELS[name]
     path = Path(name)
@@ -57,7 +57,8 @@ def load_kernel(name: str) -> np.ndarray:
         raise FileNotFoundError(f"--kernel: expected one of {', '.join(KERNELS)} or a file, got {name!r}")
     try:
         if path.suffix == ".npy":
-            kernel = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false size allocates nothing
+            # memory-mapped, so that a false size in the file allocates nothing
+            kernel = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             kernel = np.loadtxt(path.read_text(encoding="utf-8").replace(",", " ").splitlines(), ndmin=2)
         kernel = kernel.astype(np.float32)
@@ -70,10 +71,11 @@ def load_kernel(name: str) -> np.ndarray:
 
 
 def filter_file(image: str, kernel: str, out: str) -> int:
-    """Filter a picture and save what came out; returns the exit status.
+    """Filter a picture and save the result; returns the exit status.
 
-    Kernels that sum to 0, edge detectors, give both signs: 0 becomes mid-grey, positive lighter and negative darker,
-    scaled so that the largest fits. All others keep their brightness, cut off below black and above white.
+    Kernels that sum to 0, such as edge detectors, give values of both signs: 0 becomes mid-grey, positive values
+    lighter and negative ones darker, scaled so that the largest fits. Other kernels keep the brightness, clipped at
+    black and white.
     """
     pillow = require("PIL.Image", "saving pictures")
     check_writable(out, "--out")
@@ -84,7 +86,7 @@ def filter_file(image: str, kernel: str, out: str) -> int:
     weights = load_kernel(kernel)
     y = 255 * filtered(read_picture(image), weights)
     if abs(float(weights.sum())) < 1e-4 * float(np.abs(weights).sum()):
-        noise = 1e-4 * 255 * float(np.abs(weights).sum())  # what rounding leaves is not blown up to a picture
+        noise = 1e-4 * 255 * float(np.abs(weights).sum())  # mere rounding errors must not be scaled up to a picture
         scale = 127 / max(float(np.abs(y).max()), noise)
         pixels, how = 128 + scale * y, f"0 is mid-grey, positive lighter, negative darker; scaled by {scale:.3g}"
     else:

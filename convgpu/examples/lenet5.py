@@ -1,4 +1,4 @@
-"""Training LeNet-5: a run that can stop and go on at any step, and reading images with what it has learned.
+"""Training of LeNet-5 in runs that can stop and continue at any step, and predictions by the trained network.
 
 The network itself is `convgpu.architectures.lenet5`. Copy this file and change it.
 """
@@ -12,7 +12,7 @@ import convgpu as cg
 from ..architectures.lenet5 import Params, initial, logits, loss
 from .data import Dataset
 
-LEARNING_RATE, DECAY = 3e-3, 0.85  # of Adam in the first epoch, and its factor from epoch to epoch
+LEARNING_RATE, DECAY = 3e-3, 0.85  # Adam's learning rate in the first epoch, and the factor from one epoch to the next
 
 
 def predict(params: Params, x: np.ndarray, device: str = "cpu", batch_size: int = 256) -> np.ndarray:
@@ -24,10 +24,10 @@ def predict(params: Params, x: np.ndarray, device: str = "cpu", batch_size: int 
 
 
 class Training:
-    """A run of training: everything that the next step depends on.
+    """A run of training, with everything that the next step depends on.
 
-    Chance enters by (seed, epoch, step) alone, never by what was drawn before. So a run that is saved after any step
-    and loaded again goes on as if it had never stopped, to the last bit.
+    Random choices depend on (seed, epoch, step) alone, never on what was drawn before. So a run that is saved after any
+    step and loaded again continues as if it had never stopped, to the last bit.
     """
 
     def __init__(self, data: Dataset, seed: int = 0, batch_size: int = 32, device: str = "cpu"):
@@ -36,13 +36,13 @@ class Training:
         self.params: Params = cg.tree.map(lambda p: p.to(device), params)
         self.optimizer = cg.optim.Adam(lr=LEARNING_RATE)
         self.value_and_grad = cg.value_and_grad(loss, has_aux=True)
-        self.history: list[dict[str, float]] = []  # one entry per whole epoch
+        self.history: list[dict[str, float]] = []  # one entry for each whole epoch
         self.step_in_epoch = 0
-        self.loss_sum, self.correct = 0.0, 0  # over the images of this epoch so far
+        self.loss_sum, self.correct = 0.0, 0  # sums over the images of this epoch so far
 
     @property
     def epoch(self) -> int:
-        """The number of whole epochs behind us."""
+        """The number of completed epochs."""
         return len(self.history)
 
     @property
@@ -56,12 +56,12 @@ class Training:
         return min(self.step_in_epoch * self.batch_size, len(self.data.x_train))
 
     def begin_epoch(self) -> None:
-        """Shuffle; needed before the first step after a start, a load or the end of an epoch."""
+        """Shuffle the images; needed before the first step after a start, a load or the end of an epoch."""
         self.order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.data.x_train))
         self.optimizer.lr = LEARNING_RATE * DECAY**self.epoch
 
     def step(self) -> None:
-        """Learn from one batch. The loss that is kept is the plain one, without label smoothing."""
+        """Learn from one batch. The history keeps the loss without label smoothing."""
         rows = self.order[self.step_in_epoch * self.batch_size:][:self.batch_size]
         generator = np.random.default_rng((self.seed, self.epoch, self.step_in_epoch))
         x, y = shifted(self.data.x_train[rows], generator), self.data.y_train[rows]
@@ -73,7 +73,7 @@ class Training:
         self.step_in_epoch += 1
 
     def end_epoch(self) -> dict[str, float]:
-        """Test, and add the epoch to the history."""
+        """Test the network, and add the epoch to the history."""
         probabilities = predict(self.params, self.data.x_test, self.device)
         of_truth = probabilities[np.arange(len(probabilities)), self.data.y_test].astype(np.float64)
         self.history.append({
@@ -88,7 +88,7 @@ class Training:
 
 
 def shifted(x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Each image (N, H, W, C) moved by up to a sixteenth of its height and width, its edge repeated."""
+    """Images (N, H, W, C), each moved by up to a sixteenth of its height and width, with the edge repeated."""
     n, height, width, _ = x.shape
     up, left = height // 16, width // 16
     padded = np.pad(x, ((0, 0), (up, up), (left, left), (0, 0)), mode="edge")

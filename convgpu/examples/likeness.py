@@ -1,7 +1,8 @@
-"""Whether a picture looks like the training images: how far it is from the nearest mean image of a class.
+"""Tests whether a picture looks like the training images, by its distance from the nearest mean image of a class.
 
-Networks answer pictures of anything with one of their classes, and often surely. Distances between pixels are a crude
-measure, but one that needs no second network: docs/getting-started.md says what it finds, and what it does not.
+Networks answer pictures of anything with one of their classes, and often with high confidence. Distances between pixels
+are a crude measure, but one that needs no second network: docs/getting-started.md says what it finds and what it does
+not.
 """
 
 from __future__ import annotations
@@ -12,23 +13,24 @@ import numpy as np
 
 from .data import resample
 
-SIDE = 16  # pixels of the images that are compared, at most
-SHARE = 0.995  # of the training images are nearer than the limit
+SIDE = 16  # the compared images have at most so many pixels to a side
+SHARE = 0.995  # this share of the training images is nearer than the limit
 
 
 class Typical(NamedTuple):
-    """The mean image of each class that has some, (classes, h, w, C), and the distance that few images reach."""
+    """The mean image of each class with images, (classes, h, w, C), and a distance that few training images reach."""
 
     means: np.ndarray
     limit: float
 
     def is_unlike(self, x: np.ndarray) -> bool:
-        """Whether an image (H, W, C), scaled as in training, is further from every mean than nearly all were."""
+        """Whether an image (H, W, C), scaled as in training, is further from all means than training images are.
+        """
         return bool(_distances(_reduced(x[None]), self.means)[0] > self.limit)
 
 
 def typical(x: np.ndarray, y: np.ndarray) -> Typical:
-    """What images (N, H, W, C) with labels y look like.
+    """The means of images (N, H, W, C) with labels y, and the limit for their distances.
 
     >>> x = np.float32([0, 0, 1, 1]).reshape(4, 1, 1, 1)
     >>> found = typical(x, np.array([0, 0, 1, 1]))

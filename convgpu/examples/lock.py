@@ -1,4 +1,4 @@
-"""One run in a folder at a time: a second would mix its files with those of the first."""
+"""Allows one run in a folder at a time: a second run would mix its files with those of the first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NAME = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder until the end of the block.
 
-    The lock is the operating system's, on the open file: it is gone with the process that holds it, however that ends,
-    and a file that is left over locks nothing.
+    The operating system holds the lock, on the open file. The lock is gone when the process ends, however it ends, and
+    a file that is left over locks nothing.
 
     Raises:
-        ValueError: another process holds it; the message says which, and since when.
+        ValueError: another process holds the folder; the message says which process, and since when.
     """
     path = folder / NAME
     descriptor = _opened(path)
@@ -28,14 +28,14 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}".encode())
         yield
     finally:
-        if os.name != "nt":  # where an open file cannot be removed
+        if os.name != "nt":  # Windows cannot remove an open file
             path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def _opened(path: Path) -> int:
-    """The file, open and locked."""
-    while True:  # its former holder may remove it meanwhile: then there is another of that name, or none
+    """The lock file, open and locked."""
+    while True:  # the former holder may remove the file meanwhile: then another file has its name, or none
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
@@ -46,19 +46,20 @@ def _opened(path: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except FileNotFoundError:
-            pass  # it was removed; the next one is new
+            pass  # the file was removed; the next round creates a new one
         os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether the open file could be locked, at once."""
+    """Try to lock the open file without waiting; return whether it is locked."""
     try:
         import fcntl
     except ImportError:  # Windows
         import msvcrt
 
         try:
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a byte that nobody reads: what is locked there cannot be read
+            # lock a byte that nobody reads, since Windows forbids reading locked bytes
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""The four pictures of a run: its loss, its confusions, its first filters, its mistakes."""
+"""The four pictures of a run: its loss, its confusion matrix, its first filters, its mistakes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MISREAD_SHOWN = 18
 
 
 def draw_all(folder: Path, run: Training, probabilities: np.ndarray) -> list[str]:
-    """Draw and save all four as PNG files; returns their names.
+    """Draw all four pictures and save them as PNG files; returns their names.
 
-    `probabilities` are those of the test images, (N, classes).
+    `probabilities` are the predictions for the test images, (N, classes).
     """
     style: dict[str, Any] = {
         "font.size": 11, "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
@@ -50,7 +50,7 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
 
 
 def loss(run: Training) -> Any:
-    """Loss and accuracy by epoch, of training and of the test images."""
+    """A figure of loss and accuracy by epoch, on the training and the test images."""
     epochs = [entry["epoch"] for entry in run.history]
     figure, ((left, right),) = _figure(9, 3.8, 1, 2)
     for axes, key, title in ((left, "loss", "Loss"), (right, "accuracy", "Accuracy")):
@@ -72,7 +72,7 @@ def loss(run: Training) -> Any:
 
 
 def confusion(run: Training, probabilities: np.ndarray) -> Any:
-    """What was read for what."""
+    """A figure of the confusion matrix: how often each class was read as each other."""
     from .train_digits import confusion_matrix
 
     names = run.data.class_names
@@ -103,7 +103,7 @@ def confusion(run: Training, probabilities: np.ndarray) -> Any:
 
 
 def filters(w: np.ndarray) -> Any:
-    """The filters (R, S, C, K) of the first convolution, a row per channel: blue negative, red positive."""
+    """A figure of the first convolution's filters (R, S, C, K), one row per channel: blue is negative, red positive."""
     channels, count = min(w.shape[2], 8), w.shape[3]
     figure, axes = _figure(1.35 * count, 1.35 * channels + 0.8, channels, count)
     largest = np.abs(w).max() or 1.0
@@ -118,7 +118,7 @@ def filters(w: np.ndarray) -> Any:
 
 
 def misread(run: Training, probabilities: np.ndarray) -> Any:
-    """The test images that were misread, the most confident mistakes first."""
+    """A figure of the test images that were misread, the most confident mistakes first."""
     data, read = run.data, probabilities.argmax(axis=1)
     wrong = np.flatnonzero(read != data.y_test)
     wrong = wrong[np.argsort(-probabilities[wrong, read[wrong]], kind="stable")]

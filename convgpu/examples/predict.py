@@ -1,4 +1,4 @@
-"""`convgpu predict`: pictures from files, brought to what a network was trained on, and read."""
+"""`convgpu predict` reads pictures from files, brings them to the form of the training images, and classifies them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .data import Scaling, border, resample
 from .lenet5 import predict
 from .likeness import Typical, reduced_shape
 
-LARGEST_SOURCE = 4096  # pixels to a side, of what a picture is resized to on its way: more is no honest file's
-LARGEST_NUMBER = 3e38  # beyond which float32 has none
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as everyone turns colour to grey
+LARGEST_SOURCE = 4096  # pixels to a side that a picture may be resized to on its way; no honest file needs more
+LARGEST_NUMBER = 3e38  # just below the largest float32
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # the weights of red, green and blue by ITU-R BT.601
 
 
 UNLIKE = "unlike the training images"
 
 
 class Model(NamedTuple):
-    """What a weights file holds. typical: None in files that do not say what the training images looked like."""
+    """The content of a weights file. typical: None in files that do not say what the training images look like."""
 
     params: Params
     shape: tuple[int, int, int]
@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
 def predict_files(weights: str, images: Sequence[str], device: str | None = None) -> int:
     """Print the class, its probability and the runner-up for each picture, and whether it looks unlike the training
-    images; returns the exit status: 1 if one could not be read.
+    images; returns the exit status, which is 1 if a picture could not be read.
     """
     model, chosen = load_model(Path(weights)), info.choose_device(device)[0]
     if model.typical is None:
@@ -64,7 +64,8 @@ def predict_files(weights: str, images: Sequence[str], device: str | None = None
 
 
 def load_model(path: Path) -> Model:
-    """The network of a weights file, which may be a stranger's: everything is checked before an array is read."""
+    """The network of a weights file. A stranger may have made the file: everything is checked before an array is read.
+    """
     specs, metadata = storage.describe(path)
     if metadata.get("architecture") != "lenet5":
         raise ValueError(f"{path}: expected the weights of architecture 'lenet5', got {metadata.get('architecture')!r}")
@@ -78,7 +79,7 @@ def load_model(path: Path) -> Model:
     storage.check(template, specs, path)
     if "typical_limit" in metadata:
         told = specs["typical.means"].shape[:1] if "typical.means" in specs else ()
-        classes = min(max(*told, 1, 1), len(names))  # those that had an image to learn from
+        classes = min(max(*told, 1, 1), len(names))  # the number of classes with images to learn from
         template["typical"] = {"means": (classes, *reduced_shape(shape))}
         storage.check(template, specs, path)
     wanted = dict(storage.flatten(template))
@@ -134,7 +135,7 @@ def _short(value: Any) -> str:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """A picture file as brightness in [0, 1], (H, W, 1) if it is grey, else (H, W, 3); transparent parts are white."""
+    """A picture file as brightness in [0, 1]: (H, W, 1) if it is grey, else (H, W, 3); transparent parts are white."""
     image_module = require("PIL.Image", "reading pictures")
     try:
         with image_module.open(path) as file:
@@ -153,11 +154,12 @@ def read_picture(path: str | Path) -> np.ndarray:
 
 
 def prepare(picture: np.ndarray, model: Model, name: str = "picture") -> tuple[np.ndarray, str]:
-    """A picture as the network wants it, (H, W, C), and a remark on what had to be done to it.
+    """A picture in the form that the network takes, (H, W, C), and a remark on how it was changed.
 
-    Grey or colour as in training, and the same size. Where the training images were light on dark, a picture that is
-    dark on light is inverted (and the other way round). For the digits, the ink is first cut out, centred in a square
-    and reduced to 8x8, as those were made; a picture that is 8x8 or 32x32 already is taken as it is.
+    The picture becomes grey or coloured as in training, and gets the same size. Where the training images were light on
+    dark, a picture that is dark on light is inverted, and the other way round. For the digits, the ink is first cut
+    out, centred in a square and reduced to 8x8, as the digits were made; a picture that already is 8x8 or 32x32 is
+    taken as it is.
     """
     height, width, channels = model.shape
     if channels not in (1, 3):
@@ -179,7 +181,7 @@ def prepare(picture: np.ndarray, model: Model, name: str = "picture") -> tuple[n
 
 
 def _cut_out(planes: np.ndarray, name: str) -> np.ndarray:
-    """The light figure (C, H, W), stretched to the full range, in a dark square around it."""
+    """The light figure in planes (C, H, W), stretched to the full range of brightness, in a dark square around it."""
     low, high = float(np.median(border(planes))), float(planes.max())
     if high - low < 0.05:
         raise ValueError(f"{name}: expected a figure on a background, got a picture of one brightness")

@@ -1,6 +1,6 @@
-"""Weights and checkpoints on disk: safetensors for the arrays, JSON in its metadata for the rest; never a pickle.
+"""Weights and checkpoints on disk: arrays as safetensors, other values as JSON in the file's metadata, never a pickle.
 
-Every file is written beside its place and then moved there, so that what lies in the folder is always whole.
+Every file is first written under another name and then moved to its place, so that files in the folder are whole.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..extras import require
 from ..files import replace
 from ..tensor import Tensor
 
-LONGEST_HEADER = 16 << 20  # bytes; a thousand epochs of history are a tenth of a megabyte
+LONGEST_HEADER = 16 << 20  # bytes; the history of a thousand epochs needs a tenth of a megabyte
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class Spec(NamedTuple):
-    """What a file says of an array, before that is read. dtype: in the words of safetensors."""
+    """A file's description of an array. dtype: the name that safetensors gives it."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -31,7 +31,7 @@ class Spec(NamedTuple):
 
 
 def save(path: Path, arrays: Any, **metadata: Any) -> None:
-    """Write nested dicts of arrays or Tensors under dotted names ("conv1.w"); metadata values are kept as JSON."""
+    """Write nested dicts of arrays or Tensors under dotted names ("conv1.w"); metadata values are stored as JSON."""
     safetensors = require("safetensors.numpy", "saving weights")
     flat = {name: np.ascontiguousarray(leaf.numpy() if isinstance(leaf, Tensor) else leaf)
             for name, leaf in flatten(arrays)}
@@ -39,7 +39,7 @@ def save(path: Path, arrays: Any, **metadata: Any) -> None:
 
 
 def _in_order(file: bytes) -> bytes:
-    """The same file with its header sorted: safetensors writes metadata in an order that changes from run to run."""
+    """The same file with a sorted header: safetensors writes metadata in an order that changes from run to run."""
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.dumps(json.loads(file[8:end]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
@@ -47,10 +47,10 @@ def _in_order(file: bytes) -> bytes:
 
 
 def describe(path: Path) -> tuple[dict[str, Spec], dict[str, Any]]:
-    """What the arrays of a file are, and its metadata; no array is read: the file may be a stranger's.
+    """The specs of a file's arrays, and its metadata. No array is read, since a stranger may have made the file.
 
     Raises:
-        ValueError: the file is damaged, or not of this kind.
+        ValueError: the file is damaged or of another kind.
     """
     safetensors = require("safetensors", "reading weights")
     if not path.is_file():
@@ -80,7 +80,7 @@ def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _check_header(path: Path) -> None:
-    """Raise ValueError for a header that is longer than the file, or than any of ours: it is parsed as a whole."""
+    """Raise ValueError for a header longer than the file or than any header of ours, since it is parsed as a whole."""
     with path.open("rb") as file:
         length, room = int.from_bytes(file.read(8), "little"), path.stat().st_size - 8
     if not 2 <= length <= min(room, LONGEST_HEADER):
@@ -93,7 +93,7 @@ def save_json(path: Path, value: Any) -> None:
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, leaf) for every leaf of nested dicts.
+    """A pair (dotted name, leaf) for every leaf of nested dicts.
 
     >>> dict(flatten({"conv1": {"w": 1, "b": 2}}))
     {'conv1.w': 1, 'conv1.b': 2}
@@ -106,7 +106,7 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check(template: Any, specs: dict[str, Spec], where: Any, prefix: str = "") -> None:
-    """Raise ValueError unless the file has the arrays of `template`: nested dicts of shapes, all float32."""
+    """Raise ValueError unless the file has exactly the arrays of `template`: nested dicts of shapes, all in float32."""
     for name, shape in flatten(template, prefix):
         if name not in specs:
             raise ValueError(f"{where}: expected an array {name!r} of shape {shape}, got none")
@@ -115,6 +115,6 @@ def check(template: Any, specs: dict[str, Spec], where: Any, prefix: str = "") -
 
 
 def fill(template: Any, arrays: dict[str, np.ndarray], prefix: str = "") -> Any:
-    """The nested dicts of `template` with the arrays of their dotted names."""
+    """Nested dicts like `template`, filled with the arrays of the same dotted names."""
     return {key: fill(value, arrays, f"{prefix}{key}.") if isinstance(value, dict) else arrays[prefix + key]
             for key, value in template.items()}

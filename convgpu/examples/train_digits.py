@@ -1,4 +1,4 @@
-"""The main job, `convgpu train`: LeNet-5 on handwritten digits, from the data to a folder of weights and pictures."""
+"""`convgpu train` trains LeNet-5 on handwritten digits, and fills a folder with weights and pictures."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None = None, batch_size: int | None = None,
           seed: int | None = None, device: str | None = None, resume: bool = False, overwrite: bool = False) -> int:
-    """Train, and fill the folder `out`; returns the exit status.
+    """Train the network, and fill the folder `out`; returns the exit status.
 
     Args:
         data: an .npz file (see `data.from_file`); None: scikit-learn's digits.
-        out: the folder, which no other run may write to meanwhile.
-        epochs, batch_size, seed: None means 15, 32 and 0; with `resume`, what the run began with.
-        device: "cpu" or "gpu"; None: the GPU where there is a usable one.
-        resume: go on from the checkpoint in `out`, to the same bits as without the stop.
-        overwrite: begin anew where `out` holds a run.
+        out: the folder; no other run may write to it meanwhile.
+        epochs, batch_size, seed: None means 15, 32 and 0, or with `resume` the values that the run began with.
+        device: "cpu" or "gpu"; None: the GPU where a usable one exists.
+        resume: continue from the checkpoint in `out`, to the same bits as a run without the stop.
+        overwrite: start anew where `out` already holds a run.
     """
-    for module in ("tqdm", "safetensors", "matplotlib"):  # before an hour of training, not after it
+    for module in ("tqdm", "safetensors", "matplotlib"):  # fail before an hour of training, not after it
         require(module, "training")
     start, folder = time.perf_counter(), Path(out)
     if resume and overwrite:
@@ -52,12 +52,12 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
     chosen, remark = info.choose_device(device)
     if not resume:
         dataset = datasets.from_file(data) if data else datasets.digits(SEED if seed is None else seed)
-        shapes(dataset.shape, len(dataset.class_names))  # raises for images that are too small
+        shapes(dataset.shape, len(dataset.class_names))  # raises an error for images that are too small
         folder.mkdir(parents=True, exist_ok=True)
     elif not (folder / CHECKPOINT).is_file():
         raise FileNotFoundError(f"--resume: {folder / CHECKPOINT}: there is no such file")
     with locked(folder):
-        for left in folder.glob("*.partial"):  # of a run that was killed while it wrote
+        for left in folder.glob("*.partial"):  # from a run that was killed while it wrote
             left.unlink()
         arrays, saved = _checkpoint(folder / CHECKPOINT) if resume else ({}, {})
         if not resume and not overwrite:
@@ -77,7 +77,7 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
 
 
 def _run(run: Training, epochs: int, folder: Path, data: str | None, start: float) -> int:
-    """From where the run is to the pictures, or to the checkpoint where Ctrl-C stops it."""
+    """Continue the run to its end and draw the pictures, or save a checkpoint where Ctrl-C stops it."""
     with _stop_on_interrupt() as stop:
         _epochs(run, epochs, folder, stop)
         save(run, epochs, folder)
@@ -95,7 +95,7 @@ def _run(run: Training, epochs: int, folder: Path, data: str | None, start: floa
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
-    """Raise UsageError where the folder holds a run: hours of work are not lost by a repeated command."""
+    """Raise UsageError where the folder holds a run, so that a repeated command does not lose hours of work."""
     there = [name for name in (MODEL, HISTORY, CHECKPOINT) if (folder / name).exists()]
     if there:
         raise UsageError(f"{folder}: expected a folder without a run, got {', '.join(there)}; --resume goes on with "
@@ -103,7 +103,7 @@ def _refuse_to_overwrite(folder: Path) -> None:
 
 
 def _enough(epochs: int, saved: dict[str, Any]) -> int:
-    """The number of epochs, which is not behind the run."""
+    """The wanted number of epochs, which must not be less than the run already has."""
     behind = len(saved.get("history", ())) + bool(saved.get("step_in_epoch"))
     if epochs < behind:
         begun = f"begun epoch {behind}" if saved["step_in_epoch"] else f"{behind} epochs behind it"
@@ -112,7 +112,7 @@ def _enough(epochs: int, saved: dict[str, Any]) -> int:
 
 
 def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the settings of a run that goes on."""
+    """The arrays and the settings of the run that is resumed."""
     specs, saved = storage.describe(path)
     kinds = {"seed": int, "batch_size": int, "epochs": int, "data": str, "device": str, "optimizer_steps": int,
              "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
@@ -127,7 +127,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _agreed(name: str, wanted: int | None, saved: int | None, default: int) -> int:
-    """An option of a run that may not change when it is resumed."""
+    """The value of an option that must not change when a run is resumed."""
     if saved is None:
         return default if wanted is None else wanted
     if wanted not in (None, saved):
@@ -188,7 +188,7 @@ def save(run: Training, epochs: int, folder: Path) -> None:
 
 
 def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any], path: Path) -> None:
-    """Put a run where its checkpoint left it."""
+    """Bring a run to the state of its checkpoint."""
     if saved["data"] != run.data.fingerprint:
         raise ValueError(f"{path}: expected the --data that the run began with, got {run.data.name}")
     if saved["device"] != run.device:
