@@ -49,7 +49,7 @@ class _Sweep:
 
 
 def _sweep(optimizer: Any, rate: float) -> _Sweep | None:
-    """The sweep of an optimizer of exactly one of three classes; None for others, since they may compute something else."""
+    """The sweep of an optimizer of exactly one of three classes; None for others, which may compute something else."""
     from keras.src.optimizers import SGD, Adam, AdamW  # imported late: these classes are built on this module
 
     if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:

@@ -64,7 +64,7 @@ def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any 
 
 
 def categorical(logits: Any, num_samples: int, dtype: Any = "int64", seed: Any = None) -> Tensor:
-    """Classes drawn for each row of logits with the probabilities of its softmax: the largest of logits + Gumbel noise."""
+    """Classes drawn for each row of logits with its softmax's probabilities: the largest of logits + Gumbel noise."""
     logits = convert_to_tensor(logits).numpy()
     noise = _generator(seed).gumbel(size=(logits.shape[0], num_samples, logits.shape[1]))
     return _tensor((logits[:, None] + noise).argmax(-1), dtype)
