@@ -1,7 +1,7 @@
-"""What travels to a machine without a network, in build/carried: the kernel library, the commit, packages it lacks.
+"""Packs what a machine without a network needs into build/carried: the kernel library, the commit, missing packages.
 
-A checkout that is copied has no .git: the commit, with a digest of each file, is written down before it leaves, and
-read there, where it is called dirty if a file differs. Standard library only.
+A copied checkout has no .git. So the commit and a digest of each file are written down before the copy, and read on the
+other machine; a commit whose files differ is marked dirty. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, LIBRARY, COMMIT = ROOT / "build" / "carried", "libconvgpu_cuda.so", "commit.json"
 PACKED = f"{LIBRARY}.xz"
-# What the steps of bench/on_gpu.sh use, beside CuPy and PyTorch, which are too large to travel.
+# What the steps of bench/on_gpu.sh import, except CuPy and PyTorch, which are too large to carry.
 WANTED = ("numpy", "ml_dtypes", "setuptools", "pybind11", "ninja", "pytest", "hypothesis", "scipy", "scikit-learn",
           "matplotlib", "tqdm", "safetensors", "pillow")
 TOO_LARGE = ("cupy", "torch")
 
 
 def commit() -> str | None:
-    """What the variable CONVGPU_COMMIT says; else git; else what was written down; None where nothing is there."""
+    """The commit that CONVGPU_COMMIT names, else git's, else the one that was written down; None where there is none.
+    """
     if named := os.environ.get("CONVGPU_COMMIT"):
         return named
     told = _git("describe", "--always", "--dirty", "--abbrev=12")
@@ -41,7 +42,7 @@ def commit() -> str | None:
 
 
 def pack(have: Path | None, python: str) -> int:
-    """Fill build/carried. have: what `pip list` says there; None: no package is carried."""
+    """Fill build/carried. have: a file with the other machine's `pip list`; None: no package is carried."""
     told = commit()
     if told is None or _git("ls-files") is None:
         print("on_gpu: --pack: expected a git checkout, to tell the commit", file=sys.stderr)
@@ -59,7 +60,7 @@ def pack(have: Path | None, python: str) -> int:
 
 
 def unpacked_library(folder: Path) -> Path | None:
-    """The kernel library that was carried, unpacked into a folder; None where there is none."""
+    """The carried kernel library, unpacked into a folder; None where none was carried."""
     packed, library = FOLDER / PACKED, folder / LIBRARY
     if not packed.exists():
         return None
@@ -72,8 +73,9 @@ def unpacked_library(folder: Path) -> Path | None:
 
 
 def _pack_library() -> bool:
-    """The kernel library, packed and without its symbols. Where it was not built there is none; one that is older than
-    its source is an error."""
+    """Pack the kernel library without its symbols. Without a built library nothing is packed; a library that is older
+    than its sources is an error.
+    """
     library = ROOT / "convgpu" / LIBRARY
     if not library.exists():
         print("no kernel library is carried: convgpu/libconvgpu_cuda.so was not built here, and nvcc builds it there")
@@ -93,7 +95,7 @@ def _pack_library() -> bool:
 
 
 def _pack_packages(have: Path, python: str) -> bool:
-    """Of WANTED, what the list does not name."""
+    """Pack the packages of WANTED that the list does not contain."""
     there = {_normal(line.split()[0].partition("==")[0]) for line in have.read_text().splitlines() if line.split()}
     for name in TOO_LARGE:
         if not any(package.split("-")[0] == name for package in there):

@@ -1,8 +1,8 @@
-"""What came back from a GPU, into bench/results: python bench/collect.py FOLDER_OR_FILE...
+"""Puts the results of a run on a GPU into bench/results: python bench/collect.py FOLDER_OR_FILE...
 
-Lines of rows (bench/rows.py) become the files of bench/results, one for each benchmark, device and commit, with every
-sample; then the page is rendered. Rows of several runs are put together where device and commit are the same. What has
-no timings (answers of the probe, cases that were verified, rates) is kept in on_gpu-<device>-<commit>.jsonl.
+Lines of rows (bench/rows.py) become the files of bench/results, one file for each benchmark, device and commit, with
+every sample; then the page is rendered. Rows of several runs are joined where device and commit are the same. Rows
+without timings (answers of the probe, verified cases, rates) are kept in on_gpu-<device>-<commit>.jsonl.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convgpu.benchmark.results import device_of
 from convgpu.benchmark.roofs import gpu_roof
 
 NAME = "rows.jsonl"
-# What a key begins with, and the benchmark of bench/manifest.py that its rows belong to.
+# For each beginning of a key: the benchmark of bench/manifest.py that its rows belong to.
 BENCHES = {"hopper": "hopper", "kernels": "kernels", "denominators": "denominators", "train": "train_gpu",
            "train compiled": "train_gpu", "train cpu": "train_gpu"}
 
@@ -31,7 +31,7 @@ def collect(paths: Iterable[Path]) -> list[Path]:
     """Write the files of bench/results, and render the page; returns their paths.
 
     Raises:
-        ValueError: nothing was measured, or rows are of a rehearsal with small sizes, or of no GPU.
+        ValueError: nothing was measured, or rows come from a rehearsal with small sizes, or from no GPU.
     """
     found = results_of([path / NAME if path.is_dir() else path for path in paths])
     if not found:
@@ -45,7 +45,8 @@ def collect(paths: Iterable[Path]) -> list[Path]:
 
 
 def keep_others(paths: Sequence[Path]) -> list[Path]:
-    """Rows without timings, and those that failed, as the lines that they are, each behind its environment."""
+    """Keep rows without timings and rows that failed as the lines that they are, after a line with their environment.
+    """
     groups: dict[Path, list[rows.Line]] = {}
     for path in paths:
         environments: dict[str, rows.Line] = {}
@@ -65,7 +66,7 @@ def keep_others(paths: Sequence[Path]) -> list[Path]:
 
 
 def results_of(paths: Sequence[Path]) -> list[tuple[str, Results]]:
-    """(benchmark, results) of all rows with timings; of several of one key the last."""
+    """A pair (benchmark, results) for all rows with timings; the last row of each key counts."""
     groups: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {}
     for path in paths:
         environments: dict[str, dict[str, Any]] = {}
@@ -93,7 +94,7 @@ def results_of(paths: Sequence[Path]) -> list[tuple[str, Results]]:
 
 
 def _merged(kept: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by key as rows; steps of one network and batch, which were timed apart, as one. `keys`: all of a row's."""
+    """The rows, where steps of one network and batch that were timed apart are joined; `keys` lists a row's keys."""
     found: dict[Any, dict[str, Any]] = {}
     for key, row in kept.items():
         same = (row["network"], row["layer"]) if row["kind"] == "train" else key
@@ -106,7 +107,7 @@ def _merged(kept: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def failures(paths: Iterable[Path]) -> dict[str, str]:
-    """Rows that failed, and no later run mended."""
+    """The keys and errors of rows that failed, unless a later run succeeded."""
     found: dict[str, str] = {}
     for path in paths:
         for line in rows.read(path / NAME if path.is_dir() else path):
@@ -118,7 +119,7 @@ def failures(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help=f"a folder holds {NAME}")
     paths = parser.parse_args().paths

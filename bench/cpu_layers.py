@@ -1,8 +1,8 @@
-"""The CPU path beside PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
+"""Times the CPU backend and PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
 
-Every layer of convgpu.cases.networks, in each direction; PyTorch with oneDNN at the better of its two layouts. Adds to
-bench/results. With more than one thread only the wall clock counts, so nothing else may run: an idle PyTorch thread
-that spins suffers most from company.
+It times every layer of convgpu.cases.networks in each direction, and PyTorch with oneDNN in the better of its two
+layouts. Results are added to bench/results. With more than one thread only the wall clock counts, so nothing else may
+run: idle PyTorch threads, which spin, suffer most from other programs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from convgpu.cases.problem import Problem
 
 
 def problems(only: str) -> list[Problem]:
-    """All layers, directions in turn; those with this text."""
+    """All layers whose name contains this text; directions take turns."""
     layers = [*networks.DENSE, *networks.DEPTHWISE, *networks.MAX_POOLS]
     found = layer_problems(layers, ("fprop", "wgrad", "dgrad"))
     return [p for p in found if only in f"{p.facts.family} {p.network} {p.layer} {p.facts.direction}"]
 
 
 def told(row: figures.Row) -> None:
-    """One row on the terminal."""
+    """Print one row on the terminal."""
     times = "  ".join(f"{name} {1e3 * figures.seconds(row, name):.3f} ms" for name in row["timings"])
     print(f"{row['threads']} {row['network']:10} {row['layer']:28} {row['direction']:6} "
           f"{figures.ratio(row, 'cpu') or float('nan'):5.2f}  {times}", flush=True)

@@ -1,12 +1,13 @@
-"""PyTorch's own figures on a GPU, against which kernels are to be measured: python bench/denominators.py [--rows FILE]
+"""Times PyTorch alone on a GPU, for kernels to be compared with: python bench/denominators.py [--rows FILE]
 
-cuDNN in float32 (no TF32), TF32 and bfloat16 over layers of ResNet-50, VGG-16 and AlexNet in three directions; grouped
-and depthwise convolution; pooling; cuBLAS from 1024 to 8192; copies. Needs PyTorch alone: neither CuPy nor a compiler.
-Operands are drawn on the GPU; a row is saved as it is done (bench/rows.py), and --resume goes on.
+It times cuDNN in float32 (no TF32), TF32 and bfloat16 over layers of ResNet-50, VGG-16 and AlexNet in three directions;
+grouped and depthwise convolution; pooling; cuBLAS from 1024 to 8192; copies. It needs PyTorch alone, neither CuPy nor a
+compiler. Operands are drawn on the GPU. Each row is saved when it is measured (bench/rows.py), and --resume continues a
+run.
 
-    --record            make bench/results of them (bench/collect.py)
-    --names             and name the kernel that takes longest, by PyTorch's profiler
-    --device cpu --tiny N   without a GPU, to see that it runs
+    --record            add the rows to bench/results (bench/collect.py)
+    --names             also name the slowest kernel, as PyTorch's profiler calls it
+    --device cpu --tiny N   try the program without a GPU
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from convgpu.settings import set_precision
 
 
 class TorchGpu:
-    """What GpuClock needs, through PyTorch's events."""
+    """What GpuClock needs of a GPU, through PyTorch's events."""
 
     def __init__(self, torch: Any) -> None:
         properties = torch.cuda.get_device_properties(0)
@@ -38,7 +39,7 @@ class TorchGpu:
         self._memory = torch.empty(4 * self.cache_bytes, dtype=torch.uint8, device="cuda")
 
     def cover(self) -> None:
-        """Queue writes to four times the cache: nothing of the operands stays in it."""
+        """Queue writes to four times the cache, so that no operand stays in it."""
         self._memory.zero_()
 
     def mark(self) -> Any:
@@ -48,7 +49,7 @@ class TorchGpu:
         return event
 
     def seconds(self, start: Any, stop: Any) -> float:
-        """Wait for `stop`; the time between two events."""
+        """Wait for `stop`, and return the time between two events."""
         stop.synchronize()
         return start.elapsed_time(stop) / 1e3
 
@@ -58,7 +59,7 @@ class TorchGpu:
 
 
 class Bench:
-    """PyTorch on a device, and its clock."""
+    """PyTorch on a device, with a clock for it."""
 
     def __init__(self, device: str, names: bool):
         self.peer, self.device, self.names = OnGpu(), device, names
@@ -68,7 +69,7 @@ class Bench:
         self._where = "cuda" if self.gpu else "cpu"
 
     def row(self, entry: Entry, settle: float) -> dict[str, Any]:
-        """One row."""
+        """Measure one row."""
         problem = entry.problem
         with set_precision(entry.precision):
             self.peer.allow_tf32(entry.precision == "tf32")
@@ -82,7 +83,7 @@ class Bench:
         return row_of(entry, timings, names, absent)
 
     def kernel_name(self, function: Callable[[], Any]) -> str:
-        """The kernel that takes longest, as the profiler calls it."""
+        """The name of the kernel that takes longest, from PyTorch's profiler."""
         activities = [self.torch.profiler.ProfilerActivity.CPU]
         if self.gpu:
             activities.append(self.torch.profiler.ProfilerActivity.CUDA)
@@ -94,7 +95,7 @@ class Bench:
         return str(longest.key)
 
     def copy(self, size: int) -> dict[str, Any]:
-        """A row for a copy of so many bytes, read and written."""
+        """A row for a copy of `size` bytes, which are read and written."""
         source = self.torch.randn(size // 4, device=self._where)
         target = self.torch.empty_like(source)
         name = f"torch {self.device}"
@@ -105,7 +106,7 @@ class Bench:
 
 
 def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> None:
-    """Measure what is missing."""
+    """Measure the rows that are missing."""
     settle = SETTLE if bench.gpu else 0.0
     key = gpu_tables.COPY
     if key not in rows:
@@ -126,7 +127,7 @@ def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> None:
 
 
 def main() -> None:
-    """Measure and keep."""
+    """Measure the rows and save them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--names", action="store_true", help="of PyTorch's kernels")

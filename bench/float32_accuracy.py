@@ -2,8 +2,9 @@
 data of convgpu/cases/float32.py and sums of several lengths, the largest and the root-mean-square error of the kernel
 that the plan names, beside a chain of fused multiply-adds on the CPU, in units of eps * (|a| @ |b|).
 
-On the emulator, whose GPU has one multiprocessor here so that small products take Hopper's kernels, or on a GPU; there
-a sample of 32 rows and 256 columns is judged, spread over the result. With --rows each line is kept as it is done.
+It runs on a GPU, or on the emulator, whose GPU has one multiprocessor here so that small products already use Hopper's
+kernels. On a GPU a sample of 32 rows and 256 columns, spread over the result, is compared. With --rows each row is
+saved when it is measured.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from convgpu.facts import plan_of, text_of
 
 LENGTHS = (64, 128, 256, 576, 2304, 9216)
 SAMPLE = (32, 256)
-LONGEST = 20.0  # seconds of a row
+LONGEST = 20.0  # the most seconds that a row may take
 
 
 def measure(backend: str, data: Callable[..., Any], m: int, n: int, k: int, precision: str) -> dict[str, Any]:
-    """One measurement: of one kind of data and length."""
+    """Measure one kind of data at one length."""
     native, device = load(backend), "gpu" if backend == "cuda" else "cpu"
     with cg.use_backend(backend) if backend == "emulated" else cg.set_precision(precision), cg.set_precision(precision):
         a, b = draw(data, m, k, n, seed=k)
@@ -48,7 +49,7 @@ def measure(backend: str, data: Callable[..., Any], m: int, n: int, k: int, prec
 
 
 def found(options: argparse.Namespace, kept: Rows) -> Iterator[dict[str, Any]]:
-    """The rows that are missing, the short sums first."""
+    """Yield the rows that are missing, the shortest sums first."""
     m, n = options.size or ((264, 200) if options.backend == "emulated" else (2040, 2000))
     lengths = options.lengths
     if options.tiny:
@@ -65,13 +66,13 @@ def found(options: argparse.Namespace, kept: Rows) -> Iterator[dict[str, Any]]:
 
 
 def is_worse(row: dict[str, Any]) -> bool:
-    """Whether the error is larger than the chain's; of short sums, larger than twice the chain's."""
+    """Whether the error is larger than the chain's; for short sums, larger than twice the chain's."""
     allowed = 1 if row["k"] >= 256 else 2
     return row["largest"] > allowed * row["chain_largest"] or row["rms"] > allowed * row["chain_rms"]
 
 
 def main() -> int:
-    """Measure and print; the exit status tells whether any row is worse than the chain where it must not be."""
+    """Measure and print; the exit status is 1 if a row is worse than it may be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--backend", choices=("emulated", "cuda"), default="emulated")
     parser.add_argument("--size", type=int, nargs=2, metavar=("M", "N"), help="of the products' results")

@@ -1,4 +1,4 @@
-"""Operands that are drawn on the GPU, and PyTorch's view of them."""
+"""Draws operands on the GPU, and shares them with PyTorch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from convgpu.device import cupy_with_gpu
 from convgpu.dtypes import as_dtype
 from convgpu.geometry import PoolGeometry
 
-Draw = Callable[[tuple[int, ...], str], Any]  # shape, dtype -> normal numbers
+Draw = Callable[[tuple[int, ...], str], Any]  # called with a shape and a dtype; returns normal numbers
 
 
 class CupyDraw:
-    """Normal numbers by CuPy's generator; bfloat16 by the upper halves of float32, which needs no kernel of its own."""
+    """Draws normal numbers by CuPy's generator; bfloat16 is the upper half of float32, which needs no further kernel.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self._cupy = cupy_with_gpu()
@@ -32,7 +33,7 @@ class CupyDraw:
 
 
 def operands(problem: Problem, draw: Draw, backend: Any) -> Arrays:
-    """A problem's operands on the GPU; for the gradient of max pooling the offsets of winners, by the backend."""
+    """A problem's operands on the GPU; for max pooling's gradient the backend computes the offsets of the winners."""
     call = problem.call
     if call.op == "max_pool_dgrad":
         geo = call.statics[0]
@@ -41,21 +42,21 @@ def operands(problem: Problem, draw: Draw, backend: Any) -> Arrays:
 
 
 def as_torch(torch: Any, array: Any) -> Any:
-    """A CuPy array's memory as a tensor; bfloat16 as the bits that it is."""
+    """A tensor on a CuPy array's memory; bfloat16 is passed as bits."""
     if array.dtype.name == "bfloat16":
         return torch.from_dlpack(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_dlpack(array)
 
 
 def torch_operands(torch: Any, problem: Problem, arrays: Arrays) -> Arrays:
-    """The same operands as tensors; winners' offsets as PyTorch's indices."""
+    """The same operands as tensors, with offsets of winners converted to PyTorch's indices."""
     tensors = tuple(None if array is None else as_torch(torch, array) for array in arrays)
     return (tensors[0], indices_of(torch, tensors[1], problem.call.statics[0])) \
         if problem.op == "max_pool_dgrad" else tensors
 
 
 def torch_drawn(torch: Any, problem: Problem, device: str) -> Arrays:
-    """Operands by PyTorch's generator, and its own indices of winners."""
+    """Operands from PyTorch's generator, with PyTorch's indices of winners."""
     call = problem.call
 
     def draw(shape: tuple[int, ...]) -> Any:
@@ -71,7 +72,7 @@ def torch_drawn(torch: Any, problem: Problem, device: str) -> Arrays:
 
 
 def indices_of(torch: Any, offsets: Any, geo: PoolGeometry) -> Any:
-    """PyTorch's indices of winners, into an image's plane, from our offsets into a window."""
+    """PyTorch's indices of winners, which count pixels of an image's plane, from our offsets in a window."""
     row, column = offsets.long() // geo.window[1], offsets.long() % geo.window[1]
     at = []
     for axis, tap in ((0, row), (1, column)):

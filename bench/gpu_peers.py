@@ -1,4 +1,4 @@
-"""PyTorch's contenders on tensors that are on the GPU already, and checked there."""
+"""PyTorch as a contender on tensors that already are on the GPU; results are compared there."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ AGREEMENT_OF_TF32 = 2e-3
 
 
 class OnGpu(Torch):
-    """PyTorch, whose operands are tensors of its own, in our layout (see gpu_operands.torch_operands)."""
+    """PyTorch on tensors of its own in our layout (see gpu_operands.torch_operands)."""
 
     def contenders(self, problem: Problem, arrays: Arrays, device: str, cache_bytes: int = 0,
                    layouts: tuple[str, ...] = LAYOUTS) -> dict[str, Any]:
-        """Contenders by name, each on copies of the tensors; in these memory layouts where there are two."""
+        """Contenders by name, each on copies of the tensors; images have one for each of these memory layouts.
+        """
         layouts = layouts if problem.facts.family in ("conv", "pool") else ("",)
         return {f"{PREFIX} {device} {layout}".rstrip(): rotating(
             partial(self._contender, problem, arrays, device, layout), problem.work.bytes // 2,
             cache_bytes if device == GPU else 0) for layout in layouts}
 
     def allow_tf32(self, allowed: bool) -> None:
-        """Whether float32 products may run as TF32."""
+        """Set whether float32 products may be computed as TF32."""
         self.torch.backends.cudnn.allow_tf32 = self.torch.backends.cuda.matmul.allow_tf32 = allowed
 
     def tensor(self, array: Any, device: str = "cpu") -> Any:
-        """A copy, with memory of its own."""
+        """A copy with its own memory."""
         return super().tensor(array, device) if isinstance(array, np.ndarray) else array.clone()
 
     def sized(self, shape: tuple[int, ...], like: Any) -> Any:
-        """Zeros, of which PyTorch asks the sizes only."""
+        """Zeros, for functions of PyTorch that only need the sizes."""
         return self.torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def indices(self, winners: Any, geo: Any) -> Any:
-        """They are PyTorch's own already."""
+        """Return the winners, which are PyTorch's indices already."""
         return winners
 
     def agree(self, name: str, problem: Problem, contender: Callable[[], Any], ours: Any, precision: str) -> None:
-        """Raise WrongResultError unless both compute the same thing; `ours` is our result as a tensor.
+        """Raise WrongResultError unless both compute the same result; `ours` is our result as a tensor.
 
-        |theirs - ours| / |ours|, in float32, which another problem would bring to about 1.
+        The measure is |theirs - ours| / |ours| in float32, which would be about 1 for another problem.
         """
         theirs = contender()
         if isinstance(theirs, tuple):

@@ -1,11 +1,11 @@
-"""What is measured on a GPU, row by row, and the least that is asked of it: three static tables.
+"""Three static tables of what is measured on a GPU, row by row, with the bars that results should reach.
 
-    hopper        products of the sizes that Hopper's kernels are for, beside cuBLAS and cuDNN
-    kernels       every family of kernels, on any GPU from compute capability 8.0 on
-    denominators  PyTorch alone, where CuPy or a compiler is missing
+    hopper        products of the sizes that Hopper's kernels are made for, compared with cuBLAS and cuDNN
+    kernels       all families of kernels, on any GPU from compute capability 8.0 on
+    denominators  PyTorch alone, for machines without CuPy or a compiler
 
-Each row has a key, a string that stays the same from run to run: predictions and results meet under it. Sizes are such
-that all rows of a table fit into minutes: 128 images in half types, 64 in float32.
+Each row has a key, a string that stays the same from run to run and joins predictions with results. Sizes are such that
+all rows of a table fit into minutes: 128 images in half types, 64 in float32.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from convgpu.cases.pool import PoolCase
 from convgpu.cases.problem import Problem
 
 DIRECTIONS = ("fprop", "dgrad", "wgrad")
-HALVES, SINGLES = 128, 64  # images of a batch in half types and in float32
+HALVES, SINGLES = 128, 64  # images per batch in half types and in float32
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked of a part: theirs/ours, and a share of the roofline, whose bandwidth may be that of a copy."""
+    """The goal of a part: a ratio theirs/ours, and a share of the roofline; with `of_copy`, the bandwidth is a copy's.
+    """
 
     name: str
     ratio: float = 0.0
@@ -37,29 +38,32 @@ class Bar:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a table: a problem, at a precision of float32 products, in a part with a bar."""
+    """One row of a table: a problem, the precision of float32 products, and the part with its bar.
+    """
 
     bench: str
     bar: Bar
     problem: Problem
     precision: str = "float32"
-    alias: str = ""  # the key, where the problem is a small one in place of another
+    alias: str = ""  # the key of the large problem, where a small problem replaces it
 
     @property
     def dtype(self) -> str:
-        """What products are computed in: "tf32" is float32 at that precision."""
+        """The dtype that products are computed in; "tf32" for float32 at that precision."""
         return "tf32" if self.precision == "tf32" else self.problem.call.dtype
 
     @property
     def layouts(self) -> tuple[str, ...]:
-        """The memory layouts of images in which PyTorch takes part. Those of half types on Hopper's tensor cores are
-        channels last: the search for kernels takes half of the time then, and the table of denominators has both."""
+        """The memory layouts of images that PyTorch is timed in. For half types on Hopper's tensor cores it is
+        channels_last alone: the search for kernels then takes half the time, and the table of denominators has both
+        layouts.
+        """
         half = self.bench == "hopper" and self.problem.call.dtype in ("bfloat16", "float16")
         return LAYOUTS[:1] if half else LAYOUTS
 
     @property
     def key(self) -> str:
-        """What a row's results, predictions and skips go by: "hopper: gemm bfloat16, 8192x8192x8192"."""
+        """The key that joins a row's results, predictions and skips: "hopper: gemm bfloat16, 8192x8192x8192"."""
         if self.alias:
             return self.alias
         where = " ".join(filter(None, (self.problem.network, self.problem.layer)))
@@ -77,7 +81,8 @@ OTHERS = (
 
 
 def hopper() -> list[Entry]:
-    """What Hopper's kernels are for. Rows of all parts take turns, so that a run that ends early has some of each."""
+    """The products that Hopper's kernels are made for. Rows of all parts take turns: an early end leaves some of each.
+    """
     dense = [layer for network in (RESNET50, VGG16, ALEXNET) for layer in network
              if isinstance(layer, ConvLayer) and layer.channels >= 40 and layer.groups == 1]
     single = [RESNET50[i] for i in (2, 4, 7, 9, 12, 13, 19)] + [VGG16[1], VGG16[7], ALEXNET[1]]
@@ -102,7 +107,7 @@ def hopper() -> list[Entry]:
 
 
 def kernels() -> list[Entry]:
-    """Every family, on any GPU."""
+    """Rows for all families of kernels, on any GPU."""
     halves: list[Problem] = [gemm_problem(n, n, n, dtype="bfloat16") for n in (2048, 4096, 8192)]
     halves += [gemm_problem(4096, 4096, 4096, ta, tb, "bfloat16") for ta, tb in ((True, False), (False, True))]
     single: list[Problem] = [gemm_problem(n, n, n) for n in (1024, 4096)] + [gemm_problem(64, 1000, 2048)]
@@ -136,7 +141,7 @@ def kernels() -> list[Entry]:
 
 
 def denominators() -> list[Entry]:
-    """PyTorch alone: what our kernels are to be measured against."""
+    """Rows for PyTorch alone, which our kernels are compared with."""
     layers = [RESNET50[i] for i in (0, 2, 4, 7, 9)] + [VGG16[1], VGG16[7], ALEXNET[1]]
     grouped = [ConvLayer("ResNeXt-50", SINGLES, size, c, c, 3, groups=32) for size, c in ((56, 128), (14, 512))]
     depthwise = [networks.DEPTHWISE[i] for i in (0, 4)]
@@ -165,12 +170,12 @@ def _entries(bench: str, bar: Bar, problems: Iterable[Problem], precision: str =
 
 
 def in_turns(parts: Sequence[Sequence[Entry]]) -> list[Entry]:
-    """The first of each part, the second of each, and so on."""
+    """The first row of each part, then the second row of each part, and so on."""
     return [entry for entry in chain.from_iterable(zip_longest(*parts)) if entry is not None]
 
 
 def tiny(entries: Sequence[Entry]) -> list[Entry]:
-    """The same table with small sizes, and the same keys: to try what measures it where there is no GPU."""
+    """The same table with small sizes and the same keys, to try the programs where there is no GPU."""
     return [replace(entry, problem=_tiny(entry.problem), alias=entry.key) for entry in entries]
 
 
@@ -195,19 +200,19 @@ def _tiny(problem: Problem) -> Problem:
 
 
 def sizes_of_gemm(problem: Problem) -> tuple[int, int, int]:
-    """(M, N, K)."""
+    """The sizes (M, N, K) of a product."""
     product = problem.facts.product(problem.call)
     assert product is not None
     return product[1], product[2], product[3]
 
 
-# Steps of whole networks: a network of convgpu.benchmark.networks, and the images of a batch.
+# Steps of whole networks: a network of convgpu.benchmark.networks, and the number of images in a batch.
 TRAINED = (("lenet5", 128), ("alexnet", 128), ("resnet50", 32), ("vgg16", 16))
 ON_THE_CPU = (("alexnet", 128),)
 
 
 def training_keys() -> dict[str, list[str]]:
-    """The keys of bench/train.py's rows: beside PyTorch as it is, beside torch.compile, and on the CPU."""
+    """The keys of bench/train.py's rows: compared with eager PyTorch, with torch.compile, and on the CPU."""
     return {"train": [training_key("train", *chosen) for chosen in TRAINED],
             "train compiled": [training_key("train compiled", *chosen) for chosen in TRAINED],
             "train cpu": [training_key("train cpu", *chosen) for chosen in ON_THE_CPU]}

@@ -1,7 +1,7 @@
-"""Keras on convgpu beside Keras on PyTorch, two processes that take turns: python bench/keras_training.py
+"""Times Keras on convgpu and Keras on PyTorch, in two processes that take turns: python bench/keras_training.py
 
-An epoch of LeNet-5, and ResNet-50 on four images of 224 x 224: predict_on_batch and train_on_batch. Adds to
-bench/results; ratios are PyTorch's time over ours.
+It times an epoch of LeNet-5, and predict_on_batch and train_on_batch of ResNet-50 on four images of 224 x 224. Results
+are added to bench/results; ratios are PyTorch's time over ours.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CALLS = {"LeNet-5 epoch": "fit", "ResNet-50 predict": "predict_on_batch", "ResNe
 SAMPLES = {"LeNet-5 epoch": 7, "ResNet-50 predict": 7, "ResNet-50 train step": 7}
 
 
-# --- the script that both run
+# --- the script that both processes run
 
 
 def lenet5(keras: Any) -> Callable[[], object]:
-    """One epoch over random digits."""
+    """One epoch over random images of digits' size."""
     layers = keras.layers
     model = keras.Sequential([
         keras.Input((28, 28, 1)), layers.Conv2D(6, 5, padding="same", activation="tanh"), layers.AveragePooling2D(2),
@@ -41,7 +41,7 @@ def lenet5(keras: Any) -> Callable[[], object]:
 
 
 def resnet50(keras: Any, train: bool) -> Callable[[], object]:
-    """One batch forward, or forward, backward and an update."""
+    """One batch of prediction, or with `train` one training step."""
     model = keras.applications.ResNet50(weights=None)
     model.compile("adam", "sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ WORK: dict[str, Callable[[Any], Callable[[], object]]] = {
 
 
 def worker(backend: str, threads: int) -> None:
-    """Answer each name on standard input with the seconds, wall and CPU, that it took once more."""
+    """For each name on standard input, run it once more and answer with its wall and CPU seconds."""
     if backend == "convgpu":
         import convgpu.keras
         convgpu.set_num_threads(threads)
@@ -67,7 +67,7 @@ def worker(backend: str, threads: int) -> None:
     for line in sys.stdin:
         name = line.strip()
         if name not in ready:
-            ready.clear()  # the memory of one model at a time
+            ready.clear()  # only one model is in memory at a time
             ready[name] = WORK[name](keras)
             ready[name]()
         wall, cpu = time.perf_counter(), time.process_time()
@@ -79,7 +79,7 @@ def worker(backend: str, threads: int) -> None:
 
 
 def start(backend: str, threads: int) -> subprocess.Popen[str]:
-    """A worker in a process of its own."""
+    """Start a worker in its own process."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": str(threads),
                    "OPENBLAS_NUM_THREADS": str(threads)}
     return subprocess.Popen([sys.executable, __file__, "--worker", backend, "--threads", str(threads)], text=True,
@@ -87,7 +87,7 @@ def start(backend: str, threads: int) -> subprocess.Popen[str]:
 
 
 def sample(process: subprocess.Popen[str], name: str) -> tuple[float, float]:
-    """One sample of a worker: seconds of wall and CPU time."""
+    """One sample of a worker: seconds by the wall clock and of CPU time."""
     assert process.stdin is not None and process.stdout is not None
     print(name, file=process.stdin, flush=True)
     for line in process.stdout:

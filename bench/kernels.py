@@ -1,15 +1,15 @@
-"""Our kernels beside PyTorch on a GPU, row by row: python bench/kernels.py [--hopper] [--rows FILE] [--resume]
+"""Times our kernels and PyTorch on a GPU, row by row: python bench/kernels.py [--hopper] [--rows FILE] [--resume]
 
-Each row is checked against float64 on a sample of its outputs first; then the two alternate, on operands that are drawn
-on the GPU and not in its L2 cache, timed by the GPU's own events. PyTorch is at its best: cuDNN's benchmark mode, the
-better of channels_last and channels_first (of half types in --hopper channels_last alone), the same precision. A row is
-saved as it is done.
+First each row is checked against float64, on a sample of its outputs. Then both contenders take turns, on operands that
+are drawn on the GPU and are not in its L2 cache, timed by the GPU's own events. PyTorch gets its best setting: cuDNN's
+benchmark mode, the better of channels_last and channels_first (channels_last alone for half types in --hopper), and the
+same precision. Each row is saved when it is measured.
 
-    --hopper      products of the sizes that Hopper's kernels are for, against their own bars
-    --rows FILE   where rows go, one line of JSON each (default: build/gpu/rows.jsonl)
-    --resume      skip the rows that are there; --again: but not those that failed
-    --record      then make bench/results of them (bench/collect.py)
-    --dry-run     no GPU: name each row, its kernel, its roofline time on an H200 and what the plan expects
+    --hopper      products of the sizes that Hopper's kernels are made for, against their own bars
+    --rows FILE   the file for the rows, one line of JSON each (default: build/gpu/rows.jsonl)
+    --resume      skip rows that are in the file; --again: but try again those that failed
+    --record      then add the rows to bench/results (bench/collect.py)
+    --dry-run     without a GPU: print each row, its kernel, its roofline time on an H200 and the plan's estimate
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from convgpu.roofline import find_gpu
 from convgpu.settings import set_precision
 
 DRY = find_gpu("H200")
-SAMPLES, LONGEST = 5, 20.0  # samples of a contender; seconds of a row, after which its process ends
-LOST = 3  # the exit status where CUDA can do no more in this process, and the next one goes on
+SAMPLES, LONGEST = 5, 20.0  # samples per contender; seconds after which a row's process ends
+LOST = 3  # the exit status when CUDA has failed for this process, and another process must continue
 
 
 class Ours:
-    """Our kernels: operands, result, contender."""
+    """Our kernels: they draw operands, compute results and make contenders."""
 
     def __init__(self, device: Any = None) -> None:
         self.device = device or GpuDevice()
@@ -57,7 +57,7 @@ class Ours:
         self.draw = CupyDraw()
 
     def contender(self, problem: Problem, arrays: Arrays) -> Any:
-        """What is timed: on other copies of the operands at each call."""
+        """A contender that uses other copies of the operands at each call."""
         def one() -> Any:
             there = tuple(None if array is None else array.copy() for array in arrays)
             return lambda: problem.run(self.backend, there)
@@ -66,13 +66,13 @@ class Ours:
 
 
 def measure(entry: Entry, ours: Ours, peer: Any, settle: float = 0.0) -> dict[str, Any]:
-    """One row: checked, then timed.
+    """Check and time one row.
 
     Args:
-        entry: what is measured.
-        ours: our side.
-        peer: PyTorch on the GPU, gpu_peers.OnGpu; None: it is not there.
-        settle: seconds that the GPU's clock may take to rise.
+        entry: the row of the table.
+        ours: our kernels.
+        peer: PyTorch on the GPU, gpu_peers.OnGpu; None where PyTorch is missing.
+        settle: seconds that the GPU's clock may need to rise.
     """
     problem = entry.problem
     with set_precision(entry.precision):
@@ -98,7 +98,7 @@ def measure(entry: Entry, ours: Ours, peer: Any, settle: float = 0.0) -> dict[st
 
 def peer_contenders(peer: Any, entry: Entry, tensors: Arrays, ours: Any, cache_bytes: int,
                     absent: dict[str, str], device: str = "gpu") -> dict[str, Any]:
-    """PyTorch's contenders that compute what we do; why others are absent."""
+    """PyTorch's contenders that compute our result, and the reasons why others are absent."""
     found = {}
     try:
         for name, contender in peer.contenders(entry.problem, tensors, device, cache_bytes,
@@ -106,13 +106,14 @@ def peer_contenders(peer: Any, entry: Entry, tensors: Arrays, ours: Any, cache_b
             if ours is not None:
                 peer.agree(name, entry.problem, contender, ours, entry.precision)
             found[name] = contender
-    except (NotImplementedError, RuntimeError, WrongResultError) as error:  # RuntimeError: what it lacks
+    # PyTorch raises RuntimeError for what it lacks
+    except (NotImplementedError, RuntimeError, WrongResultError) as error:
         absent[f"torch {device}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return found
 
 
 def row_of(entry: Entry, timings: dict[str, Timing], kernels: dict[str, str], absent: dict[str, str]) -> dict[str, Any]:
-    """As convgpu.benchmark keeps rows, with the bar that is asked of its part."""
+    """A row as convgpu.benchmark stores it, with the bar of its part."""
     with set_precision(entry.precision):
         row = {**entry.problem.row, "threads": 1, "kernels": kernels, "timings": timings, "part": entry.bar.name,
                "precision": entry.precision, "dtype": entry.dtype,
@@ -123,7 +124,7 @@ def row_of(entry: Entry, timings: dict[str, Timing], kernels: dict[str, str], ab
 
 
 def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
-    """Measure what is missing; the exit status: LOST where another process must go on."""
+    """Measure missing rows; the exit status is LOST where another process must continue."""
     roof = ours.device.roof("float32")
     copied = copy_bandwidth(ours, 1 << 20 if entries and entries[0].alias else 1 << 30)
     settle = ours.device.settle
@@ -133,7 +134,7 @@ def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
         with rows.at(entry.key, LONGEST + settle):
             try:
                 row = measure(entry, ours, peer, settle)
-            except Exception as error:  # whatever a kernel does: it is this row's finding, and the others go on
+            except Exception as error:  # any error of a kernel is the finding of this row, and the other rows go on
                 rows.fail(entry.key, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
                 print(f"{entry.key}: FAILED: {error}", flush=True)
                 if is_lost(ours):
@@ -147,14 +148,14 @@ def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
 
 
 def free_memory(peer: Any) -> None:
-    """Between rows neither CuPy nor PyTorch keeps memory that the other may need."""
+    """Free the memory that CuPy and PyTorch keep between rows, since the other may need it."""
     cupy_with_gpu().get_default_memory_pool().free_all_blocks()
     if peer is not None:
         peer.torch.cuda.empty_cache()
 
 
 def is_lost(ours: Ours) -> bool:
-    """Whether CUDA has failed in a way that stays."""
+    """Whether CUDA has failed for the rest of this process."""
     try:
         ours.device.gpu.wait()
     except RuntimeError:
@@ -163,7 +164,7 @@ def is_lost(ours: Ours) -> bool:
 
 
 def copy_bandwidth(ours: Ours, size: int = 1 << 30) -> float:
-    """Bytes per second of the best of ten copies of a gigabyte, read and written."""
+    """The bytes per second of the best of ten copies of a gigabyte, counting reads and writes."""
     x = ours.draw((size // 4,), "float32")
     gpu, seconds = ours.device.gpu, []
     y = x.copy()
@@ -175,7 +176,7 @@ def copy_bandwidth(ours: Ours, size: int = 1 << 30) -> float:
 
 
 def line(entry: Entry, row: dict[str, Any], ours: str, roof: Roof | None, copied: float) -> str:
-    """One row for the terminal: our time, theirs over ours, our share of the roofline, and what was asked."""
+    """One row for the terminal: our time, theirs over ours, our share of the roofline, and the bar."""
     seconds = {name: timing.median("gpu") for name, timing in row["timings"].items()}
     told = f"{entry.bar.name:22} {entry.key.partition(': ')[2]:64}"
     if ours not in seconds:
@@ -191,9 +192,9 @@ def line(entry: Entry, row: dict[str, Any], ours: str, roof: Roof | None, copied
 
 
 def expected(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    """For each row what is known before it runs: its plan on an H200, floor, bound, and the plan's own estimate.
+    """What is known of each row before it runs: its plan on an H200, floor, bound, and the plan's own estimate.
 
-    The estimate, in milliseconds, is that of csrc/hopper/plan.cpp; None of kernels that it does not choose.
+    The estimate, in milliseconds, is that of csrc/hopper/plan.cpp, and None for kernels that it does not choose.
     """
     backend = next((load(name) for name in ("emulated", "cuda") if _there(name)), None)
     for entry in entries:
@@ -216,7 +217,7 @@ def _there(name: str) -> bool:
 
 
 def dry_run(entries: list[Entry], as_json: bool) -> None:
-    """Name every row, its kernel, its roofline time and the plan's."""
+    """Print every row with its kernel, its roofline time and the plan's estimate."""
     parts: dict[str, list[dict[str, Any]]] = {}
     bars = {entry.bar.name: entry.bar for entry in entries}
     for row in expected(entries):
@@ -237,12 +238,13 @@ def dry_run(entries: list[Entry], as_json: bool) -> None:
 
 
 def predicted_seconds(entry: Entry) -> float:
-    """To measure a row on an H200: drawing, check, cuDNN's search in two layouts, and the samples of all contenders."""
+    """The seconds to measure a row on an H200: drawing, the check, cuDNN's search in two layouts, and all samples."""
     with set_precision(entry.precision):
         floor = entry.problem.work.seconds(DRY)
     layouts = 1 if entry.problem.op == "gemm" else len(entry.layouts)
     search = 0.25 if entry.problem.facts.family == "conv" else 0.0
-    calls = SAMPLES * (2 * max(0.004, 2 * floor) + 4 * floor)  # by both clocks, and one before; at twice the floor
+    # calls by both clocks and one call before them, each at twice the roofline time
+    calls = SAMPLES * (2 * max(0.004, 2 * floor) + 4 * floor)
     return 0.05 + (1 + layouts) * calls + layouts * search
 
 
@@ -261,19 +263,19 @@ def here(packages: tuple[str, ...] = ("numpy",)) -> dict[str, Any]:
 
 
 def open_rows(options: argparse.Namespace, packages: tuple[str, ...] = ("numpy",)) -> Rows:
-    """The file of rows that the options name."""
+    """The file of rows that the command's options name."""
     return Rows(options.rows, here(packages), options.resume, options.again, plain)
 
 
 def plain(value: Any) -> Any:
-    """A Timing as JSON, without clocks that took no samples."""
+    """A Timing for JSON, without clocks that took no samples."""
     if isinstance(value, Timing):
         return {name: samples for name, samples in vars(value).items() if samples != []}
     raise TypeError(f"expected what JSON knows, or a Timing, got {type(value).__name__}")
 
 
 def with_torch() -> Any:
-    """PyTorch on the GPU; None where it is missing, or reaches none."""
+    """PyTorch on the GPU; None where PyTorch is missing or finds no GPU."""
     try:
         from gpu_peers import OnGpu
 
@@ -288,7 +290,7 @@ def with_torch() -> Any:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hopper", action="store_true", help="what Hopper's kernels are for, against their own bars")
     add_options(parser)

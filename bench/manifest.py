@@ -1,4 +1,4 @@
-"""The figures that are wanted, what gives each, and the bars that ratios are held to."""
+"""The figures that the project wants to show, the commands that measure them, and the bars that ratios should reach."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 GPU = "an NVIDIA GPU"
 HOPPER = f"{GPU} of compute capability 9.0"
-ON_GPU = "bench/on_gpu.sh --part"  # then python bench/collect.py on-gpu
+ON_GPU = "bench/on_gpu.sh --part"  # run this first, then python bench/collect.py on-gpu
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A figure. bench: what the names of its files begin with, or the keys of rows in on_gpu-*.jsonl."""
+    """A figure that is wanted. bench: how the names of its files begin, or the keys of its rows in on_gpu-*.jsonl."""
 
     figure: str
     bench: str
@@ -22,9 +22,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Bar:
-    """The least geometric mean of PyTorch's time over ours, for rows of a kind and direction.
+    """The bar for rows of a kind and direction: the least geometric mean of PyTorch's time over ours.
 
-    The goal on a CPU is to be as fast as PyTorch, so that every bar is 1; what is missed is shown as missed.
+    The goal on a CPU is to be as fast as PyTorch, so every bar is 1; a missed bar is shown as missed.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Bar:
     network: str | None = None
 
     def holds(self, bench: str, row: dict[str, Any]) -> bool:
-        """Whether the bar is meant for this row."""
+        """Whether this bar applies to the row."""
         return (bench.startswith(self.bench) and (row["kind"], row["direction"]) == (self.kind, self.direction)
                 and ("depthwise" in row["layer"]) == self.depthwise and self.network in (None, row["network"]))
 

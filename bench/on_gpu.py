@@ -1,13 +1,15 @@
-"""What bench/on_gpu.sh runs: the steps of bench/on_gpu_steps.py, one after another, within the seconds of each part.
+"""Runs the steps of bench/on_gpu_steps.py one after another, each part within its time; bench/on_gpu.sh starts it.
 
-Rows go to OUT/rows.jsonl one by one, and after every step the logs to OUT/logs.tar.gz: two files, whole at any moment.
-A run that is stopped, by whatever means, is continued by --resume. Standard library only: a bare machine is told what
-it lacks, and the other steps run.
+Rows are added to OUT/rows.jsonl one by one, and after every step the logs are packed into OUT/logs.tar.gz. Both files
+are complete at any moment. A run that is stopped, by whatever means, continues with --resume. Only the standard library
+is used: on a bare machine the program says what is missing, and runs the other steps.
 
-    --part N           1: does it run? 2: is it right, and how fast? 3: why? Without it all three, each by its own clock
-    --resume [FOLDER]  go on with the rows in OUT, or with a copy of those in FOLDER; --again: and try what failed again
-    --pack             make build/carried for a machine without a network (bench/carried.py)
-    --list             name the steps and what each needs
+    --part N           1: does it run? 2: is it right, and how fast? 3: why? Without it all three, each with its own
+    time
+    --resume [FOLDER]  continue with the rows in OUT, or with a copy of those in FOLDER; --again: also try what failed
+    again
+    --pack             fill build/carried for a machine without a network (bench/carried.py)
+    --list             print the steps and what each needs
 """
 
 from __future__ import annotations
@@ -35,29 +37,29 @@ from programs import PAUSE, Program
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = carried.FOLDER / "packages"
-LOST = 3  # the exit status of a program of rows that another process is to go on with
-RESERVE = 4.0  # seconds of a part that are kept for packing
-MOST_OF_A_LOG = 1 << 20  # bytes that are packed
+LOST = 3  # the exit status of a program of rows that another process must continue
+RESERVE = 4.0  # seconds at the end of a part that are kept for packing
+MOST_OF_A_LOG = 1 << 20  # the most bytes of a log that are packed
 MOST_PACKED = 16 << 20
 MOST_RESTARTS = 40
-WORDS = ("name", "case", "op", "dtype", "data_format")  # of a line that a program writes: its key
+WORDS = ("name", "case", "op", "dtype", "data_format")  # the entries of a program's line that make up its key
 
 
 class Stopped(Exception):
-    """SIGTERM or SIGINT has come."""
+    """Raised when SIGTERM or SIGINT has come."""
 
 
 class Machine:
-    """What there is to run on."""
+    """The programs, packages and GPU of this machine."""
 
     def __init__(self) -> None:
         said = _output(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
-        self.built = False  # whether convgpu._cuda has been built of these sources, and loads
+        self.built = False  # whether convgpu._cuda has been built from these sources, and loads
         words = said.splitlines()[0].split(", ") if said else []
         self.gpu = dict(zip(("name", "driver_version", "compute_cap"), words))
 
     def missing(self, steps: list[Step]) -> str | None:
-        """Packages and programs that steps want and this machine lacks, in one message."""
+        """A message about the packages and programs that steps need and this machine lacks; None if there are none."""
         lacking: dict[str, list[str]] = {}
         for step in steps:
             for name in [*filterfalse(_there, step.packages), *filterfalse(shutil.which, step.tools)]:
@@ -66,7 +68,7 @@ class Machine:
         return f"missing here, with the steps that are left out: {told}" if told else None
 
     def lacks(self, step: Step) -> str | None:
-        """Why a step cannot run here, in half a sentence."""
+        """The reason why a step cannot run here, as half a sentence."""
         capability = self.gpu.get("compute_cap", "0.0")
         if step.hopper and capability != "9.0":
             return f"it is for compute capability 9.0, and this GPU has {capability}"
@@ -101,7 +103,7 @@ def _output(command: list[str]) -> str:
 
 
 class Runner:
-    """Runs steps, and keeps what comes of them."""
+    """Runs steps and keeps their results."""
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
@@ -121,7 +123,7 @@ class Runner:
         self.failed = False
 
     def _take_over(self, resume: str | None) -> None:
-        """Rows of an earlier run; without --resume there must be none of the parts that run."""
+        """Read the rows of an earlier run; without --resume, raise an error if there are rows of the parts to run."""
         if resume and not self.file.exists() and (Path(resume) / "rows.jsonl").exists():
             shutil.copyfile(Path(resume) / "rows.jsonl", self.file)
         if resume is None:
@@ -131,13 +133,13 @@ class Runner:
                                  "to begin anew, name another folder by OUT")
 
     def steps(self, part: int) -> list[Step]:
-        """Those of a part, the most valuable first."""
+        """The steps of a part, the most valuable first."""
         return on_gpu_steps.steps(part, self.file, self.work, self.options.tiny, self.options.again)
 
     # --- parts and steps
 
     def run(self, part: int, budget: float) -> None:
-        """All steps of a part, as far as its seconds reach."""
+        """Run all steps of a part, as far as its time allows."""
         ends = time.monotonic() + budget - RESERVE
         self.say(f"part {part}: {on_gpu_steps.TITLES[part]}, on {self.machine.gpu.get('name', 'no GPU')}, commit "
                  f"{self.commit or 'unknown'}, {datetime.now(UTC):%H:%M:%S} UTC, {budget:.0f} s")
@@ -150,7 +152,7 @@ class Runner:
         self.pack()
 
     def step(self, step: Step, ends: float) -> None:
-        """One step; what it gave is kept whether it fails, hangs or is stopped."""
+        """Run one step; its results are kept whether it fails, hangs or is stopped."""
         key = f"step: {step.name}"
         if key in self.rows and not step.always:
             self.failed = self.failed or self.rows.has_failed(key)
@@ -164,7 +166,7 @@ class Runner:
             self.failed = True
             return self.say(f"NO TIME    {step.name}: --resume goes on with it")
         if step.follow is not None:
-            step.follow.unlink(missing_ok=True)  # of an earlier run, perhaps of other sources
+            step.follow.unlink(missing_ok=True)  # the file may come from an earlier run with other sources
         status = self._each(step, deadline) if step.questions else self._one(step, deadline)
         seconds = time.monotonic() - start
         if step.builds:
@@ -174,7 +176,7 @@ class Runner:
         elif status is None:
             self.say(f"NOT DONE   {step.name}: {seconds:.0f} s were not enough"
                      + ("; --resume goes on with it" if step.resumable or deadline == ends else ""))
-            if not step.resumable and deadline < ends:  # it had all the time that it is worth
+            if not step.resumable and deadline < ends:  # the step had as much time as it may have
                 self.rows.fail(key, f"longer than its {step.seconds:.0f} s")
         elif status == 0:
             self.rows.add(key, {"seconds": round(seconds, 1)})
@@ -186,8 +188,9 @@ class Runner:
         self.pack()
 
     def _one(self, step: Step, deadline: float) -> int | None:
-        """The exit status of a program; None if its time was over. A program of rows is started again where it died,
-        and may be several, of which each has a part of the rows."""
+        """Run a program, and return its exit status, or None if its time was over. A program of rows is started again
+        where it died. With shards there are several processes, each with its own part of the rows.
+        """
         at_work = [self._start(step.command, step.name, step, shard) for shard in range(step.shards)]
         ended: list[int] = []
         restarts = 0
@@ -210,7 +213,7 @@ class Runner:
         return None if at_work else max(ended, key=abs)
 
     def _goes_on(self, step: Step, program: Program, status: int) -> bool:
-        """Whether another process is to go on; the row at which the last one died has failed."""
+        """Whether another process must continue; if so, record the row at which the last process died as failed."""
         key = program.row()
         if not step.restarts or (status != LOST and (status >= 0 or not key)):
             return False
@@ -221,7 +224,7 @@ class Runner:
         return True
 
     def _each(self, step: Step, deadline: float) -> int | None:
-        """Every question of a program in a process of its own: 0 if all were answered alike."""
+        """Ask each question of a program in its own process; 0 if the answers to all questions agree."""
         if self._start(step.command, step.name, step).wait(deadline) != 0:
             return 1 if time.monotonic() < deadline else None
         names = _output([*step.questions, "--list"]).splitlines()
@@ -246,7 +249,7 @@ class Runner:
         return int(bool(failed) or not names)
 
     def _start(self, command: list[str], log: str, step: Step, shard: int = 0) -> Program:
-        """A program at work, in the environment of its step."""
+        """Start a program in the environment of its step."""
         current = self.work / f"current.{shard}"
         paths = [str(ROOT), str(ROOT / "bench"), os.environ.get("PYTHONPATH"), str(PACKAGES)]
         environment = os.environ | {
@@ -262,7 +265,7 @@ class Runner:
         return self.logs / f"{_safe(name)}.log"
 
     def _follow(self, step: Step) -> None:
-        """Rows that a program writes to a file of its own."""
+        """Add the rows that a program writes to its own file."""
         if step.follow is None:
             return
         for line in rows.read(step.follow):
@@ -276,13 +279,13 @@ class Runner:
     # --- what is kept
 
     def say(self, text: str) -> None:
-        """On the terminal and in the summary."""
+        """Print a text on the terminal, and add it to the summary."""
         print(text, flush=True)
         with open(self.logs / "summary.txt", "a", encoding="utf-8") as file:
             file.write(text + "\n")
 
     def pack(self) -> None:
-        """All logs in one archive, which is replaced as a whole; of a long log its end."""
+        """Pack all logs into one archive, which is replaced as a whole; of a long log only the end is kept."""
         partial = self.out / "logs.tar.gz.partial"
         most = MOST_OF_A_LOG
         while True:
@@ -317,7 +320,7 @@ def _locked(path: Path) -> int:
 
 
 def main() -> int:
-    """The command line; 1 where a step failed or was not done, 128 and the signal's number where one came."""
+    """Run the command line; 1 where a step failed or was left out, 128 plus the number of a signal that came."""
     parser = argparse.ArgumentParser(prog="on_gpu.sh", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--part", type=int, choices=(1, 2, 3), dest="parts", action="append", help="default: all three")
     parser.add_argument("--resume", nargs="?", const="", metavar="FOLDER", help="go on with the rows in OUT or FOLDER")

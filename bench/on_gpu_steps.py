@@ -1,4 +1,4 @@
-"""The steps of bench/on_gpu.sh: what each runs, how long it may take, and what it needs."""
+"""The steps of bench/on_gpu.sh: the command of each, how long it may take, and what it needs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import carried
 
 TITLES = {1: "does it run?", 2: "is it right, and how fast?", 3: "why?"}
 COMPILE = ["nvcc", "-std=c++17", "-O2", "-gencode", "arch=compute_90a,code=sm_90a"]
-# A few awkward cases of every family: each kernel once or more, at the tools' tenth of the speed.
+# A few awkward cases of every family, which reach each kernel at least once: the sanitizers run at a tenth of the
+# speed.
 SANITIZED = ("channels_17_33", "groups_3_strided", "padding_asymmetric", "conv3d", "depthwise_7x7",
              "depthwise_3x3_strided", "transposed_4x4_stride_2", "tile_edges", "block_edge_257", "odd_31_5_63",
              "channels-16-shared-window", "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15")
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 GEMMS = ("cluster 1", "cluster 2", "odd tiles", "splits")
-# CuPy's pool would hide what lies beyond an array: without it, every array is an allocation of its own.
+# CuPy's memory pool would hide accesses beyond an array; without the pool, every array is its own allocation.
 UNDER_A_SANITIZER = """
 import sys, cupy
 cupy.cuda.set_allocator(None)
 from convgpu.cli import main
 sys.exit(main(sys.argv[1:]))"""
 
-# Of a rehearsal: a few small images of noise.
+# The training data of a rehearsal: a few small images of noise.
 SMALL_IMAGES = """
 import sys, tempfile, numpy as np
 from convgpu.cli import main
@@ -39,22 +40,22 @@ with tempfile.NamedTemporaryFile(suffix='.npz') as file:
 
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """One step of a part.
 
     Args:
-        name: of its log, and its key.
-        command: the program; where there are questions, what builds it.
-        seconds: at most, of its part.
-        restarts: it adds rows to the file of rows itself, and goes on where another process of it has stopped.
-        shards: processes that share the rows: of what is not timed.
-        questions: a program that names its questions by --list and answers one in each process: 0 agrees, 1 differs.
-        each: seconds for one of them.
-        follow: a file of JSON lines that the program writes, and whose lines are its rows.
-        hopper: whether it is for compute capability 9.0 alone.
+        name: the name of its log, which is also its key.
+        command: the program; for a step with questions, the command that builds the program.
+        seconds: the most time that the step may take from its part.
+        restarts: the program adds rows to the file of rows itself, and continues where an earlier process stopped.
+        shards: the number of processes that share the rows, for rows that are not timed.
+        questions: a program that names its questions with --list and answers one per process: 0 agrees, 1 differs.
+        each: the most seconds for one question.
+        follow: a file of JSON lines that the program writes; each line becomes a row.
+        hopper: whether the step needs compute capability 9.0.
         kernels: whether it needs convgpu._cuda.
-        packages, tools: that it needs.
-        always: it runs whenever its part does, and is no row.
-        builds: it builds convgpu._cuda.
+        packages, tools: the packages and programs that the step needs.
+        always: the step runs whenever its part does, and adds no row.
+        builds: the step builds convgpu._cuda.
     """
 
     name: str
@@ -75,19 +76,19 @@ class Step:
 
     @property
     def resumable(self) -> bool:
-        """Whether it can go on where it stopped."""
+        """Whether the step can continue where it stopped."""
         return self.restarts or bool(self.questions)
 
 
 def steps(part: int, rows: Path, work: Path, tiny: int = 0, again: bool = False) -> list[Step]:
-    """The steps of a part, the most valuable first. tiny: of a rehearsal, with so many rows of each table."""
+    """The steps of a part, the most valuable first. tiny: for a rehearsal, the number of rows of each table."""
     commands = Commands(rows, work, tiny, again)
     return [_build(commands), *{1: _does_it_run, 2: _is_it_right, 3: _why}[part](commands)]
 
 
 @dataclass(frozen=True)
 class Commands:
-    """How programs are called."""
+    """Makes the commands that call programs."""
 
     rows: Path
     work: Path
@@ -96,21 +97,23 @@ class Commands:
 
     @property
     def shards(self) -> int:
-        """Processes for what is not timed: most of their time is the CPU's, for results to compare with."""
+        """The processes for rows that are not timed: their time is mostly the CPU's, for the results to compare with.
+        """
         return 2 if self.tiny else max(min((os.cpu_count() or 1) // 2, 8), 1)
 
     def bench(self, script: str, *arguments: str) -> list[str]:
-        """A program of bench/."""
+        """The command of a program in bench/."""
         return [sys.executable, f"bench/{script}", *arguments]
 
     def of_rows(self, script: str, *arguments: str) -> list[str]:
-        """One that adds to the rows, and skips those that are there."""
+        """The command of a program that adds rows, and skips rows that are in the file."""
         return self.bench(script, *arguments, "--rows", str(self.rows), "--resume", *["--again"] * self.again,
                           *["--tiny", str(self.tiny)] * (self.tiny > 0))
 
 
 def _build(c: Commands) -> Step:
-    """Of every part, since each may run on a machine that is bare; where all is built, a second."""
+    """The step that builds the kernels. Each part has it, since each may run on a new machine.
+    """
     library = carried.unpacked_library(c.work)
     build = {"CONVGPU_CUDA": "1", "CONVGPU_EMULATED": "0"}
     setup = [sys.executable, *(["-c", "import convgpu._cuda"] if c.tiny else ["setup.py", "build_ext", "--inplace"])]
@@ -158,7 +161,7 @@ def _is_it_right(c: Commands) -> Iterator[Step]:
 
 
 def _why(c: Commands) -> Iterator[Step]:
-    if not c.tiny:  # a rehearsal has nothing to load
+    if not c.tiny:  # a rehearsal has no compiled kernels to load
         yield Step("variants", c.of_rows("variants.py", "--folder", str(c.work / "variants")), 90, restarts=True,
                    hopper=True, kernels=False, tools=("nvcc",))
     rates, binary = c.work / "hopper_rates.jsonl", c.work / "hopper_rates"
@@ -175,7 +178,7 @@ def _why(c: Commands) -> Iterator[Step]:
 
 
 def listing() -> str:
-    """All steps, with what each needs."""
+    """All steps, with what each of them needs."""
     lines = []
     for part, title in TITLES.items():
         lines.append(f"part {part}: {title}")

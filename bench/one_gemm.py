@@ -1,7 +1,7 @@
-"""One product on each path of Hopper's GEMM, checked: python bench/one_gemm.py "cluster 2" [--rows FILE] [--resume]
+"""Checks one product on each path of Hopper's GEMM: python bench/one_gemm.py "cluster 2" [--rows FILE] [--resume]
 
-The first that runs after tensor maps and instructions have been asked: a process for each, so that one that hangs or
-faults takes no other with it.
+These are the first kernels to run after the probes of tensor maps and instructions. Each path has its own process, so
+that a path that hangs or fails leaves the others alone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from convgpu.benchmark.problems import gemm_problem
 from convgpu.benchmark.verification import WrongResultError
 from convgpu.facts import plan_of, text_of
 
-# Sizes whose plans on 132 multiprocessors have one block, two that share loads, two of which one has no rows, and parts
-# of sums that a second kernel adds.
+# Sizes whose plans on 132 multiprocessors have one block; two blocks that share loads; two blocks of which one has no
+# rows; partial sums that a second kernel adds.
 PRODUCTS = {"cluster 1": gemm_problem(512, 512, 512, dtype="bfloat16"),
             "cluster 2": gemm_problem(2048, 2048, 1024, dtype="bfloat16"),
             "odd tiles": gemm_problem(2088, 2000, 1096, dtype="bfloat16"),
             "splits": gemm_problem(64, 64, 16384, dtype="bfloat16")}
-LONGEST = 18.0  # seconds
+LONGEST = 18.0  # the most seconds that a product may take
 
 
 def main() -> int:
-    """Run it, and keep whether it was right."""
+    """Run the product, and record whether it was right."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("name", choices=tuple(PRODUCTS))
     add_options(parser)
@@ -43,7 +43,7 @@ def main() -> int:
         try:
             arrays = operands(problem, CupyDraw(), backend)
             sampled.check(problem, arrays, problem.run(backend, arrays))
-        except (RuntimeError, WrongResultError) as error:  # RuntimeError: what CUDA says
+        except (RuntimeError, WrongResultError) as error:  # CUDA's errors are RuntimeErrors
             rows.fail(key, f"{plan}: {error}")
             print(f"{plan}: {error}")
             return 1

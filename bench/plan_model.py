@@ -1,7 +1,7 @@
-"""The estimate of csrc/hopper/plan.cpp in Python, with its constants as parameters.
+"""The time estimate of csrc/hopper/plan.cpp in Python, with its constants as parameters.
 
-It gives rows of a table the time that the plan expects of them, before anything has run, and bench/refit.py fits the
-constants to what was measured. A test holds that it chooses the plans that the compiled module chooses.
+It estimates the time of a table's rows before anything has run, and bench/refit.py fits the constants to measured
+times. A test checks that it chooses the same plans as the compiled module.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from convgpu.cases.problem import Problem
 from convgpu.geometry import ConvGeometry
 
-CLOCK = 1.83e9  # per second: 4096 FLOPs per clock of each of 132 multiprocessors are the data sheet's 989.4 TFLOP/s
-TILES = ((256, 2), (256, 1), (128, 2), (128, 1), (64, 1))  # columns, blocks of a cluster
+# clocks per second at which 132 multiprocessors with 4096 FLOPs per clock reach the data sheet's 989.4 TFLOP/s
+CLOCK = 1.83e9
+TILES = ((256, 2), (256, 1), (128, 2), (128, 1), (64, 1))  # (columns of a tile, blocks of a cluster)
 ROWS, DEPTH, WARPGROUPS, RING_BYTES = 128, 64, 2, 192 * 1024
 WORKSPACE_LIMIT = 64 << 20
 LEAST_STEPS, MOST_SPLITS = 4, 64
@@ -22,23 +23,24 @@ LEAST_STEPS, MOST_SPLITS = 4, 64
 
 @dataclass(frozen=True)
 class Constants:
-    """Of plan.cpp, per clock of a multiprocessor, or in clocks; `memory` is of the whole GPU."""
+    """The constants of plan.cpp: rates per clock of one multiprocessor, or clocks; `memory` is for the whole GPU."""
 
-    multiply_adds: float = 2048  # of the tensor cores
+    multiply_adds: float = 2048  # of the tensor cores of one multiprocessor
     shared: float = 128  # bytes of shared memory
-    share: float = 32  # bytes of the L2 cache for each multiprocessor if all read
-    port: float = 64  # bytes of the L2 cache for one
-    memory: float = 2700  # bytes of the memory for all
+    share: float = 32  # bytes of the L2 cache for each multiprocessor, if all read at once
+    port: float = 64  # bytes of the L2 cache for a multiprocessor that reads alone
+    memory: float = 2700  # bytes of the memory for all multiprocessors together
     launch: float = 1000  # clocks of a launch
     kernel_after_kernel: float = 5000
-    between: float = 300  # clocks between tiles, beside the way out
-    way_out: float = 7.0  # clocks per column; of scaled factors `way_out_scaled`
+    between: float = 300  # clocks between two tiles, without the time to store the results
+    way_out: float = 7.0  # clocks per column to store the results; with scaled factors it is `way_out_scaled`
     way_out_scaled: float = 30.0
 
 
 @dataclass(frozen=True)
 class Size:
-    """`items` products of m x n sums over k. parts: float16 numbers that stand for a factor; scaled: from float32."""
+    """The sizes of `items` products of m x n sums over k. parts: float16 numbers per factor; scaled: made from float32.
+    """
 
     m: int
     n: int
@@ -50,7 +52,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Choice:
-    """A tile's columns, a cluster's blocks, the splits of each sum, and the clocks by the estimate."""
+    """The columns of a tile, the blocks of a cluster, the splits of each sum, and the estimated clocks."""
 
     columns: int
     cluster: int
@@ -58,7 +60,7 @@ class Choice:
     clocks: float = math.inf
 
     def is_in(self, plan: str) -> bool:
-        """Whether a plan's text says the same."""
+        """Whether the text of a plan describes this choice."""
         return f" tile={ROWS}x{self.columns} " in plan and f" cluster={self.cluster} splits={self.splits}" in plan
 
 
@@ -67,12 +69,12 @@ def _up(a: int, b: int) -> int:
 
 
 def stages(columns: int, parts: int) -> int:
-    """Slots of the ring."""
+    """The number of slots in the ring of shared memory."""
     return RING_BYTES // ((ROWS + columns) * DEPTH * 2 * parts)
 
 
 def clocks(size: Size, choice: Choice, constants: Constants, multiprocessors: int = 132) -> float:
-    """Of one launch: plan.cpp's function of this name."""
+    """The clocks of one launch, like the function of this name in plan.cpp."""
     c, products = constants, 3 if size.parts == 2 else 1
     units = multiprocessors // choice.cluster
     works = _up(size.m, ROWS * choice.cluster) * _up(size.n, choice.columns) * size.items * choice.splits
@@ -99,7 +101,7 @@ def _bytes_of_a_split(size: Size) -> int:
 
 def choose(size: Size, constants: Constants | None = None, multiprocessors: int = 132,
            workspace: int = WORKSPACE_LIMIT) -> Choice:
-    """The fastest by the estimate: plan.cpp's plan_product."""
+    """The choice with the least estimated time, like plan_product in plan.cpp."""
     constants, best = constants or Constants(), Choice(0, 0, 0)
     steps, bytes_ = _up(size.k, DEPTH), _bytes_of_a_split(size)
     most = max(min(steps // LEAST_STEPS, MOST_SPLITS, workspace // max(bytes_, 1)), 1)
@@ -117,28 +119,29 @@ def choose(size: Size, constants: Constants | None = None, multiprocessors: int 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a call: its launches, and the elements that are scaled first (0 of half types)."""
+    """The estimate of a call: its launches, and the number of elements that are scaled first (0 for half types)."""
 
     launches: tuple[tuple[Size, Choice], ...]
     scaled_elements: int = 0
 
     def clocks(self, constants: Constants | None = None) -> float:
-        """Of the call, by these plans: with other constants the plans remain."""
+        """The clocks of the call; other constants do not change the plans."""
         c = constants or Constants()
         total = sum(clocks(size, choice, c) for size, choice in self.launches)
         if self.scaled_elements:
             parts = self.launches[0][0].parts
             total += 3 * c.kernel_after_kernel + (8 + 2 * parts) * self.scaled_elements / c.memory
-            total += len(self.launches) * c.kernel_after_kernel  # the tiled kernel, whose blocks leave at once
+            total += len(self.launches) * c.kernel_after_kernel  # the tiled kernel, whose blocks return at once
         return total
 
     def seconds(self, constants: Constants | None = None) -> float:
-        """The same in seconds, at the clock that the data sheet's rate stands for."""
+        """The seconds of the call, at the clock that the data sheet's rate implies."""
         return self.clocks(constants) / CLOCK
 
 
 def estimate(problem: Problem, precision: str, plan: str) -> Estimate | None:
-    """Of a call whose plan, the compiled module's words, is one of plan.cpp's; None for other kernels."""
+    """The estimate of a call, if its plan (in the compiled module's words) comes from plan.cpp; None for other kernels.
+    """
     if not plan.split()[0].endswith("_wgmma"):
         return None
     scaled = problem.call.dtype == "float32"
@@ -169,7 +172,7 @@ def _lines(channels: int) -> int:
 
 
 def _phases(geo: ConvGeometry) -> Iterator[tuple[int, int]]:
-    """(pixels, taps) of each phase of dgrad, which is a launch of its own."""
+    """The pixels and taps of each phase of dgrad; each phase is one launch."""
     found = [(1, 1)]
     for axis in range(len(geo.size)):
         n, f, stride, dilation = geo.size[axis], geo.kernel[axis], geo.stride[axis], geo.dilation[axis]
@@ -184,7 +187,7 @@ def _phases(geo: ConvGeometry) -> Iterator[tuple[int, int]]:
 
 
 def _elements(problem: Problem) -> int:
-    """Of both factors, in lines that end at multiples of 8."""
+    """The elements of both factors, with lines padded to multiples of 8."""
     def padded(shape: tuple[int, ...]) -> int:
         return math.prod(shape[:-1]) * _up(shape[-1], 8) * 8
 

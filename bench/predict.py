@@ -1,9 +1,9 @@
-"""Predictions that were made before anything ran, and how many of them held.
+"""Compares predictions, which were made before anything ran, with measurements.
 
     python bench/predict.py --list             one line of JSON for each row: its key, plan, floor and estimate
-    python bench/predict.py --score RESULTS... share of the intervals hit, and the misses
+    python bench/predict.py --score RESULTS... print the share of the intervals that were hit, and the misses
 
-RESULTS: lines of rows (rows.jsonl) or files of bench/results. bench/README.md has the form of bench/predictions/*.json.
+RESULTS are lines of rows (rows.jsonl) or files of bench/results. bench/README.md describes bench/predictions/*.json.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ OURS, THEIRS = "convgpu", "torch"
 
 @dataclass(frozen=True)
 class Prediction:
-    """An interval, in milliseconds, for the time of a contender in a row.
+    """A predicted interval, in milliseconds, for the time of a contender in a row.
 
-    contender: "convgpu", "torch" (the fastest of PyTorch's in the row), or the name of a contender in full.
+    contender: "convgpu", "torch" (the fastest of PyTorch's contenders in the row), or the full name of a contender.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A prediction, the median that was measured, in milliseconds, and when."""
+    """A prediction with the measured median, in milliseconds, and the date of the measurement."""
 
     prediction: Prediction
     measured: float
@@ -52,25 +52,25 @@ class Outcome:
 
     @property
     def hit(self) -> bool:
-        """Whether it lies in the interval."""
+        """Whether the median lies in the interval."""
         return self.prediction.low <= self.measured <= self.prediction.high
 
     @property
     def early(self) -> bool:
-        """Whether the prediction is older than what it predicts."""
+        """Whether the prediction is older than the measurement."""
         return self.prediction.date < self.date
 
     @property
     def off(self) -> float:
-        """Measured over the nearer end of the interval: 1 for a hit."""
+        """The measured time over the nearer end of the interval: 1 for a hit."""
         return self.measured / min(max(self.measured, self.prediction.low), self.prediction.high)
 
 
 def load(paths: Iterable[Path]) -> list[Prediction]:
-    """Predictions of these files.
+    """The predictions in these files.
 
     Raises:
-        ValueError: a key that no table has, an interval that is none, no reason, or the same prediction twice.
+        ValueError: a key that no table has, a wrong interval, a missing reason, or the same prediction twice.
     """
     known, found, seen = set(all_keys()), [], set()
     for path in paths:
@@ -93,7 +93,7 @@ def load(paths: Iterable[Path]) -> list[Prediction]:
 
 
 def measured(paths: Iterable[Path]) -> dict[str, tuple[dict[str, Any], str]]:
-    """Rows by key, each with its date; of several of one key the latest. Rows of a rehearsal are none."""
+    """The latest row of each key, with its date; rows of a rehearsal are left out."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
     for path in paths:
         for key, row, date in _rows(path):
@@ -119,7 +119,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def outcomes(predictions: Sequence[Prediction], results: dict[str, tuple[dict[str, Any], str]]) -> list[Outcome]:
-    """Of each prediction whose row and contender were measured."""
+    """The outcomes of predictions whose row and contender were measured."""
     found = []
     for prediction in predictions:
         row, date = results.get(prediction.key, (None, ""))
@@ -135,7 +135,7 @@ def _means(contender: str, name: str) -> bool:
 
 
 def report(predictions: Sequence[Prediction], found: Sequence[Outcome]) -> Iterator[str]:
-    """The share of intervals hit, for each bench and in all, and the misses, the worst first."""
+    """The share of intervals that were hit, for each bench and overall, and the misses, the worst first."""
     counted = [outcome for outcome in found if outcome.early]
     benches = dict.fromkeys(outcome.prediction.key.partition(":")[0] for outcome in counted)
     for name, some in [*((b, [o for o in counted if o.prediction.key.startswith(f"{b}:")]) for b in benches),
@@ -154,13 +154,13 @@ def report(predictions: Sequence[Prediction], found: Sequence[Outcome]) -> Itera
 
 
 def all_keys() -> list[str]:
-    """Of all tables, in the order in which they run."""
+    """The keys of all tables, in the order in which they run."""
     keys = [entry.key for table in gpu_tables.TABLES.values() for entry in table()]
     return keys + [gpu_tables.COPY] + [key for some in gpu_tables.training_keys().values() for key in some]
 
 
 def listing() -> Iterator[dict[str, Any]]:
-    """What is known of each row before it runs. PyTorch alone runs the denominators: they have no plan of ours."""
+    """What is known of each row before it runs. The denominators are PyTorch's alone, so they have no plan of ours."""
     for name, table in gpu_tables.TABLES.items():
         for row in kernels.expected(table()):
             yield row if name != "denominators" else {**row, "plan": "(PyTorch)", "estimate_ms": None}
@@ -170,7 +170,7 @@ def listing() -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(".")[0])
     parser.add_argument("--list", action="store_true", help="name all rows")
     parser.add_argument("--score", nargs="+", type=Path, metavar="RESULTS")

@@ -1,4 +1,4 @@
-"""Programs that bench/on_gpu.py starts, each in a process group of its own; none outlives who started it."""
+"""Starts programs for bench/on_gpu.py, each in its own process group; no program outlives the one that started it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-KILL_AFTER = 3.0  # seconds that a program has to end by itself
+KILL_AFTER = 3.0  # seconds that a program has to end by itself before it is killed
 PAUSE = 0.05
 _LIBC = ctypes.CDLL(None)
 
 
 class Program:
-    """A program at work.
+    """A program that runs.
 
     Args:
-        command: it and its arguments.
-        folder: in which it runs.
-        log: to which its output is added.
-        environment: its variables.
-        keep_open: a file that it inherits.
-        current: a file in which it names the row that it is at.
-        shard: which part of the rows is its own.
+        command: the program and its arguments.
+        folder: the folder in which it runs.
+        log: the file that its output is added to.
+        environment: its environment variables.
+        keep_open: a file that it inherits open.
+        current: a file in which it writes the key of its current row.
+        shard: its part of the rows.
     """
 
     def __init__(self, command: list[str], folder: Path, log: Path, environment: dict[str, str], keep_open: int,
@@ -41,15 +41,15 @@ class Program:
                                              pass_fds=[keep_open], preexec_fn=_die_with_parent)
 
     def poll(self) -> int | None:
-        """The exit status; None while it is at work."""
+        """The exit status; None while the program runs."""
         return self._process.poll()
 
     def row(self) -> str:
-        """The key of the row that it was at; "" if at none."""
+        """The key of the program's current row; "" if there is none."""
         return self.current.read_text() if self.current is not None and self.current.exists() else ""
 
     def wait(self, deadline: float, meanwhile: Callable[[], None] = lambda: None) -> int | None:
-        """The exit status; None where it was ended at the deadline."""
+        """Wait for the end, and return the exit status; None if the program was ended at the deadline."""
         try:
             while self.poll() is None and time.monotonic() < deadline:
                 meanwhile()
@@ -60,7 +60,7 @@ class Program:
             meanwhile()
 
     def end(self) -> None:
-        """No process of its group outlives this."""
+        """End the program with all processes of its group."""
         for kill, seconds in ((signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, None)):
             try:
                 os.killpg(self._process.pid, kill)
@@ -73,5 +73,5 @@ class Program:
 
 
 def _die_with_parent() -> None:
-    """In the child: SIGKILL when this program ends, however it does."""
+    """In the child: ask for SIGKILL when the parent ends, however it ends."""
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,6 +1,6 @@
-"""A plugin of pytest: each test is a row, kept as it ends, and skipped where it is there (bench/rows.py).
+"""A pytest plugin that saves each test as a row when it ends, and skips tests whose row exists (bench/rows.py).
 
-    CONVGPU_ROWS=FILE python -m pytest -p pytest_rows -m gpu        CONVGPU_ROWS_AGAIN=1: try again what failed
+    CONVGPU_ROWS=FILE python -m pytest -p pytest_rows -m gpu        CONVGPU_ROWS_AGAIN=1: try failed tests again
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from rows import Rows, own
 
 from convgpu.device import cupy_with_gpu
 
-LONGEST = 30.0  # seconds of a test
+LONGEST = 30.0  # the most seconds that a test may take
 _rows: Rows | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Open the file."""
+    """Open the file of rows."""
     global _rows
     _rows = Rows(Path(os.environ["CONVGPU_ROWS"]), here(), True, os.environ.get("CONVGPU_ROWS_AGAIN") == "1")
 
@@ -30,7 +30,7 @@ def _key(name: str) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is there, and what is another process's."""
+    """Leave out tests that have a row, and tests that belong to another process."""
     wanted = [item for item in own(items) if _rows is not None and _key(item.nodeid) not in _rows]
     names = {item.nodeid for item in wanted}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in names])
@@ -46,7 +46,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep how it ended; end the process where the GPU is lost."""
+    """Record the result of a test; end the process where the GPU is lost."""
     assert _rows is not None
     if report.failed:
         _rows.fail(_key(report.nodeid), f"{report.when}: {report.longreprtext[-1500:]}")
@@ -59,6 +59,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where all tests were there already, that is no failure."""
+    """If all tests already have rows, pytest collects none: count this as success."""
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK

@@ -1,8 +1,8 @@
-"""The constants of csrc/hopper/plan.cpp, fitted to what was measured: python bench/refit.py RESULTS...
+"""Fits the constants of csrc/hopper/plan.cpp to measured times: python bench/refit.py RESULTS...
 
-RESULTS: lines of rows, or files of bench/results. Two thirds of the shapes are fitted, and the others, chosen by a
+RESULTS are lines of rows, or files of bench/results. Two thirds of the shapes are fitted. The others, chosen by a
 digest of their keys, judge the fit: both errors are printed, before and after. An error is the root mean square of
-log(estimate / measured). Rows that the memory bounds are left out, since the estimate does not count its traffic.
+log(estimate / measured). Rows that are bound by memory are left out, since the estimate does not count memory traffic.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FITTED = ("multiply_adds", "share", "port", "launch", "kernel_after_kernel", "be
 NAMES = {"multiply_adds": "kMultiplyAdds", "share": "kShare", "port": "kPort", "launch": "kLaunch",
          "kernel_after_kernel": "kKernelAfterKernel", "between": "300 (between)", "way_out": "7.0 (way_out)",
          "way_out_scaled": "30.0 (way_out)", "memory": "kMemory"}
-PRIOR = 0.02  # the weight of a factor of e from a constant as it stands: those that no row tells of stay where they are
-STEPS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)  # in log(constant)
-ROUNDS = 6  # of each step, at most
+PRIOR = 0.02  # the penalty for changing a constant by a factor of e: constants that no row depends on keep their value
+STEPS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)  # steps of the search, in log(constant)
+ROUNDS = 6  # the most rounds of the search with each step
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row: its estimate, and the seconds that were measured."""
+    """A row's estimate, and its measured seconds."""
 
     key: str
     estimate: Estimate
@@ -44,7 +44,7 @@ class Point:
 
     @property
     def held_out(self) -> bool:
-        """Whether it judges the fit and takes no part in it."""
+        """Whether the point judges the fit instead of taking part in it."""
         return zlib.crc32(self.key.encode()) % 3 == 0
 
     def error(self, constants: Constants) -> float:
@@ -53,7 +53,7 @@ class Point:
 
 
 def points(paths: Sequence[Path]) -> list[Point]:
-    """Rows of Hopper's kernels that the memory does not bound."""
+    """Rows of Hopper's kernels that are not bound by memory."""
     entries = {entry.key: entry for table in (gpu_tables.hopper(), gpu_tables.kernels()) for entry in table}
     name, gpu, found = figures.name_of(GPU), find_gpu("H200"), []
     for key, (row, _) in predict.measured(paths).items():
@@ -69,12 +69,12 @@ def points(paths: Sequence[Path]) -> list[Point]:
 
 
 def error(some: Sequence[Point], constants: Constants) -> float:
-    """The root mean square; NaN of no rows."""
+    """The root mean square of the errors of some points; NaN where there are none."""
     return math.sqrt(sum(point.error(constants)**2 for point in some) / len(some)) if some else math.nan
 
 
 def fit(some: Sequence[Point], start: Constants | None = None) -> Constants:
-    """Constants with the least error on these rows, near to where they start: a search along one after another."""
+    """The constants with the least error on these points, near the starting values: a search along each in turn."""
     start = start or Constants()
 
     def cost(constants: Constants) -> float:

@@ -1,6 +1,7 @@
-"""bench/results/README.md from the JSON files beside it and from manifest.py: python bench/report.py
+"""Writes bench/results/README.md from the JSON files beside it and from manifest.py: python bench/report.py
 
-Tables and pictures of the newest file of each benchmark and machine; bars that are met or missed; what still waits.
+The page has tables and pictures from the newest file of each benchmark and machine, the bars that are met or missed,
+and the figures that are still missing.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from convgpu.benchmark.results import device_of
 
 RESULTS = Path(__file__).parent / "results"
 FEW = 16  # rows that the page shows one by one; of more it gives the summary and names the file
-NO_COMMIT = "unknown"  # of a copy without its git folder
+NO_COMMIT = "unknown"  # for a copy without its .git folder
 NAME = re.compile(rf"(?P<bench>[^-]+)-(?P<machine>.+)-(?P<commit>[0-9a-f]{{12}}(?:-dirty)?|{NO_COMMIT})\.json")
 
 
 def path_of(bench: str, environment: dict[str, Any], gpu: bool = False) -> Path:
-    """Where results go: bench/results/<bench>-<machine>-<commit>.json."""
+    """The file for results: bench/results/<bench>-<machine>-<commit>.json."""
     return RESULTS / f"{bench}-{device_of(environment, gpu)}-{environment['commit'] or NO_COMMIT}.json"
 
 
 def save(results: Results, bench: str, gpu: bool = False, rendered: bool = True) -> Path:
-    """Keep results, and render the page; returns the file."""
+    """Save results and render the page; returns the file."""
     path = path_of(bench, results.environment, gpu)
     results.save(path)
     print(path)
@@ -40,7 +41,7 @@ def save(results: Results, bench: str, gpu: bool = False, rendered: bool = True)
 
 
 def render_if_possible() -> None:
-    """Render the page where pictures can be drawn."""
+    """Render the page if the packages for pictures are installed."""
     try:
         render()
     except ImportError as error:
@@ -53,7 +54,7 @@ def render() -> None:
 
 
 def newest() -> dict[tuple[str, str], Path]:
-    """Per benchmark and machine, the file with the latest date."""
+    """The file with the latest date for each benchmark and machine."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(RESULTS.glob("*.json"), key=lambda path: Results.load(path).environment["date"]):
         match, commit = NAME.fullmatch(path.name), Results.load(path).environment["commit"] or NO_COMMIT
@@ -84,13 +85,13 @@ def _page() -> Iterator[str]:
 
 
 def _of_other_rows() -> set[str]:
-    """What the keys of rows without timings begin with (bench/collect.py), and the steps that were done."""
+    """How the keys of rows without timings begin (bench/collect.py), and the steps that were done."""
     return {line["key"].removeprefix("step: ").partition(":")[0] for path in RESULTS.glob("on_gpu-*.jsonl")
             for line in read(path) if "row" in line}
 
 
 def _waiting(there: set[str]) -> Iterator[str]:
-    """The figures of the manifest that no file holds, and what gives them."""
+    """The figures of the manifest that no file contains, and the commands that measure them."""
     missing = [wanted for wanted in manifest.WANTED if wanted.bench not in there]
     yield from ("", "## Waiting for hardware", "")
     if not missing:
@@ -102,10 +103,11 @@ def _waiting(there: set[str]) -> Iterator[str]:
 
 
 def _summary(bench: str, results: Results) -> Iterator[str]:
-    """Geometric means beside their bars."""
+    """The geometric means, beside their bars."""
     groups = [(bar.title, bar.least, [row for row in results.rows if bar.holds(bench, row)], bar.device)
               for bar in manifest.BARS]
-    asked = {row["part"]: row["asked"]["ratio"] for row in results.rows if "asked" in row}  # of bench/kernels.py
+    # only rows of bench/kernels.py have bars
+    asked = {row["part"]: row["asked"]["ratio"] for row in results.rows if "asked" in row}
     groups += [(part, least, [row for row in results.rows if row.get("part") == part], "gpu")
                for part, least in asked.items() if least]
     lines = []
@@ -121,7 +123,7 @@ def _summary(bench: str, results: Results) -> Iterator[str]:
 
 
 def _picture(path: Path, results: Results) -> Iterator[str]:
-    """One picture per file; of many layers, their sums per network."""
+    """One picture for each file; a file with many layers shows their sums per network."""
     rows = [row for row in results.rows if row["kind"] in ("conv", "pool", "gemm", "train") and row["timings"]]
     if not rows:
         return
@@ -133,7 +135,7 @@ def _picture(path: Path, results: Results) -> Iterator[str]:
 
 
 def _sums(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per network, kind and direction: the sum over its layers of the median times."""
+    """One row per network, kind and direction, with the sum of its layers' median times."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["network"], _kind(row), row["direction"]), []).append(row)

@@ -1,12 +1,12 @@
-"""Results that survive: one line of JSON for each row, written the moment that it is measured.
+"""Saves results safely: one line of JSON for each row, written as soon as the row is measured.
 
-A program that is killed, at any moment, loses the row that it is at and no other: lines are appended whole and synced,
-a line that broke off is skipped by who reads and ended by who writes. A row has a key; who goes on with a file skips
-the keys that are there, of the same commit. Standard library only.
+A program that is killed, at any moment, loses its current row and no other. Lines are appended whole and synced to the
+disk; a line that broke off is skipped by readers, and ended by the next writer. A row has a key, and a program that
+continues a file skips the keys that it holds for the same commit. Only the standard library is used.
 
     {"run": ID, "environment": {...}}        once for each process, before its first row
     {"run": ID, "key": KEY, "row": {...}}    a result
-    {"run": ID, "key": KEY, "error": TEXT}   a row that failed: it is not tried again unless that is asked for
+    {"run": ID, "key": KEY, "error": TEXT}   a row that failed: it is tried again only when asked for
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable that names a file for the key of the row at work
-SHARD = "CONVGPU_SHARD"  # that which names this process's part of the rows, "0/4"
+CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable with the name of a file for the key of the current row
+SHARD = "CONVGPU_SHARD"  # the environment variable with this process's part of the rows, "0/4"
 FILE = Path("build/gpu/rows.jsonl")
 Line = dict[str, Any]
 
 
 def add_options(parser: argparse.ArgumentParser, default: Path | None = FILE) -> None:
-    """What all programs of rows take. default: of the file; None: none is written unless it is named."""
+    """Add the options of all programs of rows. default: the file's default; None: no file, unless the option names one.
+    """
     parser.add_argument("--rows", type=Path, default=default, metavar="FILE",
                         help=f"where rows go (default: {default or 'nowhere'})")
     parser.add_argument("--resume", action="store_true", help="skip the rows that are there")
@@ -38,13 +39,13 @@ def add_options(parser: argparse.ArgumentParser, default: Path | None = FILE) ->
 
 
 def read(path: Path) -> Iterator[Line]:
-    """All lines that are whole."""
+    """All complete lines."""
     if not path.exists():
         return
     for line in path.read_bytes().split(b"\n"):
         try:
             found = json.loads(line)
-        except ValueError:  # the end of a program that was killed
+        except ValueError:  # the last line of a program that was killed
             continue
         if isinstance(found, dict):
             yield found
@@ -66,7 +67,7 @@ def append(path: Path, line: Line, default: Callable[[Any], Any] | None = None) 
 
 
 def done(path: Path, commit: str | None) -> dict[str, bool]:
-    """The keys that this commit has, and whether each has a result; where it was tried twice, the last time."""
+    """The keys that this commit has, and whether each has a result; of several tries the last one counts."""
     commits: dict[str, str | None] = {}
     found: dict[str, bool] = {}
     for line in read(path):
@@ -78,20 +79,20 @@ def done(path: Path, commit: str | None) -> dict[str, bool]:
 
 
 def own(items: Sequence[T]) -> list[T]:
-    """Those that are this process's, where several share them."""
+    """The items that belong to this process, where several processes share them."""
     part, _, parts = os.environ.get(SHARD, "0/1").partition("/")
     return list(items[int(part)::int(parts)])
 
 
 class Rows:
-    """A file of rows, to which this process adds.
+    """A file of rows that this process adds to.
 
     Args:
         path: the file; None keeps the rows in memory alone.
-        environment: of this process, with its commit.
-        resume: skip what is there.
-        again: and try again what failed.
-        default: turns values into what JSON knows.
+        environment: the environment of this process, with its commit.
+        resume: skip rows that are in the file.
+        again: but try rows again that failed.
+        default: converts values to types that JSON has.
     """
 
     def __init__(self, path: Path | None, environment: dict[str, Any], resume: bool = False, again: bool = False,
@@ -109,15 +110,15 @@ class Rows:
         return iter(self._done)
 
     def has_failed(self, key: str) -> bool:
-        """Whether it is there, without a result."""
+        """Whether the key is in the file, without a result."""
         return not self._done.get(key, True)
 
     def add(self, key: str, row: dict[str, Any]) -> None:
-        """A result."""
+        """Save a result."""
         self._add(key, {"row": row})
 
     def fail(self, key: str, error: str) -> None:
-        """Why there is no result."""
+        """Save the reason why there is no result."""
         self._add(key, {"error": error})
 
     def _add(self, key: str, what: Line) -> None:
@@ -132,9 +133,9 @@ class Rows:
 
     @contextmanager
     def at(self, key: str, seconds: float) -> Iterator[None]:
-        """While the row of this key is at work. The process ends by SIGALRM where it takes longer, even within CUDA.
+        """Mark the row of this key as the current one. SIGALRM ends the process after `seconds`, even within CUDA.
 
-        Who started the process finds the key in the file that the variable CONVGPU_CURRENT_ROW names.
+        The parent process finds the key in the file that the variable CONVGPU_CURRENT_ROW names.
         """
         current = os.environ.get(CURRENT)
         if current:

@@ -1,8 +1,9 @@
-"""A sample of a result against float64, computed for these outputs alone: large problems are checked in milliseconds.
+"""Checks a sample of a result against float64, computed for these outputs alone, so that even large problems are quick.
 
-Of convolutions some pixels at the edges and within, with some channels; of weight gradients some of their elements,
-over all images; of products rows and columns spread over all of it. Plain sums over taps, which share no code with a
-kernel or with the reference. Pooling and layouts: two whole images.
+For convolutions the sample is some pixels at the edges and within, with some channels; for weight gradients some of
+their elements, over all images; for products rows and columns spread over the result. The expected values are plain
+sums over taps, which share no code with kernels or with the reference. For pooling and layouts the sample is two whole
+images.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def check(problem: Problem, arrays: Arrays, result: Any, precision: str = "float
     elif family == "pool":
         _pool(problem, arrays, result, c)
     else:
-        axes = {"nchw_to_nhwc": (0, -1), "nhwc_to_nchw": (-1, 0)}[problem.op]  # of one image
+        axes = {"nchw_to_nhwc": (0, -1), "nhwc_to_nchw": (-1, 0)}[problem.op]  # the axes of one image
         if not all(np.array_equal(to_numpy(result[i]), np.moveaxis(to_numpy(arrays[0][i]), *axes)) for i in (0, -1)):
             raise WrongResultError(f"{problem.name}: expected the same elements, got others; not timed")
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """Up to `most` indices, the first and the last among them."""
+    """Up to `most` indices, including the first and the last."""
     return sorted({round(i * (n - 1) / max(most - 1, 1)) for i in range(min(n, most))} | {n - 1})
 
 
@@ -63,11 +64,12 @@ def _conv(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
     verify(problem.name, np.array(got, result.dtype), np.array(exact), np.array(magnitude), length, c)
 
 
-Sample = tuple[list[Any], list[float], list[float]]  # what we got, what is exact, the same of absolute values
+# results, exact values, and exact values computed from absolute values
+Sample = tuple[list[Any], list[float], list[float]]
 
 
 def _box(array: Any, image: int, first: Sequence[int], sides: Sequence[int]) -> np.ndarray:
-    """A part of an image as float64, with zeros where it reaches beyond."""
+    """A part of an image as float64, with zeros where the part reaches beyond the image."""
     inside = [(max(f, 0), min(f + side, n)) for f, side, n in zip(first, sides, array.shape[1:])]
     box = np.zeros((*sides, array.shape[-1]))
     if all(a < b for a, b in inside):
@@ -118,7 +120,7 @@ def _dgrad(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
 
 
 def _windows_that_meet(geo: ConvGeometry, axis: int, pixel: int) -> list[tuple[int, int]]:
-    """(tap, output) of the windows that meet a pixel."""
+    """The pairs (tap, output) of the windows that contain a pixel."""
     found = []
     for tap in range(geo.kernel[axis]):
         output, rest = divmod(pixel + geo.padding[axis][0] - tap * geo.dilation[axis], geo.stride[axis])
@@ -139,7 +141,7 @@ def _wgrad(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
         inputs, outputs = [slice(None)], [slice(None)]
         for axis, tap in enumerate(taps):
             stride, shift = geo.stride[axis], tap * geo.dilation[axis] - geo.padding[axis][0]
-            first = max((stride - 1 - shift) // stride, 0)  # the first output whose pixel is there
+            first = max((stride - 1 - shift) // stride, 0)  # the first output whose pixel exists
             last = min((geo.size[axis] - 1 - shift) // stride, geo.output[axis] - 1)
             outputs.append(slice(first, last + 1))
             inputs.append(slice(first * stride + shift, last * stride + shift + 1, stride))
@@ -151,7 +153,8 @@ def _wgrad(geo: ConvGeometry, arrays: Arrays, result: Any) -> Sample:
 
 
 def _gemm(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
-    """Two grids of up to 64 rows and columns: one begins at the first, the other ends at the last."""
+    """Check two grids of up to 64 rows and columns: one begins at the first row and column, the other ends at the last.
+    """
     wide = np.longdouble if problem.call.dtype == "float64" else np.float64
     trans_a, trans_b = problem.call.statics[2:4]
     for at_end in (False, True):
@@ -168,7 +171,7 @@ def _grid(n: int, at_end: bool) -> slice:
 
 
 def _pool(problem: Problem, arrays: Arrays, result: Any, c: float) -> None:
-    """The first and the last image, two of the channels; winners and their offsets must be the reference's own."""
+    """Check the first and the last image, in two channels; winners and offsets must equal the reference's."""
     whole = problem.call.statics[0]
     geo = replace(whole, batch=1, channels=min(whole.channels, 2))
     function = getattr(reference, problem.op)

@@ -1,8 +1,8 @@
-"""What the compiler made of the kernels: python bench/sass.py [LIBRARY] prints, per kernel and architecture, registers,
-shared memory, stack, and how often the instructions stand in its code that tell fast kernels from slow ones.
+"""Shows what the compiler made of the kernels: python bench/sass.py [LIBRARY] prints, for each kernel and architecture,
+registers, shared memory, stack, and the counts of instructions that tell fast kernels from slow ones.
 
-Reads the built library (convgpu/libconvgpu_cuda.so) with cuobjdump; compiles nothing, and needs no GPU. STL and LDL are
-spilled registers; LDG.E.128 is a load of 16 bytes; MEMBAR.ALL.GPU waits until all of the GPU sees what was written.
+It reads the built library (convgpu/libconvgpu_cuda.so) with cuobjdump, compiles nothing, and needs no GPU. STL and LDL
+are spilled registers; LDG.E.128 is a load of 16 bytes; MEMBAR.ALL.GPU waits until the whole GPU sees what was written.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "csrc"))
 
-from build_system import toolchain  # noqa: E402 - no package of the installation
+from build_system import toolchain  # noqa: E402 - build_system is a folder, no installed package
 
 LIBRARY = ROOT / "convgpu" / "libconvgpu_cuda.so"
-# Columns: global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory, multiply-adds,
-# tensor cores, TMA, waits for the memory of the whole GPU, spills. Each is an instruction, with any suffixes; after a
-# slash, only with this one.
+# The columns count global loads and stores (of 16 bytes), asynchronous copies to shared memory, shared memory loads,
+# multiply-adds, tensor core products, TMA, waits for the memory of the whole GPU, spills. Each entry is an instruction
+# with any suffixes; with a slash, only with the suffix after it.
 COLUMNS = ("LDG", "LDG/128", "STG", "STG/128", "LDGSTS", "LDS", "FFMA", "DFMA", "HMMA", "HGMMA", "UTMALDG",
            "UTMASTG", "MEMBAR/GPU", "STL", "LDL")
-# The address, the name, and of a branch where it goes to: the last operand.
+# Groups: the address, the name, and for a branch its target, which is the last operand.
 _INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)(?:[^;\n]*?0x([0-9a-f]+)\s*;)?")
 
 
@@ -38,15 +38,16 @@ class Kernel:
 
     arch: str
     symbol: str
-    name: str = ""  # without its arguments' types, "pool::max_pool_window<float, unsigned char, 4, 3>"
+    name: str = ""  # the template arguments stay: "pool::max_pool_window<float, unsigned char, 4, 3>"
     registers: int = 0
     stack: int = 0
-    shared: int = 0  # static; kernels take theirs dynamically
+    shared: int = 0  # bytes of static shared memory; kernels also take dynamic memory
     instructions: Counter[str] = field(default_factory=Counter)
-    among_products: Counter[str] = field(default_factory=Counter)  # see _among
+    among_products: Counter[str] = field(default_factory=Counter)  # the instructions between products, see _among
 
     def count(self, column: str, among_products: bool = False) -> int:
-        """How many instructions of a column of COLUMNS it has; or only those that it executes among its wgmma."""
+        """The number of instructions of a column of COLUMNS; with `among_products`, only those among its wgmma.
+        """
         wanted, _, suffix = column.partition("/")
         instructions = self.among_products if among_products else self.instructions
         return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in instructions.items())
@@ -54,12 +55,12 @@ class Kernel:
 
     @property
     def spills(self) -> int:
-        """Instructions that store or load spilled registers."""
+        """The number of instructions that store or load spilled registers."""
         return self.count("STL") + self.count("LDL")
 
 
 def kernels_of(library: Path) -> list[Kernel]:
-    """All kernels of a library, by name."""
+    """All kernels of a library, sorted by name."""
     tool = toolchain.find_tool("cuobjdump")
     if tool is None:
         raise SystemExit("sass: expected cuobjdump in CUDA_HOME, on the PATH, or in the package nvidia-cuda-cuobjdump "
@@ -79,7 +80,7 @@ def _output(tool: Path, option: str, library: Path) -> str:
 
 
 def _resources(text: str) -> Iterator[Kernel]:
-    """Of the lines " Function NAME:" and "  REG:32 STACK:0 SHARED:0 ...", below "arch = sm_80"."""
+    """The kernels in the lines " Function NAME:" and "  REG:32 STACK:0 SHARED:0 ...", below "arch = sm_80"."""
     arch = symbol = ""
     for line in text.splitlines():
         if found := re.match(r"\s*arch = (\w+)", line):
@@ -92,7 +93,7 @@ def _resources(text: str) -> Iterator[Kernel]:
 
 
 def _code(text: str) -> Iterator[tuple[str, str, Counter[str], Counter[str]]]:
-    """Per function: architecture, symbol, and how often each instruction stands in it and among its HGMMA."""
+    """For each function: architecture, symbol, and the counts of its instructions in all and among its HGMMA."""
     arch = ""
     for part in re.split(r"\s*Function : ", text):
         symbol, _, body = part.partition("\n")
@@ -102,15 +103,15 @@ def _code(text: str) -> Iterator[tuple[str, str, Counter[str], Counter[str]]]:
                                  [target.zfill(len(address)) for address, _, target in code])
             yield (arch, symbol.strip(), Counter(name for _, name, _ in code),
                    Counter(name for _, name, _ in code[first:last]))
-        for found in re.finditer(r"arch = (\w+)", part):  # of the functions that follow
+        for found in re.finditer(r"arch = (\w+)", part):  # the architecture of the functions that follow
             arch = found[1]
 
 
 def _among(addresses: list[str], names: list[str], targets: list[str]) -> tuple[int, int]:
-    """Where the code begins and ends that is executed between one HGMMA and another, as indices.
+    """The start and end index of the code that is executed between one HGMMA and another.
 
-    It reaches from the first to the last, and over the innermost loop around each: what stands there behind all of them
-    is executed before those of the next round.
+    The code reaches from the first HGMMA to the last, and over the innermost loop around each: what follows an HGMMA in
+    a loop is executed before the HGMMA of the next round.
     """
     products = [i for i, name in enumerate(names) if name.startswith("HGMMA")]
     if not products:
@@ -128,7 +129,7 @@ def _among(addresses: list[str], names: list[str], targets: list[str]) -> tuple[
 
 
 def _demangled(symbols: list[str]) -> dict[str, str]:
-    """Readable names; the symbols themselves where there is no c++filt."""
+    """Readable names; without c++filt the symbols themselves."""
     tool = shutil.which("c++filt")
     if tool is None:
         return dict(zip(symbols, symbols))

@@ -1,9 +1,9 @@
-"""What has to be waited for before and around the arithmetic: python bench/startup.py [--device gpu]
+"""Times what a user waits for before and around the arithmetic: python bench/startup.py [--device gpu]
 
-Import time beyond NumPy's, the first call on a new shape, the Python of a traced conv2d and of an op without gradient,
-a LeNet-5 step so small that launching is all there is; what the compiled backends take around a kernel. Adds to
-bench/results; exit status 1 where a bar is missed. What is measured is the convgpu that Python finds: with
-PYTHONPATH=ELSEWHERE that of another commit.
+It times the import beyond NumPy's, the first call on a new shape, the Python of a traced conv2d and of an op without
+gradient, a LeNet-5 step so small that launching is nearly all of it, and what the compiled backends take around a
+kernel. Results are added to bench/results; the exit status is 1 where a bar is missed. It measures the convgpu that
+Python finds: with PYTHONPATH=ELSEWHERE it is that of another commit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def row(what: str, device: str, timing: Timing, limit: float | None = None) -> R
 
 
 def differences(whole: Callable[[], object], part: Callable[[], object], settle: float = 0.0) -> Timing:
-    """What the whole takes beyond the part, sample by sample."""
+    """The time of the whole beyond the time of the part, sample by sample."""
     timings = alternate({"whole": whole, "part": part}, SAMPLES, 0.002, pause=0.002, settle=settle)
     calls = timings["whole"].calls
     wall, cpu = ([a - b for a, b in zip(getattr(timings["whole"], clock), getattr(timings["part"], clock))]
@@ -55,12 +55,12 @@ def differences(whole: Callable[[], object], part: Callable[[], object], settle:
 
 
 def alone(call: Callable[[], object]) -> Timing:
-    """A call that is compared with nothing."""
+    """Time a call that is compared with nothing."""
     return alternate({"call": call}, SAMPLES, 0.002, pause=0.002)["call"]
 
 
 def imports() -> Timing:
-    """Seconds of `import convgpu` beyond those of `import numpy`, each in a process of its own."""
+    """Seconds of `import convgpu` beyond those of `import numpy`, each in its own process."""
     def seconds(statement: str) -> tuple[float, float]:
         code = (f"import time; a, b = time.perf_counter(), time.process_time(); {statement}; "
                 "print(time.perf_counter() - a, time.process_time() - b)")
@@ -77,7 +77,7 @@ def imports() -> Timing:
 
 
 def overheads(device: str) -> Iterator[Row]:
-    """The Python around small calls."""
+    """Rows for the Python code around small calls."""
     x, w = (np.ones(shape, np.float32) for shape in ((1, 8, 8, 1), (3, 3, 1, 1)))
     geo = conv_geometry("conv2d", x.shape, w.shape, 1, "same", 1, 1, "channels_last")
     backend = load(current_backend() if device == "cpu" else GPU_BACKENDS[0])
@@ -100,7 +100,7 @@ def overheads(device: str) -> Iterator[Row]:
 
 
 def traced_calls(name: str) -> Iterator[Row]:
-    """Whole traced calls on tiny arrays, on one backend of the CPU."""
+    """Rows for whole traced calls on tiny arrays, on one CPU backend."""
     image, filters, square = (cg.tensor(np.ones(shape, np.float32), requires_grad=True)
                               for shape in ((1, 8, 8, 1), (3, 3, 1, 1), (8, 8)))
     calls = {"conv2d of 1x8x8x1": lambda: cg.conv2d(image, filters, padding="same"),
@@ -111,7 +111,8 @@ def traced_calls(name: str) -> Iterator[Row]:
 
 
 def native_calls() -> Iterator[Row]:
-    """What the emulated backend takes around a launcher that does nothing, once plans are there; and a plan alone."""
+    """Rows for the emulated backend's time around a launcher that does nothing, with kept plans, and for making a plan.
+    """
     native = load("emulated")
     module = native.module
     x, w, a = (np.ones(shape, np.float32) for shape in ((1, 8, 8, 1), (3, 3, 1, 1), (8, 8)))
@@ -135,7 +136,7 @@ def native_calls() -> Iterator[Row]:
 
 
 def first_calls(device: str) -> Timing:
-    """A conv2d on a shape that is new to the process, all of it."""
+    """The whole time of a conv2d on a shape that is new to the process."""
     sizes = itertools.count(9)
     w = cg.tensor(np.ones((3, 3, 4, 8), np.float32), device=device)
     images = [cg.tensor(np.ones((1, n, n + 1, 4), np.float32), device=device)
@@ -150,7 +151,7 @@ def first_calls(device: str) -> Timing:
 
 
 def small_steps(device: str, batch: int) -> Timing:
-    """A LeNet-5 training step."""
+    """The time of a LeNet-5 training step."""
     network = NETWORKS["lenet5"]
     step = Step(network, network.initial(), *network.data(batch), device)
     return alternate({"step": step}, SAMPLES, pause=0.002)["step"]
@@ -162,7 +163,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
-    os.environ.setdefault("CONVGPU_NUM_THREADS", "1")  # overhead is one thread's: its CPU time is what counts
+    os.environ.setdefault("CONVGPU_NUM_THREADS", "1")  # overhead is one thread's work, so that its CPU time counts
     quiet_blas()
     device = options.device
     load = load_average()

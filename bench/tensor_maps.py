@@ -1,12 +1,14 @@
-"""Every tensor map of the tables of cases, encoded and not used: python bench/tensor_maps.py [--backend cuda|emulated]
+"""Encodes the tensor maps of all cases without using them: python bench/tensor_maps.py [--backend cuda|emulated]
 
-Each call of convgpu/cases that a kernel with the tensor memory accelerator takes (conv_*_wgmma, gemm_wgmma) is made as
+Each call of convgpu/cases that runs a kernel with the tensor memory accelerator (conv_*_wgmma, gemm_wgmma) is made as
 users make it, up to the launch: the plan, the tensor maps of its factors, results and partial sums by the driver's
-encoder, the preparation of every launch. Nothing runs. On a GPU a stream captures the launches into a graph, which is
-thrown away. The emulator is told to run nothing, and holds the maps to the rules that the driver documents.
+encoder, and the preparation of every launch. No kernel runs. On a GPU a stream captures the launches into a graph,
+which is thrown away. The emulator is told to run nothing, and checks the maps against the rules that the driver
+documents.
 
 Each call is a row, which --json FILE appends to a file as one line of JSON before the next call is made: a run that is
-killed loses none. The exit status is 1 if a call was refused; its row has the error, with what the driver was asked.
+killed loses no row. The exit status is 1 if a call was refused; its row has the error, with the arguments that the
+driver got.
 """
 
 from __future__ import annotations
@@ -38,24 +40,24 @@ Row = dict[str, Any]
 
 
 class UndrawnConv(ConvCase):
-    """A convolution whose operands are memory of any values: nothing will read them."""
+    """A convolution whose operands are uninitialised memory, since nothing will read them."""
 
     def draw(self, shape: tuple[int, ...], role: str, dtype: Any) -> np.ndarray:
-        """Not drawn."""
+        """Return uninitialised memory."""
         return np.empty(shape, as_dtype(dtype))
 
 
 class UndrawnGemm(GemmCase):
-    """A product of such operands."""
+    """A matrix product whose operands are uninitialised memory."""
 
     def draw(self, role: str, dtype: Any) -> np.ndarray | None:
-        """Not drawn."""
+        """Return uninitialised memory."""
         shape = (self.m, self.n) if role == "g" else self.shapes[role]
         return None if shape is None else np.empty(shape, as_dtype(dtype))
 
 
 def undrawn(family: str) -> Iterator[ConvCase | GemmCase]:
-    """The cases of a family, without their values; of convolution also the layers of networks."""
+    """The cases of a family without values; for convolution also the layers of networks."""
     kind: Callable[..., Any] = {"conv": UndrawnConv, "gemm": UndrawnGemm}[family]
     for case in FAMILIES[family].cases:
         yield kind(**{f.name: getattr(case, f.name) for f in fields(case)})
@@ -65,7 +67,7 @@ def undrawn(family: str) -> Iterator[ConvCase | GemmCase]:
 
 
 def calls(native: Any, only: str | None = None) -> Iterator[tuple[Row, Problem]]:
-    """The calls of the tables that take tensor maps on this machine, each with what its row begins with."""
+    """The calls of the tables that use tensor maps on this machine, each with the beginning of its row."""
     for family in ("conv", "gemm"):
         for case in undrawn(family):
             if only not in (None, case.name):
@@ -81,9 +83,9 @@ def calls(native: Any, only: str | None = None) -> Iterator[tuple[Row, Problem]]
 
 @contextmanager
 def nothing_runs(native: Any) -> Iterator[None]:
-    """What is launched here is prepared and not run."""
+    """Within this context, launches are prepared but not run."""
     if native.xp is np:
-        yield  # CONVGPU_EMULATOR_RUN
+        yield  # the variable CONVGPU_EMULATOR_RUN already stops the emulator from running kernels
         return
     stream = native.xp.cuda.Stream(non_blocking=True)
     with stream:
@@ -95,31 +97,31 @@ def nothing_runs(native: Any) -> Iterator[None]:
 
 
 def refusal(native: Any, row: Row, problem: Problem) -> str | None:
-    """Make the call of a row, without its kernels; the error, if there is one."""
+    """Make the call of a row without running kernels; return the error, or None."""
     operands = [None if a is None else native.empty(a.shape, a.dtype) for a in problem.arrays]
     try:
         with set_precision("tf32" if row["dtype"] == "tf32" else "float32"), nothing_runs(native):
             getattr(native, problem.op)(*operands, *problem.call.statics)
-    except Exception as error:  # whatever the driver or a launcher says is the finding, and the other calls go on
+    except Exception as error:  # any error of the driver or a launcher is the finding, and the other calls go on
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def rows(native: Any, only: str | None = None) -> Iterator[Row]:
-    """The row of every call, as soon as it is known."""
+    """Yield the row of every call as soon as it is known."""
     for row, problem in calls(native, only):
         error = refusal(native, row, problem)
         yield row | {"ok": error is None, "error": error}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Encode them all, and say which were refused."""
+    """Encode all tensor maps, and print which calls were refused."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backend", choices=("cuda", "emulated"), help="by default the GPU, if there is one")
     parser.add_argument("--json", type=Path, help="append each row to this file, one line each")
     parser.add_argument("--case", help="only the case of this name")
     options = parser.parse_args(arguments)
-    os.environ["CONVGPU_EMULATOR_RUN"] = "no"  # read when the emulated kernels are first used
+    os.environ["CONVGPU_EMULATOR_RUN"] = "no"  # the variable is read when the emulated kernels are first used
     backend = options.backend or default_backend()
     if backend not in ("cuda", "emulated"):
         parser.error("expected a GPU or the emulated kernels, found neither: CONVGPU_EMULATED=1 pip install -e .")

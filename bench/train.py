@@ -1,8 +1,8 @@
-"""Whole networks beside PyTorch: eager, torch.compile, and bfloat16 by autocast: python bench/train.py [--device gpu]
+"""Times whole networks and PyTorch's (eager, torch.compile, bfloat16 by autocast): python bench/train.py [--device gpu]
 
-Step time, images per second and peak memory of LeNet-5, AlexNet, VGG-16 and ResNet-50. Ours and PyTorch's begin with
-the same parameters; loss and gradients are compared before anything is timed. Each contender's memory is measured in a
-process of its own. Adds to bench/results.
+It measures step time, images per second and peak memory of LeNet-5, AlexNet, VGG-16 and ResNet-50. Our networks and
+PyTorch's begin with the same parameters; loss and gradients are compared before anything is timed. Each contender's
+memory is measured in its own process. Results are added to bench/results.
 
     --rows-of TABLE  the rows of bench/gpu_tables.py instead ("train", "train compiled", "train cpu"), each kept as
                      it is done in the file that --rows names (bench/rows.py); memory is not measured
@@ -33,7 +33,8 @@ VARIANTS = {"eager": "", "compiled": "compiled", "amp": "amp"}
 
 
 def peak_memory(name: str, network: str, batch: int, threads: int | None) -> int | None:
-    """Bytes that two steps of a contender take at most, beyond what its process had before; None if it failed."""
+    """The most bytes that two steps of a contender take beyond what its process had before; None if the process failed.
+    """
     command = [sys.executable, __file__, "--peak", name, "--network", network, "--batch", str(batch)]
     command += ["--threads", str(threads)] if threads else []
     done = subprocess.run(command, capture_output=True, text=True)
@@ -41,7 +42,7 @@ def peak_memory(name: str, network: str, batch: int, threads: int | None) -> int
 
 
 def measure_peak(name: str, network_name: str, batch: int) -> int:
-    """What the child process of peak_memory does."""
+    """The work of peak_memory's child process."""
     network, (package, device, *variant) = NETWORKS[network_name], name.split()
     params, (x, y) = network.initial(), NETWORKS[network_name].data(batch)
     peer = Torch() if package == "torch" else None
@@ -59,19 +60,19 @@ def measure_peak(name: str, network_name: str, batch: int) -> int:
 
 
 def _peak_resident() -> int:
-    """The most memory that this process has held. Not ru_maxrss, which begins with that of the process it came from."""
+    """The most memory that this process has held. ru_maxrss would not do, since it begins with the parent's value."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1])
 
 
-# Of --rows-of: where it runs, the variants of PyTorch, the steps, and seconds of samples; then of a row at most.
+# For --rows-of: the device, PyTorch's variants, the number of steps, and seconds of samples; below, the most for a row.
 TABLES = {"train": ("gpu", ("", "amp"), 20, 6.0), "train compiled": ("gpu", ("compiled",), 20, 6.0),
           "train cpu": ("cpu", ("",), 3, 10.0)}
 LONGEST = 120.0
 
 
 def measure_rows(options: argparse.Namespace) -> None:
-    """Steps of the static table, row by row."""
+    """Measure the training steps of the static table, row by row."""
     device, variants, steps, budget = TABLES[options.rows_of]
     try:
         peer: Torch | None = Torch()

@@ -1,10 +1,10 @@
-"""The same kernel with one thing changed, side by side on a Hopper GPU: python bench/variants.py [--rows FILE]
+"""Times variants of one kernel, each with one change, on a Hopper GPU: python bench/variants.py [--rows FILE]
 
-Each variant is Hopper's GEMM (bench/variants.cu) compiled from a copy of csrc in which a line is replaced; what the
-sources say already is not compiled twice. All are loaded into one process, checked against float64 on a sample, and
-take turns.
+Each variant is Hopper's GEMM (bench/variants.cu) compiled from a copy of csrc in which one line is replaced; a
+replacement that equals the sources is not compiled again. All variants are loaded into one process, checked against
+float64 on a sample, and take turns.
 
-    --compile   compile them, and run nothing: needs nvcc, and no GPU
+    --compile   only compile the variants: this needs nvcc, and no GPU
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from convgpu.device import cupy_with_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ((8192, 8192, 8192), (4096, 4096, 4096), (16384, 16384, 512), (2048, 2048, 8192))
-LONGEST = 40.0  # seconds of a row
+LONGEST = 40.0  # the most seconds that a row may take
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is replaced in a file of csrc, by a pattern; the sources as they are where there is none."""
+    """A replacement in a file of csrc, given by a pattern; without a pattern, the sources as they are."""
 
     name: str
     file: str = ""
@@ -47,7 +47,7 @@ class Variant:
     replacement: str = ""
 
     def source(self) -> str | None:
-        """The file's changed text; None where it is the same.
+        """The file's changed text; None where nothing changes.
 
         Raises:
             ValueError: the pattern is not found exactly once.
@@ -61,7 +61,7 @@ class Variant:
 
 _ARRIVE = r"mbarrier\.arrive(?:\.release\.cluster)?\.shared::cluster\.b64"
 _LEAD = r"(constexpr int lead_of\(int stages\) \{ return )[^;]*;"
-# In the order of the questions that wait (docs/performance.md): what the remote arrive of a cluster costs, how far the
+# The order is that of the open questions (docs/performance.md): what the remote arrive of a cluster costs, how far the
 # second warpgroup should be behind, and what the order of tiles and the promotion of lines in the L2 cache change.
 VARIANTS = (
     Variant("as it is"),
@@ -77,7 +77,7 @@ VARIANTS = (
 
 
 def chosen() -> dict[str, str | None]:
-    """Variants that differ from the sources, by name, with the changed text."""
+    """The changed texts of variants that differ from the sources, by name."""
     found: dict[str, str | None] = {}
     for variant in VARIANTS:
         text = variant.source() if variant.file else None
@@ -87,7 +87,7 @@ def chosen() -> dict[str, str | None]:
 
 
 def compile_all(folder: Path) -> dict[str, Path]:
-    """The library of each variant, all compiled at once."""
+    """The library of each variant; all are compiled at the same time."""
     def one(item: tuple[str, str | None]) -> tuple[str, Path]:
         name, text = item
         place = folder / re.sub(r"\W+", "_", name)
@@ -107,7 +107,7 @@ def compile_all(folder: Path) -> dict[str, Path]:
 
 
 class Library:
-    """A variant that is loaded."""
+    """A loaded variant."""
 
     def __init__(self, path: Path, cupy: Any):
         self._cupy, self._multiprocessors = cupy, cupy.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"]
@@ -124,7 +124,7 @@ class Library:
 
 
 def measure(entry: Entry, libraries: dict[str, Library], draw: CupyDraw, gpu: CupyGpu) -> dict[str, Any]:
-    """A row: all variants that are right, taking turns."""
+    """Time a row: all variants that give right results take turns."""
     problem, contenders, absent = entry.problem, {}, {}
     a, b, _ = operands(problem, draw, None)
     y = draw(gpu_tables.sizes_of_gemm(problem)[:2], problem.call.dtype)
@@ -134,7 +134,8 @@ def measure(entry: Entry, libraries: dict[str, Library], draw: CupyDraw, gpu: Cu
             return lambda: library.multiply(*there)
 
         try:
-            y.view(np.uint16).fill(0xffff)  # NaN: nothing of the variant before may be taken for this one's
+            # NaN everywhere, so that no result of the variant before can pass for this one's
+            y.view(np.uint16).fill(0xffff)
             sampled.check(problem, (a, b), library.multiply(a, b, y))
             contenders[f"convgpu gpu {name}"] = rotating(one, problem.work.bytes // 2, gpu.cache_bytes)
         except (RuntimeError, WrongResultError) as error:
@@ -145,7 +146,7 @@ def measure(entry: Entry, libraries: dict[str, Library], draw: CupyDraw, gpu: Cu
 
 
 def main() -> int:
-    """Compile, then measure what is missing."""
+    """Compile the variants, then measure the rows that are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--compile", action="store_true", help="and run nothing")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "variants", help="of what is compiled")

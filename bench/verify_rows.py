@@ -1,6 +1,6 @@
-"""`convgpu verify` case by case, so that a run which is stopped can go on: python bench/verify_rows.py [--quick]
+"""Runs `convgpu verify` case by case, so that a stopped run can continue: python bench/verify_rows.py [--quick]
 
-A row for each case of each family: calls, the worst error in units of the bound, and what failed.
+It writes a row for each case of each family: the calls, the worst error in units of the bound, and the failures.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from convgpu.device import cupy_with_gpu
 from convgpu.facts import FAMILIES
 from convgpu.verify import verify
 
-LONGEST = 30.0  # seconds of a case
+LONGEST = 30.0  # the most seconds that a case may take
 
 
 def main() -> int:
-    """Verify what is missing; 1 where a case is wrong, 3 where the GPU is lost and another process must go on."""
+    """Verify missing cases; 1 where a case is wrong, 3 where the GPU is lost and another process must continue."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--backend", choices=backends.NATIVE_BACKENDS + ("cuda",), default="cuda")
     parser.add_argument("--quick", action="store_true", help="each case in one dtype and format; no large products")
