@@ -1,6 +1,6 @@
 """convgpu: a tensor engine for convolutional networks."""
 
-# ruff: noqa: I001 - a list of names, kin beside kin
+# ruff: noqa: I001 - a list of names, with related names together
 
 from . import keras_loader as _keras_loader
 from . import numpy, optim, tree
@@ -45,7 +45,7 @@ _keras_loader.install_if_asked()
 
 
 def __getattr__(name: str) -> object:
-    """Where a name is that convgpu.numpy has, as sum or stack."""
+    """Raise AttributeError; where convgpu.numpy has the name, such as sum or stack, the message says so."""
     where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
     raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
 

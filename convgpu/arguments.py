@@ -1,4 +1,5 @@
-"""What an argument may be: axes, integers, numbers, shapes. An error says the rule, what was expected and what came."""
+"""Checks of arguments: axes, integers, numbers, shapes. An error says the rule, what was expected and what was given.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ import numpy as np
 
 from .dtypes import as_dtype
 
-LARGEST = 2**63 - 1  # what NumPy and the kernels hold sizes and indices in
+LARGEST = 2**63 - 1  # the largest size or index that NumPy and the kernels can hold
 
 
 def integer(op: str, name: str, value: Any, least: int = -LARGEST - 1, most: int = LARGEST) -> int:
-    """`value` as an integer from `least` to `most`; booleans, floats and strings are none."""
+    """`value` as an integer from `least` to `most`; booleans, floats and strings are refused."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -34,7 +35,7 @@ def integer(op: str, name: str, value: Any, least: int = -LARGEST - 1, most: int
 
 
 def number(op: str, name: str, value: Any) -> float:
-    """`value` as a Python float; of tensors and arrays, those of one element."""
+    """`value` as a Python float; a tensor or array must have one element."""
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
@@ -46,7 +47,7 @@ def number(op: str, name: str, value: Any) -> float:
 
 
 def axis_index(op: str, axis: Any, ndim: int, name: str = "axis") -> int:
-    """`axis` as a non-negative number.
+    """`axis` as a non-negative axis number.
 
     >>> axis_index("sum", -1, 3)
     2
@@ -59,7 +60,7 @@ def axis_index(op: str, axis: Any, ndim: int, name: str = "axis") -> int:
 
 
 def axis_tuple(op: str, axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...]:
-    """`axis`, one or a sequence of them, as non-negative numbers in the order given, each once."""
+    """`axis`, one axis or a sequence of axes, as non-negative numbers in the given order; no axis may appear twice."""
     given = axis if isinstance(axis, (tuple, list, range)) else (axis,)
     axes = tuple([axis_index(op, a, ndim, name) for a in given])
     if len(set(axes)) < len(axes):
@@ -68,7 +69,7 @@ def axis_tuple(op: str, axis: Any, ndim: int, name: str = "axis") -> tuple[int, 
 
 
 def shape_of(op: str, shape: Any, name: str = "shape", least: int = 0) -> tuple[int, ...]:
-    """A shape given as an integer or a sequence of them: at most 64 axes, and as many elements as an index holds."""
+    """A shape given as an integer or a sequence of integers, with at most 64 axes and 2^63 - 1 elements."""
     if isinstance(shape, np.ndarray) and shape.ndim == 1:
         shape = shape.tolist()
     sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
@@ -80,10 +81,11 @@ def shape_of(op: str, shape: Any, name: str = "shape", least: int = 0) -> tuple[
     return found
 
 
-# --- what NumPy, Python or a compiled module say of arguments that no check has met, in our words
+# --- errors of NumPy, Python or a compiled module about unchecked arguments, reworded
 
 FOREIGN = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RecursionError)
-_OURS = re.compile(r"(?!arange: (cannot|scalar))([A-Za-z_][\w.]*|(backend|device) '\w+'): ")  # but NumPy's arange
+# errors that begin so are the project's; NumPy's own about arange are not
+_OURS = re.compile(r"(?!arange: (cannot|scalar))([A-Za-z_][\w.]*|(backend|device) '\w+'): ")
 _RULES = (
     (r"broadcast|shape mismatch|same (length|shape)|must be the same", ValueError, "shapes that broadcast or agree"),
     (r"cannot reshape", ValueError, "a shape of as many elements as x has"),
@@ -99,9 +101,10 @@ _RULES = (
 
 
 def in_our_words(name: str, arguments: dict[str, Any], kinds: dict[str, str], error: Exception) -> Exception:
-    """An error that says what `name` expected and what it got; `error` itself where it does so already.
+    """An error that says what `name` expected and what it got; `error` itself where it says so already.
 
-    The first argument that is not of the kind that its parameter says is named; else all are, with the first words.
+    If an argument is not of the kind that its parameter asks for, the error names the first such argument. Otherwise it
+    names all arguments and quotes the beginning of the message.
     """
     message = str(error)
     if _OURS.match(message) or isinstance(error, NotImplementedError) or type(error).__module__.startswith("convgpu"):
@@ -120,7 +123,7 @@ def in_our_words(name: str, arguments: dict[str, Any], kinds: dict[str, str], er
 
 
 def kinds_of(function: Callable[..., Any]) -> dict[str, str]:
-    """By parameter, its annotation as it is written; of axes and dtypes, which take many forms, their name."""
+    """For each parameter its annotation as text; for axes and dtypes, which take many forms, "axis" or "dtype"."""
     kinds = {}
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
@@ -130,7 +133,7 @@ def kinds_of(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _violated(kind: str, value: Any) -> str | None:
-    """What was wanted, where the value is not of that kind."""
+    """What was expected, if the value is not of that kind; else None."""
     if value is None and ("None" in kind or kind in ("Any", "axis", "dtype", "")):
         return None
     scalar = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
@@ -156,14 +159,14 @@ def _violated(kind: str, value: Any) -> str | None:
 
 
 def _described(value: Any) -> str:
-    """A value in few words: arrays by dtype and shape."""
+    """A short description of a value; arrays are described by dtype and shape."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} {value.shape}" if value.shape else f"{value!r:.60}"
     return f"{value!r:.60}"
 
 
 def explained(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose errors are in our words (`in_our_words`)."""
+    """The function with its errors reworded by `in_our_words`."""
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
         try:
@@ -182,7 +185,8 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def explain_errors(namespace: dict[str, Any], names: Iterable[str]) -> None:
-    """Replace the functions of these names, there and where they are defined, by `explained` ones."""
+    """Replace the functions of these names by `explained` ones, in the namespace and in the modules that define them.
+    """
     for name in names:
         if isinstance(namespace.get(name), FunctionType):
             namespace[name] = _explained_everywhere(namespace[name])
@@ -198,4 +202,4 @@ def _explained_everywhere(function: Any) -> Any:
     return wrapped
 
 
-_wrapped: dict[Any, Any] = {}  # what `explain_errors` has made of which function, which may have several names
+_wrapped: dict[Any, Any] = {}  # the `explained` version of each function, since a function may have several names

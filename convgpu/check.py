@@ -1,4 +1,4 @@
-"""check_grad: gradients against central differences, in float64."""
+"""check_grad compares gradients with central differences, in float64."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from .creation import zeros_like
 from .dtypes import is_float
 from .tensor import Tensor, as_tensor, tensor
 
-_STEP = 1e-5  # of max(1, |x|): balances truncation (step^2) against rounding (eps / step) at about 1e-10
+_STEP = 1e-5  # a share of max(1, |x|): it balances truncation (step^2) against rounding (eps / step) at about 1e-10
 
 
 def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: float = 1e-6) -> float:
-    """Compare the gradient of <v, f(*inputs)>, v random, with central differences; return the worst error.
+    """Compare the gradient of <v, f(*inputs)> for a random v with central differences; return the worst error.
 
     Args:
-        f: returns a Tensor or a sequence of them; smooth near the inputs (no kink within 1e-5).
-        inputs: floating ones are converted to float64 and differentiated, others are passed on as they are.
-        order: 2 checks also the gradient of the gradient, and so on.
+        f: a function that returns a Tensor or a sequence of Tensors; it must be smooth near the inputs (no kink within
+            1e-5).
+        inputs: floating inputs are converted to float64 and differentiated; other inputs are passed on unchanged.
+        order: 2 also checks the gradient of the gradient, and so on.
         tolerance: the largest allowed |gradient - difference| / (1 + max(|gradient|, |difference|)).
 
     Raises:
-        AssertionError: naming the worst element of the worst input.
+        AssertionError: a gradient is wrong; the message names the worst element of the worst input.
 
     >>> import convgpu as cg
     >>> check_grad(cg.tanh, [0.1, 0.2], order=2) < 1e-8
@@ -66,7 +67,7 @@ def _weighted(f: Callable[..., Any], xs: list[Any]) -> Tensor:
 def _gradient(f: Callable[..., Any], xs: list[Any], create_graph: bool) -> list[Tensor]:
     value = _weighted(f, xs)
     inputs = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
-    if not value.requires_grad:  # a constant, as the second derivative of a linear function is
+    if not value.requires_grad:  # the value is a constant, like the second derivative of a linear function
         return [zeros_like(x) for x in inputs]
     return grad(value, inputs, create_graph=create_graph)
 
@@ -82,7 +83,7 @@ def _check_first_order(f: Callable[..., Any], xs: list[Any], tolerance: float, n
             difference = _central_difference(f, xs, i, at)
             ours = float(gradient[at])
             error = abs(ours - difference) / (1 + max(abs(ours), abs(difference)))
-            if not error <= worst:  # NaN counts as worse than anything
+            if not error <= worst:  # this comparison is false for NaN, so that NaN counts as worst
                 worst = float("inf") if np.isnan(error) else error
                 where = f"input {i}, element {at}: gradient {ours:.9g}, central difference {difference:.9g}"
     if worst > tolerance:

@@ -1,4 +1,4 @@
-"""The `convgpu` command: thin aliases of what `convgpu.examples` holds, to be read and copied there."""
+"""The `convgpu` command. Its subcommands call functions of `convgpu.examples`, which users can read and copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .files import UsageError, check_writable, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; errors are one line on stderr. Returns the exit status: 2 for wrong usage, 130 after Ctrl-C."""
+    """Run a command; an error is one line on stderr. Returns the exit status: 2 for wrong usage, 130 after Ctrl-C."""
     arguments = vars(_parser().parse_args(argv))
     command, run = arguments.pop("command"), arguments.pop("run")
     try:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"convgpu {command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: nothing is left to say
+        sys.stderr.close()  # nobody reads the output any more, so there is nothing left to say
         return 1
     except UsageError as error:
         print(f"convgpu {command}: {_one_line(error)}", file=sys.stderr)
@@ -113,7 +113,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify.set_defaults(run=_verify)
 
 
-# The imports wait until a command needs them: `convgpu --help` answers at once.
+# Each command imports what it needs when it runs, so that `convgpu --help` answers at once.
 
 
 def _train(**options: object) -> int:

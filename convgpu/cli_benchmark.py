@@ -1,4 +1,4 @@
-"""What `convgpu benchmark` understands; convgpu.benchmark.commands does it."""
+"""The command line of `convgpu benchmark`; convgpu.benchmark.commands does the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDS = "Exit status: 1 where something is wrong or could not be timed, 2 for wro
 
 
 def add_benchmark(commands: _Parsers) -> None:
-    """The command and what follows it."""
+    """Add the command `benchmark` with its subcommands."""
     benchmark = commands.add_parser("benchmark", help="time layers and training, CPU beside GPU and PyTorch",
                                     description=DESCRIPTION)
     which = benchmark.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -130,7 +130,7 @@ def _add_output(parser: argparse.ArgumentParser, with_json: bool) -> None:
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """What reads an option that is a whole number."""
+    """A function that reads a whole number of at least `least` from an option."""
     def read(text: str) -> int:
         expected = f"expected a whole number of at least {least}"
         try:
@@ -155,7 +155,7 @@ def _seconds(text: str) -> float:
 
 
 class _OneOrTwo(argparse.Action):
-    """One size for both axes, or one for each."""
+    """An option with one size for both axes, or one size for each."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: str | None = None) -> None:
@@ -166,7 +166,7 @@ class _OneOrTwo(argparse.Action):
 
 
 def _command(name: str) -> Callable[..., int]:
-    """The function of convgpu.benchmark.commands, imported when it runs."""
+    """A function of convgpu.benchmark.commands, which is imported when it runs."""
     def run(**options: Any) -> int:
         from .benchmark import commands
 

@@ -1,4 +1,4 @@
-"""What users hand over (numbers, nested lists, arrays) as arrays that belong to a Tensor."""
+"""Converts what users pass (numbers, nested lists, arrays) to arrays that belong to a Tensor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .dtypes import is_float
 
 
 class NotAnArray(TypeError):
-    """A value that is neither a tensor nor anything NumPy makes a numeric array of."""
+    """The error for a value that is no tensor and that NumPy cannot make a numeric array of."""
 
 
 def read_only(array: Any) -> Any:
-    """The array with its write flag off (CuPy has none)."""
+    """The array with writing disabled (CuPy cannot disable it)."""
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
     return array

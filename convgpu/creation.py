@@ -1,7 +1,7 @@
 """New tensors: constants, ranges, and random initial values from an explicit generator.
 
-Random values are drawn on the host and moved, so that a seed gives the same ones on every device; half types are drawn
-in float32 and rounded.
+Random values are drawn on the host and then moved, so that a seed gives the same values on every device. Half types are
+drawn in float32 and rounded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _shape(shape: Shape) -> tuple[int, ...]:
 
 
 def _new(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:
-    """A Tensor over a fresh array."""
+    """A Tensor over a new array, on `device`."""
     return wrap(move(array, parse_device(device or CPU))).requires_grad_(requires_grad)
 
 
@@ -62,7 +62,7 @@ def ones(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = Non
 
 
 def zeros_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape of x, and unless told otherwise in its dtype and on its device.
+    """Zeros in the shape of x; by default also in its dtype and on its device.
 
     >>> zeros_like([1, 2])
     Tensor([0, 0], dtype=int64)
@@ -71,7 +71,7 @@ def zeros_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, re
 
 
 def ones_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape of x, and unless told otherwise in its dtype and on its device.
+    """Ones in the shape of x; by default also in its dtype and on its device.
 
     >>> ones_like([0.5, 2.5])
     Tensor([1., 1.], dtype=float32)
@@ -81,7 +81,7 @@ def ones_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, req
 
 def full_like(x: Any, value: float, *, dtype: DTypeLike = None, device: str | None = None,
               requires_grad: bool = False) -> Tensor:
-    """One value in the shape of x, and unless told otherwise in its dtype and on its device.
+    """One value in the shape of x; by default also in its dtype and on its device.
 
     >>> full_like([0.0, 0.0], 3)
     Tensor([3., 3.], dtype=float32)
@@ -93,9 +93,9 @@ def full_like(x: Any, value: float, *, dtype: DTypeLike = None, device: str | No
 
 def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None,
            device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """start, start + step, ... up to and without `stop`; from 0 where only one bound is given.
+    """The values start, start + step, ... below `stop`; they begin at 0 where only one bound is given.
 
-    Integers give int64, anything else float32.
+    Integer arguments give int64, other arguments float32.
 
     >>> arange(3), arange(0.0, 1.0, 0.25)
     (Tensor([0, 1, 2], dtype=int64), Tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32))
@@ -128,14 +128,14 @@ def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", device: s
 
 def randn(shape: Shape, *, generator: Any, dtype: DTypeLike = "float32", device: str | None = None,
           requires_grad: bool = False) -> Tensor:
-    """Normally distributed values, mean 0 and standard deviation 1.
+    """Normally distributed values with mean 0 and standard deviation 1.
 
     Args:
-        shape: of the tensor.
-        generator: a numpy.random.Generator, which moves on, or an integer seed.
+        shape: the shape of the tensor.
+        generator: a numpy.random.Generator, whose state advances, or an integer seed.
         dtype: a floating dtype.
         device: "cpu" or "gpu".
-        requires_grad: whether `backward` is to fill `grad`.
+        requires_grad: whether `backward` fills `grad`.
 
     >>> randn(2, generator=0)
     Tensor([ 1.1176, -1.3871], dtype=float32)
@@ -145,7 +145,7 @@ def randn(shape: Shape, *, generator: Any, dtype: DTypeLike = "float32", device:
 
 def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, generator: Any, dtype: DTypeLike = "float32",
             device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Uniformly distributed values from low to high (which rounding alone may reach). Arguments as in `randn`.
+    """Uniformly distributed values from low to high (high is only reached by rounding). Arguments as in `randn`.
 
     >>> uniform(3, 5.0, 6.0, generator=0)
     Tensor([5.8506, 5.637 , 5.5111], dtype=float32)
@@ -155,15 +155,16 @@ def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, generator: Any
 
 def he_normal(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
               device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Initial weights for layers followed by ReLU: normal, standard deviation sqrt(2 / fan_in).
+    """Initial weights for layers followed by ReLU: normally distributed, with standard deviation sqrt(2 / fan_in).
 
-    From He et al., "Delving Deep into Rectifiers" (2015). Not truncated: PyTorch's `kaiming_normal_`.
+    From He et al., "Delving Deep into Rectifiers" (2015). Values are not truncated, as in PyTorch's `kaiming_normal_`.
 
     Args:
-        shape: of a linear layer (in, out), or of a convolution: channels_last (spatial..., C/groups, K), channels_first
-            (K, C/groups, spatial...). fan_in is what one output sums over: in, or taps * C/groups.
-        generator: a numpy.random.Generator, which moves on, or an integer seed.
-        data_format: how the weights of a convolution are laid out; a matrix is (in, out) in both.
+        shape: the shape of the weights: for a linear layer (in, out); for a convolution (spatial..., C/groups, K) in
+            channels_last, (K, C/groups, spatial...) in channels_first. fan_in is the number of inputs that one output
+            sums: in, or taps * C/groups.
+        generator: a numpy.random.Generator, whose state advances, or an integer seed.
+        data_format: the layout of a convolution's weights; a matrix is (in, out) in both formats.
 
     >>> he_normal((3, 3, 16, 32), generator=0).shape
     (3, 3, 16, 32)
@@ -175,10 +176,10 @@ def he_normal(shape: Shape, *, generator: Any, data_format: str = "channels_last
 
 def glorot_uniform(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
                    device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Initial weights for layers followed by tanh or softmax: uniform within +-sqrt(6 / (fan_in + fan_out)).
+    """Initial weights for layers followed by tanh or softmax: uniform between +-sqrt(6 / (fan_in + fan_out)).
 
-    From Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010); the
-    default of Keras. Arguments as in `he_normal`; fan_out is out, or taps * K.
+    From Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010); this is
+    Keras's default. Arguments as in `he_normal`; fan_out is out, or taps * K.
 
     >>> bool(abs(glorot_uniform((200, 100), generator=0)).max() <= (6 / 300) ** 0.5)
     True
@@ -189,7 +190,7 @@ def glorot_uniform(shape: Shape, *, generator: Any, data_format: str = "channels
 
 
 def _fans(op: str, shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
-    """How many inputs an output sums over, and how many outputs an input contributes to."""
+    """The number of inputs that an output sums, and the number of outputs that an input contributes to."""
     last = is_channels_last(op, data_format)
     if len(shape) < 2:
         raise ValueError(f"{op}: expected weights of at least 2 axes, (in, out) or those of a convolution, got {shape}")
@@ -202,7 +203,7 @@ def _fans(op: str, shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
 
 def _random(op: str, shape: Shape, generator: Any, dtype: DTypeLike, device: str | None, requires_grad: bool,
             draw: str, scale: float, shift: float) -> Tensor:
-    """scale * draw + shift, in the accumulator's dtype and then rounded to `dtype`."""
+    """Random values scale * draw + shift, computed in the accumulator's dtype and then rounded to `dtype`."""
     target = as_dtype(dtype)
     if not is_float(target):
         raise TypeError(f"{op}: expected dtype float16, bfloat16, float32 or float64, got {target}")

@@ -1,4 +1,4 @@
-"""Where an array lives: "cpu" (a NumPy array) or "gpu" (a CuPy array on GPU 0)."""
+"""The devices of arrays: "cpu" (a NumPy array) or "gpu" (a CuPy array on GPU 0)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .extras import require
 from .recorder import Outline
 
 CPU, GPU = "cpu", "gpu"
-OLDEST_CUPY = 14  # the first that knows bfloat16
+OLDEST_CUPY = 14  # the first version of CuPy that knows bfloat16
 
 
 def parse_device(device: str) -> str:
-    """"cpu" or "gpu" for any spelling of them ("gpu:0", "cuda", "cuda:0").
+    """"cpu" or "gpu" for any spelling of a device ("gpu:0", "cuda", "cuda:0").
 
     >>> parse_device("cuda:0")
     'gpu'
@@ -38,13 +38,13 @@ def device_of(array: Any) -> str:
 
 
 def is_gpu_array(value: Any) -> bool:
-    """Whether `value` is a CuPy array. CuPy is never imported for the answer."""
+    """Whether `value` is a CuPy array. This question never imports CuPy."""
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(value, cupy.ndarray)
 
 
 def cupy_with_gpu() -> Any:
-    """The cupy module, once it has been seen to reach a GPU; else an error that says what is missing."""
+    """The cupy module, if it reaches a GPU; else an error says what is missing."""
     gpu.check_usable("device 'gpu'")
     cupy = require("cupy", "device 'gpu'")
     if int(cupy.__version__.split(".")[0]) < OLDEST_CUPY:
@@ -67,7 +67,7 @@ def _check_first(index: int) -> None:
 
 
 def checked_gpu_array(array: Any, caller: str) -> Any:
-    """A CuPy array that comes from outside, if it is one of real numbers on the first GPU."""
+    """A CuPy array of the caller's, if it holds real numbers and lies on the first GPU; else an error."""
     gpu.check_usable(caller)
     gpu.touch()
     _check_first(array.device.id)
@@ -77,7 +77,7 @@ def checked_gpu_array(array: Any, caller: str) -> Any:
 
 
 def move(array: Any, device: str) -> Any:
-    """The array on `device`: itself where it is there already, else a copy."""
+    """The array on `device`: the array itself where it is there already, else a copy."""
     if device_of(array) == device:
         return array
     if device == CPU:
@@ -87,19 +87,19 @@ def move(array: Any, device: str) -> Any:
 
 
 def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = True) -> Any:
-    """compute(), which works on the array, through `gpu.run` where that is on the GPU."""
+    """Call compute(), which works on the array; where the array is on the GPU, call it through `gpu.run`."""
     return gpu.run(op, compute, retry) if is_gpu_array(array) else compute()
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """The array's values as a NumPy array. Waits for the GPU."""
+    """The array's values as a NumPy array. The call waits for the GPU."""
     if isinstance(array, np.ndarray):
         return array
     return np.asarray(array) if isinstance(array, Outline) else gpu.run("to('cpu')", array.get)
 
 
 def check_one_device(op: str, arrays: Sequence[Any]) -> None:
-    """Raise TypeError unless all arrays (None and numbers are skipped) are on one device."""
+    """Raise TypeError unless all arrays are on one device; None and numbers are skipped."""
     devices = [device_of(a) for a in arrays if hasattr(a, "shape")]
     if len(set(devices)) > 1:
         raise TypeError(f"{op}: expected all tensors on one device, got {', '.join(devices)}; "

@@ -8,14 +8,14 @@ import numpy as np
 
 from .extras import require
 
-DTypeLike = Any  # whatever np.dtype() takes, and "bfloat16"
+DTypeLike = Any  # anything that np.dtype() takes, and "bfloat16"
 
 _IS_FLOAT: dict[np.dtype, bool] = {np.dtype(t): True for t in (np.float16, np.float32, np.float64)}
 _IS_HALF: dict[np.dtype, bool] = {np.dtype(np.float16): True}
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype:
-    """The NumPy dtype meant by `dtype`, in native byte order; "bfloat16" is found in ml_dtypes.
+    """The NumPy dtype that `dtype` means, in native byte order; "bfloat16" comes from ml_dtypes.
 
     >>> as_dtype(">f4")
     dtype('float32')
@@ -30,7 +30,8 @@ def is_float(dtype: np.dtype) -> bool:
     """Whether a tensor of this dtype can carry a gradient: float16, bfloat16, float32, float64."""
     known = _IS_FLOAT.get(dtype)
     if known is None:
-        known = _IS_FLOAT[dtype] = dtype.name == "bfloat16"  # the name is slow to compute: once per dtype
+        # dtype.name is slow to compute, so it is asked for once per dtype
+        known = _IS_FLOAT[dtype] = dtype.name == "bfloat16"
     return known
 
 
@@ -43,12 +44,12 @@ def is_half(dtype: np.dtype) -> bool:
 
 
 def accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype in which sums of `dtype` are accumulated: float32 for the half types, else itself."""
+    """The dtype in which sums of `dtype` are accumulated: float32 for half types, otherwise `dtype` itself."""
     return np.dtype(np.float32) if is_half(dtype) else dtype
 
 
 def check_same_float(op: str, **operands: Any) -> None:
-    """Raise TypeError unless all operands (None is skipped) share one floating dtype."""
+    """Raise TypeError unless all operands share one floating dtype; None is skipped."""
     first: np.dtype | None = None
     for operand in operands.values():
         if operand is None:

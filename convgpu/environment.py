@@ -1,6 +1,6 @@
-"""The environment variables that the package reads: a value that is not understood is an error, never ignored.
+"""The environment variables that the package reads. A value that is not understood raises an error.
 
-Those of the build are read by csrc/build_system, those of the emulator (CONVGPU_EMULATOR_...) by the emulator.
+csrc/build_system reads the variables of the build; the emulator reads its own (CONVGPU_EMULATOR_...).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ NUM_THREADS, SYNCHRONIZE = "CONVGPU_NUM_THREADS", "CONVGPU_SYNCHRONIZE"
 
 
 def num_threads() -> int | None:
-    """CONVGPU_NUM_THREADS: how many threads the CPU's ops use; None where it is not set."""
+    """The value of CONVGPU_NUM_THREADS, the number of threads for the CPU's ops; None where it is not set."""
     value = os.environ.get(NUM_THREADS, "")
     if not value:
         return None
@@ -22,7 +22,7 @@ def num_threads() -> int | None:
 
 
 def synchronize() -> bool:
-    """CONVGPU_SYNCHRONIZE: whether every op on the GPU is waited for."""
+    """The value of CONVGPU_SYNCHRONIZE: whether to wait for the end of every op on the GPU."""
     value = os.environ.get(SYNCHRONIZE, "")
     if value not in ("", "0", "1"):
         raise ValueError(f"{SYNCHRONIZE}: expected 0, 1 or nothing, got {value!r}")
@@ -33,6 +33,7 @@ VARIABLES: tuple[Callable[[], object], ...] = (num_threads, synchronize)
 
 
 def check() -> None:
-    """Raise ValueError for the first value that is not understood; the commands do so before anything else."""
+    """Raise ValueError for the first variable whose value is not understood; commands call this before anything else.
+    """
     for read in VARIABLES:
         read()

@@ -1,4 +1,4 @@
-"""What the commands write: files, refused early where they cannot be, replaced as a whole; words for a terminal."""
+"""Files that the commands write: checked early and replaced as a whole; and text that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 
 class UsageError(ValueError):
-    """A command was asked for what cannot be done, which is known before anything runs: exit status 2."""
+    """The error of a command that cannot be run as asked; it is raised before anything runs, and the exit status is 2.
+    """
 
 
 def printable(text: str) -> str:
-    """The text with what would steer a terminal written as escapes: names in files may come from strangers.
+    """The text with control characters written as escapes, since names in files may come from strangers.
 
     >>> print(printable("cat\\x1b[2J"))
     cat\\x1b[2J
@@ -21,12 +22,13 @@ def printable(text: str) -> str:
 
 
 def check_writable(path: str | Path, option: str, endings: Collection[str] | None = None) -> None:
-    """Raise UsageError unless a file can be written there; what lies there stays as it is.
+    """Raise UsageError unless a file can be written at this path; an existing file stays as it is.
 
     Args:
-        path: of the file.
-        option: by which it was given, for the message.
-        endings: those that a picture's format is chosen by, without the dot; None: any.
+        path: the path of the file.
+        option: the option that gave the path, for the message.
+        endings: the allowed endings, without the dot, for pictures, whose format follows from the ending; None: any
+            ending.
     """
     path = Path(path)
     if endings is not None and path.suffix.lower().lstrip(".") not in endings:
@@ -37,7 +39,7 @@ def check_writable(path: str | Path, option: str, endings: Collection[str] | Non
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{option} {path}: expected a folder that exists, got {path.parent}")
     if path.exists() and not path.is_file():
-        return  # a device or a pipe, which may only be opened once
+        return  # a device or a pipe may only be opened once
     place = path.resolve()
     trial = _beside(place)
     try:
@@ -50,22 +52,23 @@ def check_writable(path: str | Path, option: str, endings: Collection[str] | Non
 
 
 def replace(path: str | Path, content: bytes) -> None:
-    """Write a file, so that under its name there is always a whole one: the old one, or this one.
+    """Write a file so that there is always a whole file of this name: the old one or the new one.
 
-    It is written beside its place and then moved there. When that fails, nothing is left beside it, and the OSError
-    names the file. What is no regular file, as /dev/stdout, is written to.
+    The content is written to another file in the same folder, which then gets the name. When that fails, nothing is
+    left behind, and the OSError names the file. A path that is no regular file, such as /dev/stdout, is written to
+    directly.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    place = path.resolve()  # a link stays one
+    place = path.resolve()  # a link stays a link
     beside = _beside(place)
     try:
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # a full disk may be told no earlier
+            os.fsync(file.fileno())  # a full disk may report its error only here
         if place.exists():
             beside.chmod(place.stat().st_mode)
         os.replace(beside, place)
@@ -76,5 +79,5 @@ def replace(path: str | Path, content: bytes) -> None:
 
 
 def _beside(place: Path) -> Path:
-    """Another name for each process, so that two that write one file do not meet."""
+    """A temporary name that contains the process's number, so that two processes writing one file do not meet."""
     return place.with_name(f"{place.name}.{os.getpid()}.partial")

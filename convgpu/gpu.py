@@ -1,8 +1,8 @@
-"""What all work on the GPU passes through: errors get the name of their op, and bfloat16 is computed in float32.
+"""Runs all work on the GPU: errors get the name of their op, and bfloat16 is computed in float32.
 
-Kernels run after the call that launched them has returned. So a fault in one (an access outside its arrays, say) is
-reported by whichever call comes next, and leaves CUDA unusable for the rest of the process. CONVGPU_SYNCHRONIZE=1 waits
-after every op, so that the op which is named is the one at fault.
+A kernel runs after the call that launched it has returned. So a fault in a kernel (an access outside its arrays, say)
+is reported by whichever call comes next, and makes CUDA unusable for the rest of the process. CONVGPU_SYNCHRONIZE=1
+waits after every op, so that the error names the op at fault.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from . import environment
 from .dtypes import is_half
 
-SYNCHRONIZE = os.environ.get(environment.SYNCHRONIZE) == "1"  # other values: see check_usable
+SYNCHRONIZE = os.environ.get(environment.SYNCHRONIZE) == "1"  # check_usable refuses other values
 
 _touched = False  # whether this process has initialised CUDA
 _lost: str | None = None  # why this process cannot use the GPU any more
 
 
 def touch() -> None:
-    """Note that CUDA is being initialised: from here on a forked child cannot use it."""
+    """Record that CUDA is being initialised: a child that is forked from now on cannot use it."""
     global _touched
     _touched = True
 
@@ -41,24 +41,24 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_usable(what: str) -> None:
-    """Raise RuntimeError where CUDA cannot be used any more, ValueError for an unknown CONVGPU_SYNCHRONIZE."""
+    """Raise RuntimeError where CUDA cannot be used any more, and ValueError for an unknown CONVGPU_SYNCHRONIZE."""
     environment.synchronize()
     if _lost is not None:
         raise RuntimeError(f"{what}: {_lost}")
 
 
 def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
-    """compute(), which works on CuPy arrays.
+    """Call compute(), which works on CuPy arrays.
 
     Args:
-        op: what errors name.
-        compute: called again after CuPy's cached memory has been freed, if there was too little the first time.
-        retry: whether it may be called again: not if it changes arrays in place.
+        op: the name that errors begin with.
+        compute: the function; it is called again after freeing CuPy's cached memory if memory was short the first time.
+        retry: whether `compute` may be called again, which it may not if it changes arrays in place.
 
     Raises:
-        MemoryError: there is too little memory all the same. The next op works.
-        RuntimeError: a kernel has failed, now or earlier, or this process is a forked child; every later use of the
-            GPU in this process raises it too.
+        MemoryError: memory was short the second time too. The next op works.
+        RuntimeError: a kernel has failed, now or earlier, or this process is a forked child; every later use of the GPU
+        in this process raises the error too.
     """
     check_usable(op)
     cupy = sys.modules["cupy"]
@@ -68,17 +68,18 @@ def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
             if SYNCHRONIZE:
                 cupy.cuda.get_current_stream().synchronize()
             return result
-        except (MemoryError, RuntimeError) as error:  # CUDA's errors are RuntimeErrors, from CuPy and from our kernels
+        except (MemoryError, RuntimeError) as error:  # CUDA's errors are RuntimeErrors, from CuPy and from the kernels
             message = str(error)
             if isinstance(error, RuntimeError) and "out of memory" not in message:
                 _note_fault(op, error)
                 raise
-        cupy.get_default_memory_pool().free_all_blocks()  # here the frames that hold intermediate results are gone
+        # outside the except block, the frames that held intermediate results are gone
+        cupy.get_default_memory_pool().free_all_blocks()
     raise MemoryError(f"{op}: too little memory on the GPU ({message})")
 
 
 def _note_fault(op: str, error: RuntimeError) -> None:
-    """Where the error has left CUDA unusable, remember it, and raise it under the name of the op."""
+    """If the error has made CUDA unusable, remember this, and raise the error under the name of the op."""
     global _lost
     runtime = sys.modules["cupy"].cuda.runtime
     if _lost is not None:
@@ -93,9 +94,9 @@ def _note_fault(op: str, error: RuntimeError) -> None:
 
 
 def in_float32(forward: Callable[..., Any], operands: Sequence[Any], statics: Sequence[Any]) -> Any:
-    """A forward function, bfloat16 operands converted to float32 and its results rounded to what promotion gives.
+    """Run a forward function with bfloat16 operands converted to float32, and round its results to the promoted dtype.
 
-    As NumPy computes with bfloat16. CuPy has no functions of its own for some of what is needed, and gives float32.
+    NumPy computes bfloat16 in the same way. CuPy lacks some of these functions for bfloat16, and would return float32.
     """
     dtypes = [a.dtype for a in operands if hasattr(a, "dtype")]
     halves = {d for d in dtypes if is_half(d) and d != np.float16}

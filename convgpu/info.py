@@ -1,4 +1,4 @@
-"""What there is to compute with: devices, backends, optional packages, and the pip command for what is missing."""
+"""What convgpu can compute with: devices, backends, optional packages, and pip commands for missing packages."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
 from .settings import current_backend
 
-# What each extra brings, by the names under which pip knows it.
+# The packages that each extra installs, by their names for pip.
 PACKAGES = {
     "demo": ("scikit-learn", "matplotlib", "tqdm", "safetensors", "pillow"),
     "keras": ("keras",),
     "test": ("pytest", "hypothesis", "scipy", "scikit-image"),
 }
-OTHERS = ("torch", "ml_dtypes")  # for --peers torch; for bfloat16
-EXTRA, OTHER_DRIVER = "cuda13", " (cuda12 for a driver of CUDA 12)"  # where no driver says which
+OTHERS = ("torch", "ml_dtypes")  # torch serves --peers torch, ml_dtypes serves bfloat16
+# used where no driver says which CUDA version it supports
+EXTRA, OTHER_DRIVER = "cuda13", " (cuda12 for a driver of CUDA 12)"
 CUPY = {"cuda12": "cupy-cuda12x", "cuda13": "cupy-cuda13x"}
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What the NVIDIA driver says: the CUDA version that it supports, and its GPUs by name."""
+    """The NVIDIA driver: the CUDA version that it supports, and its GPUs by name."""
 
     version: tuple[int, int]
     gpus: tuple[str, ...]
 
     @property
     def extra(self) -> str:
-        """The extra of convgpu whose CuPy fits this driver."""
+        """The extra of convgpu that installs the CuPy for this driver."""
         return "cuda13" if self.version[0] >= 13 else "cuda12"
 
 
 @cache
 def driver() -> Driver | None:
-    """The driver, asked directly, so that a GPU is found with or without CuPy; None where there is no GPU."""
+    """The driver's own answer, so that a GPU is found with or without CuPy; None where there is no GPU."""
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -64,7 +65,7 @@ def driver() -> Driver | None:
 
 
 def gpu_name() -> str:
-    """The name of the GPU that is device "gpu"."""
+    """The name of the GPU that "gpu" stands for."""
     found = driver()
     return found.gpus[0] if found else "none"
 
@@ -75,7 +76,7 @@ def has_kernels() -> bool:
 
 
 def gpu_obstacle() -> str | None:
-    """Why convgpu cannot compute on a GPU here, in half a sentence; None if it can."""
+    """The reason why convgpu cannot compute on a GPU here, as half a sentence; None if it can."""
     found = driver()
     if found is None:
         return "the NVIDIA driver shows none"
@@ -91,7 +92,7 @@ def gpu_obstacle() -> str | None:
 
 
 def how_to_get_a_gpu() -> str:
-    """What a machine needs to compute on a GPU, in a sentence: as docs/device.md has it."""
+    """What a machine needs to compute on a GPU, in one sentence, as in docs/device.md."""
     found = driver()
     extra, other = (EXTRA, OTHER_DRIVER) if found is None else (found.extra, "")
     machine = "On a machine with an NVIDIA GPU" if found is None else "Here"
@@ -102,10 +103,10 @@ def how_to_get_a_gpu() -> str:
 
 
 def choose_device(wanted: str | None) -> tuple[str, str | None]:
-    """The device to compute on, "cpu" or "gpu", and what to say of a GPU that stays unused.
+    """The device to compute on, "cpu" or "gpu", and a message about a GPU that is not used.
 
     Args:
-        wanted: a device, which must be usable; None: the GPU where there is a usable one.
+        wanted: a device that must be usable; None: the GPU where a usable one exists, else the CPU.
     """
     obstacle = gpu_obstacle() if wanted is None or parse_device(wanted) == GPU else ""
     if wanted is not None:
@@ -131,7 +132,7 @@ def processor() -> str:
 
 
 def report() -> str:
-    """What `convgpu info` prints."""
+    """The text that `convgpu info` prints."""
     found, obstacle = driver(), gpu_obstacle()
     there = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
     backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in CPU_BACKENDS)
@@ -156,7 +157,7 @@ def report() -> str:
 
 
 def _kernels() -> str:
-    """Which builds of the kernels there are."""
+    """The builds of the kernels that exist."""
     return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
                       for name, module in MODULES.items()])
 

@@ -1,7 +1,8 @@
-"""Dealings with other libraries: memory exchanged through DLPack, and NumPy's functions called on Tensors.
+"""Exchange with other libraries: memory is shared through DLPack, and NumPy's functions can be called on Tensors.
 
-Tensors are values and other libraries write to what they import (PyTorch ignores DLPack's read-only flag), so exports
-are copies. Imports share memory. `np.exp(t)` and its like run convgpu.numpy's function of the same name, on the tape.
+Tensors never change, but other libraries write to what they import (PyTorch ignores DLPack's read-only flag), so
+exports are copies. Imports share memory. `np.exp(t)` and the like run convgpu.numpy's function of the same name, and
+the tape records it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, k
 def from_dlpack(source: Any) -> Tensor:
     """A Tensor that shares memory with `source`, any object with `__dlpack__` (NumPy, PyTorch, JAX, CuPy).
 
-    Nothing is copied: what the source's owner writes later shows up in the Tensor, unseen by the tape, so write no
-    more or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to it.
+    Nothing is copied: what the source's owner writes later shows up in the Tensor, and the tape does not notice. So
+    write no more, or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to the memory.
 
     Raises:
-        TypeError: no `__dlpack__`, or a dtype unknown to NumPy (bfloat16), or complex numbers.
+        TypeError: source has no `__dlpack__`, or holds complex numbers or a dtype unknown to NumPy (bfloat16).
         BufferError: the source cannot be exported (its own message says why).
 
     >>> import numpy as np
@@ -43,7 +44,7 @@ def from_dlpack(source: Any) -> Tensor:
         return wrap(checked_gpu_array(gpu.run("from_dlpack", lambda: cupy.from_dlpack(source)), "from_dlpack"))
     try:
         array = np.from_dlpack(source)
-    except RuntimeError as error:  # what NumPy raises for bfloat16, for instance
+    except RuntimeError as error:  # NumPy raises it, for instance, for bfloat16
         raise TypeError(f"from_dlpack: expected a dtype that NumPy imports, got {getattr(source, 'dtype', '?')} "
                         f"({error}); convert it first, for instance to float32") from error
     if array.dtype.kind == "c":
@@ -69,7 +70,7 @@ def export_dlpack(array: Any, *, stream: Any = None, max_version: Any = None,
 
 
 def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What `np.exp(t)` runs: convgpu.numpy.exp."""
+    """Run convgpu.numpy.exp for `np.exp(t)`, and so on for all of NumPy's ufuncs."""
     function = _ours(ufunc.__name__)
     if method != "__call__" or options or function is None:
         asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -79,7 +80,7 @@ def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], option
 
 
 def dispatch_function(func: Any, args: Any, options: Any) -> Any:
-    """What `np.concatenate([t, u])` runs: convgpu.numpy.concatenate."""
+    """Run convgpu.numpy.concatenate for `np.concatenate([t, u])`, and so on for all of NumPy's functions."""
     home = _HOMES.get(func.__module__)
     function = None if home is None else _ours(func.__name__, home)
     if function is None:
@@ -94,4 +95,5 @@ _ELSEWHERE = "use convgpu.numpy, or .numpy() to leave the tape"
 
 def _ours(name: str, home: str = "convgpu.numpy") -> Any:
     """The function of that name in convgpu.numpy (or its linalg), or None."""
-    return getattr(importlib.import_module(home), name, None)  # late: the namespace is made of Tensors' ops
+    # imported late: that module is made of functions of Tensors
+    return getattr(importlib.import_module(home), name, None)

@@ -1,10 +1,10 @@
-"""How Keras finds a backend that it does not know: nine of its modules are edited as they are imported.
+"""Makes Keras find a backend that it does not know, by editing nine of its modules when they are imported.
 
-Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at another with
-"Unable to import backend". `EDITS` is all that is changed: texts that must stand in a module exactly once, and what
-takes their place. A later Keras is to load backends from packages named keras_NAME; then `convgpu.keras.backend`, which
-is laid out for it, stays, and this module goes. It stands outside of `convgpu.keras`, because `import convgpu` runs it
-where KERAS_BACKEND asks for convgpu, and does not import Keras.
+Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
+with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
+replacements. A later Keras is to load backends from packages named keras_NAME. Then `convgpu.keras.backend`, which has
+the layout for that, stays, and this module goes. This module is not in `convgpu.keras`, because `import convgpu` runs
+it where KERAS_BACKEND asks for convgpu, and must not import Keras.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 NAME = "convgpu"
-VERSIONS = ((3, 14), (3, 16))  # from the first, below the second
+VERSIONS = ((3, 14), (3, 16))  # from the first version (inclusive) to the second (exclusive)
 WORKING = 'convgpu runs on Keras 3.14 and 3.15: pip install "keras>=3.14,<3.16"'
 
 
@@ -75,7 +75,7 @@ EDITS: dict[str, dict[str, str]] = {
             '            tensor_cls = "convgpu.Tensor"\n'
             '        elif backend.backend() == "numpy":\n',
     },
-    # Keras's other backends but TensorFlow know no float64: here it stays, once floatx says so.
+    # Apart from TensorFlow, Keras's backends know no float64; here float64 stays when floatx is float64.
     "keras.src.backend.common.dtypes": {
         '    out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n':
             '    if out_dtype != "float64" or config.floatx() != "float64":\n'
@@ -88,7 +88,7 @@ def edited(module: str, source: str) -> str:
     """The source of a module of Keras with its edits.
 
     Raises:
-        ImportError: a text that is to be replaced does not stand there exactly once.
+        ImportError: a text to be replaced does not occur exactly once.
     """
     for before, after in EDITS[module].items():
         if source.count(before) != 1:
@@ -99,7 +99,7 @@ def edited(module: str, source: str) -> str:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles a module of Keras with its edit, never from the cached bytecode of the original."""
+    """Compiles a module of Keras with its edits, and never uses the cached bytecode of the original."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -108,7 +108,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder:
-    """The finder that `sys.meta_path` begins with: it knows the modules of EDITS and leaves all others alone."""
+    """The first finder in `sys.meta_path`: it handles the modules of EDITS, and leaves all other modules alone."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
@@ -127,7 +127,7 @@ def install_if_asked() -> None:
         try:
             importlib.metadata.version("keras")
         except importlib.metadata.PackageNotFoundError:
-            return  # nothing will ask for a backend
+            return  # without Keras, nothing asks for a backend
         install()
 
 
@@ -135,7 +135,7 @@ def install() -> None:
     """Make "convgpu" the backend of the Keras that is imported next.
 
     Raises:
-        ImportError: Keras is missing, was imported before with another backend, or is of a version that does not work.
+        ImportError: Keras is missing, was imported before with another backend, or has a version that is not supported.
     """
     if NAME == os.environ.get("KERAS_BACKEND") and _Finder in sys.meta_path:
         return

@@ -1,9 +1,9 @@
-"""NumPy's names for Tensors: `import convgpu.numpy as np`, and what is computed can be differentiated.
+"""NumPy's names for Tensors: after `import convgpu.numpy as np`, results can be differentiated.
 
-Everything takes Tensors, arrays and numbers and gives Tensors. Dtypes promote as in NumPy 2; what is made here from
-Python floats is float32. Differences: results are values (no `out`, no writing in place, no views), only row-major
-order, and an option that is missing here raises TypeError, it is never ignored. Functions of sets, indices and counts
-(unique, argsort, bincount, ...) carry no gradient.
+Every function takes Tensors, arrays and numbers and returns Tensors. Dtypes promote as in NumPy 2; new tensors from
+Python floats are float32. There are differences: results are values (no `out`, no writing in place, no views), the
+order is always row-major, and an option that is missing here raises TypeError and is never ignored. Functions of sets,
+indices and counts (unique, argsort, bincount, ...) carry no gradient.
 
 >>> import convgpu.numpy as np
 >>> x = np.array([1.0, 2.0]).requires_grad_()
@@ -11,7 +11,7 @@ order, and an option that is missing here raises TypeError, it is never ignored.
 Tensor([ 5.4366, 22.1672], dtype=float32)
 """
 
-# ruff: noqa: I001 - a list of names, grouped by what they do
+# ruff: noqa: I001 - a list of names, grouped by purpose
 from __future__ import annotations
 
 from typing import Any
@@ -60,7 +60,7 @@ from .ops.statistics import (
 )
 from .tensor import Tensor, as_tensor, tensor
 
-# Other names of the same functions.
+# Other names of functions that are listed above.
 absolute = fabs = abs
 amax, amin = max, min
 true_divide, mod, pow = divide, remainder, power
@@ -105,7 +105,7 @@ __all__ = [
 
 
 def asarray(data: Any, dtype: DTypeLike = None) -> Tensor:
-    """`data` as a Tensor: itself, gradient history and all, if it is one, else with a copy of it.
+    """`data` itself, with its gradient history, if it is a Tensor; else a Tensor with a copy of `data`.
 
     >>> asarray([1, 2], dtype="float64")
     Tensor([1., 2.], dtype=float64)
@@ -139,17 +139,17 @@ def full(shape: Any, fill_value: Any, dtype: DTypeLike = None) -> Tensor:
 
 
 def zeros_like(x: Any, dtype: DTypeLike = None) -> Tensor:
-    """Zeros in the shape of x, and its dtype unless told otherwise."""
+    """Zeros in the shape of x; by default also in its dtype."""
     return _creation.zeros_like(x, dtype=dtype)
 
 
 def ones_like(x: Any, dtype: DTypeLike = None) -> Tensor:
-    """Ones in the shape of x, and its dtype unless told otherwise."""
+    """Ones in the shape of x; by default also in its dtype."""
     return _creation.ones_like(x, dtype=dtype)
 
 
 def full_like(x: Any, fill_value: Any, dtype: DTypeLike = None) -> Tensor:
-    """One value in the shape of x, and its dtype unless told otherwise."""
+    """One value in the shape of x; by default also in its dtype."""
     x = as_tensor(x, "full_like")
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype).to(x.device)
 
@@ -190,12 +190,12 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike = "float32") 
 
 def logspace(start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0,
              dtype: DTypeLike = "float32") -> Tensor:
-    """base to the power of evenly spaced numbers."""
+    """`base` to the power of `num` evenly spaced numbers from start to stop."""
     return tensor(_np.logspace(start, stop, num, endpoint, base), dtype=dtype)
 
 
 def geomspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike = "float32") -> Tensor:
-    """`num` numbers from start to stop, each the same multiple of the one before."""
+    """`num` numbers from start to stop with a constant ratio between neighbours."""
     return tensor(_np.geomspace(start, stop, num, endpoint), dtype=dtype)
 
 
@@ -213,7 +213,7 @@ bartlett, blackman, hamming, hanning, kaiser = map(
 
 
 def copy(x: Any) -> Tensor:
-    """x: a Tensor is a value, and its own copy."""
+    """x itself as a Tensor: a Tensor never changes, so that it is its own copy."""
     return asarray(x)
 
 
@@ -231,7 +231,7 @@ def ndim(x: Any) -> int:
 
 
 def size(x: Any, axis: int | None = None) -> int:
-    """The number of elements, or along one axis."""
+    """The number of elements, in all or along one axis."""
     x = as_tensor(x, "size")
     return x.size if axis is None else x.shape[axis]
 
@@ -246,7 +246,7 @@ def result_type(*xs: Any) -> _np.dtype:
 
 
 def iscomplexobj(x: Any) -> bool:
-    """False: Tensors hold booleans, integers and real numbers."""
+    """Return False: Tensors hold booleans, integers and real numbers."""
     return bool(_np.iscomplexobj(asarray(x).array))
 
 

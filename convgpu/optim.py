@@ -1,11 +1,11 @@
-"""Optimizers: what turns parameters and gradients into better parameters.
+"""Optimizers, which compute better parameters from parameters and gradients.
 
     optimizer = Adam(lr=1e-3)
     loss, grads = convgpu.value_and_grad(f)(params, x, y)
     params = optimizer.step(params, grads)
 
-Parameters are values: `step` returns new ones, in the same nested dicts, lists and tuples. They are updated outside the
-tape. What an optimizer remembers has the structure of the parameters, and is kept in float32 for the half types.
+Parameters are values: `step` returns new ones, in the same nested dicts, lists and tuples. The tape does not record the
+update. An optimizer's state has the structure of the parameters, and is in float32 for half types.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from .tensor import as_tensor, wrap
 
 
 class Optimizer:
-    """What SGD and Adam share: the state, its structure, and how it is saved.
+    """The base of SGD and Adam: it holds the state, checks the structure, and saves and loads.
 
-    `lr` may be changed between steps (a NumPy scalar will do: it is used as a Python float, which does not promote
-    float32). A subclass names the arrays that it remembers per parameter in `slots`, and
-    computes one parameter in `update`.
+    `lr` may be changed between steps (also to a NumPy scalar: it is used as a Python float, which does not promote
+    float32). A subclass lists in `slots` the arrays that it keeps per parameter, and updates one parameter in `update`.
     """
 
     slots: tuple[str, ...] = ()
@@ -37,10 +36,10 @@ class Optimizer:
             raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
-        self._state: dict[str, Any] = {}  # per slot, a tree of arrays that are updated in place
+        self._state: dict[str, Any] = {}  # for each slot, a tree of arrays that are updated in place
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
-        """The new value of one parameter; arrays, in the accumulator's dtype. `state` is changed in place."""
+        """Return the new value of one parameter. Arrays have the accumulator's dtype; `state` is changed in place."""
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def step(self, params: Any, grads: Any) -> Any:
@@ -48,11 +47,11 @@ class Optimizer:
 
         Args:
             params: Tensors in nested dicts, lists and tuples.
-            grads: gradients in the same structure and shapes, as `convgpu.value_and_grad` gives them.
+            grads: gradients in the same structure and shapes, as `convgpu.value_and_grad` returns them.
 
         Raises:
-            ValueError: the structure or a shape differs from that of params, or of the earlier steps.
-            TypeError: a parameter that is not floating.
+            ValueError: the structure or a shape differs from that of params, or from earlier steps.
+            TypeError: a parameter is not floating.
         """
         states = [tree.map(_beside, params, self._state[slot]) if slot in self._state else tree.map(_zeros_for, params)
                   for slot in self.slots]
@@ -73,7 +72,7 @@ class Optimizer:
         return wrap(new).requires_grad_(p.requires_grad)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of what the optimizer remembers: "steps", and per slot a tree of NumPy arrays. lr is not part of it.
+        """A copy of the state: "steps", and for each slot a tree of NumPy arrays. It does not contain lr.
 
         >>> SGD(lr=0.1).state_dict()
         {'steps': 0}
@@ -82,7 +81,7 @@ class Optimizer:
         return {"steps": self.steps, **copies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave: the next steps are the same to the last bit."""
+        """Continue from the state that `state_dict` returned: the next steps are the same to the last bit."""
         missing = {"steps", *self.slots} - state.keys() if state.get("steps") else {"steps"} - state.keys()
         unknown = state.keys() - {"steps", *self.slots}
         if missing or unknown:
@@ -98,12 +97,12 @@ def _zeros_for(p: Any) -> Any:
 
 
 def _beside(p: Any, state: Any) -> Any:
-    """The state on the parameter's device."""
+    """The state, moved to the parameter's device."""
     return move(state, device_of(as_tensor(p, "step").array))
 
 
 def _check(p: Any, g: Any, *state: Any) -> None:
-    """Before anything is changed: the leaves fit each other."""
+    """Raise an error, before anything is changed, unless parameter, gradient and state fit each other."""
     p, g = as_tensor(p, "step"), as_tensor(g, "step")
     if not is_float(p.dtype):
         raise TypeError(f"step: expected floating parameters, got {p.dtype} of shape {p.shape}")
@@ -115,17 +114,17 @@ def _check(p: Any, g: Any, *state: Any) -> None:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if wanted.
+    """Stochastic gradient descent, with optional momentum.
 
     g <- g + weight_decay * p;  v <- momentum * v + g;  p <- p - lr * v, or with `nesterov` p - lr * (g + momentum * v)
 
     Args:
         lr: the learning rate.
-        momentum: how much of the last direction is kept, 0 to 1.
-        nesterov: look ahead along v (needs momentum).
+        momentum: the share of the last direction that is kept, 0 to 1.
+        nesterov: look ahead along v, which needs momentum.
         weight_decay: the weight of the L2 penalty in the gradient.
 
-    As in PyTorch (no dampening).
+    The formulas are PyTorch's, without dampening.
 
     >>> import convgpu as cg
     >>> SGD(lr=0.5).step({"w": cg.tensor([1.0, 2.0])}, {"w": cg.tensor([1.0, -1.0])})
@@ -140,10 +139,10 @@ class SGD(Optimizer):
         self.slots = ("velocity",) if momentum else ()
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
-        """One parameter."""
+        """Update one parameter, as `Optimizer.update` says."""
         if self.weight_decay:
             g = g + self.weight_decay * p
-        change = np.empty_like(p)  # before the state changes: there may be no memory for it
+        change = np.empty_like(p)  # allocated before the state changes, since memory may be short
         if self.momentum:
             velocity, = state
             velocity *= self.momentum
@@ -155,17 +154,17 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam: steps of about lr in each direction, whatever the gradient's scale.
+    """Adam: its steps are about lr in each direction, whatever the scale of the gradient.
 
     m <- beta1 * m + (1 - beta1) * g;  v <- beta2 * v + (1 - beta2) * g^2
     p <- p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)      at step t = 1, 2, ...
 
-    From Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015). As in PyTorch.
+    From Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015); the formulas are PyTorch's.
 
     Args:
         lr: the learning rate.
-        betas: how much of the running means of g and of g^2 is kept at each step.
-        epsilon: keeps the divisor above 0.
+        betas: the shares of the running means of g and of g^2 that are kept at each step.
+        epsilon: a number that keeps the divisor above 0.
         weight_decay: the weight of the L2 penalty in the gradient.
 
     >>> import convgpu as cg
@@ -185,21 +184,23 @@ class Adam(Optimizer):
         self.betas, self.epsilon = tuple(betas), epsilon
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
-        """One parameter."""
+        """Update one parameter, as `Optimizer.update` says."""
         if self.weight_decay and self.decoupled:
             p = p * (1 - float(self.lr) * self.weight_decay)
         elif self.weight_decay:
             g = g + self.weight_decay * p
         mean, square = state
         beta1, beta2 = self.betas
-        change = np.multiply(g, 1 - beta1, out=np.empty_like(mean))  # before the state changes: there may be no memory
+        # allocated before the state changes, since memory may be short
+        change = np.multiply(g, 1 - beta1, out=np.empty_like(mean))
         mean *= beta1
         mean += change
         np.square(g, out=change)
         change *= 1 - beta2
         square *= beta2
         square += change
-        # from here change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon), in the one array
+        # the following lines compute change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon) in
+        # place
         np.sqrt(square, out=change)
         change *= 1 / math.sqrt(1 - beta2**self.steps)
         change += self.epsilon
@@ -210,9 +211,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with the weight decay apart from the gradient: p <- p - lr * weight_decay * p before each step of Adam.
+    """Adam with weight decay apart from the gradient: p <- p - lr * weight_decay * p comes before each step of Adam.
 
-    From Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019). As in PyTorch.
+    From Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019); the formulas are PyTorch's.
 
     >>> import convgpu as cg
     >>> AdamW(lr=0.5, weight_decay=0.1).step([cg.tensor([1.0])], [cg.tensor([10.0])])

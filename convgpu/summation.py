@@ -1,8 +1,8 @@
-"""Sums of floats whose error stays small however many terms they have and however the array lies in memory.
+"""Sums of floats whose error stays small, whatever the number of terms and the layout of the array in memory.
 
-np.sum adds in pairs only along the axis that is contiguous in memory; along any other it is a plain sequence, whose
-error grows with its length (115 units of eps * sum|x| over the 100,352 rows of a bias gradient). Here such axes are
-summed in blocks of at most 32 rows, the results again, and so on.
+np.sum adds in pairs only along the axis that is contiguous in memory. Along other axes it adds in a plain sequence,
+whose error grows with its length (115 units of eps * sum|x| over the 100,352 rows of a bias gradient). Here such axes
+are summed in blocks of at most 32 rows, then the blocks' sums in the same way, and so on.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import numpy as np
 
 from .dtypes import accumulator, is_float
 
-BLOCK = 32  # rows per block: the error of 31 plain additions is at most 15.5 units, in practice below 3
-LANES = 1024  # elements per inner addition: hides NumPy's cost per loop, and stays in the L1 cache
+BLOCK = 32  # rows per block: the error of 31 plain additions is at most 15.5 units, and in practice below 3
+LANES = 1024  # elements per inner addition: enough to hide NumPy's cost per loop, and few enough for the L1 cache
 
 
 def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
-    """The sum of x over the axes (non-negative, ascending), in the accumulator's dtype.
+    """The sum of x over the axes (non-negative and ascending), in the accumulator's dtype.
 
-    Contiguous arrays are read where they lie; others are copied once.
+    Contiguous arrays are read without a copy; other arrays are copied once.
     """
     x = x.astype(accumulator(x.dtype), copy=False)
-    if len(axis) == x.ndim and x.flags.c_contiguous:  # one run in memory
+    if len(axis) == x.ndim and x.flags.c_contiguous:  # the elements are one run in memory
         return np.sum(x, keepdims=keepdims)
     count = math.prod([x.shape[a] for a in axis])
     if count <= BLOCK or x.size == 0 or x.ndim == 1 or not is_float(x.dtype) or not isinstance(x, np.ndarray):
         return np.sum(x, axis=axis, keepdims=keepdims)
-    order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]))  # as the elements lie in memory
+    order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]))  # the axes in the order in which they lie in memory
     y = _sum_in_order(np.ascontiguousarray(x.transpose(order)), [a in axis for a in order])
     kept = [a for a in order if a not in axis]
     y = y.transpose([kept.index(a) for a in sorted(kept)])
@@ -37,9 +37,10 @@ def total(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
 
 
 def _sum_in_order(x: np.ndarray, summed: list[bool]) -> np.ndarray:
-    """The sum over the flagged axes of a C-contiguous array: runs of neighbouring axes, from the innermost outwards."""
+    """The sum over the flagged axes of a C-contiguous array, by runs of neighbouring axes, from the innermost outwards.
+    """
     kept = [n for n, flag in zip(x.shape, summed) if not flag]
-    outer, inner = list(x.shape), 1  # axes still to be looked at; elements kept so far
+    outer, inner = list(x.shape), 1  # the axes still to be visited; the elements that are kept so far
     while outer:
         flag, run = summed[len(outer) - 1], 1
         while outer and summed[len(outer) - 1] == flag:
@@ -54,7 +55,7 @@ def _sum_in_order(x: np.ndarray, summed: list[bool]) -> np.ndarray:
 
 
 def _sum_rows(x: np.ndarray) -> np.ndarray:
-    """The sum over the middle one of three axes, in blocks."""
+    """The sum over the middle axis of three, in blocks."""
     while x.shape[1] > BLOCK:
         outer, rows, inner = x.shape
         lanes = max(1, min(LANES // inner, rows // BLOCK))  # neighbouring rows that are added side by side
@@ -66,13 +67,13 @@ def _sum_rows(x: np.ndarray) -> np.ndarray:
     return np.sum(x, axis=1)
 
 
-# --- means, deviations and norms that neither overflow nor lose digits on the way
+# --- means, deviations and norms whose intermediate results neither overflow nor lose digits
 
 
 def mean(x: Any, axis: tuple[int, ...], keepdims: bool = False, counts: Any = None) -> Any:
-    """The mean over the axes, in the accumulator's dtype, finite also where the sum overflows; NaN of no elements.
+    """The mean over the axes, in the accumulator's dtype; finite even where the sum overflows; NaN of nothing.
 
-    counts: what to divide by, where some elements are 0 because they do not count.
+    counts: the divisor, where some elements are 0 because they do not count.
     """
     count = math.prod([x.shape[a] for a in axis])
     counts = count if counts is None else counts
@@ -80,15 +81,15 @@ def mean(x: Any, axis: tuple[int, ...], keepdims: bool = False, counts: Any = No
         y = np.divide(total(x, axis, keepdims), counts)
         if not isinstance(x, np.ndarray) or not x.size or not is_float(x.dtype) or np.isfinite(y).all():
             return y
-        unit = accumulator(x.dtype).type(2.0 ** -count.bit_length())  # a power of 2: no digit changes
+        unit = accumulator(x.dtype).type(2.0 ** -count.bit_length())  # a power of 2, which changes no digit
         return np.where(np.isfinite(y), y, np.divide(total(x * unit, axis, keepdims), counts * unit))
 
 
 def centred(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:
-    """(x - mean, mean), good to the last bit: what the mean lost in rounding is subtracted in a second step.
+    """The pair (x - mean, mean), good to the last bit: the mean's rounding is subtracted in a second step.
 
-    Where all elements are equal the difference is exactly 0, and where they spread over one unit in the last place it
-    keeps their halves.
+    Where all elements are equal, the difference is exactly 0; where they differ by one unit in the last place, it keeps
+    the halves of that unit.
     """
     first = mean(x, axis, True)
     difference = x - first
@@ -99,7 +100,7 @@ def centred(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def root_of_squares(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
-    """sqrt(sum of x^2) over the axes, in the accumulator's dtype; the squares may be too large or small for it."""
+    """sqrt(sum of x^2) over the axes, in the accumulator's dtype, even where squares would overflow or underflow."""
     x = x.astype(accumulator(x.dtype), copy=False)
     limits = np.finfo(x.dtype)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -113,7 +114,7 @@ def root_of_squares(x: Any, axis: tuple[int, ...], keepdims: bool = False) -> An
 
 
 def unit_scale(largest: Any) -> Any:
-    """The power of 2 that brings a magnitude to about 1; one that is itself neither infinite nor denormal."""
+    """The power of 2 that scales a magnitude to about 1; the power itself is neither infinite nor denormal."""
     limits = np.finfo(largest.dtype)
     exponent = np.floor(np.log2(np.where(np.isfinite(largest) & (largest > 0), largest, 1)))
     return np.exp2(-np.clip(exponent, limits.minexp + 2, limits.maxexp - 2))

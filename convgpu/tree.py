@@ -1,4 +1,4 @@
-"""Nested dicts, lists and tuples of tensors, as parameters and optimizer states are kept."""
+"""Nested dicts, lists and tuples of tensors, which hold parameters and states of optimizers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:  # noqa: A001 - the field's name, as in jax.tree.map
+def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:  # noqa: A001 - the usual name, as in jax.tree.map
     """The same structure with f applied to each leaf (and to the leaves of `others` at the same place).
 
     >>> map(lambda a, b: a + b, {"w": 1, "b": [2]}, {"w": 10, "b": [20]})

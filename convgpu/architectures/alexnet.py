@@ -1,4 +1,4 @@
-"""AlexNet, as courses draw it: one tower, every convolution after the first padded to keep its size.
+"""AlexNet as courses draw it: one tower, where every convolution after the first is padded to keep its size.
 
 From Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks" (2012), without
 the two groups, the normalisation and the dropout of the paper.
@@ -6,7 +6,7 @@ the two groups, the normalisation and the dropout of the paper.
     227x227x3 -conv 11x11/4-> 55x55x96 -pool 3x3/2-> 27x27x96 -conv 5x5-> 256 -pool-> 13x13 -conv 3x3-> 384, 384, 256
     -pool-> 6x6x256 = 9,216 -> 4,096 -> 4,096 -> 1,000
 
-The model is a function of a nested dict of parameters: 62,378,344 of them.
+The model is a function of a nested dict with 62,378,344 parameters.
 """
 
 from __future__ import annotations

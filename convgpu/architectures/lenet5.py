@@ -5,8 +5,8 @@ today's courses: tanh, 2x2 average pooling without weights, the second convoluti
 
     32x32x1 -conv 5x5-> 28x28x6 -pool-> 14x14x6 -conv 5x5-> 10x10x16 -pool-> 5x5x16 -> 400 -> 120 -> 84 -> 10
 
-The model is a function of a nested dict of parameters: 61,706 of them at this size. Copy this file and change it;
-convgpu/examples/lenet5.py trains it.
+The model is a function of a nested dict of parameters, which are 61,706 at this size. Copy this file and change it;
+convgpu/examples/lenet5.py trains the network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 import convgpu as cg
 
-SMALLEST = 16  # pixels: below that nothing is left after the second pooling
+SMALLEST = 16  # pixels; from a smaller image nothing is left after the second pooling
 LABEL_SMOOTHING = 0.1
 
 Params = dict[str, dict[str, cg.Tensor]]

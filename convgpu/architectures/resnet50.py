@@ -1,10 +1,10 @@
-"""ResNet-50: sixteen bottlenecks (1x1, 3x3, 1x1) with a way around each, batch normalisation after every convolution.
+"""ResNet-50: sixteen bottlenecks (1x1, 3x3, 1x1) with a shortcut around each; every convolution is batch-normalised.
 
-From He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (2015), the stride in the 3x3 of a bottleneck,
-as everybody times it.
+From He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (2015), with the stride in the 3x3 convolution
+of a bottleneck, which is the form that benchmarks time.
 
-The model is a function of a nested dict of parameters, 25,557,032 of them. The running statistics of batch
-normalisation serve prediction alone; training with the statistics of each batch neither reads nor, here, keeps them.
+The model is a function of a nested dict with 25,557,032 parameters. The running statistics of batch normalisation are
+for prediction alone; training uses the statistics of each batch, and here it does not keep running ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 import convgpu as cg
 
 INPUT, CLASSES = (224, 224, 3), 1000
-STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, bottlenecks, stride of the first
+# width, number of bottlenecks, stride of the first bottleneck
+STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 
 Params = dict[str, dict[str, cg.Tensor]]
 
@@ -47,7 +48,7 @@ def logits(params: Params, x: Any) -> cg.Tensor:
     def conv(x: Any, name: str, stride: int = 1, padding: int = 0) -> cg.Tensor:
         layer = params[name]
         y = cg.conv(x, layer["w"], stride=stride, padding=padding)
-        unused = layer["offset"].detach()  # in place of the running statistics
+        unused = layer["offset"].detach()  # stands in for the running statistics, which are not used
         return cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True)[0]
 
     x = cg.max_pool(cg.relu(conv(x, "stem", 2, 3)), 3, stride=2, padding=1)

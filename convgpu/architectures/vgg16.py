@@ -3,7 +3,7 @@
 From Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2014), configuration
 D, without dropout.
 
-The model is a function of a nested dict of parameters: 138,357,544 of them.
+The model is a function of a nested dict with 138,357,544 parameters.
 """
 
 from __future__ import annotations
