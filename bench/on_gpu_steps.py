@@ -13,8 +13,7 @@ import carried
 
 TITLES = {1: "does it run?", 2: "is it right, and how fast?", 3: "why?"}
 COMPILE = ["nvcc", "-std=c++17", "-O2", "-gencode", "arch=compute_90a,code=sm_90a"]
-# A few awkward cases of every family, which reach each kernel at least once: the sanitizers run at a tenth of the
-# speed.
+# A few awkward cases of every family, which reach each kernel once: sanitizers run at a tenth of the speed.
 SANITIZED = ("channels_17_33", "groups_3_strided", "padding_asymmetric", "conv3d", "depthwise_7x7",
              "depthwise_3x3_strided", "transposed_4x4_stride_2", "tile_edges", "block_edge_257", "odd_31_5_63",
              "channels-16-shared-window", "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15")

@@ -199,8 +199,7 @@ class Adam(Optimizer):
         change *= 1 - beta2
         square *= beta2
         square += change
-        # the following lines compute change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon) in
-        # place
+        # the lines below compute change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon) in place
         np.sqrt(square, out=change)
         change *= 1 / math.sqrt(1 - beta2**self.steps)
         change += self.epsilon

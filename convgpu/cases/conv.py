@@ -190,8 +190,7 @@ def _depthwise_cases() -> Iterator[ConvCase]:
     yield _depthwise("depthwise_2x4_stride_3", (2, 11, 12, 6), (2, 4), 2, stride=3)
     yield _depthwise("depthwise_1d", (2, 15, 9), (4,), 2, padding="same", stride=2)
     yield _depthwise("depthwise_3d", (1, 5, 6, 4, 3), (2, 3, 3), 2, padding=1, stride=(1, 2, 1))
-    # for kernels with sliding windows: channels that fill vectors of 16 bytes, 24 channels being three vectors in half
-    # types
+    # for kernels with sliding windows: channels that fill vectors of 16 bytes (24 channels: three vectors)
     for f, size in ((3, (9, 11)), (5, (8, 9)), (7, (7, 10)), (9, (5, 13)), (1, (3, 6))):
         yield _depthwise(f"depthwise_{f}x{f}_vectors", (2, *size, 8), (f, f), 1, padding="same")
         yield _depthwise(f"depthwise_{f}x{f}_vectors_strided", (1, *size, 24), (f, f), 1, stride=2, padding=f // 2)
@@ -247,8 +246,7 @@ def _line_cases() -> Iterator[ConvCase]:
     yield _case("lines_groups", (2, 9, 9, 256), (3, 3), 256, "lines", groups=4, padding=1)
     yield _case("lines_1d", (2, 70, 64), (5,), 64, "lines", stride=2, padding=2, dilation=3)
     yield _case("lines_3d", (2, 5, 6, 7, 64), (3, 3, 2), 64, "lines", stride=(1, 2, 1), padding=1)
-    # Tiles of gw reach beyond the last tap: by one tap in a block, by three taps in a cluster of two blocks with 128
-    # filters.
+    # Tiles of gw reach beyond the last tap: by one in a block, by three in a cluster of two blocks with 128 filters.
     yield _case("lines_3d_far", (1, 5, 4, 4, 64), (3, 1, 1), 64, "lines", dilation=(11, 1, 1), padding=(11, 0, 0))
     yield _case("lines_3d_dilated", (1, 5, 4, 4, 64), (9, 1, 1), 128, "lines", dilation=(3, 1, 1), padding=(12, 0, 0))
     yield _transposed("lines_transposed", (2, 7, 8, 64), (3, 3), 72, "lines", stride=2, padding=1, output_padding=1)

@@ -150,8 +150,7 @@ def _conv_transpose_geometry(op: str, x_shape: tuple[int, ...], w_shape: tuple[i
         if 0 in size or min(outs) < 1:
             raise ValueError(f"{op}: expected x and the output to have at least one pixel per axis, got {size} and "
                              f"{outs} from padding={pads} {where}")
-        # output_padding is taken from the padding after, as far as it goes, which gives the same pixels and the same
-        # output
+        # output_padding is taken from the padding after, as far as it goes, with the same pixels and output
         pads = tuple((a, max(b - e, 0)) for (a, b), e in zip(pads, extra))
     return ConvGeometry(batch, channels * groups, filters, outs, kernel, strides, pads, dilations, groups, last)
 

@@ -3,8 +3,8 @@
 BLAS adds up the terms of a sum in a plain sequence, in stretches of 192 to 320 terms, and adds the stretches in a
 sequence too. The error on a constant matrix is 25 units of eps * sum|terms| where the bound is 16, and on a vector of
 100,000 equal terms 300 units. So K is cut into blocks of 128 terms, and the blocks' results are added pairwise: the
-error is at most 5 units on constants and 7 on random terms of one sign, for a tenth to a fifth more time. Tiles of the
-output depend on its shape alone.
+error is at most 5 units on constants and 7 on random terms of one sign, at a cost of a tenth to a fifth of the time.
+Tiles of the output depend on its shape alone.
 """
 
 from __future__ import annotations

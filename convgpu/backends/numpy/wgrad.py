@@ -81,8 +81,7 @@ class _Plan:
         self.runs = [(segment.start, segment.stop) for segment in self.segments]
         self._remembered: dict[tuple[int, int], _Tile] = {}
 
-        # scratch memory holds in order: the product of a tile, the sum of a run of tiles, the sum of all runs, gy,
-        # columns
+        # scratch memory holds in order: product of a tile, sum of a run of tiles, sum of all runs, gy, columns
         sums = aligned(self.groups.largest * block * dtype.itemsize)
         self.run_at, self.total_at, self.gy_at = sums, 2 * sums, 3 * sums
         self.columns_at = self.gy_at

@@ -13,8 +13,7 @@ DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 SCALED = "*"
 NOISE = "noise"
 
-# Training AlexNet, from a GPU conference talk of 2015: for each batch size the CPU seconds, Tesla K40 seconds,
-# speed-up.
+# Training AlexNet, from a GPU conference talk of 2015: for each batch size CPU seconds, K40 seconds, speed-up.
 LECTURE = {64: (64.0, 7.5, 8.5), 128: (124.0, 14.5, 8.5), 256: (257.0, 28.5, 9.0)}
 TALK = "a talk of 2015"
 

@@ -161,8 +161,7 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     around = compute_conv_transpose_padding_args_for_jax(x.shape, w.shape, strides, padding, output_padding,
                                                          dilation_rate)
     spans = [(f - 1) * d + 1 for f, d in zip(w.shape, dilation)]
-    # JAX's padding around x corresponds to a crop of the pixels that taps reach, or to zeros after them where it is
-    # more.
+    # JAX's padding around x corresponds to a crop of the pixels that taps reach, or to zeros after them.
     crop = [(span - 1 - a, max(span - 1 - b, 0)) for span, (a, b) in zip(spans, around)]
     after = [max(b - span + 1, 0) for span, (a, b) in zip(spans, around)]
     extra = [e if e < max(s, d) else 0 for e, s, d in zip(after, stride, dilation)]
