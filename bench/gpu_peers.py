@@ -23,8 +23,7 @@ class OnGpu(Torch):
 
     def contenders(self, problem: Problem, arrays: Arrays, device: str, cache_bytes: int = 0,
                    layouts: tuple[str, ...] = LAYOUTS) -> dict[str, Any]:
-        """Contenders by name, each on copies of the tensors; images have one for each of these memory layouts.
-        """
+        """Contenders by name, each on copies of the tensors; images have one for each of these memory layouts."""
         layouts = layouts if problem.facts.family in ("conv", "pool") else ("",)
         return {f"{PREFIX} {device} {layout}".rstrip(): rotating(
             partial(self._contender, problem, arrays, device, layout), problem.work.bytes // 2,

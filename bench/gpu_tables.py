@@ -38,8 +38,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a table: a problem, the precision of float32 products, and the part with its bar.
-    """
+    """One row of a table: a problem, the precision of float32 products, and the part with its bar."""
 
     bench: str
     bar: Bar

@@ -111,8 +111,7 @@ class Commands:
 
 
 def _build(c: Commands) -> Step:
-    """The step that builds the kernels. Each part has it, since each may run on a new machine.
-    """
+    """The step that builds the kernels. Each part has it, since each may run on a new machine."""
     library = carried.unpacked_library(c.work)
     build = {"CONVGPU_CUDA": "1", "CONVGPU_EMULATED": "0"}
     setup = [sys.executable, *(["-c", "import convgpu._cuda"] if c.tiny else ["setup.py", "build_ext", "--inplace"])]

@@ -46,8 +46,7 @@ class Kernel:
     among_products: Counter[str] = field(default_factory=Counter)  # the instructions between products, see _among
 
     def count(self, column: str, among_products: bool = False) -> int:
-        """The number of instructions of a column of COLUMNS; with `among_products`, only those among its wgmma.
-        """
+        """The number of instructions of a column of COLUMNS; with `among_products`, only those among its wgmma."""
         wanted, _, suffix = column.partition("/")
         instructions = self.among_products if among_products else self.instructions
         return sum(n for (name, *suffixes), n in ((full.split("."), n) for full, n in instructions.items())

@@ -36,7 +36,7 @@ Shape = tuple[int, ...]
 
 
 class Call(NamedTuple):
-    """One call of a backend's function: its name, the shapes of its arrays, the arguments after the arrays, the dtype.
+    """One call of a backend's function: its name, the shapes of its arrays, further arguments, the dtype.
     """
 
     op: str

@@ -359,8 +359,7 @@ def set_promotion(rule: Promotion | None) -> Promotion | None:
 
 
 def promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion`, if any.
-    """
+    """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion`, if any."""
     return (left, right) if _promotion is None else _promotion(op, left, right)
 
 
@@ -375,7 +374,7 @@ def _binary(op: Any, left: Any, right: Any) -> Tensor:
 
 
 def wrap(array: Any) -> Tensor:
-    """A Tensor over an array that nobody else will write to. Ops use it for their results; users want `convgpu.tensor`.
+    """A Tensor over an array that nobody else will write to. Ops wrap their results; users want `convgpu.tensor`.
     """
     if isinstance(array, np.ndarray):
         array.flags.writeable = False

@@ -26,8 +26,7 @@ _loaded: dict[str, Any] = {}
 
 @contextmanager
 def replaced(name: str, stand_in: Any) -> Iterator[None]:
-    """Let `stand_in` be the backend of that name within a `with`, to watch calls or to see what a wrong one does.
-    """
+    """Let `stand_in` be the backend of that name within a `with`, to watch calls or to see what a wrong one does."""
     before = load(name)
     _loaded[name] = stand_in
     try:
@@ -47,7 +46,7 @@ def load(name: str) -> Any:
 
 
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
-    """Run `op` on the backend of its arrays, which are on one device. For arrays without values, only record the call.
+    """Run `op` on the backend of its arrays, which are on one device. Calls on arrays without values are only recorded.
     """
     if isinstance(arrays[0], Outline):
         return arrays[0].recorder.run(op, arrays, statics)

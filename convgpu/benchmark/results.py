@@ -38,8 +38,7 @@ class Results:
 
     @property
     def failures(self) -> list[str]:
-        """Explanations of what could not be timed: a wrong result, too little memory, a missing op.
-        """
+        """Explanations of what could not be timed: a wrong result, too little memory, a missing op."""
         found = []
         for row in self.rows:
             for name, why in row.get("absent", {}).items():

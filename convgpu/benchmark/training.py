@@ -85,8 +85,7 @@ def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], p
 
 def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray], device: Device, peer: Torch | None,
              variants: Sequence[str], absent: dict[str, str]) -> tuple[dict[str, Contender], int]:
-    """Contenders on this device whose steps are right, and the FLOPs of a step; `absent` explains the others.
-    """
+    """Contenders on this device whose steps are right, and the FLOPs of a step; `absent` explains the others."""
     backend = current_backend() if device.kind == CPU else GPU_BACKENDS[0]
     try:
         step = Step(network, params, *data, device.kind)

@@ -71,8 +71,7 @@ class ConvCase:
         return conv_geometry(self.name, x, w, self.stride, self.padding, self.dilation, groups, data_format)
 
     def draw(self, shape: tuple[int, ...], role: str, dtype: DTypeLike) -> np.ndarray:
-        """The values of one operand ("x", "w", "g", "bias"): normal, or positive if tagged "one_signed".
-        """
+        """The values of one operand ("x", "w", "g", "bias"): normal, or positive if tagged "one_signed"."""
         rng = np.random.default_rng(zlib.crc32(f"{self.name}/{role}".encode()))
         values = rng.standard_normal(shape, np.float32)
         return (np.abs(values) if "one_signed" in self.tags else values).astype(as_dtype(dtype))

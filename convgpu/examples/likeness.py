@@ -24,8 +24,7 @@ class Typical(NamedTuple):
     limit: float
 
     def is_unlike(self, x: np.ndarray) -> bool:
-        """Whether an image (H, W, C), scaled as in training, is further from all means than training images are.
-        """
+        """Whether an image (H, W, C), scaled as in training, is further from all means than training images are."""
         return bool(_distances(_reduced(x[None]), self.means)[0] > self.limit)
 
 

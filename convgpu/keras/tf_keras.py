@@ -78,8 +78,7 @@ class _TensorFlow(ModuleType):
 
 
 class _Finder:
-    """Finds `tensorflow.keras.x` as Keras's module x; other imports from `tensorflow` raise an explaining error.
-    """
+    """Finds `tensorflow.keras.x` as Keras's module x; other imports from `tensorflow` raise an explaining error."""
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -150,8 +149,7 @@ def _added(module: str) -> dict[str, Any]:
 
 
 def _attribute(found: ModuleType, module: str, name: str) -> Any:
-    """An attribute that a stand-in module does not hold itself: a submodule, or an attribute of the real module.
-    """
+    """An attribute that a stand-in module does not hold itself: a submodule, or an attribute of the real module."""
     if name.startswith("__"):
         raise AttributeError(name)
     if _inside(f"{module}.{name}") is not None:

@@ -196,8 +196,7 @@ def _rounded(x: Any, decimals: int) -> Any:
 
 
 def _chosen(g: Tensor, mine: Any, other: Any, y: Tensor) -> Tensor:
-    """The gradient of y = maximum or minimum for operand `mine`: g if y is mine, g/2 if both are equal or NaN.
-    """
+    """The gradient of y = maximum or minimum for operand `mine`: g if y is mine, g/2 if both are equal or NaN."""
     return where(same(mine, y), where(same(other, y), g * 0.5, g), 0)
 
 
@@ -315,7 +314,7 @@ def to_device(x: Any, target: str) -> Tensor:
 
 
 def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """x with NaN, +inf and -inf replaced (None: by the largest and smallest finite values) and without gradient there.
+    """x with NaN, +inf and -inf replaced (None: by the extreme finite values) and without gradient there.
     """
     x = as_tensor(x, "nan_to_num")
     if not is_float(x.dtype):

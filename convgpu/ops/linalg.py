@@ -250,7 +250,7 @@ def det(x: Any) -> Tensor:
 
 
 def slogdet(x: Any) -> tuple[Tensor, Tensor]:
-    """The sign of each determinant and the logarithm of its absolute value; gradients exist for regular matrices alone.
+    """The sign of each determinant and the logarithm of its absolute value; gradients need regular matrices.
     """
     x = _matrices("slogdet", x)
     logarithm, sign = _slogdet(astype(x, accumulator(x.dtype)))
@@ -325,7 +325,7 @@ def eig(x: Any) -> tuple[Tensor, Tensor]:
 
 
 def qr(x: Any, mode: str = "reduced") -> Any:
-    """Q with orthonormal columns and the upper triangular R with Q @ R = x, without gradient. Mode "r" returns R alone.
+    """Q with orthonormal columns and the upper triangular R with Q @ R = x, no gradient. Mode "r" returns R alone.
     """
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: expected mode 'reduced', 'complete' or 'r', got {mode!r}")

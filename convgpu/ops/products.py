@@ -22,8 +22,7 @@ from .shape import flip, moveaxis, ravel, reshape
 
 
 def _prod_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    """The gradient: g times the product of all other elements, (product before) * (product after), without division.
-    """
+    """The gradient: g times the product of all other elements, (product before) * (product after), without division."""
     last = tuple(range(x.ndim - len(axes), x.ndim))
     moved = moveaxis(x, axes, last)
     rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], math.prod([x.shape[a] for a in axes])))

@@ -152,7 +152,7 @@ def _over_root(deviations: Any, axes: Axes, count: float, keepdims: bool) -> Any
 
 
 def centred(x: Tensor, axes: Axes) -> Tensor:
-    """x minus its mean over the axes. The mean of the difference is subtracted too, to remove the rounding of the mean.
+    """x minus its mean over the axes. The difference's mean is subtracted too, to remove rounding.
     """
     difference = x - mean(x, axes, keepdims=True)
     return difference - mean(difference, axes, keepdims=True)

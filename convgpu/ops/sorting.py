@@ -20,8 +20,7 @@ from .shape import moveaxis, ravel, reshape
 
 
 def _ordered(x: Any) -> Any:
-    """x, with half types as float32, which is exact: NumPy sorts wrongly around NaN in bfloat16.
-    """
+    """x, with half types as float32, which is exact: NumPy sorts wrongly around NaN in bfloat16."""
     return x.astype(np.float32) if is_half(x.dtype) else x
 
 
@@ -100,8 +99,7 @@ def _median_over(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
 
 
 def mixed(low: Tensor, high: Tensor, weight: Any) -> Tensor:
-    """low + (high - low) * weight. Weight 0 gives exactly low, whatever high is; infinities give no needless NaN.
-    """
+    """low + (high - low) * weight. Weight 0 gives exactly low, whatever high is; infinities give no needless NaN."""
     weight = as_tensor(weight).to(low.device)
     here = weight == 0
     apart = (signbit(low) != signbit(high)) | isinf(low) | isinf(high)  # the difference might not be finite here

@@ -63,8 +63,7 @@ class Checked:
 
     @property
     def placements(self) -> list[tuple[str, list[int]]]:
-        """For each further call: the side on which inputs lie against a protected page, and which inputs.
-        """
+        """For each further call: the side on which inputs lie against a protected page, and which inputs."""
         inputs = {i: a for i, a in enumerate(self.problem.operands()) if a is not None}
         every = list(dict.fromkeys(side for a in inputs.values() for side in sides(a)))
         return [(side, list(inputs)) for side in every]

@@ -46,7 +46,7 @@ class Walk:
             after = self._one_child(after, advance)
 
     def _problems(self, number: int, after: int) -> Iterator[tuple[Place, Checked]]:
-        """The problems of an item after the problem number `after`; none are left where the backend lacks the family.
+        """The problems of an item after the problem number `after`; none where the backend lacks the family.
         """
         item = self.items[number]
         with on_its_device(self.run, self.report.backend, item):

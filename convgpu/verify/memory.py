@@ -62,8 +62,7 @@ def sides(array: np.ndarray) -> tuple[str, ...]:
 
 
 def protected(array: np.ndarray, side: str) -> np.ndarray:
-    """A copy against pages that must not be touched: an access kills the process. Bytes near the copy are NaN.
-    """
+    """A copy against pages that must not be touched: an access kills the process. Bytes near the copy are NaN."""
     page, size = mmap.PAGESIZE, array.nbytes
     room = -(-size // page) * page
     memory = mmap.mmap(-1, room + 2 * page)

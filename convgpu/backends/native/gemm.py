@@ -63,7 +63,7 @@ class Gemm(Crossing):
 
     def _launch_gemm(self, op: str, arrays: tuple[Any, ...], sizes: tuple[Any, ...], *options: Any, one_a: bool,
                      one_b: bool) -> None:
-        """Launch with a plan that depends on the addresses of a and b, not on that of y: kernels store to any address.
+        """Launch with a plan that depends on the addresses of a and b, not of y: kernels store to any address.
         """
         self.launch(op, arrays, "plan_gemm", sizes, *options, precision=current_precision(), limit=workspace_limit(),
                     one_a=one_a, one_b=one_b)

@@ -30,8 +30,7 @@ REMEMBERED = 32  # how many tiles of a plan keep their layout
 
 
 def suits(gather: Gather, filters: int) -> bool:
-    """Whether sums over windows are the faster method: one channel on one side, few on the other.
-    """
+    """Whether sums over windows are the faster method: one channel on one side, few on the other."""
     spans = math.prod(gather.step) * math.prod(gather.dilation) * math.prod(gather.spread)
     return gather.groups > 1 and 1 in (gather.channels, filters) and max(gather.channels, filters) <= MULTIPLIER and (
         spans <= 8 and math.prod(gather.kernel) <= FILTERS // 64)

@@ -72,7 +72,7 @@ def _by_tiles(a: np.ndarray, b: np.ndarray, y: np.ndarray, epilogue: Callable[[n
 
 
 def tiles(shape: tuple[int, ...]) -> list[Tile]:
-    """The output (..., M, N) in tiles of about ROWS * COLUMNS elements: several small matrices, or part of a large one.
+    """The output (..., M, N) in tiles of about ROWS * COLUMNS elements: several small matrices or part of one.
     """
     area = ROWS * COLUMNS
     if len(shape) == 2:

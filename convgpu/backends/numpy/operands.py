@@ -37,7 +37,7 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def strides_of(sizes: Sequence[int], order: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """The strides of a dense array whose axes lie in memory in the given order; the last of the order varies fastest.
+    """The strides of a dense array whose axes lie in memory in the given order; the last one varies fastest.
     """
     strides, step = [0] * len(sizes), itemsize
     for axis in reversed(order):

@@ -38,8 +38,7 @@ def changes(a: Results, b: Results) -> list[Change]:
 
 
 def _change(a: Row, b: Row, name: str) -> Change:
-    """Slower or faster where the quartiles do not overlap and times differ by 3%; noise where they overlap by far.
-    """
+    """Slower or faster where the quartiles do not overlap and times differ by 3%; noise where they overlap by far."""
     clock = figures.clock(b, name)
     before, after = a["timings"][name].median(clock), b["timings"][name].median(clock)
     (low_a, high_a), (low_b, high_b) = (row["timings"][name].quartiles(clock) for row in (a, b))

@@ -242,8 +242,7 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
 
 def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
-    """Zeros of `shape` with the values added at the indices; the last axis of `indices` counts the result's axes.
-    """
+    """Zeros of `shape` with the values added at the indices; the last axis of `indices` counts the result's axes."""
     values = convert_to_tensor(values)
     zeros = wrap(onp.zeros_like(values.array, shape=tuple(shape)))
     return zeros.at[_places(indices)].add(values)

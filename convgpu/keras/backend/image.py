@@ -44,8 +44,7 @@ def _fixed(i: Tensor, n: int, mode: str) -> tuple[Any, Any]:
 
 def _sampled(images: Tensor, coordinates: list[Tensor], order: int, mode: str, fill: float,
              lead: tuple[Any, ...] = ()) -> Tensor:
-    """images at coordinates along the axes after those indexed by `lead`; order 0: nearest pixel, 1: linear.
-    """
+    """images at coordinates along the axes after those indexed by `lead`; order 0: nearest pixel, 1: linear."""
     if mode not in _FILL_MODES:
         raise ValueError(f"Invalid value for argument `fill_mode`. Expected one of {set(_FILL_MODES)}. Received: "
                          f"fill_mode={mode}")

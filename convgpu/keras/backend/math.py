@@ -141,8 +141,7 @@ def _cdist_forward(x: Any, y: Any) -> Any:
 
 
 def _cdist_rule(g: Tensor, x: Tensor, y: Tensor, distance: Tensor) -> Tensor:
-    """The gradient of x: sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; subtracting y's middle saves digits.
-    """
+    """The gradient of x: sum over j of g[i, j] (x[i] - y[j]) / distance[i, j]; subtracting y's middle saves digits."""
     pull = ratio_or_zero(g, distance)
     middle = cnp.mean(y.detach(), -2, keepdims=True) if y.shape[-2] else 0
     return cnp.sum(pull, -1, keepdims=True) * (x - middle) - cnp.matmul(pull, y - middle)
@@ -341,8 +340,7 @@ def stft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, wi
 
 def istft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, length: int | None = None,
           window: Any = "hann", center: bool = True) -> Tensor:
-    """The sequence whose `stft` is x: its frames, weighted by the window over the sum of its shifted squares, added.
-    """
+    """The sequence whose `stft` is x: its frames, weighted by the window over the sum of its shifted squares, added."""
     frames = irfft(x, fft_length)
     if window is not None:
         win = _window(window, sequence_length, fft_length, frames)

@@ -73,8 +73,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
-        """A function of a list of batches that evaluates each without recording, and returns the last metrics.
-        """
+        """A function of a list of batches that evaluates each without recording, and returns the last metrics."""
         if self.test_function is None or force:
             self.test_function = cg.no_grad()(lambda batches: [self.test_step(data) for data in batches][-1])
         return self.test_function

@@ -83,8 +83,7 @@ def max_pool(images: np.ndarray, geo: PoolGeometry, y: np.ndarray, offsets: np.n
 
 def _max_along(v: np.ndarray, codes: np.ndarray | None, windows: Spans, unit: int,
                with_codes: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The largest pixel of each window of (rows, pixels, elements), with its code: tap * unit + the code before.
-    """
+    """The largest pixel of each window of (rows, pixels, elements), with its code: tap * unit + the code before."""
     shape = len(v), len(windows.first), v.shape[2]
     y, out_codes = np.empty(shape, v.dtype), np.empty(shape, np.int32) if with_codes else None
     before = None if codes is None else codes.reshape(v.shape)

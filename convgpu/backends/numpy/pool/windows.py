@@ -167,8 +167,7 @@ class Pass(NamedTuple):
         return self.rows * self.axis.outputs * self.elements
 
     def taps(self, v: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
-        """A function of t and a buffer that returns tap t of all outputs: a view of v if possible, else a copy.
-        """
+        """A function of t and a buffer that returns tap t of all outputs: a view of v if possible, else a copy."""
         if self.fetched is None:
             begins, size = self.begins, self.size
             return lambda t, buffer: v[begins[t]:begins[t] + size]
@@ -229,8 +228,7 @@ class Tiling:
         return passes
 
     def _tap_by_tap(self, axes: tuple[Axis, ...], images: int, sizes: tuple[int, ...]) -> list[Pass]:
-        """Passes for windows that do not overlap: the first orders its rows so that each later tap is one run.
-        """
+        """Passes for windows that do not overlap: the first orders its rows so that each later tap is one run."""
         passes: list[Pass] = []
         elements = self.channels
         for a in reversed(range(len(axes))):
@@ -290,8 +288,7 @@ def images_of(x: np.ndarray, size: tuple[int, ...], geo: PoolGeometry) -> np.nda
 
 
 def fetch(images: np.ndarray, tile: Tile, buffer: np.ndarray) -> np.ndarray:
-    """The source of a tile as contiguous memory: a view of the images if possible, else a copy.
-    """
+    """The source of a tile as contiguous memory: a view of the images if possible, else a copy."""
     source = images[tile.source]
     if source.flags.c_contiguous and source.dtype == buffer.dtype:
         return source
