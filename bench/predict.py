@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,7 +143,8 @@ def report(predictions: Sequence[Prediction], found: Sequence[Outcome]) -> Itera
                        ("all", counted)]:
         hits = sum(outcome.hit for outcome in some)
         share = f"{hits / len(some):.0%}" if some else "-"
-        yield f"{name}: {hits} of {len(some)} intervals hit ({share})"
+        width = f", half of them narrower than a factor of {_width(some):.2g}" if some else ""
+        yield f"{name}: {hits} of {len(some)} intervals hit ({share}){width}"
     yield f"{len(predictions) - len(found)} predictions wait for a measurement"
     if len(found) > len(counted):
         yield f"{len(found) - len(counted)} are not older than what they predict, and do not count"
@@ -151,6 +153,10 @@ def report(predictions: Sequence[Prediction], found: Sequence[Outcome]) -> Itera
         p = miss.prediction
         yield (f"missed {p.key} ({p.contender}): {miss.measured:.4g} ms, predicted {p.low:.4g} to {p.high:.4g}, "
                f"{miss.off:.2f} times the nearer end; {p.why}")
+
+
+def _width(some: Sequence[Outcome]) -> float:
+    return statistics.median(outcome.prediction.high / outcome.prediction.low for outcome in some)
 
 
 def all_keys() -> list[str]:

@@ -186,8 +186,10 @@ def test_predictions_are_scored(tmp_path):
     found = measured(tmp_path, {KEYS[0]: {"convgpu gpu": 1.4, "torch gpu": 1.3, "torch gpu other": 1.1},
                                 KEYS[2]: {"convgpu gpu": 6.0, "torch gpu channels_last": 1.5}})
     told = list(predict.report(made, predict.outcomes(made, predict.measured([found]))))
-    assert told[:4] == ["hopper: 2 of 2 intervals hit (100%)", "train: 0 of 1 intervals hit (0%)",
-                        "all: 2 of 3 intervals hit (67%)", "2 predictions wait for a measurement"]
+    narrower = ", half of them narrower than a factor of "
+    assert told[:4] == [f"hopper: 2 of 2 intervals hit (100%){narrower}1.2",
+                        f"train: 0 of 1 intervals hit (0%){narrower}1.5",
+                        f"all: 2 of 3 intervals hit (67%){narrower}1.2", "2 predictions wait for a measurement"]
     assert told[4:] == ["missed train: lenet5 b128 (convgpu): 6 ms, predicted 2 to 3, 2.00 times the nearer end; "
                         "by the floor"]
 
