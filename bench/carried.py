@@ -64,6 +64,7 @@ def unpacked_library(folder: Path) -> Path | None:
     packed, library = FOLDER / PACKED, folder / LIBRARY
     if not packed.exists():
         return None
+    folder.mkdir(parents=True, exist_ok=True)
     if not library.exists() or library.stat().st_mtime < packed.stat().st_mtime:
         partial = folder / f"{LIBRARY}.partial"
         with lzma.open(packed) as source, open(partial, "wb") as target:

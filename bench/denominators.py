@@ -20,7 +20,7 @@ import gpu_tables
 from gpu_operands import torch_drawn
 from gpu_peers import OnGpu
 from gpu_tables import Entry
-from kernels import LONGEST, SAMPLES, open_rows, peer_contenders, row_of
+from kernels import LONGEST, LOST, SAMPLES, fail, is_lost, open_rows, peer_contenders, row_of
 from rows import Rows, add_options
 
 from convgpu.benchmark import Clock, GpuClock, HostClock, alternate, quiet_blas
@@ -105,8 +105,8 @@ class Bench:
                 "timings": timings}
 
 
-def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> None:
-    """Measure the rows that are missing."""
+def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> int:
+    """Measure what is missing; the exit status: LOST where another process must go on."""
     settle = SETTLE if bench.gpu else 0.0
     key = gpu_tables.COPY
     if key not in rows:
@@ -116,7 +116,13 @@ def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> None:
         if entry.key in rows:
             continue
         with rows.at(entry.key, LONGEST + settle):
-            row = bench.row(entry, settle)
+            try:
+                row = bench.row(entry, settle)
+            except Exception as error:  # whatever PyTorch says: the others go on
+                fail(rows, entry.key, error)
+                if bench.gpu and is_lost(bench.gpu.wait):
+                    return LOST
+                continue
         settle = 0.0
         rows.add(entry.key, row)
         if bench.gpu:
@@ -124,10 +130,11 @@ def run(bench: Bench, entries: list[Entry], rows: Rows, copied: int) -> None:
         clock = "gpu" if bench.gpu else "wall"
         print(f"{entry.key:80}", {name: f"{1e3 * timing.median(clock):.4f} ms" for name, timing
                                   in row["timings"].items()}, row.get("absent", ""), flush=True)
+    return 0
 
 
-def main() -> None:
-    """Measure the rows and save them."""
+def main() -> int:
+    """Measure and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--names", action="store_true", help="of PyTorch's kernels")
@@ -141,11 +148,12 @@ def main() -> None:
     entries = gpu_tables.denominators()
     if options.tiny:
         entries = gpu_tables.tiny(entries)[:options.tiny]
-    run(bench, entries, open_rows(options, ("numpy", "torch")), 1 << 20 if options.tiny else 1 << 30)
+    status = run(bench, entries, open_rows(options, ("numpy", "torch")), 1 << 20 if options.tiny else 1 << 30)
     if options.record:
         import collect
 
         collect.collect([options.rows])
+    return status
 
 
 def _on_a_gpu(names: bool) -> Bench:
@@ -158,4 +166,4 @@ def _on_a_gpu(names: bool) -> Bench:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

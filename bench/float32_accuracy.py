@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels import here
+from kernels import LOST, fail, here, is_lost
 from rows import Rows, add_options
 
 import convgpu as cg
@@ -60,7 +60,13 @@ def found(options: argparse.Namespace, kept: Rows) -> Iterator[dict[str, Any]]:
             if key in kept:
                 continue
             with kept.at(key, LONGEST):
-                row = measure(options.backend, data, m, n, k, options.precision)
+                try:
+                    row = measure(options.backend, data, m, n, k, options.precision)
+                except RuntimeError as error:  # what CUDA says: the others go on
+                    fail(kept, key, error)
+                    if options.backend == "cuda" and is_lost():
+                        sys.exit(LOST)
+                    continue
             kept.add(key, {**row, "worse": is_worse(row)})
             yield row
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -134,11 +134,11 @@ def run(entries: list[Entry], rows: Rows, ours: Ours, peer: Any) -> int:
         with rows.at(entry.key, LONGEST + settle):
             try:
                 row = measure(entry, ours, peer, settle)
-            except Exception as error:  # any error of a kernel is the finding of this row, and the other rows go on
-                rows.fail(entry.key, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
-                print(f"{entry.key}: FAILED: {error}", flush=True)
-                if is_lost(ours):
+            except Exception as error:  # whatever a kernel does: it is this row's finding, and the others go on
+                fail(rows, entry.key, error)
+                if is_lost(ours.device.gpu.wait):
                     return LOST
+                free_memory(peer)
                 continue
         settle = 0.0
         rows.add(entry.key, {**row, "copy_bandwidth": copied})
@@ -154,10 +154,21 @@ def free_memory(peer: Any) -> None:
         peer.torch.cuda.empty_cache()
 
 
-def is_lost(ours: Ours) -> bool:
-    """Whether CUDA has failed for the rest of this process."""
+def fail(rows: Rows, key: str, error: Exception) -> None:
+    """An error is the finding of a row."""
+    rows.fail(key, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+    print(f"{key}: FAILED: {error}", flush=True)
+
+
+def wait_for_gpu() -> None:
+    """Until it has done all that is queued; a RuntimeError where CUDA can do no more."""
+    cupy_with_gpu().cuda.runtime.deviceSynchronize()
+
+
+def is_lost(wait: Callable[[], None] = wait_for_gpu) -> bool:
+    """Whether CUDA has failed in a way that stays: what waits for it raises."""
     try:
-        ours.device.gpu.wait()
+        wait()
     except RuntimeError:
         return True
     return False

@@ -37,9 +37,11 @@ from programs import PAUSE, Program
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = carried.FOLDER / "packages"
-LOST = 3  # the exit status of a program of rows that another process must continue
-RESERVE = 4.0  # seconds at the end of a part that are kept for packing
-MOST_OF_A_LOG = 1 << 20  # the most bytes of a log that are packed
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LOST = 3  # the exit status of a program of rows that another process is to go on with
+RESERVE = 4.0  # seconds of a part that are kept for packing
+LEAST_SHARE = 8.0  # seconds: a program of rows is not started for less
+MOST_OF_A_LOG = 1 << 20  # bytes that are packed
 MOST_PACKED = 16 << 20
 MOST_RESTARTS = 40
 WORDS = ("name", "case", "op", "dtype", "data_format")  # the entries of a program's line that make up its key
@@ -57,6 +59,12 @@ class Machine:
         self.built = False  # whether convgpu._cuda has been built from these sources, and loads
         words = said.splitlines()[0].split(", ") if said else []
         self.gpu = dict(zip(("name", "driver_version", "compute_cap"), words))
+
+    @property
+    def arch(self) -> str:
+        """As nvcc calls it: "90a" of compute capability 9.0; "" where that is not known."""
+        major, _, minor = self.gpu.get("compute_cap", "").partition(".")
+        return f"{major}{minor}" + "a" * (major == "9")
 
     def missing(self, steps: list[Step]) -> str | None:
         """A message about the packages and programs that steps need and this machine lacks; None if there are none."""
@@ -90,9 +98,10 @@ def _there(package: str) -> bool:
         return False
 
 
-def _built() -> bool:
-    done = subprocess.run([sys.executable, "-c", "import convgpu._cuda"], cwd=ROOT, capture_output=True)
-    return done.returncode == 0
+def _why_not_built() -> str:
+    """Why convgpu._cuda does not load, the last line of what Python says; "" where it does."""
+    done = subprocess.run([sys.executable, "-c", "import convgpu._cuda"], cwd=ROOT, capture_output=True, text=True)
+    return "" if done.returncode == 0 else (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1][:300]
 
 
 def _output(command: list[str]) -> str:
@@ -119,13 +128,19 @@ class Runner:
         environment = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": self.commit,
                        "gpu": self.machine.gpu, "versions": {"python": sys.version.split()[0]}}
         self._take_over(options.resume)
+        if options.again:  # what fails from here on is not tried once more by a process that goes on
+            os.environ[rows.BEFORE] = str(self.file.stat().st_size if self.file.exists() else 0)
+        there = rows.done(self.file, self.commit) if options.again else {}
+        self._failed_before = {key.partition(": ")[0] for key, result in there.items() if not result}
         self.rows = rows.Rows(self.file, environment, True, options.again)
-        self.failed = False
+        self.outcomes: dict[str, bool] = {}  # of each step that was to run, whether it is done and all is well
 
     def _take_over(self, resume: str | None) -> None:
         """Read the rows of an earlier run; without --resume, raise an error if there are rows of the parts to run."""
         if resume and not self.file.exists() and (Path(resume) / "rows.jsonl").exists():
             shutil.copyfile(Path(resume) / "rows.jsonl", self.file)
+        if resume and not self.file.exists():
+            self.say(f"--resume {resume}: no rows.jsonl is there, and none in {self.out}: all is measured")
         if resume is None:
             steps = {f"step: {step.name}" for part in self.options.parts for step in self.steps(part)}
             if steps & set(rows.done(self.file, self.commit)):
@@ -136,10 +151,19 @@ class Runner:
         """The steps of a part, the most valuable first."""
         return on_gpu_steps.steps(part, self.file, self.work, self.options.tiny, self.options.again)
 
+    @property
+    def failed(self) -> bool:
+        """Whether a step failed or was not done."""
+        return not all(self.outcomes.values())
+
     # --- parts and steps
 
     def run(self, part: int, budget: float) -> None:
-        """Run all steps of a part, as far as its time allows."""
+        """All steps of a part, as far as its seconds reach.
+
+        Where they want more than there is, those with many short rows get a share of it, so that each has some rows;
+        what is left then is shared out again.
+        """
         ends = time.monotonic() + budget - RESERVE
         self.say(f"part {part}: {on_gpu_steps.TITLES[part]}, on {self.machine.gpu.get('name', 'no GPU')}, commit "
                  f"{self.commit or 'unknown'}, {datetime.now(UTC):%H:%M:%S} UTC, {budget:.0f} s")
@@ -147,36 +171,60 @@ class Runner:
         missing = self.machine.missing(steps)
         if missing:
             self.say(missing)
-        for step in steps:
+        last = [step for step in steps if step.always and not step.builds]  # they read what there is
+        waiting = [step for step in steps if step not in last]
+        until = ends - sum(step.seconds for step in last)
+        while waiting:
+            shares = ((step, self._share(waiting[i:], until)) for i, step in enumerate(waiting))
+            waiting = [step for step, share in shares if self.step(step, until, share)]
+        for step in last:
             self.step(step, ends)
         self.pack()
 
-    def step(self, step: Step, ends: float) -> None:
-        """Run one step; its results are kept whether it fails, hangs or is stopped."""
+    def _share(self, waiting: list[Step], until: float) -> float:
+        """Of the seconds that these steps want, the part that there is; at most 1."""
+        wanted = sum(step.seconds for step in waiting if not self._is_there(step) and not self.machine.lacks(step))
+        return min((until - time.monotonic()) / max(wanted, 1), 1)
+
+    def _is_there(self, step: Step) -> bool:
+        """Whether it was done before: with --again, and without a row that failed."""
+        return f"step: {step.name}" in self.rows and not step.always and step.name not in self._failed_before
+
+    def step(self, step: Step, ends: float, share: float = 1) -> bool:
+        """One step; what it gave is kept whether it fails, hangs or is stopped. True: it goes on where time is left."""
         key = f"step: {step.name}"
-        if key in self.rows and not step.always:
-            self.failed = self.failed or self.rows.has_failed(key)
-            return self.say(f"there      {step.name}{' (it failed: --again)' * self.rows.has_failed(key)}")
+        if step.instead and self.machine.built:
+            return False
+        if self._is_there(step):
+            self.outcomes[step.name] = not self.rows.has_failed(key)
+            self.say(f"there      {step.name}{' (it failed: --again)' * self.rows.has_failed(key)}")
+            return False
         lacks = self.machine.lacks(step)
         if lacks:
-            return self.say(f"LEFT OUT   {step.name}: {lacks}")
+            self.say(f"LEFT OUT   {step.name}: {lacks}")
+            return False
         start = time.monotonic()
-        deadline = min(start + step.seconds, ends)
+        seconds = max(step.seconds * share, LEAST_SHARE) if step.divided else step.seconds
+        deadline = min(start + seconds, ends)
         if deadline - start < 1:
-            self.failed = True
-            return self.say(f"NO TIME    {step.name}: --resume goes on with it")
+            self.outcomes[step.name] = False
+            self.say(f"NO TIME    {step.name}: --resume goes on with it")
+            return False
         if step.follow is not None:
             step.follow.unlink(missing_ok=True)  # the file may come from an earlier run with other sources
         status = self._each(step, deadline) if step.questions else self._one(step, deadline)
         seconds = time.monotonic() - start
         if step.builds:
-            self.machine.built = status == 0 and _built()
-        if step.always:
+            why = _why_not_built() if status == 0 else "not enough" if status is None else f"exit status {status}"
+            self.machine.built = not why
+            self.say(f"{'FAILED' if why else 'ok':10} {step.name} ({seconds:.0f} s): "
+                     + (f"{why}; {_safe(step.name)}.log" if why else "it loads"))
+        elif step.always:
             self.say(f"{'ok' if status == 0 else 'FAILED':10} {step.name} ({seconds:.0f} s): {_safe(step.name)}.log")
         elif status is None:
             self.say(f"NOT DONE   {step.name}: {seconds:.0f} s were not enough"
-                     + ("; --resume goes on with it" if step.resumable or deadline == ends else ""))
-            if not step.resumable and deadline < ends:  # the step had as much time as it may have
+                     + ("; it goes on if time is left, or by --resume" if step.resumable or deadline == ends else ""))
+            if not step.resumable and deadline < ends:  # it had all the time that it is worth
                 self.rows.fail(key, f"longer than its {step.seconds:.0f} s")
         elif status == 0:
             self.rows.add(key, {"seconds": round(seconds, 1)})
@@ -184,8 +232,9 @@ class Runner:
         else:
             self.rows.fail(key, f"exit status {status}")
             self.say(f"FAILED     {step.name} ({seconds:.0f} s): exit status {status}; {_safe(step.name)}.log")
-        self.failed = self.failed or status != 0
+        self.outcomes["build" if step.builds else step.name] = self.machine.built if step.builds else status == 0
         self.pack()
+        return status is None and step.resumable and deadline < ends
 
     def _one(self, step: Step, deadline: float) -> int | None:
         """Run a program, and return its exit status, or None if its time was over. A program of rows is started again
@@ -256,6 +305,11 @@ class Runner:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1",
             "PATH": os.pathsep.join([os.environ["PATH"], str(PACKAGES / "bin")]),
             rows.CURRENT: str(current), rows.SHARD: f"{shard}/{step.shards}", **step.environment}
+        if step.shards > 1:  # or the BLAS of each would start a thread for every core
+            for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+                environment.setdefault(name, str(max((os.cpu_count() or 1) // step.shards, 1)))
+        if step.builds and self.machine.arch:  # setup.py asks the driver, and builds for many where it cannot
+            environment.setdefault("CONVGPU_ARCHS", self.machine.arch)
         if self.commit:
             environment["CONVGPU_COMMIT"] = self.commit
         return Program(command, ROOT, self._log(log + f".{shard}" * (step.shards > 1)), environment, self._lock,
@@ -355,10 +409,12 @@ def _run(options: argparse.Namespace) -> int:
     stopped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for other in STOPS:  # one is enough: what is measured is packed, undisturbed
+            signal.signal(other, signal.SIG_IGN)
         stopped.append(number)
         raise Stopped
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOPS:
         signal.signal(number, stop)
     try:
         for part in options.parts:

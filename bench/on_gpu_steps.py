@@ -6,27 +6,24 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import carried
 
 TITLES = {1: "does it run?", 2: "is it right, and how fast?", 3: "why?"}
 COMPILE = ["nvcc", "-std=c++17", "-O2", "-gencode", "arch=compute_90a,code=sm_90a"]
-# A few awkward cases of every family, which reach each kernel once: sanitizers run at a tenth of the speed.
-SANITIZED = ("channels_17_33", "groups_3_strided", "padding_asymmetric", "conv3d", "depthwise_7x7",
-             "depthwise_3x3_strided", "transposed_4x4_stride_2", "tile_edges", "block_edge_257", "odd_31_5_63",
-             "channels-16-shared-window", "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15")
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 GEMMS = ("cluster 1", "cluster 2", "odd tiles", "splits")
-# CuPy's memory pool would hide accesses beyond an array; without the pool, every array is its own allocation.
-UNDER_A_SANITIZER = """
-import sys, cupy
-cupy.cuda.set_allocator(None)
-from convgpu.cli import main
-sys.exit(main(sys.argv[1:]))"""
-
-# The training data of a rehearsal: a few small images of noise.
+# What setup.py build_ext --inplace does, where setuptools may be old or missing.
+BUILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, 'csrc')
+from build_system.choice import choose
+from build_system.ninja import build, targets_of
+build(targets_of(choose(editable=False)), Path('convgpu'))"""
+# Of a rehearsal: a few small images of noise.
 SMALL_IMAGES = """
 import sys, tempfile, numpy as np
 from convgpu.cli import main
@@ -52,9 +49,11 @@ class Step:
         follow: a file of JSON lines that the program writes; each line becomes a row.
         hopper: whether the step needs compute capability 9.0.
         kernels: whether it needs convgpu._cuda.
-        packages, tools: the packages and programs that the step needs.
-        always: the step runs whenever its part does, and adds no row.
-        builds: the step builds convgpu._cuda.
+        packages, tools: that it needs.
+        always: it runs whenever its part does, and is no row.
+        builds: it builds convgpu._cuda.
+        instead: it runs only where that does not load by now.
+        divided: it has many short rows, and where time is short it makes do with a share of its seconds.
     """
 
     name: str
@@ -72,6 +71,8 @@ class Step:
     environment: dict[str, str] = field(default_factory=dict)
     always: bool = False
     builds: bool = False
+    instead: bool = False
+    divided: bool = False
 
     @property
     def resumable(self) -> bool:
@@ -82,7 +83,7 @@ class Step:
 def steps(part: int, rows: Path, work: Path, tiny: int = 0, again: bool = False) -> list[Step]:
     """The steps of a part, the most valuable first. tiny: for a rehearsal, the number of rows of each table."""
     commands = Commands(rows, work, tiny, again)
-    return [_build(commands), *{1: _does_it_run, 2: _is_it_right, 3: _why}[part](commands)]
+    return [*_build(commands), *{1: _does_it_run, 2: _is_it_right, 3: _why}[part](commands)]
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,19 @@ class Commands:
                           *["--tiny", str(self.tiny)] * (self.tiny > 0))
 
 
-def _build(c: Commands) -> Step:
-    """The step that builds the kernels. Each part has it, since each may run on a new machine."""
+def _build(c: Commands) -> Iterator[Step]:
+    """Of every part, since each may run on a machine that is bare; where all is built, a second. A library that was
+    carried may be of a system whose own libraries are newer: then nvcc builds it."""
     library = carried.unpacked_library(c.work)
     build = {"CONVGPU_CUDA": "1", "CONVGPU_EMULATED": "0"}
-    setup = [sys.executable, *(["-c", "import convgpu._cuda"] if c.tiny else ["setup.py", "build_ext", "--inplace"])]
-    return Step("build", setup, 150, kernels=False, always=True, builds=True,
-                packages=("numpy", "setuptools", "pybind11", "ninja"),
-                environment=build | ({"CONVGPU_KERNELS": str(library)} if library else {}))
+    setup = [sys.executable, "-c", "import convgpu._cuda" if c.tiny else BUILD]
+    compiled = Step("build", setup, 150, kernels=False, always=True, builds=True, environment=build,
+                    packages=("numpy", "pybind11", "ninja"))
+    if library:
+        yield replace(compiled, name="build of what was carried", seconds=60,
+                      environment=build | {"CONVGPU_KERNELS": str(library)})
+        compiled = replace(compiled, environment=build | {"CONVGPU_KERNELS": ""}, instead=True)
+    yield compiled
 
 
 def _does_it_run(c: Commands) -> Iterator[Step]:
@@ -129,32 +135,33 @@ def _does_it_run(c: Commands) -> Iterator[Step]:
                questions=[str(probe)], hopper=True, kernels=False, packages=(), tools=("nvcc",))
     for name in GEMMS:
         yield Step(f"gemm {name}", c.of_rows("one_gemm.py", name), 20, hopper=True)
-    yield Step("verify quick", c.of_rows("verify_rows.py", "--quick"), 60, restarts=True, shards=c.shards)
+    yield Step("verify quick", c.of_rows("verify_rows.py", "--quick"), 60, restarts=True, shards=c.shards,
+               divided=True)
     train = ["train", "--device", "gpu", "--epochs", "1" if c.tiny else "3", "--out", str(c.work / "lenet")]
     yield Step("lenet", [sys.executable, *(["-c", SMALL_IMAGES] if c.tiny else ["-m", "convgpu"]), *train], 40,
                packages=("numpy", "cupy", "sklearn", "matplotlib", "tqdm", "safetensors"))
 
 
 def _is_it_right(c: Commands) -> Iterator[Step]:
-    yield Step("hopper", c.of_rows("kernels.py", "--hopper"), 90, restarts=True, hopper=True)
-    yield Step("verify", c.of_rows("verify_rows.py"), 45, restarts=True, shards=c.shards)
-    yield Step("kernels", c.of_rows("kernels.py"), 40, restarts=True)
+    yield Step("hopper", c.of_rows("kernels.py", "--hopper"), 90, restarts=True, hopper=True, divided=True)
+    yield Step("verify", c.of_rows("verify_rows.py"), 45, restarts=True, shards=c.shards, divided=True)
+    yield Step("kernels", c.of_rows("kernels.py"), 40, restarts=True, divided=True)
     yield Step("pytest", [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "pytest_rows", "-p",
                           "no:cacheprovider", "--continue-on-collection-errors",
                           *(("tests/test_device.py",) if c.tiny else ("tests",))], 45, restarts=True,
                shards=c.shards,
                packages=("numpy", "cupy", "pytest", "hypothesis"),
                environment={"CONVGPU_ROWS": str(c.rows), "CONVGPU_ROWS_AGAIN": "1" if c.again else ""})
-    yield Step("float32 accuracy", c.of_rows("float32_accuracy.py", "--backend", "cuda"), 20, restarts=True,
-               hopper=True)
-    yield Step("train", c.of_rows("train.py", "--device", "gpu", "--rows-of", "train"), 60, restarts=True)
     yield Step("denominators", c.of_rows("denominators.py"), 60, restarts=True, kernels=False,
-               packages=("numpy", "torch"))
+               divided=True, packages=("numpy", "torch"))
+    yield Step("float32 accuracy", c.of_rows("float32_accuracy.py", "--backend", "cuda"), 20, restarts=True,
+               hopper=True, divided=True)
+    yield Step("train", c.of_rows("train.py", "--device", "gpu", "--rows-of", "train"), 60, restarts=True)
     yield Step("train cpu", c.of_rows("train.py", "--device", "cpu", "--rows-of", "train cpu"), 40, restarts=True,
                kernels=False, packages=("numpy",))
     yield Step("train compiled", c.of_rows("train.py", "--device", "gpu", "--rows-of", "train compiled"), 90,
                restarts=True, packages=("numpy", "cupy", "torch"))
-    yield Step("predictions", c.bench("predict.py", "--score", str(c.rows)), 10, kernels=False, packages=("numpy",),
+    yield Step("predictions", c.bench("predict.py", "--score", str(c.rows)), 8, kernels=False, packages=("numpy",),
                always=True)
 
 
@@ -166,13 +173,11 @@ def _why(c: Commands) -> Iterator[Step]:
     build = shlex.join([*COMPILE, "-Icsrc", "-o", str(binary), "bench/hopper_rates.cu"])
     yield Step("rates", ["bash", "-c", f"{build} && exec {shlex.join([str(binary), str(rates)])}"], 60, follow=rates,
                hopper=True, kernels=False, packages=(), tools=("nvcc",))
-    yield Step("refit", c.bench("refit.py", str(c.rows)), 20, hopper=True, kernels=False, packages=("numpy",),
+    yield Step("refit", c.bench("refit.py", str(c.rows)), 10, hopper=True, kernels=False, packages=("numpy",),
                always=True)
-    cases = SANITIZED[:1] if c.tiny else SANITIZED
     for tool in SANITIZERS:
-        yield Step(tool, ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", sys.executable, "-c",
-                          UNDER_A_SANITIZER, "verify", "--backend", "cuda", "--quick",
-                          *(word for case in cases for word in ("--case", case))], 45, tools=("compute-sanitizer",))
+        yield Step(tool, c.of_rows("under_sanitizer.py", tool), 45, restarts=True, shards=c.shards, divided=True,
+                   tools=("compute-sanitizer",))
 
 
 def listing() -> str:

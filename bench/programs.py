@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-KILL_AFTER = 3.0  # seconds that a program has to end by itself before it is killed
+KILL_AFTER = 3.0  # seconds that a program has to end by itself
+GONE_AFTER = 15.0  # seconds that a driver may take to end a program that was killed; it is left behind then
 PAUSE = 0.05
 _LIBC = ctypes.CDLL(None)
 
@@ -60,8 +61,8 @@ class Program:
             meanwhile()
 
     def end(self) -> None:
-        """End the program with all processes of its group."""
-        for kill, seconds in ((signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, None)):
+        """No process of its group outlives this."""
+        for kill, seconds in ((signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, GONE_AFTER)):
             try:
                 os.killpg(self._process.pid, kill)
             except ProcessLookupError:

@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kernels import LOST, here
+from kernels import LOST, here, is_lost
 from rows import Rows, own
 
-from convgpu.device import cupy_with_gpu
-
-LONGEST = 30.0  # the most seconds that a test may take
+LONGEST = 30.0  # seconds of a test
 _rows: Rows | None = None
 
 
@@ -29,6 +27,7 @@ def _key(name: str) -> str:
     return f"pytest: {name}"
 
 
+@pytest.hookimpl(trylast=True)  # behind -m, so that what it left is shared out evenly
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests that have a row, and tests that belong to another process."""
     wanted = [item for item in own(items) if _rows is not None and _key(item.nodeid) not in _rows]
@@ -50,9 +49,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     assert _rows is not None
     if report.failed:
         _rows.fail(_key(report.nodeid), f"{report.when}: {report.longreprtext[-1500:]}")
-        try:
-            cupy_with_gpu().cuda.runtime.deviceSynchronize()
-        except RuntimeError:
+        if is_lost():
             os._exit(LOST)
     elif report.skipped or report.when == "call":
         _rows.add(_key(report.nodeid), {"outcome": report.outcome, "seconds": round(report.duration, 3)})

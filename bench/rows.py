@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable with the name of a file for the key of the current row
-SHARD = "CONVGPU_SHARD"  # the environment variable with this process's part of the rows, "0/4"
+CURRENT = "CONVGPU_CURRENT_ROW"  # the environment variable that names a file for the key of the row at work
+SHARD = "CONVGPU_SHARD"  # that which names this process's part of the rows, "0/4"
+BEFORE = "CONVGPU_ROWS_BEFORE"  # with --again: the bytes of the file whose failures are tried again; none: all
 FILE = Path("build/gpu/rows.jsonl")
 Line = dict[str, Any]
 
@@ -38,11 +39,11 @@ def add_options(parser: argparse.ArgumentParser, default: Path | None = FILE) ->
     parser.add_argument("--tiny", type=int, default=0, metavar="N", help="a rehearsal: the first N rows, small")
 
 
-def read(path: Path) -> Iterator[Line]:
-    """All complete lines."""
+def read(path: Path, skipped: int = 0) -> Iterator[Line]:
+    """All lines that are whole, behind so many bytes."""
     if not path.exists():
         return
-    for line in path.read_bytes().split(b"\n"):
+    for line in path.read_bytes()[skipped:].split(b"\n"):
         try:
             found = json.loads(line)
         except ValueError:  # the last line of a program that was killed
@@ -66,11 +67,14 @@ def append(path: Path, line: Line, default: Callable[[Any], Any] | None = None) 
         os.close(file)
 
 
-def done(path: Path, commit: str | None) -> dict[str, bool]:
-    """The keys that this commit has, and whether each has a result; of several tries the last one counts."""
+def done(path: Path, commit: str | None, skipped: int = 0) -> dict[str, bool]:
+    """The keys that this commit has, and whether each has a result; where it was tried twice, the last time.
+
+    skipped: bytes at the beginning of the file.
+    """
     commits: dict[str, str | None] = {}
     found: dict[str, bool] = {}
-    for line in read(path):
+    for line in read(path, skipped):
         if "environment" in line:
             commits[line["run"]] = line["environment"].get("commit")
         elif commits.get(line.get("run", "")) == commit:
@@ -100,7 +104,9 @@ class Rows:
         self.path, self.environment, self._default = path, environment, default
         self._run, self._begun = uuid.uuid4().hex[:12], False
         there = done(path, environment.get("commit")) if resume and path else {}
-        self._done = {key: result for key, result in there.items() if result or not again}
+        skipped = os.environ.get(BEFORE)
+        late = done(path, environment.get("commit"), int(skipped)) if again and path and skipped else {}
+        self._done = {key: result for key, result in there.items() if result or not again or key in late}
         self.lines: list[Line] = []
 
     def __contains__(self, key: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 import gpu_tables
 import report
-from kernels import open_rows
+from kernels import LOST, fail, is_lost, open_rows
 from rows import add_options
 
 from convgpu import set_num_threads
@@ -88,7 +88,14 @@ def measure_rows(options: argparse.Namespace) -> None:
             continue
         with rows.at(key, LONGEST):
             network, images = (NETWORKS["lenet5"], 2) if options.tiny else (NETWORKS[name], batch)
-            results = training.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget, variants)
+            try:
+                results = training.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget,
+                                           variants)
+            except Exception as error:  # of this network: the others go on
+                fail(rows, key, error)
+                if device == "gpu" and is_lost():
+                    sys.exit(LOST)
+                continue
         if results.interrupted:
             raise KeyboardInterrupt
         rows.add(key, {**results.rows[0], **({"tiny": True} if options.tiny else {})})

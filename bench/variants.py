@@ -25,7 +25,7 @@ import numpy as np
 import sampled
 from gpu_operands import CupyDraw, operands
 from gpu_tables import Bar, Entry
-from kernels import SAMPLES, open_rows, row_of
+from kernels import LOST, SAMPLES, fail, is_lost, open_rows, row_of
 from rows import add_options
 
 from convgpu.benchmark import CupyGpu, GpuClock, WrongResultError, alternate, rotating
@@ -166,7 +166,13 @@ def main() -> int:
     draw, gpu = CupyDraw(), CupyGpu()
     for entry in missing:
         with rows.at(entry.key, LONGEST):
-            row = measure(entry, libraries, draw, gpu)
+            try:
+                row = measure(entry, libraries, draw, gpu)
+            except Exception as error:  # of this size: the others go on
+                fail(rows, entry.key, error)
+                if is_lost(gpu.wait):
+                    return LOST
+                continue
         rows.add(entry.key, row)
         print(entry.key, {name: f"{1e3 * timing.median('gpu'):.4f} ms" for name, timing in row["timings"].items()},
               row.get("absent", ""), flush=True)

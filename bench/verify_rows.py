@@ -10,11 +10,10 @@ import sys
 import time
 from dataclasses import asdict
 
-from kernels import LOST, open_rows
+from kernels import LOST, is_lost, open_rows
 from rows import add_options, own
 
 from convgpu import backends
-from convgpu.device import cupy_with_gpu
 from convgpu.facts import FAMILIES
 from convgpu.verify import verify
 
@@ -43,7 +42,7 @@ def main() -> int:
             said = "; ".join(f"{f.op} {f.dtype} {f.data_format}, {f.kernel}: {f.what}" for f in report.failures[:8])
             rows.fail(key, said)
             print(f"{key}: FAILED {said}", flush=True)
-            if options.backend == "cuda" and _lost():
+            if options.backend == "cuda" and is_lost():
                 return LOST
             continue
         kernels = [asdict(row) | {"cases": 1} for row in report.rows.values()]
@@ -51,15 +50,6 @@ def main() -> int:
                        "worst": max((row.worst for row in report.rows.values()), default=0.0), "kernels": kernels})
     print(f"{len(rows.lines)} cases in {time.perf_counter() - start:.0f} s, {wrong} wrong")
     return int(wrong > 0)
-
-
-def _lost() -> bool:
-    cupy = cupy_with_gpu()
-    try:
-        cupy.cuda.runtime.deviceSynchronize()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        return True
-    return False
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ import gpu_tables  # noqa: E402
 import on_gpu_steps  # noqa: E402
 import one_gemm  # noqa: E402
 import rows  # noqa: E402
+import under_sanitizer  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or sys.platform != "linux", reason="Linux and bash")
 TINY = 3  # rows of each table
@@ -86,6 +88,7 @@ def expected_keys() -> set[str]:
     keys |= {f"probe: {name} question" for name in ("first", "second", "third")}
     keys |= set(gpu_tables.training_keys()["train"][:TINY]) | set(gpu_tables.training_keys()["train cpu"])
     cases = [f"{family} {case.name}" for family in FAMILIES for case in FAMILIES[family].cases]
+    keys |= {f"{tool}: {case}" for tool in under_sanitizer.TOOLS for case in under_sanitizer.CASES[:TINY]}
     keys |= {f"{name}: {case}" for name in ("verify", "verify quick") for case in cases[::len(cases) // TINY][:TINY]}
     return keys
 
@@ -190,9 +193,10 @@ def test_the_products_of_the_first_minute_take_their_paths():
 
 
 def test_the_cases_under_compute_sanitizer_exist():
-    names = set(on_gpu_steps.SANITIZED)
+    names = set(under_sanitizer.CASES)
     reached = {name: {case.name for case in family.cases} & names for name, family in FAMILIES.items()}
     assert set.union(*reached.values()) == names and all(reached.values())
+    assert under_sanitizer.TOOLS == on_gpu_steps.SANITIZERS
 
 
 def test_names_of_cases_are_unique():
@@ -247,6 +251,18 @@ def test_rows_of_another_commit_are_measured_again(tmp_path):
     assert "one" not in rows.Rows(file, {"commit": "b"}, resume=True, again=True)
 
 
+def test_what_fails_again_is_not_tried_without_end(tmp_path, monkeypatch):
+    """With --again a process that goes on behind a lost GPU leaves alone what failed in this run."""
+    file = tmp_path / "rows.jsonl"
+    before = rows.Rows(file, {"commit": "a"})
+    before.fail("one", "the GPU was lost")
+    before.fail("two", "the GPU was lost")
+    monkeypatch.setenv(rows.BEFORE, str(file.stat().st_size))
+    assert not {"one", "two"} & set(rows.Rows(file, {"commit": "a"}, resume=True, again=True))
+    rows.Rows(file, {"commit": "a"}).fail("one", "and again")
+    assert set(rows.Rows(file, {"commit": "a"}, resume=True, again=True)) == {"one"}
+
+
 def test_a_row_that_hangs_ends_its_process_and_is_named(tmp_path):
     program = ("import os, rows\n"
                "with rows.Rows(None, {}).at('the one', 0.2):\n"
@@ -276,16 +292,96 @@ for key in "abcd":
 """
 
 
-def test_a_program_of_rows_goes_on_in_another_process(tmp_path, monkeypatch):
-    """Behind a row that hangs, and behind one that has lost the GPU; each is named, and costs no other."""
+@pytest.fixture
+def runner_of(tmp_path, monkeypatch):
+    """Makes a Runner in an empty folder, and with the steps that are given."""
     import argparse
 
     import on_gpu
 
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
     monkeypatch.setenv("WORK", str(tmp_path / "work"))
+    monkeypatch.delenv(rows.BEFORE, raising=False)
     monkeypatch.setattr(carried, "commit", lambda: None)
-    runner = on_gpu.Runner(argparse.Namespace(parts=[1], resume="", again=False, tiny=0))
+    monkeypatch.setattr(on_gpu, "LEAST_SHARE", 0.5)
+    runners = []
+
+    def make(steps=(), again=False):
+        if runners:
+            os.close(runners.pop()._lock)
+        monkeypatch.setattr(on_gpu_steps, "steps", lambda *arguments: list(steps))
+        runners.append(on_gpu.Runner(argparse.Namespace(parts=[1], resume="", again=again, tiny=0)))
+        return runners[-1]
+
+    yield make
+    os.environ.pop(rows.BEFORE, None)
+
+
+SLOW = """
+import argparse, time
+from rows import Rows, add_options
+parser = argparse.ArgumentParser()
+add_options(parser)
+parser.add_argument("name")
+options = parser.parse_args()
+kept = Rows(options.rows, {"commit": None}, True, options.again)
+for key in (f"{options.name}: {i}" for i in range(40)):
+    if key not in kept:
+        time.sleep(0.1)
+        kept.fail(key, "it failed") if key == "first: 0" else kept.add(key, {})
+"""
+
+
+def slow(name: str, file: Path, *arguments: str, **of_step) -> on_gpu_steps.Step:
+    """Of forty rows, the tenth of a second each."""
+    return on_gpu_steps.Step(name, [sys.executable, "-c", SLOW, name, "--rows", str(file), *arguments], 8,
+                             restarts=True, kernels=False, packages=(), **of_step)
+
+
+def test_where_time_is_short_each_step_has_a_share(tmp_path, runner_of, capsys):
+    """And what is left is shared out again; whoever resumes finds all of it, and does no more."""
+    file = tmp_path / "out" / "rows.jsonl"
+    runner = runner_of([slow(name, file, divided=True) for name in ("first", "second", "third")])
+    runner.run(1, 4 + 12)
+    found = Counter(line["key"].partition(":")[0] for line in rows.read(file) if "key" in line)
+    assert min(found["first"], found["second"], found["third"]) >= 3 and runner.failed
+    assert "NOT DONE   first" in capsys.readouterr().out
+    runner = runner_of([slow(name, file, divided=True) for name in ("first", "second", "third")])
+    runner.run(1, 60)
+    keys = Counter(line["key"] for line in rows.read(file) if "key" in line)
+    assert set(keys.values()) == {1} and len(keys) == 3 * 40 + 3 and not runner.failed
+
+
+def test_again_runs_a_step_of_which_a_row_failed(tmp_path, runner_of, capsys):
+    file = tmp_path / "out" / "rows.jsonl"
+    runner_of([slow("first", file)]).run(1, 30)
+    runner_of([slow("first", file)]).run(1, 30)
+    assert "there      first" in capsys.readouterr().out
+    runner_of([slow("first", file, "--again")], again=True).run(1, 30)
+    assert Counter(line["key"] for line in rows.read(file) if "key" in line)["first: 0"] == 2
+
+
+def test_where_the_carried_library_does_not_load_it_is_built(tmp_path, runner_of, monkeypatch, capsys):
+    import on_gpu
+
+    monkeypatch.setattr(carried, "unpacked_library", lambda folder: tmp_path / "carried.so")
+    for name in ("CONVGPU_ARCHS", "CONVGPU_KERNELS"):
+        monkeypatch.delenv(name, raising=False)
+    steps = on_gpu_steps._build(on_gpu_steps.Commands(tmp_path, tmp_path, 0, False))
+    steps = [replace(step, packages=(), command=["sh", "-c", "echo $CONVGPU_ARCHS $CONVGPU_KERNELS >>$LIST"],
+                     environment=step.environment | {"LIST": str(tmp_path / "list")}) for step in steps]
+    loads = iter(("ImportError: version `GLIBC_2.39' not found", ""))
+    monkeypatch.setattr(on_gpu, "_why_not_built", lambda: next(loads))
+    runner = runner_of(steps)
+    runner.machine.gpu = {"compute_cap": "9.0"}
+    runner.run(1, 60)
+    assert (tmp_path / "list").read_text().splitlines() == [f"90a {tmp_path / 'carried.so'}", "90a"]
+    assert "FAILED     build of what was carried" in capsys.readouterr().out and not runner.failed
+
+
+def test_a_program_of_rows_goes_on_in_another_process(runner_of):
+    """Behind a row that hangs, and behind one that has lost the GPU; each is named, and costs no other."""
+    runner = runner_of()
     step = on_gpu_steps.Step("program", [sys.executable, "-c", PROGRAM, "--rows", str(runner.file)], 60, restarts=True,
                              kernels=False, packages=())
     runner.step(step, time.monotonic() + 60)
