@@ -107,7 +107,7 @@ def _merged(kept: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def failures(paths: Iterable[Path]) -> dict[str, str]:
-    """The keys and errors of rows that failed, unless a later run succeeded."""
+    """Rows that failed, or whose results were wrong, and no later run mended."""
     found: dict[str, str] = {}
     for path in paths:
         for line in rows.read(path / NAME if path.is_dir() else path):
@@ -115,6 +115,9 @@ def failures(paths: Iterable[Path]) -> dict[str, str]:
                 found[line["key"]] = line["error"]
             elif "key" in line:
                 found.pop(line["key"], None)
+                for who, why in line["row"].get("absent", {}).items():
+                    if who.startswith("convgpu") and "WrongResultError" in why:
+                        found[line["key"]] = f"{who}: {why}"
     return found
 
 

@@ -257,6 +257,8 @@ class Runner:
                 time.sleep(PAUSE)
         finally:
             for program in at_work:
+                program.ask()
+            for program in at_work:
                 program.end()
             self._follow(step)
         return None if at_work else max(ended, key=abs)

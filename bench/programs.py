@@ -60,6 +60,13 @@ class Program:
             self.end()
             meanwhile()
 
+    def ask(self) -> None:
+        """To end: several end at once then."""
+        try:
+            os.killpg(self._process.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
     def end(self) -> None:
         """No process of its group outlives this."""
         for kill, seconds in ((signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, GONE_AFTER)):

@@ -139,7 +139,7 @@ def measure(entry: Entry, libraries: dict[str, Library], draw: CupyDraw, gpu: Cu
             sampled.check(problem, (a, b), library.multiply(a, b, y))
             contenders[f"convgpu gpu {name}"] = rotating(one, problem.work.bytes // 2, gpu.cache_bytes)
         except (RuntimeError, WrongResultError) as error:
-            absent[f"convgpu gpu {name}"] = str(error)
+            absent[f"convgpu gpu {name}"] = f"{type(error).__name__}: {error}"
     clock = GpuClock(gpu)
     timings = alternate(contenders, SAMPLES, pause=0.0, settle=1.0, clocks=dict.fromkeys(contenders, clock))
     return row_of(entry, timings, {}, absent)

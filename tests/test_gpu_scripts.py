@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from native_backends import needs_emulated
@@ -217,6 +218,18 @@ def test_shell_scripts_are_sound():
     assert subprocess.run(["bash", "-n", BENCH / "on_gpu.sh"]).returncode == 0
     if shutil.which("shellcheck"):
         subprocess.run(["shellcheck", BENCH / "on_gpu.sh"], check=True)
+
+
+def test_a_wrong_result_fails_its_step(monkeypatch):
+    """Its row has PyTorch's time, and must not look as if all were well."""
+    import kernels
+
+    ours = SimpleNamespace(name="convgpu gpu", device=SimpleNamespace(settle=0.0, roof=lambda dtype: None))
+    said = iter(("WrongResultError: by 3 times the bound", "NotImplementedError: float64"))
+    monkeypatch.setattr(kernels, "measure", lambda *arguments: {"timings": {}, "absent": {ours.name: next(said)}})
+    monkeypatch.setattr(kernels, "copy_bandwidth", lambda *arguments: 1.0)
+    monkeypatch.setattr(kernels, "free_memory", lambda *arguments: None)
+    assert [kernels.run([entry], rows.Rows(None, {}), ours, None) for entry in gpu_tables.hopper()[:2]] == [1, 0]
 
 
 def test_float32_accuracy_is_measured():
@@ -531,6 +544,7 @@ def rows_of_a_gpu(file: Path, commit: str = "0123456789ab", tiny: bool = False) 
         kept.add(gpu_tables.training_key(bench, "alexnet", 128), row)
     kept.add("probe: one", {"agrees": True})
     kept.fail("pytest: another", "it failed")
+    kept.add("variants: one", {"absent": {"convgpu gpu no lead": "WrongResultError: it is wrong"}})
 
 
 def test_what_came_back_becomes_results(tmp_path, monkeypatch, capsys):
@@ -540,7 +554,9 @@ def test_what_came_back_becomes_results(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
     rows_of_a_gpu(tmp_path / "rows.jsonl")
     monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
-    assert collect.main() == 0 and "failed: pytest: another: it failed" in capsys.readouterr().out
+    assert collect.main() == 0
+    said = capsys.readouterr().out
+    assert "failed: pytest: another: it failed" in said and "failed: variants: one: convgpu gpu no lead" in said
     kept = tmp_path / "results" / "hopper-nvidia-h200-0123456789ab.json"
     assert len(json.loads(kept.read_text())["rows"]) == 3
     trained, = json.loads((kept.parent / "train_gpu-nvidia-h200-0123456789ab.json").read_text())["rows"]
@@ -550,7 +566,7 @@ def test_what_came_back_becomes_results(tmp_path, monkeypatch, capsys):
     assert "| GEMM bf16 8192 | 1.43 | 1.0 | yes |" in page and "## hopper-nvidia-h200-0123456789ab" in page
     others = [json.loads(line) for line in
               (tmp_path / "results" / "on_gpu-nvidia-h200-0123456789ab.jsonl").read_text().splitlines()]
-    assert [line.get("key") for line in others] == [None, "probe: one", "pytest: another"]
+    assert [line.get("key") for line in others] == [None, "probe: one", "pytest: another", "variants: one"]
     assert "against the emulator's reading" not in page and "compute-sanitizer's four tools" in page  # still waits
 
 
