@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, LIBRARY, COMMIT = ROOT / "build" / "carried", "libconvgpu_cuda.so", "commit.json"
 PACKED = f"{LIBRARY}.xz"
-# What the steps of bench/on_gpu.sh import, except CuPy and PyTorch, which are too large to carry.
-WANTED = ("numpy", "ml_dtypes", "setuptools", "pybind11", "ninja", "pytest", "hypothesis", "scipy", "scikit-learn",
+# What the steps of bench/on_gpu.sh use, beside CuPy and PyTorch, which are too large to travel.
+WANTED = ("numpy", "ml_dtypes", "pybind11", "ninja", "pytest", "hypothesis", "scipy", "scikit-learn",
           "matplotlib", "tqdm", "safetensors", "pillow")
 TOO_LARGE = ("cupy", "torch")
 
@@ -81,7 +81,8 @@ def _pack_library() -> bool:
     if not library.exists():
         print("no kernel library is carried: convgpu/libconvgpu_cuda.so was not built here, and nvcc builds it there")
         return True
-    newest = max((path for path in (ROOT / "csrc").rglob("*.*")), key=lambda path: path.stat().st_mtime)
+    sources = (path for path in (ROOT / "csrc").rglob("*.*") if path.suffix in (".cu", ".cuh", ".cpp", ".h", ".json"))
+    newest = max(sources, key=lambda path: path.stat().st_mtime)
     if newest.stat().st_mtime > library.stat().st_mtime:
         print(f"on_gpu: --pack: convgpu/{LIBRARY} is older than {newest.relative_to(ROOT)}: build it again "
               "(CONVGPU_CUDA=1 python setup.py build_ext --inplace), or remove it", file=sys.stderr)

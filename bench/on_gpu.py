@@ -92,6 +92,8 @@ class Machine:
 
 
 def _there(package: str) -> bool:
+    if package == "ninja" and shutil.which(package):  # as a package or as a program of the system
+        return True
     try:
         return importlib.util.find_spec(package) is not None
     except ImportError:
