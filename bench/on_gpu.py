@@ -217,7 +217,8 @@ class Runner:
         status = self._each(step, deadline) if step.questions else self._one(step, deadline)
         seconds = time.monotonic() - start
         if step.builds:
-            why = _why_not_built() if status == 0 else "not enough" if status is None else f"exit status {status}"
+            why = (_why_not_built() if status == 0 else f"exit status {status}" if status is not None
+                   else "its seconds were not enough, and --resume goes on with it")
             self.machine.built = not why
             self.say(f"{'FAILED' if why else 'ok':10} {step.name} ({seconds:.0f} s): "
                      + (f"{why}; {_safe(step.name)}.log" if why else "it loads"))

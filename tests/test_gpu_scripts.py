@@ -232,6 +232,30 @@ def test_a_wrong_result_fails_its_step(monkeypatch):
     assert [kernels.run([entry], rows.Rows(None, {}), ours, None) for entry in gpu_tables.hopper()[:2]] == [1, 0]
 
 
+@pytest.mark.parametrize("is_lost, keys", [(False, 4), (True, 2)])
+def test_an_error_of_pytorch_costs_its_row_alone(is_lost, keys):
+    """And where it has lost the GPU, another process goes on with the others."""
+    import denominators
+    import kernels
+
+    entries = gpu_tables.tiny(gpu_tables.denominators())[:3]
+
+    def row(entry, settle):
+        if entry.key == entries[0].key:
+            raise RuntimeError("cuDNN has no kernel")
+        return {"timings": {}}
+
+    def wait():
+        if is_lost:
+            raise RuntimeError("unspecified launch failure")
+
+    torch = SimpleNamespace(cuda=SimpleNamespace(empty_cache=lambda: None))
+    bench = SimpleNamespace(gpu=SimpleNamespace(wait=wait), torch=torch, row=row, copy=lambda size: {})
+    kept = rows.Rows(None, {})
+    assert denominators.run(bench, entries, kept, 1) == (kernels.LOST if is_lost else 0)
+    assert len(kept.lines) == keys and kept.has_failed(entries[0].key)
+
+
 def test_float32_accuracy_is_measured():
     done = subprocess.run([sys.executable, BENCH / "float32_accuracy.py", "--size", "16", "8", "--lengths", "64"],
                           capture_output=True, text=True)
