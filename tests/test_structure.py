@@ -47,7 +47,9 @@ def test_backends_have_no_function_that_is_no_op(backend: str) -> None:
 
 
 def test_every_op_belongs_to_one_family() -> None:
-    assert sorted(name for family in FAMILIES.values() for name in family.ops) == sorted(DECLARED)
+    listed = {name for family in FAMILIES.values() for name in family.ops}
+    assert not set(DECLARED) - listed, "these ops are in no FAMILY.ops of convgpu/facts"
+    assert not listed - set(DECLARED), "a FAMILY.ops of convgpu/facts lists these names, which no file declares as ops"
     for name, family in FAMILIES.items():
         assert all(Op.registry[op].facts.family == name for op in family.ops)
 
@@ -58,7 +60,10 @@ def _says(path: Path, pattern: str) -> bool:
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_no_room_is_missing_an_op(name: str) -> None:
-    facts = Op.registry[name].facts
+    try:
+        facts = Op.registry[name].facts
+    except LookupError as error:
+        pytest.fail(f"{name} is declared in {DECLARED[name].name}, and not yet known in convgpu/facts: {error}")
     family, sources = facts.family, ROOT / "csrc" / facts.family
     kernel = rf"__global__[^;{{]*?\b{facts.kernel or name}\w*\("
     rooms = {
@@ -73,9 +78,12 @@ def test_no_room_is_missing_an_op(name: str) -> None:
         "in the family's tests": any(_says(path, rf"\b{name}\b") for path in (
             ROOT / "tests" / f"test_{family}.py", ROOT / "tests" / f"test_{DECLARED[name].stem}.py") if path.is_file()),
         f"on the page docs/{FAMILIES[family].page}": _says(ROOT / "docs" / FAMILIES[family].page, rf"\b{name}\b"),
-        "a contender among PyTorch's": hasattr(Torch, name) is (name not in NOT_IN_PYTORCH),
+        "a method of Torch in convgpu/benchmark/peers/ops.py, or else a line in NOT_IN_PYTORCH above":
+            hasattr(Torch, name) is (name not in NOT_IN_PYTORCH),
     }
-    assert [room for room, there in rooms.items() if not there] == []
+    missing = [room for room, there in rooms.items() if not there]
+    if missing:
+        pytest.fail(f"{name} is missing: " + "; ".join(missing))
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -83,8 +91,10 @@ def test_facts_are_enough_to_explain_and_to_time_an_op(name: str) -> None:
     """Of some case: FLOPs and bytes, a method, operands that are drawn, and a part of the result that is compared."""
     facts = Op.registry[name].facts
     family = FAMILIES[facts.family]
-    call = next(p.call for case in family.cases for p in family.problems(case, "float32", family.formats[0])
-                if p.op == name and all(0 not in shape for shape in p.call.shapes if shape is not None))
+    call = next((p.call for case in family.cases for p in family.problems(case, "float32", family.formats[0])
+                 if p.op == name and all(0 not in shape for shape in p.call.shapes if shape is not None)), None)
+    if call is None:
+        pytest.fail(f"no case yields {name}: add it to `problems` in convgpu/facts/{facts.family}.py")
     problem = Problem(call, layer="some")
     assert problem.work.bytes > 0 and problem.work.seconds(GPUS[-1]) > 0 and facts.method(call)
     assert isinstance(facts.explained, Op) or facts.explained.__doc__
