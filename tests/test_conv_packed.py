@@ -33,7 +33,7 @@ def native():
 def plan(native, case, dtype="bfloat16", multiprocessors=1):
     device = hopper(native.module, multiprocessors)
     geo = native.geometry(case.geometry())
-    return settings_of(native.module.plan_conv("conv_fprop", geo, dtype, device=device).text)
+    return settings_of(native.module.plan_conv("conv_fprop", geo, dtype, device=device))
 
 
 def check_fprop(native, case, dtype):

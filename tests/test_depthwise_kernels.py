@@ -293,13 +293,17 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
     x, w, y = (native.array(np.zeros(s, np.float32)) for s in ((2, 6, 6, 4), (3, 3, 1, 4), (2, 4, 4, 4)))
     gb, a = native.array(np.zeros(4, np.float32)), native.array(np.zeros((4, 4), np.float32))
     geo = native.geometry(conv_geometry("aligned", (2, 6, 6, 4), (3, 3, 1, 4), 1, 0, 1, 4, "channels_last"))
+    fprop, dgrad, wgrad = (module.plan_conv(op, geo, "float32", limit=1024) for op in (
+        "conv_fprop", "conv_dgrad", "conv_wgrad"))
+    product = module.plan_gemm(1, 4, 4, 4, "float32", limit=1024)
+    total = module.plan_channel_sum((2, 4, 4, 4), True, "float32", limit=1024)
     for beyond in (0, 16, 255):
         lent = memory.ctypes.data + beyond, 1024, 0
-        calls = {"conv_fprop": lambda: module.conv_fprop(x, w, None, y, geo, "", "float32", *lent),  # noqa: B023
-                 "conv_dgrad": lambda: module.conv_dgrad(y, w, None, x, geo, "", "float32", *lent),  # noqa: B023
-                 "conv_wgrad": lambda: module.conv_wgrad(x, y, w, geo, "float32", *lent),  # noqa: B023
-                 "channel_sum": lambda: module.channel_sum(y, gb, True, *lent),  # noqa: B023
-                 "gemm": lambda: module.gemm(a, a, None, a, 1, 0, False, False, "", "float32", *lent)}  # noqa: B023
+        calls = {"conv_fprop": lambda: module.conv_fprop(x, w, None, y, geo, fprop, "", *lent),  # noqa: B023
+                 "conv_dgrad": lambda: module.conv_dgrad(y, w, None, x, geo, dgrad, "", *lent),  # noqa: B023
+                 "conv_wgrad": lambda: module.conv_wgrad(x, y, w, geo, wgrad, *lent),  # noqa: B023
+                 "channel_sum": lambda: module.channel_sum(y, gb, total, *lent),  # noqa: B023
+                 "gemm": lambda: module.gemm(a, a, None, a, product, 1, 0, "", *lent)}  # noqa: B023
         for op, call in calls.items():
             if beyond == 0:
                 call()

@@ -253,9 +253,9 @@ def test_the_plan_of_a_plans_own_bytes_is_the_same_plan(native):
                                             "same", 1, 1, "channels_last"))
         for op in OPS:
             for precision in ("float32", "tf32"):
-                plan = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device).text)
+                plan = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device))
                 again = settings_of(native.module.plan_conv(op, geo, "float32", precision=precision, device=device,
-                                                            limit=int(plan[1].get("workspace", 0))).text)
+                                                            limit=int(plan[1].get("workspace", 0))))
                 for _, settings in (plan, again):
                     settings.pop("no_wgmma", None)
                 assert plan == again
