@@ -290,8 +290,11 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
     """Whether any of it is used or not: what kernels do with it, they do in vectors."""
     memory = native.empty((4096,), np.uint8)
     assert memory.ctypes.data % 256 == 0
-    x, w, y = (native.array(np.zeros(s, np.float32)) for s in ((2, 6, 6, 4), (3, 3, 1, 4), (2, 4, 4, 4)))
-    gb, a = native.array(np.zeros(4, np.float32)), native.array(np.zeros((4, 4), np.float32))
+    shapes = ((2, 6, 6, 4), (3, 3, 1, 4), (2, 4, 4, 4), (4,), (4, 4), (4, 4))
+    owned = [native.empty(shape, np.float32) for shape in shapes]  # the views below do not keep their memory
+    for array in owned:
+        array[...] = 0
+    x, w, y, gb, a, product_of_a = map(native.array, owned)
     geo = native.geometry(conv_geometry("aligned", (2, 6, 6, 4), (3, 3, 1, 4), 1, 0, 1, 4, "channels_last"))
     fprop, dgrad, wgrad = (module.plan_conv(op, geo, "float32", limit=1024) for op in (
         "conv_fprop", "conv_dgrad", "conv_wgrad"))
@@ -303,7 +306,7 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
                  "conv_dgrad": lambda: module.conv_dgrad(y, w, None, x, geo, dgrad, "", *lent),  # noqa: B023
                  "conv_wgrad": lambda: module.conv_wgrad(x, y, w, geo, wgrad, *lent),  # noqa: B023
                  "channel_sum": lambda: module.channel_sum(y, gb, total, *lent),  # noqa: B023
-                 "gemm": lambda: module.gemm(a, a, None, a, product, 1, 0, "", *lent)}  # noqa: B023
+                 "gemm": lambda: module.gemm(a, a, None, product_of_a, product, 1, 0, "", *lent)}  # noqa: B023
         for op, call in calls.items():
             if beyond == 0:
                 call()
