@@ -29,7 +29,12 @@ def synchronize() -> bool:
     return value == "1"
 
 
-VARIABLES: tuple[Callable[[], object], ...] = (num_threads, synchronize)
+def commit() -> str | None:
+    """The value of CONVGPU_COMMIT, which names the commit where a tree was copied without .git; None where not set."""
+    return os.environ.get("CONVGPU_COMMIT") or None
+
+
+VARIABLES: tuple[Callable[[], object], ...] = (num_threads, synchronize, commit)
 
 
 def check() -> None:

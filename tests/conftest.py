@@ -10,7 +10,7 @@ from convgpu.tensor import set_promotion
 
 # Programs that tests start, each in a process of its own: to import them here would choose Keras's backend. What
 # needs packages of its own; and what makes of this machine another one.
-collect_ignore = ["keras_calls.py", "keras_networks.py", "keras_suite", "keras_cache.py", "only_cuda.py"]
+collect_ignore = ["keras_calls.py", "keras_networks.py", "keras_suite", "keras_cache.py", "only_cuda.py", "stand_in"]
 
 
 @pytest.fixture(autouse=True)

@@ -373,7 +373,7 @@ def test_weights_of_strangers(default_run: Path, tmp_path: Path, capsys: pytest.
     deep = "[" * 100_000 + "]" * 100_000
     flat = {name: np.asarray(array) for name, array in arrays.items()}
     weights.write_bytes(safetensors.numpy.save(flat, {"architecture": '"lenet5"', "class_names": deep}))
-    assert "its metadata is nested too deep" in one_line_error(capsys, "predict", "--weights", weights, "x.png")
+    assert "metadata that are nested too deep" in one_line_error(capsys, "predict", "--weights", weights, "x.png")
     for content in (b"", b"\xff" * 8, (10**9).to_bytes(8, "little") + b"{" * 1000, b"{}" * 100):
         weights.write_bytes(content)
         assert "expected a header of 2 to" in one_line_error(capsys, "predict", "--weights", weights, "x.png")

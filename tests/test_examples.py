@@ -196,7 +196,7 @@ def test_prepare_matches_the_networks_channels() -> None:
     np.testing.assert_allclose(x, np.full((16, 16, 1), (0.587 - 0.25) / 0.5), rtol=1e-6)
     assert remark == ""
     assert predict.prepare(colour[..., :1], model((20, 16, 3)))[0].shape == (20, 16, 3)
-    with pytest.raises(ValueError, match="5 channels"):
+    with pytest.raises(ValueError, match="expected a network of 1 or 3 channels, .* got 5"):
         predict.prepare(colour, model((16, 16, 5)))
 
 

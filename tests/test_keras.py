@@ -231,7 +231,7 @@ def test_devices() -> None:
     with keras.device("cpu:0"):
         assert core.current_device() == "cpu" and keras.ops.ones(1).device == "cpu"
     if cg.info.gpu_obstacle():
-        with pytest.raises(ValueError, match="device 'gpu': no usable GPU"), keras.device("gpu:0"):
+        with pytest.raises(ValueError, match="device 'gpu': expected a usable GPU, got none"), keras.device("gpu:0"):
             pass
     with pytest.raises(ValueError, match="device: expected 'cpu' or 'gpu'"), keras.device("tpu:0"):
         pass

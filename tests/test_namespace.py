@@ -165,7 +165,7 @@ def test_numpys_functions_dispatch_here() -> None:
 def test_options_that_are_missing_raise(name: str) -> None:
     call = {**CALLS, **NEW}[name][0]
     for option in ({"out": None}, {"order": "F"}, {"where": True}, {"casting": "no"}):
-        with pytest.raises(TypeError, match="unexpected"):
+        with pytest.raises(TypeError, match="unexpected|besides"):
             getattr(cnp, name)(*call.args, **option)
 
 

@@ -117,7 +117,7 @@ def test_update_errors() -> None:
         cg.tensor([1, 2]).at[0].set(1.5)
     with pytest.raises(ValueError, match="broadcast"):
         cg.tensor([1.0, 2.0]).at[:].set([1.0, 2.0, 3.0])
-    with pytest.raises(TypeError, match=r"use t = t.at\[index\].set\(value\)"):
+    with pytest.raises(TypeError, match=r"expected t = t.at\[index\].set\(value\)"):
         cg.tensor([1.0])[0] = 2.0
 
 

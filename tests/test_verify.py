@@ -131,9 +131,9 @@ def test_a_planted_wrong_kernel_is_found(monkeypatch, what, expected):
     outputs = []
 
     class Spied(native.Native):
-        def run(self, op, *arguments, **options):
-            outputs.append(arguments[-1])
-            super().run(op, *arguments, **options)
+        def launch(self, op, arrays, *arguments, **options):
+            outputs.append(arrays[-1])
+            super().launch(op, arrays, *arguments, **options)
 
     monkeypatch.setattr(verify.backends, "load", lambda name: Spied("emulated", Module()))
     report = verify.verify("emulated", ["layout"], cases=["2x3x5x7"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..environment import commit as named_commit
 from ..files import replace
 from .timing import Timing
 
@@ -163,7 +164,7 @@ def _commit() -> str | None:
 
     The environment variable CONVGPU_COMMIT names the commit where a tree was copied without .git (bench/carried.py).
     """
-    if told := os.environ.get("CONVGPU_COMMIT"):
+    if told := named_commit():
         return told
 
     def git(*arguments: str) -> str:

@@ -81,7 +81,8 @@ void run(const Case& c, DType dtype, bool channels_last) {
 
     // Runs a plan on a workspace that has exactly the bytes it asks for.
     const auto lend = [&](const auto& plan, auto launch) {
-        kernels().insert(plan.text().substr(0, plan.text().find(" parts")));
+        const std::string text = plan.text();
+        kernels().insert(text.substr(0, std::min(text.find(" parts"), text.find(" workspace"))));
         const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
         launch(plan, Workspace{workspace.array.data, plan.workspace});
     };
