@@ -175,7 +175,10 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
             traceback = error.__traceback__
             if traceback is None or traceback.tb_next is None:  # the call itself did not fit the signature
                 raise
-            bound = inspect.signature(function).bind(*args, **options).arguments
+            try:
+                bound = inspect.signature(function).bind(*args, **options).arguments
+            except TypeError:  # the arguments do not fit the signature, and the function's own error says what is wrong
+                raise error from None
             ours = in_our_words(function.__name__, bound, kinds_of(function), error)
             if ours is error:
                 raise

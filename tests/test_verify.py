@@ -110,8 +110,8 @@ def test_a_planted_wrong_kernel_is_found(monkeypatch, what, expected):
         def __getattr__(self, name):
             return getattr(sound.module, name)
 
-        def nchw_to_nhwc(self, x, y, stream):
-            sound.module.nchw_to_nhwc(x, y, stream)
+        def nchw_to_nhwc(self, x, y, plan, stream):
+            sound.module.nchw_to_nhwc(x, y, plan, stream)
             out = outputs[-1]
             if out.size == 0:
                 return
