@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-NUM_THREADS, SYNCHRONIZE = "CONVGPU_NUM_THREADS", "CONVGPU_SYNCHRONIZE"
+NUM_THREADS, SYNCHRONIZE, COMMIT = "CONVGPU_NUM_THREADS", "CONVGPU_SYNCHRONIZE", "CONVGPU_COMMIT"
 
 
 def num_threads() -> int | None:
@@ -31,7 +31,7 @@ def synchronize() -> bool:
 
 def commit() -> str | None:
     """The value of CONVGPU_COMMIT, which names the commit where a tree was copied without .git; None where not set."""
-    return os.environ.get("CONVGPU_COMMIT") or None
+    return os.environ.get(COMMIT) or None
 
 
 VARIABLES: tuple[Callable[[], object], ...] = (num_threads, synchronize, commit)
