@@ -98,8 +98,12 @@ class Crossing:
         getattr(self.module, op)(*crossing, self._stream())
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array without defined values, at a multiple of 256 bytes; CuPy aligns so by itself, NumPy does not."""
-        if self.xp is not np:
+        """A new array without defined values.
+
+        One with a single axis, as a workspace has, starts at a multiple of 256 bytes: CuPy aligns so by itself, NumPy
+        does not.
+        """
+        if self.xp is not np or len(shape) != 1:
             return self.xp.empty(shape, dtype)
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
