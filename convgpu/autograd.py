@@ -186,11 +186,9 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool]) -> list[Tens
     values = {name: _restore(node, name, value) for name, value in node.saved.items()}
     if op.pulled_back is not None:
         g = op.pulled_back.function(g, *[values[n] for n in op.pulled_back.needs])
-    if op.variadic:
-        rule = _rule_of(op, op.inputs[0])
-        grads = list(rule.function(g, *[values[n] for n in rule.needs]))
-        return [_fit(op, d, meta) if w else None for d, meta, w in zip(grads, node.metas, wanted, strict=True)]
-    grads = []
+    if op.variadic or op.joint is not None:
+        return _joint_gradients(node, g, wanted, values)
+    grads: list[Tensor | None] = []
     for name, meta, w in zip(op.inputs, node.metas, wanted, strict=True):
         if not w:
             grads.append(None)
@@ -200,12 +198,33 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool]) -> list[Tens
     return grads
 
 
+def _joint_gradients(node: Node, g: Tensor, wanted: Sequence[bool], values: dict[str, Any]) -> list[Tensor | None]:
+    """The gradients of all inputs from one rule, which is an op's joint rule or that of a sequence of inputs."""
+    op = node.op
+    if op.joint is not None:
+        returned = op.joint.function(g, tuple(wanted), *[values[n] for n in op.joint.needs])
+    else:
+        rule = _rule_of(op, op.inputs[0])
+        returned = rule.function(g, *[values[n] for n in rule.needs])
+    grads: list[Any] = list(returned)
+    if len(grads) != len(wanted):
+        raise AssertionError(f"the gradient rule of {op.name} returned {len(grads)} gradients for {len(wanted)} inputs")
+    for i, (d, w) in enumerate(zip(grads, wanted)):
+        if w and d is None:
+            raise _no_gradient(op, op.inputs[0 if op.variadic else i])
+    return [_fit(op, d, meta) if w else None for d, meta, w in zip(grads, node.metas, wanted)]
+
+
 def _rule_of(op: Op, name: str) -> Any:
     rule = op.rules.get(name)
     if rule is None:
-        raise NotImplementedError(f"{op.name}: no gradient is defined with respect to {name!r}; "
-                                  "detach() the input if none should flow")
+        raise _no_gradient(op, name)
     return rule
+
+
+def _no_gradient(op: Op, name: str) -> NotImplementedError:
+    return NotImplementedError(f"{op.name}: no gradient is defined with respect to {name!r}; "
+                               "detach() the input if none should flow")
 
 
 def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:

@@ -5,8 +5,9 @@
 The signature lists the differentiable inputs, then after a semicolon the static arguments (axes, options), and after
 the arrow the outputs. A gradient rule (vector-Jacobian product) takes `g`, the gradient of the first output, and
 whatever inputs, static arguments and outputs its parameters name; only what the rules name is saved for the backward
-pass. Rules compute with Tensors and ops, so that derivatives of any order follow. An op without a forward function is
-computed by the backend's function of the same name.
+pass. Where one computation gives several gradients, a joint rule (`vjp_jointly`) returns them all. Rules compute with
+Tensors and ops, so that derivatives of any order follow. An op without a forward function is computed by the backend's
+function of the same name.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _REQUIRED = object()
 
 
 class Rule(NamedTuple):
-    """One gradient rule: its function, and the names of the function's parameters after `g`."""
+    """One gradient rule: its function, and the names of the saved values that the function takes."""
 
     function: Callable[..., Any]
     needs: tuple[str, ...]
@@ -76,6 +77,7 @@ class Op:
                                                           ("output", self.outputs)) for i, name in enumerate(names)}
         self._needs: dict[tuple[bool, ...], list[tuple[str, tuple[str, int]]]] = {}
         self.rules: dict[str, Rule] = {}
+        self.joint: Rule | None = None
         self.pulled_back: Rule | None = None
         self._facts: Facts | None = None
         Op.registry[name] = self
@@ -108,9 +110,27 @@ class Op:
         for name, function in rules.items():
             if name not in self.inputs:
                 raise ValueError(f"Op {self.name!r}: expected a gradient for one of {self.inputs}, got {name!r}")
+            self._expect_one_kind_of_rule(self.joint is not None)
             self.rules[name] = self._rule(function)
         self._needs.clear()
         return self
+
+    def vjp_jointly(self, function: Callable[..., Any]) -> Op:
+        """Declare one rule for the gradients of all inputs, where one computation gives several; returns the op.
+
+        The function takes `g`, then `wanted`, a tuple that says for each input whether it wants a gradient, then by
+        name what it needs of inputs, static arguments and outputs. It returns a sequence of one gradient per input;
+        None stands for each input that wants none.
+        """
+        self._expect_one_kind_of_rule(bool(self.rules))
+        self.joint = self._rule(function, ("g", "wanted"))
+        self._needs.clear()
+        return self
+
+    def _expect_one_kind_of_rule(self, other_kind: bool) -> None:
+        if other_kind:
+            raise ValueError(f"Op {self.name!r}: expected either rules for single inputs (vjp) or one rule for all of "
+                             "them (vjp_jointly), got both")
 
     def pull_back(self, function: Callable[..., Any]) -> Op:
         """Declare a first step shared by all rules: the gradient through an epilogue (bias, activation), taken once."""
@@ -122,18 +142,18 @@ class Op:
         """The names and roles of the values that the backward pass needs when these inputs want a gradient."""
         if wanted not in self._needs:
             inputs = self.inputs * any(wanted) if self.variadic else itertools.compress(self.inputs, wanted)
-            rules = [self.rules.get(name) for name in inputs] + [self.pulled_back]
+            rules = [self.rules.get(name) for name in inputs] + [self.joint, self.pulled_back]
             names = dict.fromkeys(name for rule in rules if rule is not None for name in rule.needs)
             self._needs[wanted] = [(name, self.roles[name]) for name in names]
         return self._needs[wanted]
 
-    def _rule(self, function: Callable[..., Any]) -> Rule:
-        first, *needs = inspect.signature(function).parameters
-        unknown = set(needs) - set(self.arguments) - set(self.outputs)
-        if first != "g" or unknown:
-            raise ValueError(f"Op {self.name!r}: expected a gradient rule over g and any of "
-                             f"{self.arguments + self.outputs}, got parameters {(first, *needs)}")
-        return Rule(function, tuple(needs))
+    def _rule(self, function: Callable[..., Any], leading: tuple[str, ...] = ("g",)) -> Rule:
+        names = tuple(inspect.signature(function).parameters)
+        first, needs = names[:len(leading)], names[len(leading):]
+        if first != leading or set(needs) - set(self.arguments) - set(self.outputs):
+            raise ValueError(f"Op {self.name!r}: expected a gradient rule over {', '.join(leading)} and any of "
+                             f"{self.arguments + self.outputs}, got parameters {names}")
+        return Rule(function, needs)
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """All arguments in the signature's order, with the defaults filled in."""

@@ -156,6 +156,64 @@ def test_broadcast_and_promoted_gradients_come_back_in_the_input_shape_and_dtype
     assert b.grad.shape == b.shape and b.grad.dtype == np.float64 and float(b.grad.numpy().max()) == 2.0
 
 
+# --- one rule for all inputs
+
+
+def _joint(name: str, calls: list | None = None) -> cg.Op:
+    """y = a * b + c with one rule for the three gradients."""
+    def rule(g: cg.Tensor, wanted: tuple, a: cg.Tensor, b: cg.Tensor) -> list:
+        if calls is not None:
+            calls.append(wanted)
+        return [g * b if wanted[0] else None, g * a if wanted[1] else None, g if wanted[2] else None]
+
+    return cg.Op(name, "a, b, c=None -> y", lambda a, b, c: a * b if c is None else a * b + c,
+                 broadcasts=True).vjp_jointly(rule)
+
+
+def test_a_joint_rule_gives_every_gradient_that_is_wanted() -> None:
+    calls: list = []
+    op = _joint("joint", calls)
+    a, b, c = leaf(2.0, 3.0), leaf(5.0), leaf(1.0, 1.0)
+    ga, gb, gc = cg.grad(op(a, b, c).sum(), [a, b, c])
+    assert (ga.tolist(), gb.tolist(), gc.tolist()) == ([5.0, 5.0], [5.0], [1.0, 1.0])
+    assert cg.grad(op(a, b.detach()).sum(), a).tolist() == [5.0, 5.0]
+    assert cg.grad(op(a, b, c).sum(), b).tolist() == [5.0]  # a and c do not lead to b
+    assert calls == [(True, True, True), (True, False, False), (False, True, False)]
+    assert all(type(wanted) is tuple for wanted in calls)
+    assert cg.check_grad(op, [0.5, -1.0], [2.0, 0.3], [1.0, 4.0], order=2) < 1e-8
+
+
+def test_a_joint_rule_saves_what_it_names_and_follows_a_pull_back() -> None:
+    op = cg.Op("joint_epilogue", "a, b; square -> y", lambda a, b, square: (a * b)**2 if square else a * b)
+    op.vjp_jointly(lambda g, wanted, a, b: (g * b, g * a)).pull_back(
+        lambda g, a, b, square: g * 2 * a * b if square else g)
+    a = leaf(3.0)
+    assert set(op(a, leaf(2.0).detach(), True).node.saved) == {"a", "b", "square"}
+    assert cg.grad(op(a, leaf(2.0).detach(), True), a).item() == 2 * 6.0 * 2.0
+    assert cg.check_grad(lambda a, b: op(a, b, True), [0.5], [2.0], order=2) < 1e-8
+
+
+def test_a_joint_rule_over_a_sequence_of_inputs() -> None:
+    op = cg.Op("joint_total", "*xs; scale -> y", lambda xs, scale: sum(xs[1:], xs[0]) * scale).vjp_jointly(
+        lambda g, wanted, scale: [g * scale if w else None for w in wanted])
+    a, b = leaf(1.0), leaf(2.0)
+    assert [g.item() for g in cg.grad(op([a, np.ones(1), b], 3.0), [a, b])] == [3.0, 3.0]
+
+
+def test_what_a_joint_rule_returns_is_checked() -> None:
+    few = cg.Op("joint_few", "a, b -> y", lambda a, b: a * b).vjp_jointly(lambda g, wanted, b: [g * b])
+    with pytest.raises(AssertionError, match="rule of joint_few returned 1 gradients for 2 inputs"):
+        few(leaf(1.0), leaf(2.0)).backward()
+    half = cg.Op("joint_half", "a, b -> y", lambda a, b: a * b).vjp_jointly(lambda g, wanted, b: [g * b, None])
+    a, b = leaf(1.0), leaf(2.0)
+    assert cg.grad(half(a, b.detach()), a).item() == 2.0
+    with pytest.raises(NotImplementedError, match="joint_half: no gradient is defined with respect to 'b'"):
+        half(a, b).backward()
+    shape = cg.Op("joint_shape", "a, b -> y", lambda a, b: a * b).vjp_jointly(lambda g, wanted: [g.sum(), g])
+    with pytest.raises(AssertionError, match=r"rule of joint_shape returned shape \(\) for an input of \(2,\)"):
+        shape(leaf(1.0, 2.0), leaf(1.0, 2.0)).sum().backward()
+
+
 # --- misuse
 
 
@@ -263,6 +321,12 @@ def test_only_what_the_rules_name_is_saved() -> None:
     (lambda: cg.Op("broken", "x -> y").vjp(z=lambda g: g), r"expected a gradient for one of \('x',\), got 'z'"),
     (lambda: cg.Op("broken", "x -> y").vjp(x=lambda g, q: g), r"rule over g and any of \('x', 'y'\)"),
     (lambda: cg.Op("broken", "x -> y").vjp(x=lambda x: x), "expected a gradient rule over g"),
+    (lambda: cg.Op("broken", "x -> y").vjp(x=lambda: 0), r"expected a gradient rule over g .*got parameters \(\)"),
+    (lambda: cg.Op("broken", "x -> y").vjp_jointly(lambda g: [g]), "expected a gradient rule over g, wanted and any"),
+    (lambda: cg.Op("broken", "x -> y").vjp_jointly(lambda g, wanted, q: [g]),
+     r"over g, wanted and any of \('x', 'y'\), got parameters \('g', 'wanted', 'q'\)"),
+    (lambda: cg.Op("broken", "x -> y").vjp(x=lambda g: g).vjp_jointly(lambda g, wanted: [g]), "got both"),
+    (lambda: cg.Op("broken", "x -> y").vjp_jointly(lambda g, wanted: [g]).vjp(x=lambda g: g), "got both"),
 ])
 def test_declarations_are_checked(declare, message) -> None:
     with pytest.raises(ValueError, match=message):
