@@ -1,9 +1,9 @@
-// Activations as kernels compute them. Limits and NaN are treated as in convgpu/backends/epilogue.py.
+// The activations of options.h as kernels compute them. Limits and NaN are treated as in convgpu/backends/epilogue.py.
 #pragma once
 #include <cmath>
 
 #include "../device/launch.h"
-#include "activation.h"
+#include "options.h"
 
 namespace convgpu {
 

@@ -1,6 +1,5 @@
 // The launchers of matrix products. No operand may share memory with y.
 #pragma once
-#include "../common/activation.h"
 #include "../common/workspace.h"
 #include "plan.h"
 

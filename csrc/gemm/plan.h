@@ -5,7 +5,7 @@
 #include <string>
 
 #include "../common/array.h"
-#include "../common/precision.h"
+#include "../common/options.h"
 #include "../device/properties.h"
 #include "../hopper/plan.h"
 #include "../tile/plan.h"

@@ -3,7 +3,7 @@
 // Plans need only the names in this file. hopper/scaled.h says how float32 is split, and what that costs in accuracy.
 #pragma once
 #include "../common/array.h"
-#include "../common/precision.h"
+#include "../common/options.h"
 
 namespace convgpu::hopper {
 

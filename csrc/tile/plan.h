@@ -3,7 +3,7 @@
 #include <string>
 
 #include "../common/array.h"
-#include "../common/precision.h"
+#include "../common/options.h"
 #include "../common/workspace.h"
 #include "../device/properties.h"
 

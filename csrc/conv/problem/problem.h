@@ -3,10 +3,9 @@
 #pragma once
 #include <string>
 
-#include "../../common/activation.h"
 #include "../../common/array.h"
 #include "../../common/geometry.h"
-#include "../../common/precision.h"
+#include "../../common/options.h"
 
 namespace convgpu::conv {
 
