@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from convgpu.backends.native import Native
 from convgpu.benchmark.peers import Torch
 from convgpu.benchmark.verification import check
 from convgpu.cases.problem import Problem
-from convgpu.facts import FAMILIES
-from convgpu.roofline import GPUS
+from convgpu.facts import FAMILIES, plan_of
+from convgpu.roofline import GPUS, find_gpu
 
 ROOT = Path(__file__).parent.parent
 # The ops that backends run, and the file that declares each.
@@ -158,52 +159,70 @@ def test_the_public_names_are_listed() -> None:
 
 # --- four jumps: from a function of Python to the code that a GPU runs, each to a name that one can search for
 
-WALKS = [  # a function, operands, its op, and the GPU
-    ("conv2d", ((2, 9, 9, 64), (3, 3, 64, 64)), "conv_fprop", "A100"),
-    ("conv2d", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_fprop", "H200"),
-    ("conv2d", ((256, 224, 224, 3), (7, 7, 3, 64)), "conv_fprop", "H200"),
-    ("conv2d", ((0, 9, 9, 64), (3, 3, 64, 64)), "conv_fprop", "H200"),
-    ("conv_transpose2d", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_dgrad", "H200"),
-    ("conv_transpose3d", ((2, 4, 9, 9, 6), (3, 3, 3, 5, 6)), "conv_dgrad", "A100"),
-    ("conv_wgrad", ((256, 14, 14, 256), (3, 3, 256, 256)), "conv_wgrad", "H200"),
-    ("conv_wgrad", ((2, 9, 9, 64), (3, 3, 64, 64)), "conv_wgrad", "A100"),
-    ("depthwise_conv2d", ((2, 9, 9, 8), (3, 3, 8, 1)), "conv_fprop", "A100"),
-    ("depthwise_conv2d", ((2, 9, 9, 3), (3, 3, 3, 2)), "conv_fprop", "A100"),
-    ("channel_sum", ((2, 9, 9, 64),), "channel_sum", "A100"),
-    ("max_pool2d", ((2, 9, 9, 8), 2), "max_pool", "A100"),
-    ("avg_pool2d", ((2, 40, 40, 8), 32), "avg_pool", "A100"),
-    ("max_pool_dgrad", ((2, 9, 9, 8), 2), "max_pool_dgrad", "A100"),
-    ("avg_pool_dgrad", ((2, 9, 9, 8), 2), "avg_pool_dgrad", "A100"),
-    ("max_pool_gather", ((2, 9, 9, 8), 2), "max_pool_gather", "A100"),
-    ("lp_pool2d", ((2, 9, 9, 8), 3, 2), "lp_pool", "A100"),
-    ("lp_pool_dgrad", ((2, 9, 9, 8), 3, 2), "lp_pool_dgrad", "A100"),
-    ("lp_pool_gather", ((2, 9, 9, 8), 3, 2), "lp_pool_gather", "A100"),
-    ("gemm", ((300, 200), (200, 100)), "gemm", "A100"),
-    ("matmul", ((4096, 4096), (4096, 4096)), "matmul", "H200"),
-]
+KERNEL = re.compile(r"__global__ void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(")
+PASSES = {"add_chunk", "sum_parts"}  # launchers start these after the kernel that a plan names
+
+
+@cache
+def _kernels(family: str) -> dict[str, set[str]]:
+    """For each op of a family: the kernels that run its cases in float32, bfloat16 and whole numbers on an A100 and an
+    H200, which are the first words of the plans.
+    """
+    native, found = backends.load("emulated"), {op: set() for op in FAMILIES[family].ops}
+    for case in FAMILIES[family].cases:
+        for dtype, data_format in FAMILIES[family].variants(case):
+            if dtype in ("float64", "float16"):
+                continue
+            for problem in FAMILIES[family].problems(case, dtype, data_format):
+                found[problem.op] |= {plan_of(native, problem.call, find_gpu(gpu)).text.partition(" ")[0]
+                                      for gpu in ("A100", "H200")}
+    return found
 
 
 @needs_emulated
-@pytest.mark.parametrize(("function", "operands", "op", "gpu"), WALKS, ids=lambda value: str(value).replace(" ", ""))
-def test_four_jumps_lead_from_the_function_to_the_kernel(function, operands, op, gpu):
-    family = Op.registry[op].facts.family
-    # 1. The function is in the file that declares the op. (Gradients, which have no function, begin with the op.)
-    if hasattr(cg, function):
-        assert inspect.getsourcefile(inspect.unwrap(getattr(cg, function))) == str(DECLARED[op])
+@pytest.mark.parametrize("op", DECLARED)
+def test_four_jumps_lead_from_the_function_to_the_kernel(op: str) -> None:
+    facts = Op.registry[op].facts
+    family, function = facts.family, inspect.unwrap(facts.explained)
+    # 1. The function leads to the op, and is in the file that declares it, or else known to the family's facts alone.
+    if not isinstance(function, Op):
+        home = ROOT / "convgpu" / "facts" / f"{family}.py" if not hasattr(cg, function.__name__) else DECLARED[op]
+        assert inspect.getsourcefile(function) == str(home)
+    assert facts.example, f"{op} has no example in convgpu/facts/{family}.py: operands of {function.__name__}"
+    assert cg.explain(op, *facts.example, device="cpu").call.op == op
     # 2. The backend's method bears the op's name, in the family's file.
     method = getattr(Native, op)
     assert inspect.getsourcefile(method) == str(ROOT / f"convgpu/backends/native/{family}.py")
     # 3. It calls the launcher of that name, which one file of the family defines.
     assert re.search(rf'self\.\w*launch\w*\(\s*"{op}"', inspect.getsource(method))
     sources = sorted((ROOT / "csrc" / family).rglob("*"))
-    assert len([path for path in sources if path.suffix in (".cu", ".cpp")
-                and re.search(rf"^void {op}\(", path.read_text(encoding="utf-8"), re.MULTILINE)]) == 1
-    # 4. The plan's first word is the kernel, behind the op where a kernel serves several ops; its file has its name.
-    kernel = cg.explain(function, *operands, dtype="bfloat16", device=gpu).kernel
-    names = (kernel, kernel.removeprefix(f"{op}_"))
-    found = [path for path in sources if path.suffix == ".cuh" and path.stem in names]
-    assert len(found) == 1, f"no file of csrc/{family} is named after {kernel}"
-    assert re.search(rf"__global__[^;{{]*\b{found[0].stem}\(", found[0].read_text(encoding="utf-8"))
+    assert len([path for path in sources if path.suffix in (".cu", ".cpp") and _says(path, rf"(?m)^void {op}\(")]) == 1
+    # 4. The first word of each plan is a kernel, behind the op where a kernel serves several ops; one file defines it.
+    assert _kernels(family)[op], f"no case yields {op}"
+    for kernel in _kernels(family)[op]:
+        found = [name for name in _defined(ROOT / "csrc" / family) if name in (kernel, kernel.removeprefix(f"{op}_"))]
+        assert len(found) == 1, f"expected one definition of the kernel {kernel} in csrc/{family}, got {found}"
+
+
+def _defined(folder: Path) -> list[str]:
+    """The kernels that the files of a folder define, one entry for each definition."""
+    return [name for path in sorted(folder.rglob("*.cuh")) for name in KERNEL.findall(path.read_text("utf-8"))]
+
+
+@needs_emulated
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_case_reaches_every_kernel(family: str) -> None:
+    reached = {name for op, kernels in _kernels(family).items() for kernel in kernels
+               for name in (kernel, kernel.removeprefix(f"{op}_"))}
+    assert set(_defined(ROOT / "csrc" / family)) - PASSES - reached == set()
+
+
+def test_the_page_of_kernels_names_them_all() -> None:
+    table = {name for line in (ROOT / "docs" / "kernels.md").read_text("utf-8").splitlines() if line.startswith("| ")
+             for name in re.findall(r"`(\w+)`", line)}
+    marks = sum(path.read_text("utf-8").count("__global__ ") for path in (ROOT / "csrc").rglob("*.cu*"))
+    assert len(_defined(ROOT / "csrc")) == marks, "KERNEL above does not match every kernel's definition"
+    assert set(_defined(ROOT / "csrc")) - table == set(), "the table of docs/kernels.md lacks these"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -169,7 +169,7 @@ def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Pro
 
 _conv = partial(Facts, family="conv", results=_results, work=lambda call, precision: conv_work(
     call.op, call.statics[0], call.dtype, precision), plan=_plan, method=_method, bound=_bound, part=_part,
-    explained=ops.conv, product=_product)
+    explained=ops.conv, example=((8, 56, 56, 64), (3, 3, 64, 64)), product=_product)
 ops.fprop.facts = _conv()
 ops.dgrad.facts = _conv(direction="dgrad")
 ops.wgrad.facts = _conv(direction="wgrad")
@@ -211,7 +211,7 @@ ops.channel_sum.facts = Facts(
     family="conv", results=lambda call: (((_channels(call),), call.dtype),), work=_sum_work, plan=_sum_plan,
     method=lambda call: "sums in blocks of 32",
     bound=lambda call: Bound(math.prod(call.shapes[0] or ()) // max(_channels(call), 1), call.statics),
-    part=_sum_part, explained=channel_sum, direction="bias")
+    part=_sum_part, explained=channel_sum, example=((32, 56, 56, 64),), direction="bias")
 
 FAMILY = Family(ops=("conv_fprop", "conv_dgrad", "conv_wgrad", "channel_sum"), page="convolution.md",
                 cases=(*cases.CASES, *cases.LARGE), problems=problems,

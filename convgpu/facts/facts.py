@@ -49,6 +49,8 @@ class Facts:
     explained: the public function of convgpu which leads to the op, by its forward or its gradients, and the operands
         that it takes; `explain` runs it.
     options: options of the function `explained`, without which it does not lead to the op.
+    example: operands of the function `explained` that lead to the op, with a shape for each array, large enough to be
+        worth timing.
     draw: draws the operands of a call, for timing it.
     direction: the word by which benchmarks call the op: forward, dgrad and so on.
     product: (items, M, N, K) of the matrix product that a call amounts to; None for ops that are no product.
@@ -64,6 +66,7 @@ class Facts:
     part: Callable[[Problem, Arrays, Arrays, bool], tuple[Problem, Arrays]]
     explained: Callable[..., Any]
     options: tuple[tuple[str, Any], ...] = ()
+    example: tuple[Any, ...] = ()
     draw: Callable[[Call], Arrays] = drawn
     direction: str = "fprop"
     product: Callable[[Call], tuple[int, int, int, int] | None] = lambda call: None

@@ -101,10 +101,11 @@ def _results(call: Call) -> tuple[tuple[tuple[int, ...], str]]:
     return ((*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]), call.dtype),
 
 
-for _op, _function in (("gemm", ops.gemm), ("matmul", ops.matmul)):
+for _op, _function, _example in (("gemm", ops.gemm, ((1024, 1024), (1024, 1024))),
+                                 ("matmul", ops.matmul, ((16, 256, 256), (16, 256, 256)))):
     Op.registry[_op].facts = Facts(
         family="gemm", results=_results, work=_work, plan=_plan, bound=_bound, part=_part, explained=_function,
-        method=lambda call: "matrix products, sums in blocks of 128", product=_product, kernel="gemm")
+        example=_example, method=lambda call: "matrix products, sums in blocks of 128", product=_product, kernel="gemm")
 
 FAMILY = Family(ops=("gemm", "matmul"), page="gemm.md", cases=(*cases.CASES, *cases.LARGE), problems=problems,
                 operands=("a", "b", "c", "x", "w", "bias"), formats=FORMATS[:1], tf32=True)

@@ -58,8 +58,9 @@ _layout = partial(Facts, family="layout", results=_results,
                   plan=_plan,
                   method=lambda call: "one transposed copy", bound=lambda call: Bound(None, ()), part=_part,
                   direction="copy", kernel="transpose")
-for _op in MOVES:
-    Op.registry[_op].facts = _layout(explained=getattr(ops, _op))
+for _op, _example in (("nchw_to_nhwc", (32, 64, 56, 56)), ("nhwc_to_nchw", (32, 56, 56, 64)),
+                      ("oihw_to_hwio", (512, 512, 3, 3)), ("hwio_to_oihw", (3, 3, 512, 512))):
+    Op.registry[_op].facts = _layout(explained=getattr(ops, _op), example=(_example,))
 
 FAMILY = Family(ops=tuple(MOVES), page="layout.md", cases=cases.CASES, problems=problems, operands=("x", "w"),
                 dtypes=cases.DTYPES, formats=FORMATS[:1])

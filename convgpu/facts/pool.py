@@ -133,7 +133,9 @@ def of_taps(call: Call) -> Bound:
 
 
 _pool = partial(Facts, family="pool", work=_work, plan=plan, part=part)
-_max, _average = partial(_pool, explained=ops.max_pool), partial(_pool, explained=ops.avg_pool)
+_EXAMPLE = ((32, 56, 56, 64), 2)
+_max = partial(_pool, explained=ops.max_pool, example=_EXAMPLE)
+_average = partial(_pool, explained=ops.avg_pool, example=_EXAMPLE)
 
 Op.registry["max_pool"].facts = _max(
     results=lambda call: (*like_y(call), (geometry_of(call).y_shape, geometry_of(call).offset_dtype)
@@ -167,6 +169,7 @@ def _draw_of_norms(call: Call) -> Arrays:
 
 
 _power = partial(Facts, family="pool", plan=plan, part=part, bound=of_taps, explained=lp_ops.lp_pool,
+                 example=((32, 56, 56, 64), 2, 2),
                  work=lambda call, precision: lp_pool_work(call.op, call.statics[0], call.dtype),
                  method=lambda call: "tap after tap, image after image")
 Op.registry["lp_pool"].facts = _power(results=like_y)
