@@ -3,6 +3,7 @@
 
 #include "binding.h"
 #include "common/error.h"
+#include "device/launches.h"
 #include "device/properties.h"
 
 namespace py = pybind11;
@@ -40,6 +41,7 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     m.def("current_device", &convgpu::current_device);
     m.def("device_key", [] { return convgpu::key_of(convgpu::current_device()); });
     m.def("emulate", &convgpu::emulate, "device"_a);
+    m.def("launches", &convgpu::kernel_launches);
     // Returns the address of a NumPy array, for which its attribute ctypes.data would take microseconds.
     m.def("address", [](const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }, "array"_a);
     convgpu::bind_conv(m);

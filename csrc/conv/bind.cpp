@@ -32,6 +32,8 @@ Device device_of(const std::optional<Device>& device) { return device ? *device 
 void bind_plans(py::module_& m) {
     py::class_<conv::Plan>(m, "ConvPlan", py::module_local())
         .def_property_readonly("text", &conv::Plan::text)
+        .def_property_readonly("launches", &conv::Plan::launches)
+        .def_property_readonly("clocks", &conv::Plan::clocks)
         .def_readonly("workspace", &conv::Plan::workspace);
     m.def(
         "plan_conv",
@@ -45,6 +47,7 @@ void bind_plans(py::module_& m) {
         "device"_a = py::none(), "limit"_a = py::none());
     py::class_<conv::ChannelSumPlan>(m, "ChannelSumPlan", py::module_local())
         .def_property_readonly("text", &conv::ChannelSumPlan::text)
+        .def_property_readonly("launches", &conv::ChannelSumPlan::launches)
         .def_readonly("workspace", &conv::ChannelSumPlan::workspace);
     m.def(
         "plan_channel_sum",

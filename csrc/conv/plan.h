@@ -23,6 +23,8 @@ struct Plan {
 
     std::string text() const;  // "conv_fprop_tiled engine=simt tile=64 ... workspace=0"; its first word is a kernel
     std::string kernel_text() const;  // the same text without the workspace
+    int64_t launches() const;         // how many kernels the launcher starts (launches.cpp)
+    double clocks() const;            // the time that an estimate gives; 0 where the engine has none
 };
 
 // Makes the plan. Its workspace stays within `limit`, unless a single image of channels_first and its filters take
@@ -51,6 +53,7 @@ struct ChannelSumPlan {
     size_t workspace = 0;
 
     std::string text() const;
+    int64_t launches() const;  // how many kernels the launcher starts
 };
 
 // `alignment` is that of gy, as in Problem.

@@ -3,6 +3,11 @@
 #include <stdexcept>
 
 #include "launch.h"
+#include "launches.h"
+
+#ifndef __CUDACC__
+#include "../emulator/launches.h"
+#endif
 
 namespace convgpu {
 
@@ -26,6 +31,8 @@ Device current_device() {
 
 void emulate(const Device&) { throw std::runtime_error("emulate: expected the emulator, got a GPU"); }
 
+uint64_t kernel_launches() { throw std::runtime_error("launches: expected the emulator, which counts, got a GPU"); }
+
 #else
 
 Device current_device() {
@@ -41,6 +48,8 @@ void emulate(const Device& device) {
     emulator::config().multiprocessors = device.multiprocessors;
     emulator::config().max_shared_bytes = device.shared_bytes;
 }
+
+uint64_t kernel_launches() { return emulator::launches(); }
 
 #endif
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "launches.h"
 #include "runtime.h"
 #include "sanitizer.h"
 
@@ -18,6 +19,8 @@ namespace {
 
 constexpr uint32_t kWarpSize = 32, kWarpgroupSize = 128;
 constexpr size_t kSharedAlignment = 1024;
+
+std::atomic<uint64_t> launched{0};
 
 uint64_t volume(dim3 d) { return uint64_t(d.x) * d.y * d.z; }
 
@@ -160,8 +163,11 @@ void Launch::work(uint64_t worker) {
 
 }  // namespace
 
+uint64_t launches() { return launched; }
+
 void run_grid(const GridShape& shape, KernelCall kernel, void* arguments) {
     check(shape);
+    ++launched;
     if (!config().runs) return;
     const uint64_t clusters = volume(shape.grid) / volume(shape.cluster);
     const uint64_t workers = std::min<uint64_t>(static_cast<uint64_t>(std::max(config().workers, 1)), clusters);

@@ -10,6 +10,8 @@ void bind_gemm(py::module_& m) {
     using Unlocked = py::call_guard<py::gil_scoped_release>;
     py::class_<gemm::Plan>(m, "GemmPlan", py::module_local())
         .def_property_readonly("text", &gemm::Plan::text)
+        .def_property_readonly("launches", &gemm::Plan::launches)
+        .def_property_readonly("clocks", &gemm::Plan::clocks)
         .def_readonly("workspace", &gemm::Plan::workspace);
     m.def(
         "plan_gemm",

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../common/vector.h"
+#include "../hopper/launches.h"
 #include "wgmma/scaled.h"
 
 namespace convgpu::gemm {
@@ -60,6 +61,16 @@ Plan plan(const Sizes& sizes, DType dtype, const Options& options, int alignment
     plan.workspace = plan.tiled.workspace;
     return plan;
 }
+
+int64_t Plan::launches() const {
+    if (sizes.items == 0 || sizes.M == 0 || sizes.N == 0) return 0;
+    const int64_t of_tiled = tiled.splits > 1 ? 2 : 1;
+    if (kernel == Kernel::kTiled) return of_tiled;
+    if (kernel == Kernel::kWgmma) return hopper::launches_of(wgmma);
+    return hopper::kLaunchesOfScaling + hopper::launches_of(wgmma) + of_tiled;
+}
+
+double Plan::clocks() const { return kernel == Kernel::kTiled ? 0 : wgmma.clocks; }
 
 std::string Plan::text() const {
     const std::string of_workspace = " workspace=" + std::to_string(workspace);

@@ -45,6 +45,8 @@ struct Plan {
     size_t workspace = 0;            // bytes that the launcher asks for
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
+    int64_t launches() const;  // how many kernels the launcher starts
+    double clocks() const;     // the time that the estimate for gemm_wgmma gives; 0 for gemm_tiled, which has none
 };
 
 // `alignment` is a power of two that divides the addresses of a and b, whose lines lie without gaps. Without a

@@ -7,6 +7,7 @@ using namespace py::literals;
 void convgpu::bind_layout(py::module_& m) {
     py::class_<layout::Plan>(m, "LayoutPlan", py::module_local())
         .def_property_readonly("text", &layout::Plan::text)
+        .def_property_readonly("launches", &layout::Plan::launches)
         .def_property_readonly("workspace", [](const layout::Plan&) { return 0; });
     m.def(
         "plan_layout",

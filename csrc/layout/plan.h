@@ -25,6 +25,7 @@ struct Plan {
     int in = 1, out = 1;  // elements that a thread of kTiled loads in one access, and elements that it stores
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
+    int64_t launches() const;  // how many kernels the launcher starts
 };
 
 // Makes the plan. `alignment` is a power of two that divides the addresses of x and y.

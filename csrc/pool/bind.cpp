@@ -30,6 +30,7 @@ void bind_geometry(py::module_& m) {
 void bind_plan(py::module_& m) {
     py::class_<pool::Plan>(m, "PoolPlan", py::module_local())
         .def_property_readonly("text", &pool::Plan::text)
+        .def_property_readonly("launches", &pool::Plan::launches)
         .def_property_readonly("workspace", [](const pool::Plan&) { return 0; });
     m.def(
         "plan_pool",

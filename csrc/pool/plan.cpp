@@ -105,6 +105,11 @@ Plan plan(Op op, const PoolGeometry& geo, DType dtype, int alignment) {
     return plan;
 }
 
+int64_t Plan::launches() const {
+    const bool of_x = op == Op::kMaxPoolDgrad || op == Op::kAvgPoolDgrad || op == Op::kLpPoolDgrad;
+    return Array{nullptr, of_x ? geo.x_shape() : geo.y_shape(), {}, dtype}.size() == 0 ? 0 : 1;
+}
+
 std::string Plan::text() const {
     std::string text = name_of(op);
     if (kernel == Kernel::kWindow) text += "_window";

@@ -45,6 +45,7 @@ struct Plan {
     Lanes lanes = {0, 0, 0};  // only for kSplit
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
+    int64_t launches() const;  // how many kernels the launcher starts
 };
 
 // Makes the plan. `alignment` is a power of two that divides the addresses of all arrays, except the x of

@@ -49,6 +49,11 @@ ChannelSumPlan plan_channel_sum(const Shape& gy, bool channels_last, DType dtype
     return plan;
 }
 
+int64_t ChannelSumPlan::launches() const {
+    if (sizes_of(shape, channels_last).channels == 0) return 0;
+    return parts > 1 ? 2 : 1;
+}
+
 std::string ChannelSumPlan::text() const {
     return std::string(rows ? "channel_sum_rows" : "channel_sum_planes") + " vector=" + std::to_string(vector) +
            " parts=" + std::to_string(parts) + " workspace=" + std::to_string(workspace);
