@@ -5,13 +5,14 @@
 from . import keras_loader as _keras_loader
 from . import numpy, optim, tree
 from .arguments import explain_errors as _explain_errors
-from .autograd import grad, is_grad_enabled, no_grad, value_and_grad
+from .autograd import is_grad_enabled, no_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
 from .check import check_grad
 from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
 from .explain import explain
+from .gradients import grad, value_and_grad
 from .interop import from_dlpack
 from .op import Op
 from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus

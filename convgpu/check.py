@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import grad
 from .creation import zeros_like
 from .dtypes import is_float
+from .gradients import grad
 from .tensor import Tensor, as_tensor, tensor
 
 _STEP = 1e-5  # a share of max(1, |x|): it balances truncation (step^2) against rounding (eps / step) at about 1e-10

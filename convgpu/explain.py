@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import autograd
+from . import autograd, gradients
 from .device import CPU, parse_device
 from .dtypes import DTypeLike, as_dtype, is_float
 from .op import Op
@@ -215,7 +215,7 @@ def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: A
     function, known = _function(op)
     recorder = Recorder()
     bound = _on_outlines(op, recorder, function, operands, {**known, **options}, dtype)
-    with autograd._recording(True):
+    with autograd.recording(True):
         results = function(*bound.args, **bound.kwargs)
         forward = recorder.calls
         for _ in range(3):  # the forward pass, its gradients, and the gradients of these gradients
@@ -278,6 +278,6 @@ def _gradients(results: Any) -> Any:
           if isinstance(y, Tensor) and y.requires_grad]
     if not ys:
         return None
-    leaves = [edge for y in ys for node in autograd._reachable([y]) for edge in node.edges if isinstance(edge, Tensor)]
+    leaves = [edge for y in ys for node in gradients.reachable([y]) for edge in node.edges if isinstance(edge, Tensor)]
     seeds = [Tensor(y.array.like(y.shape)).requires_grad_() for y in ys]
-    return autograd.grad(ys, list(dict.fromkeys(leaves)), seeds, create_graph=True)
+    return gradients.grad(ys, list(dict.fromkeys(leaves)), seeds, create_graph=True)

@@ -44,6 +44,8 @@ class Op:
         forward: computes the output array (or a tuple of arrays) from arrays and statics; None: the backend does.
         broadcasts: the inputs broadcast against each other; gradients are summed back to each input's shape.
         moves: the op moves elements and does not compute with them, so that bfloat16 stays as it is on the GPU.
+        cheap: one pass over the elements computes the first output again, with the same bits. Where all inputs are kept
+            in any case, ops that need this output for their backward pass do not keep it but have it computed again.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 
@@ -57,11 +59,11 @@ class Op:
     registry: dict[str, Op] = {}
 
     def __init__(self, name: str, signature: str, forward: Callable[..., Any] | None = None, *,
-                 broadcasts: bool = False, moves: bool = False):
+                 broadcasts: bool = False, moves: bool = False, cheap: bool = False):
         arguments, _, outputs = signature.partition("->")
         inputs, _, statics = arguments.partition(";")
         self.name, self.signature, self.forward = name, signature, forward
-        self.broadcasts, self.moves = broadcasts, moves
+        self.broadcasts, self.moves, self.cheap = broadcasts, moves, cheap
         self.__name__ = name
         self.__doc__ = f"{name}({arguments.strip()}) -> {outputs.strip()}\n\n{_summary(forward)}".strip()
         self._defaults: dict[str, Any] = {}
@@ -75,10 +77,11 @@ class Op:
         self.arguments = self.inputs + self.statics
         self.roles = {name: (role, i) for role, names in (("input", self.inputs), ("static", self.statics),
                                                           ("output", self.outputs)) for i, name in enumerate(names)}
-        self._needs: dict[tuple[bool, ...], list[tuple[str, tuple[str, int]]]] = {}
+        self._needs: dict[tuple[tuple[bool, ...], bool], list[tuple[str, tuple[str, int]]]] = {}
         self.rules: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self.pulled_back: Rule | None = None
+        self.epilogue: str | None = None  # the static argument that is None where nothing is to be pulled back
         self._facts: Facts | None = None
         Op.registry[name] = self
 
@@ -132,20 +135,33 @@ class Op:
             raise ValueError(f"Op {self.name!r}: expected either rules for single inputs (vjp) or one rule for all of "
                              "them (vjp_jointly), got both")
 
-    def pull_back(self, function: Callable[..., Any]) -> Op:
-        """Declare a first step shared by all rules: the gradient through an epilogue (bias, activation), taken once."""
-        self.pulled_back = self._rule(function)
+    def pull_back(self, function: Callable[..., Any], epilogue: str | None = None) -> Op:
+        """Declare a first step shared by all rules: the gradient through an epilogue (bias, activation), taken once.
+
+        Where the static argument that `epilogue` names is None, there is no such step, and nothing is saved for it.
+        """
+        if epilogue is not None and epilogue not in self.statics:
+            raise ValueError(f"Op {self.name!r}: expected epilogue to be one of {self.statics}, got {epilogue!r}")
+        self.pulled_back, self.epilogue = self._rule(function), epilogue
+        if epilogue is not None and epilogue not in self.pulled_back.needs:
+            raise ValueError(f"Op {self.name!r}: expected a step that takes its epilogue {epilogue!r}, got one over "
+                             f"{self.pulled_back.needs}")
         self._needs.clear()
         return self
 
-    def needs(self, wanted: tuple[bool, ...]) -> list[tuple[str, tuple[str, int]]]:
+    def needs(self, wanted: tuple[bool, ...], pulls_back: bool) -> list[tuple[str, tuple[str, int]]]:
         """The names and roles of the values that the backward pass needs when these inputs want a gradient."""
-        if wanted not in self._needs:
+        key = wanted, pulls_back
+        if key not in self._needs:
             inputs = self.inputs * any(wanted) if self.variadic else itertools.compress(self.inputs, wanted)
-            rules = [self.rules.get(name) for name in inputs] + [self.joint, self.pulled_back]
+            rules = [*map(self.rules.get, inputs), self.joint, self.pulled_back if pulls_back else None]
             names = dict.fromkeys(name for rule in rules if rule is not None for name in rule.needs)
-            self._needs[wanted] = [(name, self.roles[name]) for name in names]
-        return self._needs[wanted]
+            self._needs[key] = [(name, self.roles[name]) for name in names]
+        return self._needs[key]
+
+    def needs_and_arguments(self, needs: list[tuple[str, tuple[str, int]]]) -> list[tuple[str, tuple[str, int]]]:
+        """What is kept of an op that is computed again: all its arguments, and outputs among what the rules need."""
+        return [*[(name, self.roles[name]) for name in self.arguments], *[n for n in needs if n[0] in self.outputs]]
 
     def _rule(self, function: Callable[..., Any], leading: tuple[str, ...] = ("g",)) -> Rule:
         names = tuple(inspect.signature(function).parameters)

@@ -133,7 +133,7 @@ class Tensor:
             gradient: the weight of each element; may be omitted for a single element.
             retain_graph: keep the saved values, so that backward can run through this graph again.
         """
-        autograd.backward(self, gradient, retain_graph)
+        gradients.backward(self, gradient, retain_graph)
 
     def detach(self) -> Tensor:
         """The same values, with no history and no gradient. Shares memory."""
@@ -418,4 +418,4 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, req
     return Tensor(read_only(array)).requires_grad_(requires_grad)
 
 
-from . import autograd, interop, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops
+from . import gradients, interop, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops

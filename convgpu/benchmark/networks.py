@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import optim, tree
 from ..architectures import alexnet, lenet5, resnet50, vgg16
-from ..autograd import value_and_grad
+from ..gradients import value_and_grad
 from ..tensor import Tensor, tensor
 
 LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; they are small because the images are noise

@@ -61,7 +61,8 @@ tanh_gradient.vjp(gy=lambda g, y: tanh_gradient(g, y), y=precise(lambda g, gy, y
 
 FROM_OUTPUT = {"relu": relu_gradient, "sigmoid": sigmoid_gradient, "tanh": tanh_gradient}
 
-_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0))).vjp(x=lambda g, y: relu_gradient(g, y))
+_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0)), cheap=True).vjp(
+    x=lambda g, y: relu_gradient(g, y))
 _sigmoid = Op("sigmoid", "x -> y", widened(lambda x: epilogue.sigmoid(x.copy()))).vjp(
     x=lambda g, y: sigmoid_gradient(g, y))
 
@@ -92,11 +93,12 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
 
 # --- piecewise linear activations
 
-_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope))).vjp(
+_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope)),
+                 cheap=True).vjp(
     x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
-_hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6)).vjp(
+_hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6), cheap=True).vjp(
     x=lambda g, x: where(abs(wide(x)) < 3, g * (1 / 6), 0))
-_hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1))).vjp(
+_hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1)), cheap=True).vjp(
     x=lambda g, x: where(abs(wide(x)) < 1, g, 0))
 
 
@@ -196,7 +198,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 _elu = Op("elu", "x; alpha, scale -> y", widened(_elu_forward)).vjp(x=_elu_rule)
 _softplus = Op("softplus", "x -> y", widened(_softplus_forward)).vjp(x=lambda g, x: wide(g) * sigmoid(wide(x)))
-_silu = Op("silu", "x -> y", widened(_silu_forward)).vjp(x=_silu_rule)
+_silu = Op("silu", "x -> y", widened(_silu_forward), cheap=True).vjp(x=_silu_rule)
 _gelu = Op("gelu", "x -> y", widened(lambda x: np.maximum(x, -GELU_LIMIT) * cdf(x))).vjp(x=_gelu_rule)
 _gelu_tanh = Op("gelu_tanh", "x -> y", widened(_gelu_tanh_forward)).vjp(x=_gelu_tanh_rule)
 

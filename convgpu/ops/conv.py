@@ -26,8 +26,8 @@ dgrad = Op("conv_dgrad", "gy, w, bias=None; geo, activation=None -> gx")
 wgrad = Op("conv_wgrad", "x, gy; geo -> gw")
 channel_sum = Op("channel_sum", "gy; channels_last -> gb")
 
-fprop.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y))
-dgrad.pull_back(lambda g, gx, activation: act.grad_from_output(activation, g, gx))
+fprop.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y), "activation")
+dgrad.pull_back(lambda g, gx, activation: act.grad_from_output(activation, g, gx), "activation")
 fprop.vjp(x=lambda g, w, geo: dgrad(g, w, geo=geo),
           w=lambda g, x, geo: wgrad(x, g, geo),
           bias=lambda g, geo: channel_sum(g, geo.channels_last))

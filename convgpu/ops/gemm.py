@@ -23,7 +23,7 @@ from .shape import reshape, swapaxes
 
 _gemm = Op("gemm", "a, b, c=None; alpha=1.0, beta=1.0, trans_a=False, trans_b=False, activation=None -> y",
            broadcasts=True)
-_gemm.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y))
+_gemm.pull_back(lambda g, y, activation: act.grad_from_output(activation, g, y), "activation")
 _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b, True) if trans_a
                                                    else _product(g, b, alpha, False, not trans_b)),
           b=lambda g, a, alpha, trans_a, trans_b: (_product(g, a, alpha, True, trans_a) if trans_b

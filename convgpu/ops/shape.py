@@ -14,7 +14,8 @@ from ..tensor import Tensor, as_tensor
 Shape = tuple[int, ...]
 
 # The input's shape is a static argument of its own: a rule that took x for its shape would keep x's values in memory.
-_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape), moves=True).vjp(
+_reshape = Op("reshape", "x; shape, before -> y", lambda x, shape, before: x.reshape(shape), moves=True,
+              cheap=True).vjp(
     x=lambda g, before: reshape(g, before))
 _transpose = Op("transpose", "x; axes -> y", lambda x, axes: x.transpose(axes), moves=True).vjp(
     x=lambda g, axes: transpose(g, None if axes is None else _inverse(axes)))
