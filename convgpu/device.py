@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import gpu
+from . import flags, gpu
 from .extras import require
 from .recorder import Outline
 
@@ -92,10 +92,14 @@ def run_there(op: str, array: Any, compute: Callable[[], Any], retry: bool = Tru
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """The array's values as a NumPy array. The call waits for the GPU."""
+    """The array's values as a NumPy array. The call waits for the GPU, and raises what checks have found there."""
     if isinstance(array, np.ndarray):
         return array
-    return np.asarray(array) if isinstance(array, Outline) else gpu.run("to('cpu')", array.get)
+    if isinstance(array, Outline):
+        return np.asarray(array)
+    values = gpu.run("to('cpu')", array.get)
+    flags.read()
+    return values
 
 
 def check_one_device(op: str, arrays: Sequence[Any]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from native_backends import needs_emulated
 
 import convgpu as cg
-from convgpu import Tensor, backends, info
+from convgpu import Tensor, backends, flags, info
 from convgpu import gpu as gpu_module
 from convgpu.dtypes import accumulator, is_float
 
@@ -59,6 +59,7 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(gpu_module, "_touched", False)
     monkeypatch.setattr(gpu_module, "_lost", None)
+    monkeypatch.setattr(flags, "_pending", {})
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""Rules about values that are checked without waiting: a kernel sets a flag, and the flag is read when the host waits.
+
+    flags.check("cross_entropy", flag, "labels in [0, 10)")
+
+On the CPU the flag is known at once, and so is the error. On the GPU the host would have to wait for the kernel. So the
+flag stays on the device, together with those of other calls, until somebody reads values from the GPU and waits in any
+case (`item`, `numpy`, `to("cpu")`, printing); then the error names the op and the rule. With CONVGPU_SYNCHRONIZE=1 it
+comes at once there too.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from . import gpu
+from .recorder import Outline
+
+_MANY = 256  # flags of one rule; more are combined on the device, so that a loop that reads nothing keeps few of them
+
+_pending: dict[tuple[str, str], list[Any]] = {}  # flags on the GPU that nobody has read, by op and rule
+_lock = threading.Lock()
+
+
+def check(op: str, flag: Any, rule: str) -> None:
+    """Raise ValueError where the flag is not 0: now on the CPU, and when values are next read on the GPU.
+
+    Args:
+        op: the name that the error begins with.
+        flag: an array of one integer, which a kernel of the op has written.
+        rule: what was expected of the operands, in words, as "labels in [0, 10)".
+    """
+    if isinstance(flag, Outline):
+        return
+    if isinstance(flag, np.ndarray):
+        if flag.any():
+            raise ValueError(f"{op}: expected {rule}, got others")
+        return
+    with _lock:
+        flags = _pending.setdefault((op, rule), [])
+        flags.append(flag.reshape(1))
+        if len(flags) > _MANY:
+            flags[:] = [_combined(op, flags)]
+    if gpu.SYNCHRONIZE:
+        read()
+
+
+def read() -> None:
+    """Raise the error of the first rule whose flags are set; flags of other rules stay for the next call."""
+    while _pending:
+        with _lock:
+            if not _pending:  # another thread has read them
+                return
+            op, rule = key = next(iter(_pending))
+            flags = _pending.pop(key)
+        flag = flags[0] if len(flags) == 1 else _combined(op, flags)
+        if gpu.run(op, flag.get).any():
+            raise ValueError(f"{op}: expected {rule}, got others; they were found on the GPU, in a call since values "
+                             "were last read from it (CONVGPU_SYNCHRONIZE=1 tells which)")
+
+
+def _combined(op: str, flags: list[Any]) -> Any:
+    return gpu.run(op, lambda: np.concatenate(flags).max(axis=0, keepdims=True))

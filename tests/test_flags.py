@@ -1,0 +1,72 @@
+"""Flags of checks on the GPU: they are read where the host waits in any case, and raise under the name of their op."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from gpu_device import gpu, stand_in  # noqa: F401 - fixtures
+
+import convgpu as cg
+from convgpu import flags
+from convgpu import gpu as gpu_module
+from convgpu.recorder import Recorder
+
+RULE = "labels in [0, 10)"
+LATE = r"classify: expected labels in \[0, 10\), got others; they were found on the GPU"
+
+
+def raised(value: int) -> object:
+    """A flag on the GPU."""
+    return sys.modules["cupy"].asarray(np.array([value], np.int32))
+
+
+def test_on_the_cpu_the_error_is_immediate() -> None:
+    flags.check("classify", np.zeros(1, np.int32), RULE)
+    with pytest.raises(ValueError, match=r"classify: expected labels in \[0, 10\), got others$"):
+        flags.check("classify", np.ones(1, np.int32), RULE)
+
+
+def test_a_recorder_has_no_flags() -> None:
+    flags.check("classify", Recorder().array((1,), "int32"), RULE)
+    assert not flags._pending
+
+
+@pytest.mark.parametrize("read", [
+    lambda t: t.item(), lambda t: t.numpy(), lambda t: t.tolist(), lambda t: t.to("cpu"), repr, float, bool])
+def test_on_the_gpu_it_comes_with_the_next_value_that_is_read(gpu, read) -> None:  # noqa: F811
+    x = cg.tensor([1.0], device="gpu")
+    flags.check("classify", raised(0), RULE)
+    flags.check("classify", raised(1), RULE)
+    flags.check("classify", raised(0), RULE)
+    y = x * 2  # computing reads nothing
+    with pytest.raises(ValueError, match=LATE):
+        read(y)
+    read(y)  # once
+
+
+def test_nobody_is_told_twice_and_nothing_is_lost(gpu) -> None:  # noqa: F811
+    x = cg.tensor([1.0], device="gpu")
+    for op in ("classify", "embed", "look_up"):
+        flags.check(op, raised(op != "embed"), RULE)
+    with pytest.raises(ValueError, match="classify"):
+        x.item()
+    with pytest.raises(ValueError, match="look_up"):
+        x.item()
+    assert x.item() == 1.0 and not flags._pending
+
+
+def test_a_loop_that_reads_nothing_keeps_few_flags(gpu) -> None:  # noqa: F811
+    for i in range(1000):
+        flags.check("classify", raised(i == 100), RULE)
+    assert len(flags._pending["classify", RULE]) <= flags._MANY
+    with pytest.raises(ValueError, match=LATE):
+        cg.tensor(1.0, device="gpu").item()
+
+
+def test_synchronised_calls_raise_at_once(gpu, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setattr(gpu_module, "SYNCHRONIZE", True)
+    flags.check("classify", raised(0), RULE)
+    with pytest.raises(ValueError, match=LATE):
+        flags.check("classify", raised(1), RULE)
