@@ -23,7 +23,7 @@ class Gpu:
     bandwidth: bytes per second. peak: FLOP/s by unit. "float32" and "float64" are the rates of ordinary multiply-adds,
     "tf32" and "half" (float16 and bfloat16) those of tensor cores (dense, float32 accumulators). GPUs on which products
     of scaled float16 are faster (docs/kernels.md) also have "float32 products", a third of "half", and "tf32 products",
-    which is "half" itself.
+    which is "half" itself. memory: bytes, by the gigabytes that the GPU is sold with.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Gpu:
     bandwidth: float
     peak: dict[str, float]
     source: str
+    memory: float = 0.0
 
 
 OLDEST_ARCH = 80  # asynchronous copies and TF32, which the kernels use, begin there
@@ -41,12 +42,18 @@ OLDEST_ARCH = 80  # asynchronous copies and TF32, which the kernels use, begin t
 SHARED_KB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 
 
+# Gigabytes of memory, from the same sources as the rates below.
+MEMORY_GB = {"T4": 16, "A10": 24, "A100": 80, "RTX 3090": 24, "L4": 24, "L40S": 48, "RTX 4090": 24, "H100": 80,
+             "H200": 141, "B200": 180, "RTX 5090": 32}
+
+
 def _gpu(name: str, arch: int, multiprocessors: int, gigabytes: float, float64: float, float32: float,
          tf32: float, half: float, source: str) -> Gpu:
     peak = {"float64": float64 * 1e12, "float32": float32 * 1e12, "tf32": tf32 * 1e12, "half": half * 1e12}
     if arch == 90:
         peak |= {"float32 products": half * 1e12 / 3, "tf32 products": half * 1e12}
-    return Gpu(name, arch, multiprocessors, SHARED_KB[arch] * 1024, gigabytes * 1e9, peak, source)
+    return Gpu(name, arch, multiprocessors, SHARED_KB[arch] * 1024, gigabytes * 1e9, peak, source,
+               MEMORY_GB[name] * 1e9)
 
 
 # Dense rates, without sparsity, in TFLOP/s. Where a source gives no rate of float64, the table has the rate of the

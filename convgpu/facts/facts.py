@@ -55,6 +55,7 @@ class Facts:
     direction: the word by which benchmarks call the op: forward, dgrad and so on.
     product: (items, M, N, K) of the matrix product that a call amounts to; None for ops that are no product.
     kernel: how the names of the op's kernels begin, where that is not the name of the op.
+    traffic: the bytes that all launches of a call read and write, where that is not each array once.
     """
 
     family: str
@@ -71,6 +72,7 @@ class Facts:
     direction: str = "fprop"
     product: Callable[[Call], tuple[int, int, int, int] | None] = lambda call: None
     kernel: str | None = None
+    traffic: Callable[[Call], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
