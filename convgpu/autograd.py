@@ -23,7 +23,7 @@ from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend
 from .device import GPU, check_one_device, is_gpu_array
 from .dtypes import is_float
-from .tensor import Tensor, as_tensor, wrap
+from .tensor import Tensor, as_tensor, goes_along, wrap
 
 if TYPE_CHECKING:
     from .op import Op
@@ -107,7 +107,7 @@ def _computed(op: Op, given: tuple[Any, ...], inputs: tuple[Any, ...],
     """
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
-        inputs = tuple([x.to(GPU) if isinstance(v, np.generic) else x for v, x in zip(given, inputs)])
+        inputs = tuple([x.to(GPU) if isinstance(v, goes_along()) else x for v, x in zip(given, inputs)])
         arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
         check_one_device(op.name, arrays)
         return gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics)), inputs

@@ -358,6 +358,14 @@ def set_promotion(rule: Promotion | None) -> Promotion | None:
     return before
 
 
+def goes_along() -> tuple[type, ...]:
+    """The types of operands that are moved to the GPU where another operand is there.
+
+    These are NumPy's scalars; with a rule of `set_promotion`, by which Keras takes arrays beside tensors, arrays too.
+    """
+    return (np.generic,) if _promotion is None else (np.generic, np.ndarray, list, tuple)
+
+
 def promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
     """The operands of an operator, or of NumPy's function on Tensors, after the rule of `set_promotion`, if any."""
     return (left, right) if _promotion is None else _promotion(op, left, right)

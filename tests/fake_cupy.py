@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import sys
 import time
 import types
 from pathlib import Path
@@ -48,6 +49,8 @@ class Device:
         self.fault: str | None = None  # an error that every call gives
         self.failing_allocations, self.shortage = 0, None
         self.frees, self.synchronizations = 0, 0
+        self.waits: list[str] = []  # for each time that the host waits: what for, and the lines that asked
+        self.copies: list[tuple[int, str]] = []  # for each copy from the host: its bytes, and the lines that asked
         self.stream = 0
         self.capturing, self.captures = False, 0
 
@@ -58,6 +61,27 @@ class Device:
 
 
 device = Device()
+_PLUMBING = ("fake_cupy.py", "gpu.py", "device.py", "autograd.py", "op.py", "tensor.py", "traceback_utils.py")
+
+
+def _lines() -> str:
+    """The innermost lines that are neither of the stand-in nor of what runs every op, the last one first."""
+    frame, found = sys._getframe(1), []
+    while frame is not None and len(found) < 3:
+        path = Path(frame.f_code.co_filename)
+        if path.name not in _PLUMBING and "numpy" not in path.parts[:-1]:
+            found.append(f"{'/'.join(path.parts[-2:])}:{frame.f_lineno} {frame.f_code.co_name}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return ", called by ".join(found)
+
+
+def _wait(reason: str) -> None:
+    """The host waits until the GPU has computed a value that the host needs."""
+    if device.capturing:
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when a stream is capturing")
+    device.waits.append(f"{reason}: {_lines()}")
+    device.synchronizations += 1
+    device.check()
 
 
 def _allocate(nbytes: int) -> None:
@@ -80,10 +104,7 @@ class _Stream:
         device.stream = self._before
 
     def synchronize(self) -> None:
-        if device.capturing:
-            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when a stream is capturing")
-        device.synchronizations += 1
-        device.check()
+        _wait("synchronize")
 
     def begin_capture(self, mode: int | None = None) -> None:
         """The kernels of the stand-in are the emulator's, and run all the same, unless that is told to run nothing."""
@@ -147,7 +168,7 @@ class ndarray:  # noqa: N801 - CuPy's name
                         "array explicitly.")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if ufunc is np.matmul and all(isinstance(x, ndarray) and x.dtype.kind in "iu" for x in inputs):
+        if ufunc is np.matmul and all(isinstance(x, ndarray) and x.dtype.kind in "iub" for x in inputs):
             return _new(np.asarray(np.matmul(*[x._host for x in inputs])))
         if method != "__call__" or ufunc.__name__ not in _surface["ufuncs"]:
             return NotImplemented
@@ -158,7 +179,7 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
         name = func.__name__
-        if func.__module__ == "numpy.linalg" and name in _surface["linalg"]:
+        if func.__module__ in ("numpy.linalg", "numpy.fft") and name in _surface[func.__module__[6:]]:
             return _to_gpu(func(*_to_host(name, args), **options))
         if func.__module__ == "numpy" and name in _surface["ufuncs"]:  # a function of NumPy's that CuPy has as a ufunc
             return _call_ufunc(func, args, None)
@@ -177,6 +198,8 @@ class ndarray:  # noqa: N801 - CuPy's name
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
     device = property(lambda self: types.SimpleNamespace(id=self._index))
+    real = property(lambda self: ndarray(self._host.real))
+    imag = property(lambda self: ndarray(self._host.imag))
     data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data if self._host.size else 0))
 
     @property
@@ -187,7 +210,7 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def get(self) -> np.ndarray:
         """A copy in the host's memory."""
-        _synchronize()
+        _wait(f"{self.dtype}{list(self.shape)}")
         return self._host.copy()
 
     def item(self) -> Any:
@@ -202,6 +225,12 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def __float__(self) -> float:
         return float(self.get())
+
+    def __index__(self) -> int:
+        return self.get().__index__()
+
+    def __contains__(self, value: Any) -> bool:
+        raise TypeError("argument of type 'cupy.ndarray' is not iterable")
 
     def __len__(self) -> int:
         return len(self._host)
@@ -279,8 +308,8 @@ class ndarray:  # noqa: N801 - CuPy's name
     def __setitem__(self, index: Any, values: Any) -> None:
         device.check()
         at = self._index_of(index)
-        if isinstance(values, np.ndarray) and values.ndim:
-            raise TypeError("NumPy array in assignment")
+        if isinstance(values, (np.ndarray, list, tuple)):
+            raise TypeError(f"{type(values)} in assignment")
         values = values._host if isinstance(values, ndarray) else values
         if any(isinstance(i, np.ndarray) and i.dtype.kind in "iu" for i in at):  # not the last, but the first stays
             places = np.arange(self.size).reshape(self.shape)[at]
@@ -297,6 +326,8 @@ class ndarray:  # noqa: N801 - CuPy's name
         if any(isinstance(i, (np.ndarray, list)) for i in parts):
             raise TypeError("index on the host")
         hosts = [i._host if isinstance(i, ndarray) else i for i in parts]
+        if any(_is_mask(i) and i.size for i in hosts):
+            _wait("a mask as an index, whose true elements are counted first")
         used = [0 if i is None or i is Ellipsis else i.ndim if _is_mask(i) else 1 for i in hosts]
         for at, i in enumerate(hosts):
             if isinstance(i, np.ndarray) and i.dtype.kind in "iu":
@@ -347,8 +378,10 @@ ndarray.__abs__ = lambda self: _call_ufunc(np.abs, (self,), None)  # type: ignor
 def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
     """By the first loop of CuPy's that takes the operands; Python numbers take the type beside them."""
     for x in inputs:
-        if not isinstance(x, (ndarray, np.generic, int, float)):
+        if not isinstance(x, (ndarray, np.generic, int, float, complex)):
             raise TypeError(f"Unsupported type {type(x)}")
+    if not any(isinstance(x, ndarray) for x in (*inputs, out)):
+        raise TypeError(f"{ufunc.__name__} of no array of the GPU")
     hosts = [x._host if isinstance(x, ndarray) else x for x in inputs]
     if any(getattr(h, "dtype", np.dtype(bool)).name == "bfloat16" for h in hosts):
         raise TypeError(f"{ufunc.__name__} of bfloat16")
@@ -375,9 +408,15 @@ def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
 
 _ANY_DTYPE = {"concatenate", "zeros_like", "ones_like", "empty_like", "broadcast_to", "flip", "roll", "pad", "squeeze",
               "expand_dims", "ascontiguousarray", "asarray", "empty", "moveaxis"}
+# functions that read a value of the GPU before they go on, as CuPy's documentation and sources say
+_COUNTING = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount", "histogram", "histogramdd", "digitize", "place",
+             "putmask", "extract", "compress", "setdiff1d", "intersect1d", "union1d", "trim_zeros", "choose", "interp",
+             "percentile", "quantile", "gradient"}
 
 
 def _call_function(name: str, args: Any, options: Any) -> Any:
+    if name in ("asarray", "array") and isinstance(args[0], np.ndarray):  # the one way from NumPy's arrays to CuPy's
+        return asarray(*args, **options)
     parameters = _surface["functions"][name]
     if len(args) > len(parameters) or not options.keys() <= set(parameters) | ({"constant_values"} & set(options)):
         raise TypeError(f"cupy.{name}({', '.join(parameters)}): got {len(args)} arguments and {sorted(options)}")
@@ -392,6 +431,8 @@ def _call_function(name: str, args: Any, options: Any) -> Any:
     hosts, host_options = _to_host(name, args), {k: _to_host(name, v) for k, v in options.items()}
     if name == "argsort" and host_options.get("kind") not in (None, "stable"):
         raise ValueError(f"kind {host_options['kind']}")
+    if name in _COUNTING or (name == "repeat" and isinstance((*args, *options.values())[1], ndarray)):
+        _wait(f"{name}, whose result has a size that depends on values")
     with np.errstate(all="ignore"):
         result = getattr(np, name)(*hosts, **host_options)
     return _to_gpu(result)
@@ -402,7 +443,7 @@ def _to_host(name: str, value: Any) -> Any:
         if value.dtype.name == "bfloat16" and name not in _ANY_DTYPE:
             raise TypeError(f"{name} of bfloat16")
         return value._host
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, np.ndarray):
         raise TypeError(f"{name} of a NumPy array")
     return type(value)(_to_host(name, v) for v in value) if type(value) in (list, tuple) else value
 
@@ -419,9 +460,12 @@ def asarray(value: Any) -> ndarray:
     """A copy of a host array, or the array itself."""
     if isinstance(value, ndarray):
         return value
-    if np.asarray(value).dtype.name not in ("bool", "bfloat16") and np.asarray(value).dtype.kind not in "biuf":
-        raise ValueError(f"Unsupported dtype {value.dtype}")
-    return _new(np.array(value))
+    host = np.array(value)
+    if host.dtype.name not in ("bool", "bfloat16") and host.dtype.kind not in "biuf":
+        raise ValueError(f"Unsupported dtype {host.dtype}")
+    if host.ndim:  # a single number is an argument of a kernel that fills the array
+        device.copies.append((host.nbytes, _lines()))
+    return _new(host)
 
 
 def ascontiguousarray(value: ndarray) -> ndarray:
@@ -480,9 +524,10 @@ def surface() -> dict[str, Any]:
         elif inspect.isfunction(theirs):
             functions[name] = list(inspect.signature(theirs).parameters)
     linalg = [name for name in np.linalg.__all__ if inspect.isfunction(getattr(cupy.linalg, name, None))]
+    fft = [name for name in np.fft.__all__ if inspect.isfunction(getattr(cupy.fft, name, None))]
     attributes = [a for a in dir(cupy.ndarray) if not a.startswith("_")]
     return {"version": cupy.__version__, "functions": functions, "ufuncs": ufuncs, "linalg": linalg,
-            "attributes": attributes}
+            "fft": fft, "attributes": attributes}
 
 
 if __name__ == "__main__" and importlib.util.find_spec("cupy"):

@@ -29,12 +29,23 @@ def last_of_each(places: Any) -> Any:
 
 def sums_at(places: Any, values: Any, size: int) -> Any:
     """For each number i from 0 to size-1 the sum of values[j] over all j with places[j] == i; both arrays are 1-D."""
-    order, ordered, is_last = _grouped(places)
-    sums, reach, zero = values[order], 1, values.dtype.type(0)
-    while reach < len(ordered) and bool((equal := ordered[reach:] == ordered[:-reach]).any()):
-        # each element is now the sum of up to 2 * reach equals before it
-        sums[reach:] += np.where(equal, sums[:-reach], zero)
-        reach *= 2
     out = np.zeros_like(values, shape=(size,))
-    out[ordered[is_last]] = sums[is_last]
+    named, sums = combined_at(np.add, places, values)
+    out[named] = sums
     return out
+
+
+def combined_at(combine: np.ufunc, places: Any, values: Any) -> tuple[Any, Any]:
+    """The different places, and for each the entries values[j] with places[j] equal to it, combined by a ufunc.
+
+    `places` is 1-D, and the first axis of `values` is as long; the ufunc is associative.
+    """
+    order, ordered, is_last = _grouped(places)
+    results, reach = values[order], 1
+    along = (-1,) + (1,) * (values.ndim - 1)
+    while reach < len(ordered) and bool((equal := ordered[reach:] == ordered[:-reach]).any()):
+        # each entry is now the combination of up to 2 * reach equals before it
+        later = results[reach:]
+        results[reach:] = np.where(equal.reshape(along), combine(results[:-reach], later), later)
+        reach *= 2
+    return ordered[is_last], results[is_last]

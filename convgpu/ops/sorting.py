@@ -42,6 +42,7 @@ _unique = Op("unique", "x; return_index, return_inverse, return_counts, axis, eq
 def _counts(x: Any, weights: Any, minlength: int) -> Any:
     if not is_gpu_array(x):
         return np.bincount(x, weights=weights, minlength=minlength)
+    x = x.astype(np.int64) if x.dtype == bool else x
     counts = np.bincount(x, minlength=minlength)  # bincount checks x
     return counts if weights is None else sums_at(x, weights.astype(np.float64), len(counts))
 

@@ -202,7 +202,7 @@ def digitize(x: Any, bins: Any) -> Tensor:
     >>> digitize([0.5, 2.5], [0.0, 1.0, 2.0]).tolist()
     [1, 3]
     """
-    return _digitize(as_tensor(x, "digitize"), as_tensor(bins, "digitize"))
+    return _digitize(x, bins)
 
 
 def isin(x: Any, test: Any, assume_unique: bool = False, invert: bool = False) -> Tensor:

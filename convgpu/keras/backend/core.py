@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import functools
 import inspect
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,11 +27,13 @@ from keras.src.backend.common.symbolic_scope import SymbolicScope
 import convgpu as cg
 import convgpu.numpy as np
 from convgpu import Tensor
-from convgpu.device import parse_device
+from convgpu.device import CPU, GPU, is_gpu_array
 from convgpu.dtypes import is_float
-from convgpu.info import choose_device, gpu_obstacle
 from convgpu.keras.borrow import borrow
+from convgpu.ops.repeated import combined_at
 from convgpu.tensor import wrap
+
+from .placement import current_device, device_scope  # noqa: F401 - device_scope is part of the backend
 
 borrow("core", globals())
 
@@ -40,42 +43,14 @@ SUPPORTS_COMPLEX_DTYPES = False
 IS_THREAD_SAFE = True
 
 
-# --- devices
+# --- variables
 
 
 class _Local(threading.local):
-    device: str | None = None  # the device of the innermost device_scope
     differentiating = False
 
 
 _local = _Local()
-
-
-@contextlib.contextmanager
-def device_scope(device_name: str) -> Iterator[None]:
-    """`keras.device`: create new tensors and variables on "cpu:0" or "gpu:0"."""
-    before, _local.device = _local.device, choose_device(parse_device(device_name))[0]
-    try:
-        yield
-    finally:
-        _local.device = before
-
-
-def current_device() -> str:
-    """The device of new tensors: that of the scope, else the GPU if a usable one exists, else the CPU."""
-    return _local.device or _default_device()
-
-
-_default: list[str] = []
-
-
-def _default_device() -> str:
-    if not _default:
-        _default.append("cpu" if gpu_obstacle() else "gpu")
-    return _default[0]
-
-
-# --- variables
 
 
 @contextlib.contextmanager
@@ -98,11 +73,12 @@ class Variable(KerasVariable):
 
     def _direct_assign(self, value: Any) -> None:
         tensor = convert_to_tensor(value, dtype=self._dtype)
+        held = self._value_or_none()
         if self._dtype == random_seed_dtype():
-            tensor = tensor.to("cpu")  # seeds are used on the host
-        elif (held := self._value_or_none()) is not None and held.device != tensor.device:
-            tensor = tensor.to(held.device)
-        leaf = tensor.detach()
+            device = CPU  # seeds are used on the host
+        else:
+            device = current_device() if held is None else held.device
+        leaf = (tensor if tensor.device == device else tensor.to(device)).detach()
         self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
 
     def _value_or_none(self) -> Tensor | None:
@@ -159,7 +135,17 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
     name = standardize_dtype(dtype)
     if isinstance(x, (list, tuple)) and any(isinstance(i, (Tensor, KerasVariable)) for i in tree.flatten(x)):
         return np.asarray(x, name)
-    return cg.tensor(onp.asarray(x), dtype=name, device=current_device())
+    device = current_device()
+    if device == GPU and type(x) in (bool, int, float):
+        return wrap(_gpu_constant(type(x), repr(x), name, sys.modules["cupy"]))
+    return cg.tensor(onp.asarray(x), dtype=name, device=device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _gpu_constant(kind: type, written: str, dtype: str, cupy: Any) -> Any:
+    """A number in the GPU's memory, which is filled once: Keras makes tensors of the same few numbers in every step."""
+    return cg.tensor(onp.asarray(kind(written) if kind is not bool else written == "True"), dtype=dtype,
+                     device=GPU).array
 
 
 def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,7 +205,7 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
             if not isinstance(x, KerasTensor):
                 return x
             sizes = [(size if axis else batch) if n is None else n for axis, n in enumerate(x.shape)]
-            return cg.zeros(tuple(sizes), dtype=x.dtype)
+            return cg.zeros(tuple(sizes), dtype=x.dtype, device=current_device())
 
         positional, named = tree.map_structure(concrete, (args, kwargs))
         return fn(*positional, **named)
@@ -244,7 +230,7 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
     """Zeros of `shape` with the values added at the indices; the last axis of `indices` counts the result's axes."""
     values = convert_to_tensor(values)
-    zeros = wrap(onp.zeros_like(values.array, shape=tuple(shape)))
+    zeros = cg.zeros(tuple(shape), dtype=values.dtype, device=values.device)
     return zeros.at[_places(indices)].add(values)
 
 
@@ -267,6 +253,13 @@ _REDUCED = {"max": "maximum", "min": "minimum", "mul": "multiply"}
 
 def _reduce_at(x: Any, values: Any, places: Any, ufunc: str) -> Any:
     y = x.copy()
+    if is_gpu_array(x):  # CuPy has ufunc.at for few ufuncs and dtypes
+        numbers = onp.arange(x.size, like=x).reshape(x.shape)[places]
+        terms = onp.broadcast_to(values, (*numbers.shape,)).reshape(-1)
+        named, combined = combined_at(getattr(onp, ufunc), numbers.reshape(-1), terms)
+        flat = y.reshape(-1)
+        flat[named] = getattr(onp, ufunc)(flat[named], combined)
+        return y
     getattr(onp, ufunc).at(y, places, values)
     return y
 

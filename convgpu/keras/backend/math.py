@@ -14,10 +14,12 @@ from keras.src.backend.common import dtypes, standardize_dtype
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
+from convgpu.device import is_gpu_array
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
 from convgpu.ops.elementwise import ratio_or_zero, same
 from convgpu.ops.gaussian import cdf, normal_pdf
+from convgpu.ops.repeated import combined_at
 
 from .core import convert_to_tensor
 
@@ -29,7 +31,8 @@ borrow("math", globals())
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
     """For each segment, the sum of the entries of data with its number; negative numbers belong to no segment."""
     data, ids, count = _segments(data, segment_ids, num_segments)
-    return cnp.zeros((count, *data.shape[1:]), data.dtype).at[ids].add(data)
+    zeros = cg.zeros((count, *data.shape[1:]), dtype=data.dtype, device=data.device)
+    return zeros.at[ids].add(data)
 
 
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
@@ -63,9 +66,12 @@ def _segment_extreme(ufunc: str, data: Any, segment_ids: Any, num_segments: int 
 
 def _extreme_at_forward(x: Any, ids: onp.ndarray, count: int, ufunc: str) -> Any:
     """The extreme of each segment; for an empty segment -inf or inf, or 0 for integers."""
-    ids = onp.asarray(ids, like=x)
     nothing = (-math.inf if ufunc == "maximum" else math.inf) if is_float(x.dtype) else 0
     y = onp.full_like(x, nothing, shape=(count, *x.shape[1:]))
+    if is_gpu_array(x):  # CuPy has ufunc.at for few ufuncs and dtypes
+        places, extremes = combined_at(getattr(onp, ufunc), onp.asarray(ids, like=x), x)
+        y[places] = extremes
+        return y
     if not is_float(x.dtype):  # start from an entry of each segment: 0 must not take part in the comparison
         y[ids] = x
     getattr(onp, ufunc).at(y, ids, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,8 @@ import convgpu.numpy as cnp
 from convgpu import Tensor
 from convgpu.numpy import *  # noqa: F403
 from convgpu.tensor import as_tensor
+
+from .placement import current_device
 
 
 def _of_dtype(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +32,33 @@ log, log2, log10, log1p, sqrt = map(_of_dtype, (cnp.log, cnp.log2, cnp.log10, cn
 trace, var = map(_of_dtype, (cnp.trace, cnp.var))  # type: ignore
 nancumprod, nancumsum, nanprod, nanstd, nanvar = map(  # type: ignore
     _of_dtype, (cnp.nancumprod, cnp.nancumsum, cnp.nanprod, cnp.nanstd, cnp.nanvar))
-empty, empty_like = cnp.zeros, cnp.zeros_like  # a Tensor is a value and cannot be uninitialised
+
+
+# --- new tensors, which lie on the device of the innermost `keras.device`
+
+
+def _placed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that makes a tensor of numbers make it on the current device."""
+    @functools.wraps(function)
+    def placed(*args: Any, **options: Any) -> Tensor:
+        made = function(*args, **options)
+        device = current_device()
+        return made if made.device == device or _holds_tensor(args) else made.to(device)
+
+    return placed
+
+
+def _holds_tensor(args: tuple[Any, ...]) -> bool:
+    """Whether the result depends on a tensor, whose device it then has."""
+    return builtins.any([isinstance(a, Tensor) or hasattr(a, "__convgpu_tensor__") or (
+        isinstance(a, (list, tuple)) and _holds_tensor(tuple(a))) for a in args])
+
+
+arange, array, asarray, eye, full, identity, linspace, ones, tri, zeros = map(_placed, (  # type: ignore[assignment]
+    cnp.arange, cnp.array, cnp.asarray, cnp.eye, cnp.full, cnp.identity, cnp.linspace, cnp.ones, cnp.tri, cnp.zeros))
+bartlett, blackman, geomspace, hamming, hanning, kaiser, logspace = map(_placed, (  # type: ignore[assignment]
+    cnp.bartlett, cnp.blackman, cnp.geomspace, cnp.hamming, cnp.hanning, cnp.kaiser, cnp.logspace))
+empty, empty_like = zeros, cnp.zeros_like  # a Tensor is a value and cannot be uninitialised
 
 
 # --- functions of complex numbers, for real ones

@@ -19,6 +19,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
+from convgpu.device import CPU
 from convgpu.dtypes import is_float
 from convgpu.geometry import DoesNotFit, conv_geometry, conv_transpose_geometry, pool_geometry
 from convgpu.keras.borrow import borrow
@@ -198,7 +199,19 @@ def _pooled(pool: Any, name: str, inputs: Any, size: Any, strides: Any, padding:
 def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid",
              data_format: str | None = None) -> Tensor:
     """The largest value of every window."""
-    return _pooled(cg.max_pool, "max_pool", inputs, pool_size, strides, padding, data_format)
+    x, back = _for_max(inputs)
+    return back(_pooled(cg.max_pool, "max_pool", x, pool_size, strides, padding, data_format))
+
+
+def _for_max(inputs: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """A tensor that max pooling takes on its device, and what gives the result the dtype of the inputs.
+
+    The GPU's kernels pool floats; float64 holds integers of up to 53 bits exactly.
+    """
+    x = convert_to_tensor(inputs)
+    if x.device == CPU or is_float(x.dtype):
+        return x, lambda y: y
+    return x.astype("float64"), lambda y: y.astype(x.dtype)
 
 
 def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid",
@@ -216,7 +229,8 @@ def adaptive_average_pool(inputs: Any, output_size: Any, data_format: str | None
 
 def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Tensor:
     """Max pooling to an output size."""
-    return cg.adaptive_max_pool(inputs, output_size, data_format=backend.standardize_data_format(data_format))
+    x, back = _for_max(inputs)
+    return back(cg.adaptive_max_pool(x, output_size, data_format=backend.standardize_data_format(data_format)))
 
 
 # --- activations
@@ -287,7 +301,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
         raise ValueError("convgpu has no sparse tensors")
     x = convert_to_tensor(x)
     axis = axis if axis >= 0 else axis + x.ndim + 1
-    classes = cnp.arange(num_classes).reshape((-1,) + (1,) * (x.ndim - axis))
+    classes = cg.arange(num_classes, device=x.device).reshape((-1,) + (1,) * (x.ndim - axis))
     return cnp.equal(cnp.expand_dims(x, axis), classes).astype(dtype or "float32")
 
 

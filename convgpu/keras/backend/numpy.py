@@ -12,11 +12,13 @@ from keras.src.backend import config
 from keras.src.backend.common import dtypes, standardize_dtype
 from keras.src.backend.common.backend_utils import _vectorize_apply_excluded, vectorize_impl
 
+import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
 from convgpu.dtypes import as_dtype, is_float
 from convgpu.keras.borrow import borrow
 
+from . import namespace
 from .core import convert_to_tensor, of_tensors
 
 borrow("numpy", globals())
@@ -31,12 +33,12 @@ for _name, _function in list(globals().items()):
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803 - Keras's names
     """An (N, M) matrix with ones on its k-th diagonal."""
-    return cnp.eye(N, M, k, dtype=dtype or config.floatx())
+    return namespace.eye(N, M, k, dtype=dtype or config.floatx())
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803 - Keras's names
     """An (N, M) matrix with ones at and below its k-th diagonal."""
-    return cnp.tri(N, M, k, dtype=dtype or config.floatx())
+    return namespace.tri(N, M, k, dtype=dtype or config.floatx())
 
 
 # --- sequences from start to stop, which are numbers or tensors; for tensors the sequences lie along `axis`
@@ -82,7 +84,8 @@ def _ends(op: str, start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Ten
     start, stop = (convert_to_tensor(end).astype("float64") for end in (start, stop))
     start, stop = cnp.broadcast_arrays(start, stop)
     steps = builtins.max(num - 1 if endpoint else num, 1)
-    return start, stop, cnp.arange(num, dtype="float64").reshape((num,) + (1,) * start.ndim) / steps
+    numbers = cg.arange(num, dtype="float64", device=start.device)
+    return start, stop, numbers.reshape((num,) + (1,) * start.ndim) / steps
 
 
 def _laid_along(values: Tensor, axis: int, dtype: Any) -> Tensor:

@@ -12,12 +12,15 @@ from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_defau
 import convgpu as cg
 import convgpu.numpy as np
 from convgpu import Tensor
+from convgpu.device import CPU
 
-from .core import convert_to_tensor, current_device
+from .core import convert_to_tensor, current_device, device_scope
 
 
 def _generator(seed: Any) -> onp.random.Generator:
-    return onp.random.Generator(onp.random.SFC64(draw_seed(seed).numpy()))  # SFC64 is NumPy's fastest generator
+    with device_scope(CPU):  # Keras adds to the seed, which lies on the host, a new tensor
+        drawn = draw_seed(seed).numpy()
+    return onp.random.Generator(onp.random.SFC64(drawn))  # SFC64 is NumPy's fastest generator
 
 
 def _tensor(values: Any, dtype: Any, device: str | None = None) -> Tensor:
