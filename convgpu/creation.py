@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from . import gpu
 from .arguments import number, shape_of
-from .device import CPU, device_of, move, parse_device
-from .dtypes import DTypeLike, accumulator, as_dtype, is_float
+from .device import CPU, GPU, cupy_with_gpu, device_of, move, parse_device
+from .dtypes import DTypeLike, accumulator, as_dtype, is_float, is_half
 from .geometry import is_channels_last
 from .ops.random import as_generator
 from .tensor import Tensor, as_tensor, wrap
@@ -38,7 +39,25 @@ def full(shape: Shape, value: float, *, dtype: DTypeLike = "float32", device: st
     Tensor([[7., 7.],
             [7., 7.]], dtype=float32)
     """
+    if parse_device(device or CPU) == GPU:
+        return wrap(_filled(_shape(shape), value, as_dtype(dtype))).requires_grad_(requires_grad)
     return _new(np.full(_shape(shape), value, as_dtype(dtype)), device, requires_grad)
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Any:
+    """A CuPy array that a kernel fills, so that nothing is copied from the host."""
+    cupy = cupy_with_gpu()
+    value = np.full((), value, dtype)  # with NumPy's errors
+
+    def fill() -> Any:
+        array = cupy.empty(shape, dtype)
+        if is_half(dtype):
+            array.view(np.uint16).fill(value.view(np.uint16).item())
+        else:
+            array.fill(value.item())
+        return array
+
+    return gpu.run("full", fill)
 
 
 def zeros(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = None,
@@ -48,7 +67,7 @@ def zeros(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = No
     >>> zeros(3)
     Tensor([0., 0., 0.], dtype=float32)
     """
-    return _new(np.zeros(_shape(shape), as_dtype(dtype)), device, requires_grad)
+    return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def ones(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = None,
@@ -106,6 +125,11 @@ def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: D
     if step == 0:
         raise ValueError(f"arange: expected a step other than 0, got {step}")
     low, high = (0, start) if stop is None else (start, stop)
+    if parse_device(device or CPU) == GPU and all([type(v) is int for v in (low, high, step)]):
+        cupy = cupy_with_gpu()
+        numbers = gpu.run("arange", lambda: np.arange(low, high, step, like=cupy.empty((), np.int8)))
+        numbers = numbers if dtype is None else gpu.run("arange", lambda: numbers.astype(as_dtype(dtype)))
+        return wrap(numbers).requires_grad_(requires_grad)
     values = np.arange(low, high, step)
     if dtype is None:
         dtype = np.int64 if values.dtype.kind in "iu" else np.float32

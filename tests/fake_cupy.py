@@ -3,9 +3,10 @@
 It proves nothing of CuPy's arithmetic, and nothing of a GPU. What it takes from the real CuPy, without needing a GPU,
 is its surface (tests/cupy_surface.json, written by `python tests/fake_cupy.py` beside an installed CuPy): which
 functions there are, with which parameters, and which dtypes its ufuncs are compiled for. And it is as strict as CuPy:
-its arrays are no NumPy arrays and convert to none in silence, results of no axes stay arrays, indices out of bounds
-wrap around, and which of several values for one element stays is not the last (on a GPU it is any).
-bfloat16 can be stored, converted and indexed, and not computed with.
+its arrays are no NumPy arrays, convert to none in silence and meet none in a call, results of no axes stay arrays,
+indices out of bounds wrap around, and which of several values for one element stays is not the last (on a GPU it is
+any). bfloat16 can be stored, converted and indexed, and not computed with. `device.waits` lists the calls for which the
+host waits (a value that Python needs, a mask whose true elements are counted), `device.copies` the copies from the host.
 """
 
 from __future__ import annotations
@@ -243,9 +244,9 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     # copies and views
 
-    def copy(self) -> ndarray:
+    def copy(self, order: str = "C") -> ndarray:
         """A row-major copy."""
-        return _new(self._host.copy())
+        return _new(self._host.copy(order))
 
     def astype(self, dtype: Any, copy: bool = True) -> ndarray:
         """The elements as another type."""
@@ -380,6 +381,8 @@ def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
     for x in inputs:
         if not isinstance(x, (ndarray, np.generic, int, float, complex)):
             raise TypeError(f"Unsupported type {type(x)}")
+    if out is not None and not isinstance(out, ndarray):
+        raise TypeError(f"return arrays must be of ArrayType, got {type(out)}")
     if not any(isinstance(x, ndarray) for x in (*inputs, out)):
         raise TypeError(f"{ufunc.__name__} of no array of the GPU")
     hosts = [x._host if isinstance(x, ndarray) else x for x in inputs]
@@ -409,9 +412,9 @@ def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
 _ANY_DTYPE = {"concatenate", "zeros_like", "ones_like", "empty_like", "broadcast_to", "flip", "roll", "pad", "squeeze",
               "expand_dims", "ascontiguousarray", "asarray", "empty", "moveaxis"}
 # functions that read a value of the GPU before they go on, as CuPy's documentation and sources say
-_COUNTING = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount", "histogram", "histogramdd", "digitize", "place",
-             "putmask", "extract", "compress", "setdiff1d", "intersect1d", "union1d", "trim_zeros", "choose", "interp",
-             "percentile", "quantile", "gradient"}
+_COUNTING = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount", "histogram", "histogramdd", "digitize",
+             "place", "putmask", "extract", "compress", "setdiff1d", "intersect1d", "union1d", "trim_zeros", "choose",
+             "percentile", "quantile"}
 
 
 def _call_function(name: str, args: Any, options: Any) -> Any:

@@ -41,8 +41,11 @@ def test_when_memory_is_short_the_cache_is_freed_and_the_op_tried_again(stand_in
     with pytest.raises(MemoryError, match="max_pool: too little memory"):
         cg.max_pool(cg.Tensor(x.array.reshape(1, 2, 2, 1)), 2)
     stand_in.failing_allocations = 2
-    with pytest.raises(MemoryError, match=r"to\('gpu'\): .*allocating 4,000 bytes"):
+    with pytest.raises(MemoryError, match=r"full: .*allocating 4,000 bytes"):
         cg.zeros(1000, device="gpu")
+    stand_in.failing_allocations = 2
+    with pytest.raises(MemoryError, match=r"to\('gpu'\): .*allocating 4,000 bytes"):
+        cg.tensor(np.zeros(1000, "float32"), device="gpu")
 
 
 def test_an_optimizer_without_memory_leaves_its_state_alone(stand_in):  # noqa: F811

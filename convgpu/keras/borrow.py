@@ -47,7 +47,7 @@ NAMES = {name: tuple(names.split()) for name, names in {
         nancumsum nanmax nanmean nanmedian nanmin nanpercentile nanprod nanquantile nanstd nansum nanvar ndim negative
         nextafter nonzero not_equal ones ones_like outer pad percentile power prod ptp quantile rad2deg ravel real
         reciprocal repeat reshape right_shift roll rot90 round searchsorted select sign signbit sin sinc sinh size
-        slogdet sort split sqrt square squeeze stack std subtract swapaxes take take_along_axis tan tanh tensordot
+        slogdet sort split sqrt square squeeze stack std subtract swapaxes take_along_axis tan tanh tensordot
         tile trace transpose trapezoid tri tril triu true_divide trunc unique unravel_index vander var vdot vectorize
         view vsplit vstack where zeros zeros_like
     """,

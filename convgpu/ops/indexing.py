@@ -225,8 +225,19 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
     if x.ndim != indices.ndim:
         raise ValueError(f"take_along_axis: expected indices of {x.ndim} axes like x, got {x.shape}, {indices.shape}")
     axis = axis_index("take_along_axis", axis, x.ndim)
-    return x[tuple([indices if a == axis else np.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a))
-                    for a, n in enumerate(x.shape)])]
+    return x[_index_along(indices, axis, x)]
+
+
+def gathered(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """take_along_axis for indices on x's device that are known to be in range; the host waits for none of them."""
+    index = _index_along(indices, axis % x.ndim, x)
+    return _getitem(x, tuple([i.array if isinstance(i, Tensor) else i for i in index]), x.shape)
+
+
+def _index_along(indices: Tensor, axis: int, x: Tensor) -> Index:
+    like = x.array if is_gpu_array(x.array) else np.zeros(())
+    return tuple([indices if a == axis else np.arange(n, like=like).reshape((-1,) + (1,) * (x.ndim - 1 - a))
+                  for a, n in enumerate(x.shape)])
 
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

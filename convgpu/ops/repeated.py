@@ -28,24 +28,29 @@ def last_of_each(places: Any) -> Any:
 
 
 def sums_at(places: Any, values: Any, size: int) -> Any:
-    """For each number i from 0 to size-1 the sum of values[j] over all j with places[j] == i; both arrays are 1-D."""
-    out = np.zeros_like(values, shape=(size,))
-    named, sums = combined_at(np.add, places, values)
+    """For each number i from 0 to size-1 the sum of values[j] over all j with places[j] == i.
+
+    `places` is 1-D, and the first axis of `values` is as long. Places that are equal to `size` belong to no sum.
+    """
+    out = np.zeros_like(values, shape=(size + 1, *values.shape[1:]))
+    named, sums = combined_at(np.add, places, values, size)
     out[named] = sums
-    return out
+    return out[:size]
 
 
-def combined_at(combine: np.ufunc, places: Any, values: Any) -> tuple[Any, Any]:
-    """The different places, and for each the entries values[j] with places[j] equal to it, combined by a ufunc.
+def combined_at(combine: np.ufunc, places: Any, values: Any, size: int) -> tuple[Any, Any]:
+    """Places, and for each of them the entries values[j] with places[j] equal to it, combined by an associative ufunc.
 
-    `places` is 1-D, and the first axis of `values` is as long; the ufunc is associative.
+    Each place from 0 to size-1 that `places` contains is there once. All other entries have the place `size`, so that
+    an array with one place more takes the results without a mask, for whose count the host would wait. For the same
+    reason the number of rounds depends on sizes alone.
     """
     order, ordered, is_last = _grouped(places)
     results, reach = values[order], 1
     along = (-1,) + (1,) * (values.ndim - 1)
-    while reach < len(ordered) and bool((equal := ordered[reach:] == ordered[:-reach]).any()):
+    while reach < len(ordered):
         # each entry is now the combination of up to 2 * reach equals before it
-        later = results[reach:]
+        equal, later = ordered[reach:] == ordered[:-reach], results[reach:]
         results[reach:] = np.where(equal.reshape(along), combine(results[:-reach], later), later)
         reach *= 2
-    return ordered[is_last], results[is_last]
+    return np.where(is_last, ordered, ordered.dtype.type(size)), results

@@ -14,7 +14,7 @@ from ..dtypes import accumulator, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, isinf, isnan, signbit, where
-from .indexing import take, take_along_axis
+from .indexing import gathered, take
 from .repeated import sums_at
 from .shape import moveaxis, ravel, reshape
 
@@ -63,7 +63,7 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     Tensor([1., 2., 3.], dtype=float32)
     """
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "sort"), axis)
-    return take_along_axis(x, argsort(x, axis), axis)
+    return gathered(x, argsort(x, axis), axis_index("sort", axis, x.ndim))
 
 
 def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:

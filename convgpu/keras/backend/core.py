@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import functools
 import inspect
+import math
 import sys
 import threading
 import warnings
@@ -34,6 +35,7 @@ from convgpu.ops.repeated import combined_at
 from convgpu.tensor import wrap
 
 from .placement import current_device, device_scope  # noqa: F401 - device_scope is part of the backend
+from .rows import sum_rows
 
 borrow("core", globals())
 
@@ -136,16 +138,28 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
     if isinstance(x, (list, tuple)) and any(isinstance(i, (Tensor, KerasVariable)) for i in tree.flatten(x)):
         return np.asarray(x, name)
     device = current_device()
-    if device == GPU and type(x) in (bool, int, float):
-        return wrap(_gpu_constant(type(x), repr(x), name, sys.modules["cupy"]))
+    if device == GPU and _is_constant(x):
+        return _gpu_constant(x, name)
     return cg.tensor(onp.asarray(x), dtype=name, device=device)
 
 
-@functools.lru_cache(maxsize=1024)
-def _gpu_constant(kind: type, written: str, dtype: str, cupy: Any) -> Any:
-    """A number in the GPU's memory, which is filled once: Keras makes tensors of the same few numbers in every step."""
-    return cg.tensor(onp.asarray(kind(written) if kind is not bool else written == "True"), dtype=dtype,
-                     device=GPU).array
+def _is_constant(x: Any) -> bool:
+    """Whether x is a Python number, or a few of them, as a shape is."""
+    numbers = (bool, int, float)
+    return type(x) in numbers or (type(x) in (list, tuple) and len(x) <= 8 and all([type(i) in numbers for i in x]))
+
+
+_constants: dict[tuple[Any, ...], Any] = {}
+
+
+def _gpu_constant(x: Any, dtype: str) -> Tensor:
+    """Numbers in the GPU's memory, which are written once: Keras makes tensors of the same few in every step."""
+    key = repr(x), dtype, sys.modules.get("cupy")
+    if key not in _constants:
+        if len(_constants) >= 1024:
+            _constants.clear()
+        _constants[key] = cg.tensor(onp.asarray(x), dtype=dtype, device=GPU).array
+    return wrap(_constants[key])
 
 
 def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -230,8 +244,23 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
     """Zeros of `shape` with the values added at the indices; the last axis of `indices` counts the result's axes."""
     values = convert_to_tensor(values)
+    numbers = convert_to_tensor(indices)
+    if values.device == numbers.device == GPU and numbers.ndim:
+        return _scattered(values, numbers.array, tuple(shape))
     zeros = cg.zeros(tuple(shape), dtype=values.dtype, device=values.device)
     return zeros.at[_places(indices)].add(values)
+
+
+def _scattered(values: Tensor, indices: Any, shape: tuple[int, ...]) -> Tensor:
+    """`scatter` on the GPU: what an index out of range would add is left out, so that the host waits for none."""
+    named = indices.shape[-1]
+    row, inside = onp.zeros_like(indices[..., 0]), onp.ones_like(indices[..., 0], dtype=bool)
+    for axis, n in enumerate(shape[:named]):
+        at = indices[..., axis]
+        inside &= (at >= -n) & (at < n)
+        row = row * n + at % max(n, 1)
+    rows = math.prod(shape[:named])
+    return np.reshape(sum_rows(values, onp.where(inside, row, rows), rows), shape)
 
 
 def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> Tensor:
@@ -256,10 +285,10 @@ def _reduce_at(x: Any, values: Any, places: Any, ufunc: str) -> Any:
     if is_gpu_array(x):  # CuPy has ufunc.at for few ufuncs and dtypes
         numbers = onp.arange(x.size, like=x).reshape(x.shape)[places]
         terms = onp.broadcast_to(values, (*numbers.shape,)).reshape(-1)
-        named, combined = combined_at(getattr(onp, ufunc), numbers.reshape(-1), terms)
-        flat = y.reshape(-1)
+        named, combined = combined_at(getattr(onp, ufunc), numbers.reshape(-1), terms, x.size)
+        flat = onp.concatenate([y.reshape(-1), onp.zeros_like(y, shape=(1,))])
         flat[named] = getattr(onp, ufunc)(flat[named], combined)
-        return y
+        return flat[:-1].reshape(x.shape)
     getattr(onp, ufunc).at(y, places, values)
     return y
 

@@ -14,14 +14,16 @@ from keras.src.backend.common import dtypes, standardize_dtype
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
-from convgpu.device import is_gpu_array
+from convgpu.device import GPU, is_gpu_array
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
 from convgpu.ops.elementwise import ratio_or_zero, same
 from convgpu.ops.gaussian import cdf, normal_pdf
+from convgpu.ops.indexing import gathered
 from convgpu.ops.repeated import combined_at
 
 from .core import convert_to_tensor
+from .rows import sum_segments
 
 borrow("math", globals())
 
@@ -30,7 +32,10 @@ borrow("math", globals())
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> Tensor:  # noqa: A002
     """For each segment, the sum of the entries of data with its number; negative numbers belong to no segment."""
-    data, ids, count = _segments(data, segment_ids, num_segments)
+    data, numbers = convert_to_tensor(data), convert_to_tensor(segment_ids)
+    if data.device == numbers.device == GPU and num_segments is not None:
+        return sum_segments(data, numbers.array, num_segments)
+    data, ids, count = _segments(data, numbers, num_segments)
     zeros = cg.zeros((count, *data.shape[1:]), dtype=data.dtype, device=data.device)
     return zeros.at[ids].add(data)
 
@@ -67,11 +72,11 @@ def _segment_extreme(ufunc: str, data: Any, segment_ids: Any, num_segments: int 
 def _extreme_at_forward(x: Any, ids: onp.ndarray, count: int, ufunc: str) -> Any:
     """The extreme of each segment; for an empty segment -inf or inf, or 0 for integers."""
     nothing = (-math.inf if ufunc == "maximum" else math.inf) if is_float(x.dtype) else 0
-    y = onp.full_like(x, nothing, shape=(count, *x.shape[1:]))
+    y = onp.full_like(x, nothing, shape=(count + is_gpu_array(x), *x.shape[1:]))
     if is_gpu_array(x):  # CuPy has ufunc.at for few ufuncs and dtypes
-        places, extremes = combined_at(getattr(onp, ufunc), onp.asarray(ids, like=x), x)
+        places, extremes = combined_at(getattr(onp, ufunc), onp.asarray(ids, like=x), x, count)
         y[places] = extremes
-        return y
+        return y[:count]
     if not is_float(x.dtype):  # start from an entry of each segment: 0 must not take part in the comparison
         y[ids] = x
     getattr(onp, ufunc).at(y, ids, x)
@@ -94,12 +99,16 @@ def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa
     x = convert_to_tensor(x)
     n = x.shape[-1]
     indices = n - 1 - cnp.flip(cnp.argsort(cnp.flip(x, -1), -1), -1)[..., :k]
-    return cnp.take_along_axis(x, indices, -1), indices.astype("int32")
+    return gathered(x, indices, -1), indices.astype("int32")
 
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
     """Whether the value of each target is among the k largest predictions of its row."""
     targets, predictions = convert_to_tensor(targets), convert_to_tensor(predictions)
+    if predictions.device == GPU:  # a lookup would wait to see whether the targets are in range
+        classes = cg.arange(predictions.shape[-1], device=GPU)
+        least = top_k(predictions, k)[0][:, -1:]
+        return cnp.any((targets[:, None] == classes) & (predictions >= least), -1)
     values = cnp.take_along_axis(predictions, targets[:, None], -1)
     return cnp.any(values >= top_k(predictions, k)[0], -1)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as onp
 
+import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
 from convgpu.numpy import *  # noqa: F403
@@ -54,11 +55,34 @@ def _holds_tensor(args: tuple[Any, ...]) -> bool:
         isinstance(a, (list, tuple)) and _holds_tensor(tuple(a))) for a in args])
 
 
-arange, array, asarray, eye, full, identity, linspace, ones, tri, zeros = map(_placed, (  # type: ignore[assignment]
-    cnp.arange, cnp.array, cnp.asarray, cnp.eye, cnp.full, cnp.identity, cnp.linspace, cnp.ones, cnp.tri, cnp.zeros))
-bartlett, blackman, geomspace, hamming, hanning, kaiser, logspace = map(_placed, (  # type: ignore[assignment]
+def zeros(shape: Any, dtype: Any = "float32") -> Tensor:  # type: ignore[no-redef]
+    """A tensor of zeros on the current device."""
+    return cg.zeros(shape, dtype=dtype, device=current_device())
+
+
+def ones(shape: Any, dtype: Any = "float32") -> Tensor:  # type: ignore[no-redef]
+    """A tensor of ones on the current device."""
+    return cg.ones(shape, dtype=dtype, device=current_device())
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Tensor:  # type: ignore[no-redef]
+    """A tensor filled with one value, on the current device, or with a tensor's values, which broadcast."""
+    if type(fill_value) in (bool, int, float) and dtype is not None:
+        return cg.full(shape, fill_value, dtype=dtype, device=current_device())
+    return cnp.full(shape, asarray(fill_value, dtype), dtype)
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:  # type: ignore[no-redef]
+    """start, start + step, ... below stop, on the current device."""
+    return cg.arange(start, stop, step, dtype=dtype, device=current_device())
+
+
+array, asarray, eye, identity, linspace, tri = map(_placed, (  # type: ignore
+    cnp.array, cnp.asarray, cnp.eye, cnp.identity, cnp.linspace, cnp.tri))
+bartlett, blackman, geomspace, hamming, hanning, kaiser, logspace = map(_placed, (  # type: ignore
     cnp.bartlett, cnp.blackman, cnp.geomspace, cnp.hamming, cnp.hanning, cnp.kaiser, cnp.logspace))
-empty, empty_like = zeros, cnp.zeros_like  # a Tensor is a value and cannot be uninitialised
+full_like, ones_like, zeros_like = map(_placed, (cnp.full_like, cnp.ones_like, cnp.zeros_like))  # type: ignore
+empty, empty_like = zeros, zeros_like  # a Tensor is a value and cannot be uninitialised
 
 
 # --- functions of complex numbers, for real ones
@@ -91,8 +115,8 @@ def _with_initial(reduce: Callable[..., Any], choose: Callable[..., Any]) -> Cal
             return reduce(x, axis, keepdims=keepdims)
         if x.size == 0:
             shape = onp.max(onp.zeros(x.shape), axis, keepdims=keepdims, initial=0).shape
-            return cnp.full(shape, initial, x.dtype)
-        return choose(reduce(x, axis, keepdims=keepdims), cnp.asarray(initial, x.dtype))
+            return cnp.full(shape, initial, x.dtype).to(x.device)
+        return choose(reduce(x, axis, keepdims=keepdims), cnp.asarray(initial, x.dtype).to(x.device))
 
     return reduced
 

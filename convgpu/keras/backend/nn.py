@@ -19,7 +19,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
-from convgpu.device import CPU
+from convgpu.device import CPU, GPU
 from convgpu.dtypes import is_float
 from convgpu.geometry import DoesNotFit, conv_geometry, conv_transpose_geometry, pool_geometry
 from convgpu.keras.borrow import borrow
@@ -320,6 +320,12 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
         logarithms = log_softmax(output, axis)
     else:
         logarithms = cnp.log(_probabilities(output, axis))
+    if target.device == GPU:  # a lookup would wait to see whether the targets are in range
+        classes = cg.arange(output.shape[axis], device=GPU).reshape((-1,) + (1,) * (output.ndim - 1 - axis))
+        target = cnp.expand_dims(target, axis)
+        chosen = cnp.sum(cnp.where(target == classes, logarithms, 0), axis)
+        known = (target >= 0) & (target < output.shape[axis])
+        return -cnp.where(cnp.squeeze(known, axis), chosen, float("nan"))
     return -cnp.squeeze(cnp.take_along_axis(logarithms, cnp.expand_dims(target, axis), axis), axis)
 
 

@@ -9,17 +9,19 @@ from typing import Any
 
 from keras.src import tree
 from keras.src.backend import config
-from keras.src.backend.common import dtypes, standardize_dtype
+from keras.src.backend.common import KerasVariable, dtypes, standardize_dtype
 from keras.src.backend.common.backend_utils import _vectorize_apply_excluded, vectorize_impl
 
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Op, Tensor
+from convgpu.device import GPU
 from convgpu.dtypes import as_dtype, is_float
 from convgpu.keras.borrow import borrow
 
 from . import namespace
 from .core import convert_to_tensor, of_tensors
+from .rows import take_rows
 
 borrow("numpy", globals())
 
@@ -39,6 +41,15 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803 - Keras's names
     """An (N, M) matrix with ones at and below its k-th diagonal."""
     return namespace.tri(N, M, k, dtype=dtype or config.floatx())
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """The entries of x at the indices along axis; on the GPU, along the first axis, NaN for an index out of range."""
+    x = convert_to_tensor(x)
+    given = indices.value if isinstance(indices, KerasVariable) else indices
+    if isinstance(given, Tensor) and given.device == x.device == GPU and is_float(x.dtype) and axis in (0, -x.ndim):
+        return take_rows(x, given.array)
+    return cnp.take(x, given, axis)
 
 
 # --- sequences from start to stop, which are numbers or tensors; for tensors the sequences lie along `axis`

@@ -15,7 +15,10 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.optimizers import base_optimizer
 
 import convgpu as cg
+from convgpu.device import CPU
 from convgpu.tensor import wrap
+
+from .core import convert_to_tensor
 
 PIECE = 1 << 16  # elements of an array that are updated at a time
 
@@ -28,13 +31,23 @@ class ConvgpuOptimizer(base_optimizer.BaseOptimizer):
             super()._backend_apply_gradients(grads, trainable_variables)
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        sweep = None if in_stateless_scope() else _sweep(self, float(learning_rate))
+        sweep = None if in_stateless_scope() else _sweep(self, _scalar(learning_rate, trainable_variables))
         for grad, variable in zip(grads, trainable_variables):
             slots = [] if sweep is None else sweep.slots(self._get_variable_index(variable))
             if sweep is None or any(x.dtype != "float32" for x in (variable, *slots)) or grad.dtype != np.float32:
                 self.update_step(grad, variable, learning_rate)
             else:
                 _apply(sweep.update, grad.array, (variable, *slots))
+
+
+def _scalar(number: Any, variables: Any) -> Any:
+    """A number, or a tensor of one, as a Python float where the variables are on the CPU.
+
+    Where they are on the GPU it is an array of the GPU, for which the host does not wait.
+    """
+    if not variables or variables[0].value.device == CPU:
+        return float(number)
+    return convert_to_tensor(number, "float32").array
 
 
 class _Sweep:
@@ -48,14 +61,23 @@ class _Sweep:
         return [slot[index] for slot in self._slots]
 
 
-def _sweep(optimizer: Any, rate: float) -> _Sweep | None:
-    """The sweep of an optimizer of exactly one of three classes; None for others, which may compute something else."""
+def _sweep(optimizer: Any, rate: Any) -> _Sweep | None:
+    """The sweep of an optimizer of exactly one of three classes; None for others, which may compute something else.
+
+    Args:
+        rate: a float, or where variables are on the GPU an array of one number there.
+    """
     from keras.src.optimizers import SGD, Adam, AdamW  # imported late: these classes are built on this module
 
     if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
-        step = int(optimizer.iterations.value if hasattr(optimizer.iterations, "value") else optimizer.iterations) + 1
         beta1, beta2 = float(optimizer.beta_1), float(optimizer.beta_2)
-        alpha = rate * math.sqrt(1 - beta2**step) / (1 - beta1**step)
+        iterations = convert_to_tensor(optimizer.iterations)
+        if isinstance(rate, float):
+            step = int(iterations) + 1
+            alpha = rate * math.sqrt(1 - beta2**step) / (1 - beta1**step)
+        else:
+            step = iterations.array.astype(np.float64) + 1
+            alpha = (rate * np.sqrt(1 - beta2**step) / (1 - beta1**step)).astype(np.float32)
         return _Sweep(_adam(alpha, beta1, beta2, float(optimizer.epsilon)), optimizer._momentums,
                       optimizer._velocities)
     if type(optimizer) is SGD and not optimizer.momentum:
@@ -65,14 +87,14 @@ def _sweep(optimizer: Any, rate: float) -> _Sweep | None:
     return None
 
 
-def _sgd(rate: float) -> Callable[..., None]:
+def _sgd(rate: Any) -> Callable[..., None]:
     def update(g: Any, p: Any) -> None:
         p -= g * rate
 
     return update
 
 
-def _momentum(rate: float, momentum: float, nesterov: bool) -> Callable[..., None]:
+def _momentum(rate: Any, momentum: float, nesterov: bool) -> Callable[..., None]:
     def update(g: Any, p: Any, m: Any) -> None:
         change = g * rate
         m *= momentum
@@ -86,7 +108,7 @@ def _momentum(rate: float, momentum: float, nesterov: bool) -> Callable[..., Non
     return update
 
 
-def _adam(alpha: float, beta1: float, beta2: float, epsilon: float) -> Callable[..., None]:
+def _adam(alpha: Any, beta1: float, beta2: float, epsilon: float) -> Callable[..., None]:
     """The update of Kingma and Ba (2015) with "epsilon hat"; alpha contains the corrections of both running means."""
     def update(g: Any, p: Any, m: Any, v: Any) -> None:
         change = g - m

@@ -14,13 +14,16 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
-from keras.src.utils import traceback_utils
+from keras.src.utils import is_default, traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
 
 import convgpu as cg
+import convgpu.numpy as cnp
 from convgpu import Tensor
+from convgpu.device import CPU, GPU
+from convgpu.dtypes import is_float, is_half
 
-from .core import convert_to_numpy, differentiating
+from .core import convert_to_numpy, convert_to_tensor, current_device, differentiating
 
 
 class ConvgpuTrainer(base_trainer.Trainer):
@@ -69,13 +72,13 @@ class ConvgpuTrainer(base_trainer.Trainer):
     def make_train_function(self, force: bool = False) -> Any:
         """A function of a list of batches that trains on each batch and returns the last metrics."""
         if self.train_function is None or force:
-            self.train_function = lambda batches: [self.train_step(data) for data in batches][-1]
+            self.train_function = lambda batches: [self.train_step(_there(data)) for data in batches][-1]
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """A function of a list of batches that evaluates each without recording, and returns the last metrics."""
         if self.test_function is None or force:
-            self.test_function = cg.no_grad()(lambda batches: [self.test_step(data) for data in batches][-1])
+            self.test_function = cg.no_grad()(lambda batches: [self.test_step(_there(data)) for data in batches][-1])
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
@@ -138,14 +141,16 @@ class ConvgpuTrainer(base_trainer.Trainer):
     def _run_epoch(self, epoch: int, iterator: Any, callbacks: Any, validate: dict[str, Any] | None) -> dict[str, Any]:
         self.reset_metrics()
         callbacks.on_epoch_begin(epoch)
+        listened = _listens(callbacks, "on_train_batch_end")
         logs: Any = {}
         for begin, end, data in iterator:
             callbacks.on_train_batch_begin(begin)
             logs = self.train_function(data)
-            callbacks.on_train_batch_end(end, logs)
+            if listened:
+                callbacks.on_train_batch_end(end, logs if callbacks._async_train else _read(logs))
             if self.stop_training:
                 break
-        epoch_logs = dict(pythonify_logs(self._get_metrics_result_or_logs(logs)))
+        epoch_logs = _read(self._get_metrics_result_or_logs(logs))
         if validate is not None and self._should_eval(epoch, validate["freq"]):
             epoch_logs.update(self._validation_logs(validate, callbacks))
         callbacks.on_epoch_end(epoch, epoch_logs)
@@ -180,15 +185,17 @@ class ConvgpuTrainer(base_trainer.Trainer):
         self.make_test_function()
         self.stop_evaluating = False
         callbacks.on_test_begin()
+        listened = _listens(callbacks, "on_test_batch_end")
         logs: Any = {}
         self.reset_metrics()
         for begin, end, data in iterator:
             callbacks.on_test_batch_begin(begin)
             logs = self.test_function(data)
-            callbacks.on_test_batch_end(end, logs)
+            if listened:
+                callbacks.on_test_batch_end(end, logs if callbacks._async_test else _read(logs))
             if self.stop_evaluating:
                 break
-        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        logs = _read(self._get_metrics_result_or_logs(logs))
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
@@ -227,7 +234,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         self._symbolic_build(data_batch=data)
         self.make_train_function()
         self.reset_metrics()
-        logs = pythonify_logs(self.train_function([data]))
+        logs = _read(self.train_function([data]))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -237,7 +244,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
         self._symbolic_build(data_batch=data)
         self.make_test_function()
         self.reset_metrics()
-        logs = pythonify_logs(self.test_function([data]))
+        logs = _read(self.test_function([data]))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -257,6 +264,32 @@ def gradients(loss: Tensor, variables: Any) -> list[Tensor | None]:
     for leaf in leaves:
         leaf.zero_grad()
     return grads
+
+
+def _there(data: Any) -> Any:
+    """A batch on the current device: its arrays are copied to the GPU once, before losses and metrics use them."""
+    if current_device() == CPU:
+        return data
+    return tree.map_structure(lambda x: convert_to_tensor(x) if isinstance(x, np.ndarray) and (
+        x.dtype.kind in "biuf" or is_half(x.dtype)) else x, data)
+
+
+def _read(logs: Any) -> dict[str, Any]:
+    """The logs as numbers, flattened as Keras flattens them; the host waits for the GPU once, not for each number."""
+    found: dict[int, Tensor] = {}
+    tree.map_structure(lambda x: found.setdefault(id(x), x) if isinstance(x, Tensor) and x.size == 1
+                       and x.device == GPU and is_float(x.dtype) else None, logs)
+    if not found:
+        return dict(pythonify_logs(logs))
+    numbers = cnp.concatenate([cnp.astype(cnp.ravel(x), "float64") for x in found.values()]).numpy()
+    values = dict(zip(found, numbers.tolist()))
+    return dict(pythonify_logs(tree.map_structure(lambda x: values.get(id(x), x), logs)))
+
+
+def _listens(callbacks: Any, event: str) -> bool:
+    """Whether a callback does something at the end of a batch; if none does, nobody reads the logs."""
+    return any(not is_default(getattr(callback, name)) for callback in callbacks.callbacks
+               for name in (event, "on_batch_end"))
 
 
 def _detached(x: Any) -> Any:
