@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from . import gpu
 from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend

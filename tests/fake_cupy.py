@@ -5,8 +5,9 @@ is its surface (tests/cupy_surface.json, written by `python tests/fake_cupy.py` 
 functions there are, with which parameters, and which dtypes its ufuncs are compiled for. And it is as strict as CuPy:
 its arrays are no NumPy arrays, convert to none in silence and meet none in a call, results of no axes stay arrays,
 indices out of bounds wrap around, and which of several values for one element stays is not the last (on a GPU it is
-any). bfloat16 can be stored, converted and indexed, and not computed with. `device.waits` lists the calls for which the
-host waits (a value that Python needs, a mask whose true elements are counted), `device.copies` the copies from the host.
+any). bfloat16 can be stored, converted and indexed, and not computed with. `device.waits` lists the calls for which
+the host waits (a value that Python needs, a mask whose true elements are counted), `device.copies` the copies from the
+host.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd, backends, gpu, info, optim
+from .. import backends, gpu, gradients, info, optim
 from ..backends.native import Native
 from ..dtypes import as_dtype
 from ..facts.facts import device_of
@@ -161,7 +161,7 @@ def standing_in(recorder: LedgerRecorder, real: Native | None) -> Iterator[None]
         for module, name, stand_in in (
                 (gpu, "_watcher", recorder.named), (gpu, "_touched", False), (gpu, "_lost", None),
                 (info, "gpu_obstacle", lambda: None),
-                (autograd, "_input_gradients", _in_backward(recorder, autograd._input_gradients)),
+                (gradients, "_input_gradients", _in_backward(recorder, gradients._input_gradients)),
                 (optim.Optimizer, "step", _in_optimizer(recorder, optim.Optimizer.step, undo))):
             undo.enter_context(_replaced_attribute(module, name, stand_in))
         yield
