@@ -36,6 +36,7 @@ from .ops.pool import (
 )
 from .ops.random import dropout
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .remat import remat
 from .settings import (
     current_backend, current_precision, set_precision, set_workspace_limit, use_backend, workspace_limit,
 )
@@ -65,7 +66,8 @@ __all__ = [
     "is_grad_enabled", "layer_norm", "leaky_relu", "ledger", "linear", "local_response_norm", "log", "log_softmax",
     "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d",
     "max_pool3d", "mse_loss", "no_grad", "numpy",
-    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "selu", "separable_conv", "separable_conv1d",
+    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "remat", "selu", "separable_conv",
+    "separable_conv1d",
     "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",
     "silu", "spec", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend",
     "value_and_grad", "workspace_limit", "zeros", "zeros_like",

@@ -12,7 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 class _Mode(threading.local):
     enabled = True
+    sketch: Sketch | None = None  # notes what a function of `remat` depends on
+    bare = False  # whether nodes are made without saved values
 
 
 _mode = _Mode()
@@ -42,11 +44,13 @@ def is_grad_enabled() -> bool:
 
 @contextmanager
 def recording(enabled: bool) -> Iterator[None]:
-    before, _mode.enabled = _mode.enabled, enabled
+    """Record ops, in full, or do not; afterwards do as before."""
+    before, bare = _mode.enabled, _mode.bare
+    _mode.enabled, _mode.bare = enabled, False
     try:
         yield
     finally:
-        _mode.enabled = before
+        _mode.enabled, _mode.bare = before, bare
 
 
 def no_grad() -> Any:
@@ -62,17 +66,103 @@ def no_grad() -> Any:
     return recording(False)
 
 
+# --- sketches: what is recorded of the first run of a function of `remat`
+
+
+class State(NamedTuple):
+    """What some attributes of an object were at some time."""
+
+    holder: Any
+    values: dict[str, Any]
+
+    def current(self) -> State:
+        """What the attributes are now."""
+        return State(self.holder, {name: getattr(self.holder, name) for name in self.values})
+
+    def set(self) -> None:
+        """Set the attributes back."""
+        for name, value in self.values.items():
+            setattr(self.holder, name, value)
+
+
+class Sketch:
+    """The edges of what runs, without saved values, and the states that it found before it changed them."""
+
+    def __init__(self, outer: Sketch | None):
+        self.outer = outer
+        self.start = next(_sequence)
+        self.states: list[State] = []
+        self._noted: set[tuple[int, tuple[str, ...]]] = set()
+        self._seen: dict[Any, Tensor] = {}
+
+    def see(self, inputs: Sequence[Any]) -> None:
+        """Remember those tensors that require a gradient and were not made by what runs."""
+        for x in inputs:
+            if isinstance(x, Tensor) and x.requires_grad and (x.node is None or x.node.number < self.start):
+                self._seen.setdefault(x.node or x, x)
+
+    def outside(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors with gradients that the outputs depend on, and that were not made by what ran."""
+        self.see(outputs)
+        stack, visited, found = [y.node or y for y in outputs], set(), []
+        while stack:
+            edge = stack.pop()
+            if edge is None or edge in visited:
+                continue
+            visited.add(edge)
+            if isinstance(edge, Node) and edge.number > self.start:
+                stack.extend(edge.edges)
+            else:
+                found.append(self._seen[edge])
+        return found
+
+    def note(self, holder: Any, names: tuple[str, ...]) -> None:
+        """Keep the first state."""
+        key = id(holder), names
+        if key not in self._noted:
+            self._noted.add(key)
+            self.states.append(State(holder, {name: getattr(holder, name) for name in names}))
+
+
+@contextmanager
+def sketching() -> Iterator[Sketch]:
+    """Record without saved values, and note what a second run would have to find."""
+    outer, bare = _mode.sketch, _mode.bare
+    sketch = _mode.sketch = Sketch(outer)
+    _mode.bare = True
+    try:
+        yield sketch
+    finally:
+        _mode.sketch, _mode.bare = outer, bare
+
+
+def note(holder: Any, *names: str) -> None:
+    """Say, before these attributes of an object change, that they belong to a state that `remat` has to set back."""
+    sketch = _mode.sketch
+    while sketch is not None:
+        sketch.note(holder, names)
+        sketch = sketch.outer
+
+
+def is_sketching() -> bool:
+    """Whether a function of `remat` runs for the first time on this thread."""
+    return _mode.sketch is not None
+
+
+# --- nodes
+
+
 class Node:
     """One recorded op: where its gradient goes, and what the rules need to compute it."""
 
     __slots__ = ("op", "number", "edges", "metas", "saved", "depth", "output", "recipes", "__weakref__")
 
-    def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any]):
+    def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any] | None):
         self.op = op
         self.number = next(_sequence)
         self.edges = edges  # for each input: the Node that made it, or the leaf Tensor itself, or None
         self.metas = metas  # for each input with an edge: its shape and dtype
-        self.saved: dict[str, Any] | None = saved  # None after a backward pass has freed the values
+        self.saved = saved  # None after a backward pass has freed the values, and in a sketch
         self.depth = 0  # above 0 the saved values suffice to compute the output again, after as many recipes in a row
         self.output: Any = None  # then a weak reference to the output
         self.recipes: tuple[Node, ...] = ()  # the nodes whose outputs are computed again for this node's rules
@@ -95,7 +185,7 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     results = result if isinstance(result, tuple) else (result,)
     outputs = tuple([None if r is None else wrap(r) for r in results])
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
-        _record(op, inputs, statics, outputs)
+        record(op, inputs, statics, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]
 
 
@@ -130,10 +220,13 @@ def _as_input(op: Op, x: Any) -> Any:
     return as_tensor(x, op.name)
 
 
-def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+def record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+    """Give the first output a node. The inputs are Tensors, None or numbers; those of a variadic op are all inputs."""
     first = outputs[0]
     if not is_float(first.array.dtype):
         return
+    if _mode.sketch is not None:
+        _mode.sketch.see(inputs)
     edges: list[Any] = []
     metas: list[Any] = []
     depth = 0  # of recipes among the inputs
@@ -147,6 +240,10 @@ def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: 
         else:
             edges.append(None)
             metas.append(None)
+    first.requires_grad = True
+    if _mode.bare:
+        first.node = Node(op, tuple(edges), tuple(metas), None)
+        return
     pulls_back = op.pulled_back is not None and (op.epilogue is None or statics[op.roles[op.epilogue][1]] is not None)
     needs = op.needs(tuple([edge is not None for edge in edges]), pulls_back)
     recipe = op.cheap and depth < _DEEPEST and _has_recipe(op, inputs, needs, first)
@@ -161,7 +258,6 @@ def _record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: 
         elif not (recipe and i == 0):  # save the bare array: its Tensor owns the node, and saving it would make a cycle
             saved[name] = None if outputs[i] is None else outputs[i].array
     node = first.node = Node(op, tuple(edges), tuple(metas), saved)
-    first.requires_grad = True
     if recipe:
         node.depth, node.output = depth + 1, weakref.ref(first)
     if recipe or depth:

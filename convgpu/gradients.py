@@ -22,6 +22,9 @@ _accumulate_lock = threading.Lock()
 
 def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again) -> list[Tensor | None]:
     """Run the gradient rules of one node; each input gets its gradient or None."""
+    if node.saved is None and autograd.is_sketching():
+        raise RuntimeError(f"backward through {node.op.name}: expected value_and_grad for gradients within a function "
+                           "of remat, whose first run keeps no graph; or the graph was freed by an earlier backward")
     if node.saved is None:
         raise RuntimeError(f"backward through {node.op.name}: the graph was freed by an earlier backward; "
                            "pass retain_graph=True to that one, or run the forward pass again")
@@ -88,10 +91,13 @@ def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:
 
 
 def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Any] | None,
-          create_graph: bool, retain_graph: bool) -> dict[Any, Tensor]:
-    """Gradients by node or leaf, computed only along paths from the outputs to the targets (None: to every leaf)."""
-    order = reachable(outputs)
-    leads: dict[Any, bool] = {}
+          create_graph: bool, retain_graph: bool, ends: frozenset[Any] = frozenset()) -> dict[Any, Tensor]:
+    """Gradients by node or leaf, computed only along paths from the outputs to the targets (None: to every leaf).
+
+    The walk does not go beyond the nodes among `ends`.
+    """
+    order = reachable(outputs, ends)
+    leads: dict[Any, bool] = dict.fromkeys(ends, True)
     goal = None if targets is None else set(targets)
     for node in order:  # nodes come in ascending order, so inputs come before outputs
         leads[node] = goal is None or node in goal or any(_wanted(e, leads, goal) for e in node.edges)
@@ -124,7 +130,8 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
             for made in node.recipes:
                 if last_users[made] is node:
                     again.pop(made, None)
-        found.update({edge: s.total() for edge, s in sums.items() if not isinstance(edge, autograd.Node)})
+        found.update({edge: s.total() for edge, s in sums.items()
+                      if edge in ends or not isinstance(edge, autograd.Node)})
     return found
 
 
@@ -154,13 +161,13 @@ class _Sum:
         return first.astype(self.dtype) if not more else first + more[0]
 
 
-def reachable(outputs: Sequence[Tensor]) -> list[Node]:
-    """All nodes behind the outputs, in the order in which they were recorded."""
+def reachable(outputs: Sequence[Tensor], ends: frozenset[Any] = frozenset()) -> list[Node]:
+    """All nodes behind the outputs and before the ends, in the order in which they were recorded."""
     seen: set[Node] = set()
     stack = [y.node for y in outputs if y.node is not None]
     while stack:
         node = stack.pop()
-        if node not in seen:
+        if node not in seen and node not in ends:
             seen.add(node)
             stack.extend(e for e in node.edges if isinstance(e, autograd.Node) and e not in seen)
     return sorted(seen, key=lambda node: node.number)
@@ -230,6 +237,14 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)
     result = [found[key] if (key := x.node or x) in found else _zeros_like(x) for x in xs]
     return result[0] if isinstance(inputs, Tensor) else result
+
+
+def between(outputs: Sequence[Tensor], seeds: Sequence[Tensor], inputs: Sequence[Tensor],
+            create_graph: bool) -> list[Tensor]:
+    """Gradients of what was computed from the inputs, with each input taken as independent of the others."""
+    keys = [x.node or x for x in inputs]
+    found = _walk(outputs, seeds, keys, create_graph, create_graph, frozenset(keys))
+    return [found[key] if key in found else _zeros_like(x) for key, x in zip(keys, inputs)]
 
 
 def _zeros_like(x: Tensor) -> Tensor:

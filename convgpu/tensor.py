@@ -161,6 +161,7 @@ class Tensor:
         if array.shape != self.shape:
             raise ValueError(f"assign: expected shape {self.shape}, got {array.shape}")
         array = move(array, self.device)
+        autograd.note(self, "array", "node", "version")
         self.array = read_only(run_there("assign", array, lambda: array.astype(self.dtype, copy=True)))
         self.node = None
         self.version += 1
@@ -426,4 +427,4 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: str | None = None, req
     return Tensor(read_only(array)).requires_grad_(requires_grad)
 
 
-from . import gradients, interop, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops
+from . import autograd, gradients, interop, ops  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods are ops

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import autograd
 from ..device import move
 from ..dtypes import accumulator, check_same_float
 from ..tensor import Tensor, as_tensor, wrap
@@ -14,6 +15,7 @@ from ..tensor import Tensor, as_tensor, wrap
 def as_generator(op: str, generator: Any) -> np.random.Generator:
     """The generator itself, or a new one from an integer seed."""
     if isinstance(generator, np.random.Generator):
+        autograd.note(generator.bit_generator, "state")
         return generator
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
         return np.random.default_rng(int(generator))

@@ -1,0 +1,154 @@
+"""remat: a function whose forward pass keeps nothing for the backward pass, which runs the function again.
+
+The first run is recorded without saved values (`autograd.Sketch`): what is left of it are the edges, which tell on what
+tensors outside of the function the results depend. The results hang from one node of the op `remat`, whose inputs are
+those tensors and the arguments, and whose gradient rule runs the function again, this time recorded in full, and walks
+back through it. A node carries the gradient of one tensor; so each result has a node of its own, and their gradients
+travel on to the function's node in a Bundle.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import autograd, gradients, tree
+from .op import Op
+from .ops.elementwise import positive
+from .tensor import Tensor
+
+
+def remat(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that computes as f, but keeps only its arguments for the backward pass, which runs f a second time.
+
+    Memory for gradients becomes that of the arguments, for the price of one more forward pass: the results between the
+    layers of f are not kept.
+
+    Args:
+        f: takes and returns Tensors, or nested dicts, lists and tuples of Tensors and anything else. It may use other
+            tensors that require gradients. The second run finds the same random numbers and variables: the states of
+            generators that convgpu's functions use or that f is given, and of tensors that f changes by `assign`, are
+            set back for it, and afterwards to what they were. Other effects of f happen twice.
+
+    Returns:
+        The function, which has the gradients of f, of any order. Within f, `value_and_grad` works, and `grad` does not.
+
+    >>> import convgpu as cg
+    >>> block = cg.remat(lambda x, w: cg.relu(cg.relu(x @ w) @ w))
+    >>> w = cg.tensor([[0.5, 1.0], [2.0, 0.0]], requires_grad=True)
+    >>> block([[1.0, 1.0]], w).sum().backward(); w.grad
+    Tensor([[4. , 4.5],
+            [2.5, 3. ]], dtype=float32)
+    """
+    @functools.wraps(f, updated=())
+    def rematerialised(*args: Any, **options: Any) -> Any:
+        return _recorded(f, args, options) if autograd.is_grad_enabled() else f(*args, **options)
+
+    return rematerialised
+
+
+class Bundle(Tensor):
+    """The gradients of some of a function's results, by their places; the sum of two has the sums of the gradients."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: dict[int, Tensor]):
+        super().__init__(np.zeros(0, np.float32))
+        self.parts = parts
+
+    def __add__(self, other: Any) -> Tensor:
+        parts = dict(self.parts)
+        for i, g in other.parts.items():
+            parts[i] = parts[i] + g if i in parts else g
+        return Bundle(parts)
+
+
+_TENSOR = object()  # takes the place of each tensor among the arguments that are kept
+
+
+class _Call(NamedTuple):
+    """A call that can be made again: the function, its arguments without tensors, and what it had found."""
+
+    function: Callable[..., Any]
+    arguments: Any  # positional arguments and options, with _TENSOR in the place of each tensor
+    tensors: int  # the number of these tensors
+    states: list[autograd.State]
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        following = iter(tensors)
+        args, options = tree.map(lambda a: next(following) if a is _TENSOR else a, self.arguments)
+        return self.function(*args, **options)
+
+
+def _recorded(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    leaves = tree.leaves((args, options))
+    given = [a for a in leaves if isinstance(a, Tensor)]
+    arguments = tree.map(lambda a: _TENSOR if isinstance(a, Tensor) else a, (args, options))
+    inside = [_copy(x) for x in given]
+    with autograd.sketching() as sketch:
+        for generator in leaves:
+            if isinstance(generator, np.random.Generator):
+                autograd.note(generator.bit_generator, "state")
+        call = _Call(f, arguments, len(given), sketch.states)
+        result = call(inside)
+    found = sketch.outside([y for y in tree.leaves(result) if _carries_gradient(y)])
+    reached, copies = set(found), set(inside)  # sets, because `in` asks lists for equal elements
+    inputs = [x if x is copy or copy in reached else x.detach() for x, copy in zip(given, inside)]
+    outside = [x for x in found if x not in copies and x.requires_grad]
+    hub = Bundle({})
+    if any([x.requires_grad for x in inputs]) or outside:
+        autograd.record(_remat, (*inputs, *outside), (call,), (hub,))
+    places = iter(range(len(tree.leaves(result))))
+    return tree.map(lambda y: _result(y, hub, next(places)), result)
+
+
+def _carries_gradient(y: Any) -> bool:
+    return isinstance(y, Tensor) and y.requires_grad
+
+
+def _copy(x: Tensor) -> Tensor:
+    """A leaf with the values of x, so that paths from x to the results around the arguments do not count."""
+    return x.detach().requires_grad_() if x.requires_grad else x
+
+
+def _result(y: Any, hub: Tensor, place: int) -> Any:
+    if not _carries_gradient(y):
+        return y
+    result = Tensor(y.array)
+    if hub.requires_grad:
+        autograd.record(_remat_result, (hub,), (place,), (result,))
+    return result
+
+
+def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call) -> list[Tensor | None]:
+    again = autograd.is_grad_enabled()  # whether these gradients are recorded themselves
+    assert isinstance(g, Bundle)
+    inside = [x if not x.requires_grad else x.detach() if not w else positive(x) if again else _copy(x)
+              for x, w in zip(xs[:call.tensors], wanted)]
+    with _rewound(call.states), autograd.recording(True):
+        leaves = tree.leaves(call(inside))
+        pairs = [(leaves[i], d) for i, d in g.parts.items() if leaves[i].requires_grad]
+        targets = [x for x, w in zip([*inside, *xs[call.tensors:]], wanted) if w]
+        found = iter(gradients.between([y for y, _ in pairs], [d for _, d in pairs], targets, again))
+    return [next(found) if w else None for w in wanted]
+
+
+_remat = Op("remat", "*xs; call -> hub").vjp_jointly(_gradients)
+_remat_result = Op("remat_result", "hub; place -> y").vjp(hub=lambda g, place: Bundle({place: g}))
+
+
+@contextmanager
+def _rewound(states: list[autograd.State]) -> Iterator[None]:
+    """Set the states back to what a call had found, and at the end to what they are now."""
+    now = [state.current() for state in states]
+    try:
+        for state in states:
+            state.set()
+        yield
+    finally:
+        for state in now:
+            state.set()
