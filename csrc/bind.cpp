@@ -1,4 +1,4 @@
-// This file defines the Python module, _cuda or _emulated: arrays, errors, and the launchers of every family.
+// This file defines the Python module, _cuda or _emulated: errors, devices, and the launchers of every family.
 #include <pybind11/numpy.h>
 
 #include "binding.h"
@@ -23,12 +23,6 @@ void translate(std::exception_ptr error) {
 
 PYBIND11_MODULE(CONVGPU_MODULE, m) {
     py::register_local_exception_translator(translate);
-    py::class_<convgpu::Array>(m, "Array", py::module_local())
-        .def(py::init([](uintptr_t data, convgpu::Shape shape, convgpu::Shape strides, const std::string& dtype) {
-                 return convgpu::Array{reinterpret_cast<void*>(data), std::move(shape), std::move(strides),
-                                       convgpu::dtype_of(dtype)};
-             }),
-             "data"_a, "shape"_a, "strides"_a, "dtype"_a);
     py::class_<convgpu::Device>(m, "Device", py::module_local())
         .def(py::init([](int arch, int multiprocessors, size_t shared_bytes) {
                  return convgpu::Device{arch, multiprocessors, shared_bytes};

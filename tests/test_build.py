@@ -169,7 +169,7 @@ def test_the_cuda_module_without_a_driver():
     device = _cuda.Device(arch=86, multiprocessors=82, shared_bytes=101376)
     assert _cuda.plan_gemm(1, 512, 512, 512, "bfloat16", device=device).text.startswith("gemm_tiled ")
     x, y = np.zeros((1, 2, 3), np.float32), np.zeros((1, 3, 2), np.float32)
-    arrays = [_cuda.Array(a.ctypes.data, a.shape, a.strides, "float32") for a in (x, y)]
+    arrays = [(a.ctypes.data, a.shape, a.strides, "float32") for a in (x, y)]
     with pytest.raises(RuntimeError, match="^(launch|device|nchw_to_nhwc): .*driver"):
         _cuda.nchw_to_nhwc(*arrays, _cuda.plan_layout("nchw_to_nhwc", x.shape, "float32"), 0)
     with pytest.raises(RuntimeError, match="^device: .*driver"):

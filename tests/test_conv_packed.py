@@ -172,7 +172,7 @@ def test_any_alignment(native, shift):
             (geo.x_shape, "x"), (geo.w_shape, "w"), (geo.y_shape[-1:], "bias")))
         views = [placed(a)[1] for a in (x, w, bias)]
         memory, y = placed(np.full(geo.y_shape, np.nan, "f2"))
-        arrays = [module.Array(a.ctypes.data, a.shape, a.strides, "float16") for a in (*views, y)]
+        arrays = [(a.ctypes.data, a.shape, a.strides, "float16") for a in (*views, y)]
         addresses = 16 | views[0].ctypes.data | views[1].ctypes.data | y.ctypes.data
         plan = module.plan_conv("conv_fprop", native.geometry(geo), "float16", alignment=addresses & -addresses)
         assert plan.text.startswith(KERNEL)

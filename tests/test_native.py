@@ -66,7 +66,7 @@ def test_layouts_reach_every_kernel(module):
 
 def test_a_layout_of_two_axes_is_refused(module):
     x = np.zeros((2, 3), np.float32)
-    array = module.Array(x.ctypes.data, x.shape, x.strides, "float32")
+    array = (x.ctypes.data, x.shape, x.strides, "float32")
     with pytest.raises(ValueError, match=r"nchw_to_nhwc: expected x of 3 to 5 axes, got shape \(2, 3\)"):
         module.plan_layout("nchw_to_nhwc", x.shape, "float32")
     with pytest.raises(ValueError, match=r"nchw_to_nhwc: expected x of 3 to 5 axes, got shape \(2, 3\)"):
@@ -175,7 +175,14 @@ def test_arrays_that_do_not_fit_are_refused(native, module):
         with pytest.raises(error, match=message):
             module.max_pool(*[None if a is None else native.array(a) for a in args], geo, plan, 0)
     with pytest.raises(TypeError, match="expected a dtype of float16, .*, got complex64"):
-        native.array(x.astype(np.complex64))
+        module.max_pool(native.array(x.astype(np.complex64)), native.array(y), None, geo, plan, 0)
+    address, shape, strides, dtype = native.array(x)
+    for no_array in (x, None, (address, shape, strides), (str(address), shape, strides, dtype),
+                     (1 << 70, shape, strides, dtype), (address, (1 << 70, *shape[1:]), strides, dtype),
+                     (address, list(shape), strides, dtype), (address, shape, "strides", dtype),
+                     (address, (1.0, *shape[1:]), strides, dtype), (address, shape, strides, "\udc80")):
+        with pytest.raises(TypeError, match="incompatible function arguments"):
+            module.max_pool(no_array, native.array(y), None, geo, plan, 0)
 
 
 def test_a_plan_of_a_pooling_runs_what_it_was_made_for_and_nothing_else(native, module):

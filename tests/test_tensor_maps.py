@@ -53,7 +53,7 @@ import numpy as np
 from convgpu import backends
 native = backends.load("emulated")
 line = native.empty((4096,), np.uint8)
-a = native.module.Array(line.ctypes.data, (2, 64), (1 << 40, 2), "float16")  # two lines, a terabyte from each other
+a = (line.ctypes.data, (2, 64), (1 << 40, 2), "float16")  # two lines, a terabyte from each other
 b, y = (native.array(np.ones(shape, np.float16)) for shape in ((64, 64), (2, 64)))
 plan = native.module.plan_gemm(1, 2, 64, 64, "float16")
 native.module.gemm(a, b, None, y, plan, 1, 0, "", 0, 0, 0)

@@ -1,7 +1,7 @@
 """How a call reaches a compiled module: how arrays, geometries, the plan, the workspace and the stream are passed.
 
-An array is passed as pointer, shape, strides and the name of its dtype. A plan says which kernel runs, and how. The
-module makes a plan at the first call of a kind, and this file keeps it for later calls.
+An array is passed as a tuple of address, shape, strides and the name of its dtype. A plan says which kernel runs, and
+how. The module makes a plan at the first call of a kind, and this file keeps it for later calls.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class _DTypeNames(dict[np.dtype, str]):
         return self.setdefault(dtype, dtype.name)
 
 
+def _address_on_gpu(array: Array) -> int:
+    return array.data.ptr
+
+
 class Crossing:
     """A compiled module, together with the array module (NumPy or CuPy) whose arrays it computes on.
 
@@ -54,6 +58,7 @@ class Crossing:
         self.name, self.module = name, module
         self.geometry = lru_cache(maxsize=PLANS)(self._geometry)
         self.planned = lru_cache(maxsize=PLANS)(self._planned)
+        self._pointer = _address_on_gpu if name == "cuda" else module.address
         self._dtype_names = _DTypeNames()
 
     @cached_property
@@ -79,14 +84,14 @@ class Crossing:
             takes_workspace: whether the launcher takes a workspace: its pointer (0 for none) and its bytes.
             settings: the planner's keyword arguments, such as precision and limit.
         """
-        crossing, kept, addresses = [], [], VECTOR_BYTES
+        crossing: list[Any] = []
+        kept, addresses, ndarray = [], VECTOR_BYTES, self.xp.ndarray
         for array in arrays:
-            if isinstance(array, self.xp.ndarray):
+            if isinstance(array, ndarray):
                 if not array.flags.c_contiguous:
                     kept.append(array := self.xp.ascontiguousarray(array))
-                pointer = self._pointer(array)
-                addresses |= pointer
-                array = self._crossed(array, pointer)
+                array = self.array(array)
+                addresses |= array[0]
             crossing.append(array)
         planned = self.planned(planner, problem, tuple(settings.items()), addresses & -addresses,
                                self.module.device_key())
@@ -110,17 +115,14 @@ class Crossing:
         first = -self.module.address(memory) % _ALIGNMENT
         return memory[first:first + nbytes].view(dtype).reshape(shape)
 
-    def array(self, array: Array) -> Any:
-        """The module's view of an array, for `launch`."""
-        return self._crossed(array, self._pointer(array))
+    def array(self, array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
+        """An array as the module takes it: its address, shape, strides in bytes, and the name of its dtype."""
+        return self._pointer(array), array.shape, array.strides, self._dtype_names[array.dtype]
 
     def check_float(self, op: str, x: Array) -> None:
         """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""
         if not is_float(x.dtype):
             raise NotImplementedError(f"{op} of {x.dtype} is not implemented on backend {self.name!r}")
-
-    def _crossed(self, array: Array, pointer: int) -> Any:
-        return self.module.Array(pointer, array.shape, array.strides, self._dtype_names[array.dtype])
 
     def _planned(self, planner: str, problem: tuple[Any, ...], settings: tuple[tuple[str, Any], ...], alignment: int,
                  device_key: int) -> Planned:
@@ -130,9 +132,6 @@ class Crossing:
         plan = getattr(self.module, planner)(*crossed, alignment=alignment, **dict(settings))
         geometries = [c for c, p in zip(crossed, problem) if isinstance(p, Geometry)]
         return Planned((*geometries, plan), plan.workspace)
-
-    def _pointer(self, array: Array) -> int:
-        return self.module.address(array) if self.xp is np else array.data.ptr
 
     def _stream(self) -> int:
         return 0 if self.xp is np else self.xp.cuda.get_current_stream().ptr  # the emulator has no streams

@@ -58,8 +58,8 @@ class Gemm(Crossing):
             x, rows, columns = x.swapaxes(-1, -2), columns, rows
         shape = rows, columns
         if x.size == rows * columns:
-            return self.xp.ascontiguousarray(x).reshape(1, *shape), trans
-        return self.xp.ascontiguousarray(np.broadcast_to(x, (*stack, *shape))).reshape(items, *shape), trans
+            return x.reshape(1, *shape), trans
+        return np.broadcast_to(x, (*stack, *shape)).reshape(items, *shape), trans
 
     def _launch_gemm(self, op: str, arrays: tuple[Any, ...], sizes: tuple[Any, ...], *options: Any, one_a: bool,
                      one_b: bool) -> None:
