@@ -21,15 +21,17 @@ from .arithmetic import *
 from .shapes import *
 from .values import *
 
-REPLACEMENTS = {
-    "get_session": "nothing: there are no sessions", "set_session": "nothing: there are no sessions",
-    "ctc_label_dense_to_sparse": "the labels as they are: K.ctc_batch_cost and keras.ops.ctc_loss take dense ones",
-    "tf": "keras.ops", "placeholder": "keras.Input(shape)", "is_placeholder": "keras.backend.is_keras_tensor",
-    "binary_focal_crossentropy": "keras.losses.binary_focal_crossentropy",
-    "categorical_focal_crossentropy": "keras.losses.categorical_focal_crossentropy",
-    "separable_conv2d": "keras.ops.separable_conv", "separable_conv1d": "keras.ops.separable_conv",
-    "conv2d_transpose": "keras.ops.conv_transpose", "batch_normalization": "keras.ops.batch_normalization",
-    "normalize_batch_in_training": "keras.ops.moments and keras.ops.batch_normalization",
+_NO_SESSIONS = "leave out the call, since Keras 3 computes at once and has no sessions"
+REPLACEMENTS = {  # what to do instead
+    "get_session": _NO_SESSIONS, "set_session": _NO_SESSIONS,
+    "ctc_label_dense_to_sparse": "pass the labels as they are: K.ctc_batch_cost and keras.ops.ctc_loss take dense ones",
+    **{name: f"use {instead}" for name, instead in {
+        "tf": "keras.ops", "placeholder": "keras.Input(shape)", "is_placeholder": "keras.backend.is_keras_tensor",
+        "binary_focal_crossentropy": "keras.losses.binary_focal_crossentropy",
+        "categorical_focal_crossentropy": "keras.losses.categorical_focal_crossentropy",
+        "separable_conv2d": "keras.ops.separable_conv", "separable_conv1d": "keras.ops.separable_conv",
+        "conv2d_transpose": "keras.ops.conv_transpose", "batch_normalization": "keras.ops.batch_normalization",
+        "normalize_batch_in_training": "keras.ops.moments and keras.ops.batch_normalization"}.items()},
 }
 SAME = set("""
 abs cos dot elu equal exp eye greater greater_equal less less_equal log logsumexp maximum minimum not_equal
@@ -44,5 +46,5 @@ def __getattr__(name: str) -> Any:
         return getattr(ops, name)
     if name in vars(keras.backend):
         return getattr(keras.backend, name)
-    instead = REPLACEMENTS.get(name, "the functions of keras.ops")
-    raise AttributeError(f"keras.backend.{name}: convgpu does not have this function of older Keras; use {instead}")
+    advice = REPLACEMENTS.get(name, "use the functions of keras.ops")
+    raise AttributeError(f"keras.backend.{name}: convgpu does not have this function of older Keras; {advice}")
