@@ -66,7 +66,36 @@ def no_grad() -> Any:
     return recording(False)
 
 
-# --- sketches: what is recorded of the first run of a function of `remat`
+# --- circumstances that can be restored
+
+
+class Mode(NamedTuple):
+    """How ops are recorded on a thread."""
+
+    enabled: bool
+    sketch: Sketch | None
+    bare: bool
+
+
+def mode() -> Mode:
+    """How ops are recorded now."""
+    return Mode(_mode.enabled, _mode.sketch, _mode.bare)
+
+
+@contextmanager
+def in_mode(then: Mode) -> Iterator[None]:
+    """Record ops as at another time."""
+    before = mode()
+    _mode.enabled, _mode.sketch, _mode.bare = then
+    try:
+        yield
+    finally:
+        _mode.enabled, _mode.sketch, _mode.bare = before
+
+
+def next_number() -> int:
+    """A place in the order of nodes after all that have been recorded, for a node that is made later."""
+    return next(_sequence)
 
 
 class State(NamedTuple):
@@ -85,12 +114,28 @@ class State(NamedTuple):
             setattr(self.holder, name, value)
 
 
+@contextmanager
+def rewound(states: list[State]) -> Iterator[None]:
+    """Set the states back, and at the end to what they are now."""
+    now = [state.current() for state in states]
+    try:
+        for state in states:
+            state.set()
+        yield
+    finally:
+        for state in now:
+            state.set()
+
+
+# --- sketches: what is recorded of the first run of a function of `remat`
+
+
 class Sketch:
     """The edges of what runs, without saved values, and the states that it found before it changed them."""
 
     def __init__(self, outer: Sketch | None):
         self.outer = outer
-        self.start = next(_sequence)
+        self.number = next(_sequence)
         self.states: list[State] = []
         self._noted: set[tuple[int, tuple[str, ...]]] = set()
         self._seen: dict[Any, Tensor] = {}
@@ -98,7 +143,7 @@ class Sketch:
     def see(self, inputs: Sequence[Any]) -> None:
         """Remember those tensors that require a gradient and were not made by what runs."""
         for x in inputs:
-            if isinstance(x, Tensor) and x.requires_grad and (x.node is None or x.node.number < self.start):
+            if isinstance(x, Tensor) and x.requires_grad and (x.node is None or x.node.frame != self.number):
                 self._seen.setdefault(x.node or x, x)
 
     def outside(self, outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -110,7 +155,7 @@ class Sketch:
             if edge is None or edge in visited:
                 continue
             visited.add(edge)
-            if isinstance(edge, Node) and edge.number > self.start:
+            if isinstance(edge, Node) and edge.frame == self.number:
                 stack.extend(edge.edges)
             else:
                 found.append(self._seen[edge])
@@ -155,17 +200,23 @@ def is_sketching() -> bool:
 class Node:
     """One recorded op: where its gradient goes, and what the rules need to compute it."""
 
-    __slots__ = ("op", "number", "edges", "metas", "saved", "depth", "output", "recipes", "__weakref__")
+    __slots__ = ("op", "number", "edges", "metas", "saved", "depth", "output", "recipes", "frame", "__weakref__")
 
     def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any] | None):
         self.op = op
-        self.number = next(_sequence)
+        self.number: float = next(_sequence)
         self.edges = edges  # for each input: the Node that made it, or the leaf Tensor itself, or None
         self.metas = metas  # for each input with an edge: its shape and dtype
         self.saved = saved  # None after a backward pass has freed the values, and in a sketch
         self.depth = 0  # above 0 the saved values suffice to compute the output again, after as many recipes in a row
         self.output: Any = None  # then a weak reference to the output
         self.recipes: tuple[Node, ...] = ()  # the nodes whose outputs are computed again for this node's rules
+        self.frame = 0 if _mode.sketch is None else _mode.sketch.number  # the run of a function of `remat`
+
+    def become(self, other: Node) -> None:
+        """Lead where another node leads. The output is the same, and is kept from now on."""
+        self.op, self.edges, self.metas, self.saved = other.op, other.edges, other.metas, other.saved
+        self.recipes, self.depth = other.recipes, 0
 
 
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
@@ -274,7 +325,7 @@ def _save(x: Any) -> tuple[Any, int | None]:
     node = x.node
     if node is None or not node.depth or node.saved is None:
         return x, x.version
-    return Recipe(node, node.saved), None
+    return Recipe(node, node.op, node.saved), None
 
 
 # --- values that are computed again
@@ -287,6 +338,7 @@ class Recipe(NamedTuple):
     """
 
     node: Node
+    op: Op
     saved: dict[str, Any]
 
 
@@ -325,8 +377,8 @@ def _computed_again(recipe: Recipe, again: Again) -> Tensor:
     if y is None:
         y = node.output()
     if y is None or y.node is not node:  # the tensor is gone, or `assign` has given it other values
-        op = node.op
-        restored = [restore(node, name, recipe.saved, again) for name in op.arguments]
+        op = recipe.op
+        restored = [_restored(op, node, name, recipe.saved, again) for name in op.arguments]
         inputs = tuple(restored[0]) if op.variadic else tuple(restored[:len(op.inputs)])
         with recording(False):
             result, _ = _computed(op, inputs, inputs, tuple(restored[len(op.inputs):]))
@@ -336,12 +388,16 @@ def _computed_again(recipe: Recipe, again: Again) -> Tensor:
     return y
 
 
-def restore(node: Node, name: str, saved: dict[str, Any], again: Again) -> Any:
+def restore(node: Node, name: str, again: Again) -> Any:
     """A value that a gradient rule of `node` names, as a Tensor that leads on to whatever made it."""
-    op = node.op
+    assert node.saved is not None
+    return _restored(node.op, node, name, node.saved, again)
+
+
+def _restored(op: Op, node: Node, name: str, saved: dict[str, Any], again: Again) -> Any:
     role, i = op.roles[name]
     if name not in saved:  # the output of an op that is cheap to compute again
-        return _computed_again(Recipe(node, saved), again)
+        return _computed_again(Recipe(node, op, saved), again)
     value = saved[name]
     if role == "static" or value is None:
         return value

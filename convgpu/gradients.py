@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import autograd, tree
+from . import autograd, deferred, tree
 from .device import run_there
 from .dtypes import is_float, is_half
 from .tensor import Tensor, as_tensor, wrap
@@ -31,7 +31,7 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again
     op = node.op
     pulled_back = None if op.epilogue is not None and node.saved.get(op.epilogue) is None else op.pulled_back
     needs = op.needs(tuple(wanted), pulled_back is not None)
-    values = {name: autograd.restore(node, name, node.saved, again) for name, _ in needs}
+    values = {name: autograd.restore(node, name, again) for name, _ in needs}
     if pulled_back is not None:
         g = pulled_back.function(g, *[values[n] for n in pulled_back.needs])
     if op.variadic or op.joint is not None:
@@ -232,6 +232,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     for x in xs:
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise RuntimeError(f"grad: expected inputs that are Tensors with requires_grad=True, got {x!r}")
+    for x in xs:
+        deferred.put_back(x)
     seeds = [_seed(y, g, "grad") for y, g in zip(ys, gs)]
     retain = create_graph if retain_graph is None else retain_graph
     found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)

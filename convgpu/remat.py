@@ -10,8 +10,7 @@ travel on to the function's node in a Bundle.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,7 +128,7 @@ def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call)
     assert isinstance(g, Bundle)
     inside = [x if not x.requires_grad else x.detach() if not w else positive(x) if again else _copy(x)
               for x, w in zip(xs[:call.tensors], wanted)]
-    with _rewound(call.states), autograd.recording(True):
+    with autograd.rewound(call.states), autograd.recording(True):
         leaves = tree.leaves(call(inside))
         pairs = [(leaves[i], d) for i, d in g.parts.items() if leaves[i].requires_grad]
         targets = [x for x, w in zip([*inside, *xs[call.tensors:]], wanted) if w]
@@ -139,16 +138,3 @@ def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call)
 
 _remat = Op("remat", "*xs; call -> hub").vjp_jointly(_gradients)
 _remat_result = Op("remat_result", "hub; place -> y").vjp(hub=lambda g, place: Bundle({place: g}))
-
-
-@contextmanager
-def _rewound(states: list[autograd.State]) -> Iterator[None]:
-    """Set the states back to what a call had found, and at the end to what they are now."""
-    now = [state.current() for state in states]
-    try:
-        for state in states:
-            state.set()
-        yield
-    finally:
-        for state in now:
-            state.set()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import epilogue
+from ..deferred import activated
 from ..dtypes import is_half
 from ..op import Op
 from ..tensor import Tensor
@@ -114,7 +115,13 @@ def relu(x: Any) -> Tensor:
     >>> relu([-1.0, 2.0])
     Tensor([0., 2.], dtype=float32)
     """
-    return _relu(floating("relu", x))
+    return _joined("relu", floating("relu", x), _relu)
+
+
+def _joined(activation: str, x: Tensor, op: Op) -> Tensor:
+    """The activation of x, computed together with x where that is deferred."""
+    y = activated(x, activation)
+    return op(x) if y is None else y
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
@@ -245,7 +252,7 @@ def silu(x: Any) -> Tensor:
     >>> silu([-1.0, 1.0])
     Tensor([-0.2689,  0.7311], dtype=float32)
     """
-    return _silu(floating("silu", x))
+    return _joined("silu", floating("silu", x), _silu)
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..deferred import Deferred, added
 from ..device import device_of, move
 from ..dtypes import as_dtype, is_float, is_half
 from ..op import Op
@@ -70,7 +71,20 @@ _zeros = Op("zeros_like", "x -> y", np.zeros_like, moves=True).vjp(x=zero)
 
 # --- arithmetic
 
-add = Op("add", "a, b -> y", weak(np.add), broadcasts=True).vjp(a=lambda g: g, b=lambda g: g)
+
+class _Add(Op):
+    """Addition, which a deferred operand computes together with itself."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if not options and len(args) == 2:
+            a, b = args
+            y = added(a, b) if type(a) is Deferred else added(b, a) if type(b) is Deferred else None
+            if y is not None:
+                return y
+        return super().__call__(*args, **options)
+
+
+add = _Add("add", "a, b -> y", weak(np.add), broadcasts=True).vjp(a=lambda g: g, b=lambda g: g)
 subtract = Op("subtract", "a, b -> y", weak(np.subtract), broadcasts=True).vjp(a=lambda g: g, b=lambda g: -g)
 multiply = Op("multiply", "a, b -> y", weak(np.multiply), broadcasts=True).vjp(
     a=lambda g, b: g * b, b=lambda g, a: g * a)

@@ -31,7 +31,7 @@ def _promoted(op: Any, left: Any, right: Any) -> tuple[Any, Any]:
 def _settled(x: Any, other: Any) -> bool:
     """Whether x is a floating Tensor or a number beside a Tensor, as nearly always; then nothing needs to be converted.
     """
-    return is_float(x.dtype) if type(x) is Tensor else type(x) in (int, float) and type(other) is Tensor
+    return is_float(x.dtype) if isinstance(x, Tensor) else type(x) in (int, float) and isinstance(other, Tensor)
 
 
 def _beside(op: Any, x: Any, other: Any) -> Any:
