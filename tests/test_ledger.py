@@ -163,7 +163,7 @@ def test_float_labels_and_ifs_are_waits_with_their_line():
     found = cg.ledger(step, cg.spec((8, 8)), device="H200")
     first = step.__code__.co_firstlineno
     assert [(wait.op, wait.what, wait.line) for wait in found.waits] == [
-        ("tensor", "get", f"{__file__}:{first + 1}"), ("tensor", "get", f"{__file__}:{first + 3}")]
+        ("__bool__", "get", f"{__file__}:{first + 1}"), ("item", "get", f"{__file__}:{first + 3}")]
     assert found.totals["host_waits"] == 2 and f"{__file__}:{first + 1}" in str(found)
 
 

@@ -24,7 +24,7 @@ class Network:
     title: str
     shape: tuple[int, int, int]
     classes: int
-    initial: Callable[[], Any]
+    initial: Callable[..., Any]  # of a generator or a seed, 0 by default
     loss: Callable[[Any, Any, Any], Tensor]
     batches: tuple[int, ...]  # the batch sizes that are timed by default
     layers: int  # the number of layers with weights
@@ -38,7 +38,7 @@ class Network:
 
 
 NETWORKS = {network.name: network for network in (
-    Network("lenet5", "LeNet-5", (32, 32, 1), 10, lambda: lenet5.initial((32, 32, 1), 10),
+    Network("lenet5", "LeNet-5", (32, 32, 1), 10, lambda generator=0: lenet5.initial((32, 32, 1), 10, generator),
             lambda params, x, y: lenet5.loss(params, x, y)[0], (32, 128), 5, lenet5.LABEL_SMOOTHING),
     Network("alexnet", "AlexNet", alexnet.INPUT, alexnet.CLASSES, alexnet.initial, alexnet.loss, (64, 128, 256), 8),
     Network("vgg16", "VGG-16", vgg16.INPUT, vgg16.CLASSES, vgg16.initial, vgg16.loss, (16,), 16),

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__, environment
-from .cli_benchmark import add_benchmark, whole
+from .cli_benchmark import LAYER_NETWORKS, add_benchmark, whole
 from .files import UsageError, check_writable, printable
+
+LEDGER_NETWORKS = (*LAYER_NETWORKS, "efficientnet_b0")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_filter(commands)
     _add_verify(commands)
     add_benchmark(commands)
+    _add_ledger(commands)
     info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
     info.set_defaults(run=_info)
     return parser
@@ -113,6 +116,22 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify.set_defaults(run=_verify)
 
 
+def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ledger = commands.add_parser("ledger", help="what a training step costs on a GPU, without a GPU",
+                                 description="Count launches, bytes, memory and waits of one step of a network on a "
+                                             "GPU, and predict its time, on any machine. docs/ledger.md says what the "
+                                             "figures are worth.")
+    ledger.add_argument("--network", choices=LEDGER_NETWORKS, default="resnet50", help="default: resnet50")
+    ledger.add_argument("--batch", type=whole(1), metavar="N", default=256, help="images of a step (default: 256)")
+    ledger.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float32",
+                        help="in which products are computed (default: float32)")
+    ledger.add_argument("--device", metavar="GPU", help="by name, as H200 (default: this machine's, or an H200)")
+    ledger.add_argument("--max-batch", action="store_true", help="also find the largest batch that fits the GPU")
+    ledger.add_argument("--json", metavar="OUT.json", help="write every row")
+    ledger.add_argument("--plot", metavar="OUT.png", help="a picture of time and memory")
+    ledger.set_defaults(run=_ledger)
+
+
 # Each command imports what it needs when it runs, so that `convgpu --help` answers at once.
 
 
@@ -148,6 +167,12 @@ def _verify(json: str | None, families: list[str] | None, **options: object) -> 
     if json is not None:
         report.save(json)
     return 0 if report.passed(families) else 1
+
+
+def _ledger(**options: object) -> int:
+    from .ledger.command import run
+
+    return run(**options)  # type: ignore[arg-type]
 
 
 def _info() -> int:

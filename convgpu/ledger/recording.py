@@ -167,8 +167,10 @@ class LedgerRecorder(Recorder):
 
     def wait(self, what: str) -> None:
         """Note that the host waits for the GPU."""
-        self.launches.append(Launch(self.phase, self.op, "host waits", 0, waits=1))
-        self.waits.append(Wait(self.op, what, _line_of_user()))
+        line, function = _line_of_user()
+        op = self.ops[-1] if self.ops else function
+        self.launches.append(Launch(self.phase, op, "host waits", 0, waits=1))
+        self.waits.append(Wait(op, what, line))
 
     def truth_of(self, array: Outline) -> bool:
         """The host waits, and goes on as if the answer were no."""
@@ -218,13 +220,16 @@ def _module_at_work() -> str:
     return "step"
 
 
-def _line_of_user() -> str:
-    """The innermost line outside of this package and of libraries."""
+def _line_of_user() -> tuple[str, str]:
+    """The innermost line outside of this package and of libraries, and the function of this package that it calls."""
     frame: Any = sys._getframe(2)
+    function = ""
     while frame is not None:
         name = frame.f_code.co_filename
         ours = name.startswith(_OURS) and not name.startswith(_USERS)
         if not ours and not any(part in name for part in _LIBRARIES):
-            return f"{name}:{frame.f_lineno}"
+            return f"{name}:{frame.f_lineno}", function
+        if ours and not name.endswith("/arguments.py"):  # which wraps all public functions
+            function = frame.f_code.co_name
         frame = frame.f_back
-    return ""
+    return "", function

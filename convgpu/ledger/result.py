@@ -131,7 +131,7 @@ class Ledger:
         counts: dict[Wait, int] = {}
         for wait in self.waits:
             counts[wait] = counts.get(wait, 0) + 1
-        lines += [f"the host waits {n} times for {wait.what} of {wait.op or 'the step'}: {wait.line}"
+        lines += [f"the host waits for the GPU ({n} times) in {wait.op or 'the step'}, for {wait.what}: {wait.line}"
                   for wait, n in counts.items()]
         return "\n".join(lines)
 

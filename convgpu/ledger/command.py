@@ -1,0 +1,35 @@
+"""What `convgpu ledger` does."""
+
+from __future__ import annotations
+
+import json as json_module
+
+from ..files import check_writable, replace
+from . import largest_batch
+from .networks import ALL, training_ledger
+
+
+def run(network: str, batch: int, dtype: str, device: str | None, max_batch: bool, json: str | None,
+        plot: str | None) -> int:
+    """Print the ledger of one training step; write it, and its picture, where asked to. Returns the exit status."""
+    if json is not None:
+        check_writable(json, "--json")
+    if plot is not None:
+        from ..benchmark.report.plot import formats
+
+        check_writable(plot, "--plot", formats())
+    found = training_ledger(network, batch, dtype, device)
+    title = f"{ALL[network].title}, batch {batch}, {dtype}: one step of training"
+    print(title)
+    print(found)
+    if max_batch:
+        most = largest_batch(lambda n: training_ledger(network, n, dtype, device))
+        print(f"largest batch that fits into {found.room / 1e9:.0f} GB of the {found.gpu.name}: {most}")
+    if json is not None:
+        settings = {"network": network, "batch": batch, "dtype": dtype}
+        replace(json, (json_module.dumps({**settings, **found.json()}, indent=1) + "\n").encode())
+    if plot is not None:
+        from .plot import draw
+
+        draw(found, plot, title)
+    return 0

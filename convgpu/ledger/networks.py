@@ -1,0 +1,78 @@
+"""The networks whose steps `convgpu ledger` and the budgets (tests/test_ledger_budgets.py) look at."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import optim, tree
+from ..architectures import efficientnet_b0, mobilenet
+from ..benchmark.networks import LEARNING_RATE, MOMENTUM, NETWORKS, Network
+from ..dtypes import as_dtype
+from ..gradients import value_and_grad
+from . import Spec, ledger, spec
+from .result import Ledger
+
+ALL: dict[str, Network] = {**NETWORKS, **{network.name: network for network in (
+    Network("mobilenet", "MobileNet", mobilenet.INPUT, mobilenet.CLASSES, mobilenet.initial, mobilenet.loss, (32,), 28),
+    Network("efficientnet_b0", "EfficientNet-B0", efficientnet_b0.INPUT, efficientnet_b0.CLASSES,
+            efficientnet_b0.initial, efficientnet_b0.loss, (32,), 82))}}
+
+
+def training_ledger(name: str, batch: int, dtype: str = "float32", device: str | None = None) -> Ledger:
+    """The ledger of one step of SGD with momentum: forward, backward and update, after a step before it.
+
+    Args:
+        name: the network, a key of ALL.
+        batch: the number of images, which lie on the GPU in float32.
+        dtype: the type that convolutions and products compute in; parameters are float32.
+        device: a GPU by name.
+    """
+    network = ALL[name]
+    images, labels = spec((batch, *network.shape)), spec(batch, "int64")
+    return ledger(training_step(network, dtype), parameters(name), images, labels, device=device, warmup=1)
+
+
+def training_step(network: Network, dtype: str) -> Callable[..., Any]:
+    """A step that returns the loss and the new parameters."""
+    optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
+    gradients = value_and_grad(network.loss if dtype == "float32" else _in(network.loss, dtype))
+
+    def step(params: Any, images: Any, labels: Any) -> Any:
+        loss, grads = gradients(params, images, labels)
+        return loss, optimizer.step(params, grads)
+
+    return step
+
+
+def _in(loss: Callable[..., Any], dtype: str) -> Callable[..., Any]:
+    """The loss with weights and biases of products in a half type; norms keep float32."""
+    half = as_dtype(dtype)
+
+    def computed(params: Any, images: Any, labels: Any) -> Any:
+        rounded = {name: {key: p.astype(half) if key in ("w", "b") else p for key, p in layer.items()}
+                   for name, layer in params.items()}
+        return loss(rounded, images.astype(half), labels)
+
+    return computed
+
+
+@functools.cache
+def parameters(name: str) -> Any:
+    """Specs of a network's parameters."""
+    return tree.map(lambda p: Spec(p.shape, p.dtype), ALL[name].initial(_Zeros(np.random.PCG64(0))))
+
+
+class _Zeros(np.random.Generator):
+    """A generator whose numbers are zeros, which cost nothing to draw."""
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        """Zeros."""
+        return np.zeros(size, dtype)
+
+    def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        """Zeros."""
+        return np.zeros(size, dtype)
