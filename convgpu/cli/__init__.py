@@ -126,6 +126,7 @@ def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     ledger.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float32",
                         help="in which products are computed (default: float32)")
     ledger.add_argument("--device", metavar="GPU", help="by name, as H200 (default: this machine's, or an H200)")
+    ledger.add_argument("--keras", action="store_true", help="the network of keras.applications, trained by Keras")
     ledger.add_argument("--max-batch", action="store_true", help="also find the largest batch that fits the GPU")
     ledger.add_argument("--json", metavar="OUT.json", help="write every row")
     ledger.add_argument("--plot", metavar="OUT.png", help="a picture of time and memory")

@@ -164,6 +164,10 @@ def standing_in(recorder: LedgerRecorder, real: Native | None) -> Iterator[None]
                 (gradients, "_input_gradients", _in_backward(recorder, gradients._input_gradients)),
                 (optim.Optimizer, "step", _in_optimizer(recorder, optim.Optimizer.step, undo))):
             undo.enter_context(_replaced_attribute(module, name, stand_in))
+        keras = sys.modules.get("keras.src.optimizers.base_optimizer")
+        if keras is not None:
+            apply = keras.BaseOptimizer.apply
+            undo.enter_context(_replaced_attribute(keras.BaseOptimizer, "apply", _in_phase(recorder, OPTIMIZER, apply)))
         yield
 
 
@@ -188,6 +192,14 @@ def _replaced_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
+
+
+def _in_phase(recorder: LedgerRecorder, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **options: Any) -> Any:
+        with recorder.within(phase):
+            return function(*args, **options)
+
+    return run
 
 
 def _in_backward(recorder: LedgerRecorder, input_gradients: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,80 @@
+"""The ledger of steps through Keras, against the stand-in for a GPU, and the budget of ResNet-50."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from counted import counting
+from gpu_device import use_stand_in
+from native_backends import needs_emulated
+from optional import require
+from test_ledger import cupy_launches, kernel_launches
+
+require("keras")
+
+import convgpu as cg  # noqa: E402
+import convgpu.keras  # noqa: F401, E402
+from convgpu import cli  # noqa: E402
+from convgpu.ledger.keras_networks import keras_training_ledger  # noqa: E402
+
+# isort: split
+import keras  # noqa: E402
+from keras import layers as L  # noqa: N812, E402 - as in Keras's own documentation
+
+pytestmark = needs_emulated
+
+# the goal through Keras is 600 launches, 80 GB besides convolutions, 11 GB; the limits are what was reached
+LIMIT = {"launches": 5835, "other_bytes": 723e9, "peak_bytes": 30.5e9, "host_waits": 0}
+
+
+@pytest.fixture(params=["float32", "mixed_bfloat16"])
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+def step():
+    """A step that makes its model when it is called for the first time."""
+    made = []
+
+    def train(images, labels):
+        with keras.device("gpu:0"):
+            if not made:
+                keras.utils.set_random_seed(0)
+                made.append(keras.Sequential([
+                    L.Input((12, 12, 3)), L.Conv2D(8, 3, strides=2, padding="same", use_bias=False),
+                    L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3), L.MaxPooling2D(2),
+                    L.GlobalAveragePooling2D(), L.Dense(5, activation="softmax", dtype="float32")]))
+                made[0].compile(optimizer=keras.optimizers.Adam(), metrics=[],
+                                loss=keras.losses.SparseCategoricalCrossentropy())
+            return made[0].train_step((images, labels, None))
+
+    return train
+
+
+def test_a_step_through_keras_launches_what_the_ledger_says(monkeypatch, policy):
+    found = cg.ledger(step(), cg.spec((4, 12, 12, 3)), cg.spec(4, "int64"), device="H200", warmup=1)
+    assert {row.phase.partition(" ")[0] for row in found.rows} == {"forward", "backward", "optimizer"}
+    use_stand_in(monkeypatch)
+    train = step()
+    images, labels = cg.zeros((4, 12, 12, 3)).to("gpu"), cg.tensor(np.zeros(4, np.int64), device="gpu")
+    train(images, labels)
+    with counting(monkeypatch) as counts:
+        train(images, labels)
+    assert cupy_launches(found) == counts.cupy
+    assert kernel_launches(found) == counts.kernels
+    assert found.totals["host_waits"] == counts.waits == 0
+
+
+def test_resnet_50_through_keras_stays_within_its_limits():
+    found = keras_training_ledger("resnet50", 256, "bfloat16", "H200")
+    over = {name: found.totals[name] for name, limit in LIMIT.items() if found.totals[name] > limit}
+    assert not over, str(found)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_networks_that_keras_does_not_have_are_refused(capsys):
+    assert cli.main(["ledger", "--keras", "--network", "alexnet"]) == 2
+    assert "expected a network of keras.applications, one of vgg16" in capsys.readouterr().err
