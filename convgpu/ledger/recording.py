@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import backends
 from ..op import Op
 from ..outline import Buffer, Outline
 from ..recorder import Call, Recorder
@@ -23,6 +24,7 @@ from ..settings import current_precision
 from . import seconds
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
+BY_ADDRESS = -1  # stands for the bytes of a launch whose arrays are not known yet
 _OURS = f"{Path(__file__).parent.parent}/"
 # The networks and examples of this package are users of it.
 _USERS = tuple(f"{_OURS}{folder}/" for folder in ("architectures", "examples"))
@@ -118,8 +120,23 @@ class LedgerRecorder(Recorder):
             if function is None:
                 raise NotImplementedError(f"{op} is not implemented on backend 'cuda'; move the tensors with "
                                           ".to('cpu')")
-            return self.named(op, lambda: function(*arrays, *statics))
+            before = len(self.launches)
+            result = self.named(op, lambda: function(*_arguments(op, arrays, statics)))
+            self._complete(self.launches[before:], before, arrays, result)
+            return result
         return self.named(op, lambda: self._run_by_facts(op, arrays, statics))
+
+    def _complete(self, made: list[Launch], first: int, arrays: list[Any], result: Any) -> None:
+        """Give the launches of one call that got lists of addresses, and no arrays, the bytes of all its arrays."""
+        for i, launch in enumerate(made, first):
+            if launch.read == BY_ADDRESS:
+                results = [y for y in _flat([result]) if isinstance(y, Outline)]
+                for y in results:
+                    y.buffer.filled = True
+                read = sum([x.touched for x in _flat(arrays) if isinstance(x, Outline)])
+                written = sum([y.touched for y in results])
+                self.launches[i] = launch._replace(read=read, written=written, seconds=seconds.of_elementwise(
+                    self.gpu, launch.launches, read + written))
 
     def _run_by_facts(self, op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
         result = super().run(op, arrays, statics)
@@ -127,9 +144,9 @@ class LedgerRecorder(Recorder):
         self.kernel(op, op, [x for x in arrays if x is not None] + results, None)
         return result
 
-    def kernel(self, name: str, kernel: str, arrays: list[Outline], plan: Any) -> None:
+    def kernel(self, name: str, kernel: str, arrays: list[Outline], plan: Any, by_address: bool = False) -> None:
         """Note the kernels of one call of a launcher. It reads the arrays that something was written to before, and
-        writes the others.
+        writes the others. With `by_address` it got lists of addresses: `run` knows of which arrays.
         """
         read = sum([x.touched for x in arrays if x.buffer.filled])
         written = sum([x.touched for x in arrays if not x.buffer.filled])
@@ -137,6 +154,8 @@ class LedgerRecorder(Recorder):
             x.buffer.filled = True
         if self._traffic is not None:
             read, written = self._traffic
+        elif by_address:
+            read, written = BY_ADDRESS, 0
         flops, self._flops, self._traffic = self._flops, 0, None
         launches = getattr(plan, "launches", 1)
         time = seconds.of_kernel(self.gpu, name, arrays[0].dtype if arrays else np.dtype(np.float32), launches,
@@ -198,6 +217,19 @@ class LedgerRecorder(Recorder):
         self.live -= buffer.nbytes
         self.held[buffer.owner] -= buffer.nbytes
         self.memory.append((len(self.launches), self.live))
+
+
+def _arguments(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> tuple[Any, ...]:
+    listed = getattr(backends, "arguments", None)
+    return (*arrays, *statics) if listed is None else listed(op, arrays, statics)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _call_of(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Call | None:

@@ -101,6 +101,13 @@ class Crossed:
         self.array = array
 
 
+class ArrayList:
+    """A list of arrays on its way to a launcher, by their addresses."""
+
+    def __init__(self, addresses: list[int], dtype: str):
+        self.addresses, self.dtype = addresses, dtype
+
+
 class PlannedModule:
     """A compiled module whose planners plan for a chosen GPU, and whose launchers only note what they would launch."""
 
@@ -121,6 +128,8 @@ class PlannedModule:
         if name.startswith("plan_"):
             chosen = {"device": self._device} if "device:" in (function.__doc__ or "") else {}
             function = functools.partial(function, **chosen)
+        elif name == "ArrayList":
+            function = ArrayList
         elif not isinstance(function, type):
             function = functools.partial(self._launch, name)
         setattr(self, name, function)  # so that it is found at once the next time
@@ -129,15 +138,8 @@ class PlannedModule:
     def _launch(self, name: str, *args: Any) -> None:
         plan = next((a for a in args if hasattr(a, "launches")), None)
         kernel = plan.text.partition(" ")[0] if plan is not None else name
-        self._recorder.kernel(name, kernel, [a.array for a in _flat(args) if isinstance(a, Crossed)], plan)
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _flat(value)
-        else:
-            yield value
+        self._recorder.kernel(name, kernel, [a.array for a in args if isinstance(a, Crossed)], plan,
+                              any(isinstance(a, ArrayList) for a in args))
 
 
 class DryNative(Native):
@@ -217,10 +219,11 @@ def _in_optimizer(recorder: LedgerRecorder, step: Callable[..., Any], undo: Exit
     def run(self: optim.Optimizer, *args: Any, **options: Any) -> Any:
         if id(self) not in known:
             known[id(self)] = self
-            before = dict(vars(self))
-            undo.callback(vars(self).update, before)
-            undo.callback(vars(self).clear)  # which runs first
-            vars(self).update({name: _as_outlines(recorder, value) for name, value in before.items()})
+            for each in (self, *[part for part in vars(self).values() if type(part).__module__ == optim.__name__]):
+                before = dict(vars(each))
+                undo.callback(vars(each).update, before)
+                undo.callback(vars(each).clear)  # which runs first
+                vars(each).update({name: _as_outlines(recorder, value) for name, value in before.items()})
         with recorder.within(OPTIMIZER):
             return step(self, *args, **options)
 
@@ -233,7 +236,7 @@ def _as_outlines(recorder: LedgerRecorder, value: Any) -> Any:
         return {key: _as_outlines(recorder, v) for key, v in value.items()}
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)([_as_outlines(recorder, v) for v in value])
-    if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape:
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
         outline = recorder.array(value.shape, as_dtype(value.dtype))
         outline.buffer.filled = True
         return outline
