@@ -244,7 +244,7 @@ def relu(x: Any) -> Tensor:
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return cg.sigmoid(convert_to_tensor(x))
+    return _made_by(cg.sigmoid(convert_to_tensor(x)), "sigmoid")
 
 
 def tanh(x: Any) -> Tensor:
@@ -279,7 +279,8 @@ def gelu(x: Any, approximate: bool = True) -> Tensor:
 
 def softmax(x: Any, axis: int | None = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along axis; over all elements where axis is None."""
-    return _along(cg.softmax, x, axis)
+    y = _along(cg.softmax, x, axis)
+    return _made_by(y, "softmax", None if axis is None else axis % max(y.ndim, 1))
 
 
 def log_softmax(x: Any, axis: int | None = -1) -> Tensor:
@@ -293,6 +294,22 @@ def _along(function: Any, x: Any, axis: int | None) -> Tensor:
 
 
 # --- labels and losses
+
+
+def _made_by(y: Tensor, *activation: Any) -> Tensor:
+    """y with a note of the activation that has made it, for a loss that can start from what was before it."""
+    y._keras_activation = activation  # type: ignore[attr-defined]
+    return y
+
+
+def _logits_before(output: Tensor, *activation: Any) -> Tensor | None:
+    """What was before the activation where the output is that of Keras's activation; losses are more exact from there.
+
+    Keras's activations keep it in the attribute `_keras_logits`, which its TensorFlow backend uses in the same way.
+    """
+    if getattr(output, "_keras_activation", None) != activation:
+        return None
+    return getattr(output, "_keras_logits", None)
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
@@ -316,8 +333,9 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
     if target.shape != output.shape[:axis] + output.shape[axis + 1:]:
         raise ValueError("Arguments `target` and `output` must have the same shape up until the last dimension: "
                          f"target.shape={target.shape}, output.shape={output.shape}")
-    if from_logits:
-        logarithms = log_softmax(output, axis)
+    logits = output if from_logits else _logits_before(output, "softmax", axis)
+    if logits is not None:
+        logarithms = log_softmax(logits, axis)
     else:
         logarithms = cnp.log(_probabilities(output, axis))
     if target.device == GPU:  # a lookup would wait to see whether the targets are in range
@@ -331,7 +349,11 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
 
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
     """-sum of target * log(output), where output holds probabilities along axis, or their logits."""
-    return _borrowed_categorical_crossentropy(*_floating(target, output), from_logits, axis)
+    target, output = _floating(target, output)
+    logits = None if from_logits else _logits_before(output, "softmax", axis % max(output.ndim, 1))
+    if logits is not None and target.dtype == logits.dtype:
+        output, from_logits = logits, True
+    return _borrowed_categorical_crossentropy(target, output, from_logits, axis)
 
 
 def _probabilities(output: Tensor, axis: int) -> Tensor:
@@ -346,8 +368,9 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     if target.shape != output.shape:
         raise ValueError("Arguments `target` and `output` must have the same shape. Received: "
                          f"target.shape={target.shape}, output.shape={output.shape}")
-    if from_logits:
-        return cg.softplus(output) - target * output
+    logits = output if from_logits else _logits_before(output, "sigmoid")
+    if logits is not None and logits.dtype == target.dtype:
+        return cg.softplus(logits) - target * logits
     output = cnp.clip(output, backend.epsilon(), 1.0 - backend.epsilon())
     return -(target * cnp.log(output) + (1.0 - target) * cnp.log(1.0 - output))
 
