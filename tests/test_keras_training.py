@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from optional import require
 
 require("keras")
 
+import convgpu as cg  # noqa: E402
 import convgpu.keras  # noqa: F401, E402
 
 # isort: split
@@ -140,3 +142,53 @@ def test_a_gan_trains_with_the_losses_of_its_formulas() -> None:
         a, b = a - rate * ((down - 1) * c * zs).mean(), b - rate * ((down - 1) * c).mean()
     weights = [w.numpy().item() for m in (generator, discriminator) for w in m.weights]
     np.testing.assert_allclose(weights, [a, b, c, d], rtol=1e-3, atol=1e-5)
+
+
+# --- activations that are computed again
+
+
+class Block(keras.layers.Layer):
+    """Layers with seeds, statistics and weights in mixed precision; it counts the runs of its call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = [L.Dense(6, activation="relu"), L.BatchNormalization(), L.Dropout(0.4, seed=3), L.Dense(6)]
+        self.runs = 0
+
+    def build(self, shape: Any) -> None:
+        for part in self.parts:
+            part.build(shape)
+
+    def call(self, x: Any) -> Any:
+        self.runs += 1
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("how", ["scope", "function"])
+def test_remat_runs_again_with_what_the_first_run_found(policy: str, how: str) -> None:
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = np.random.default_rng(0).standard_normal((8, 6)).astype("float32")
+        results = []
+        for again in (False, True):
+            keras.utils.set_random_seed(1)
+            with keras.RematScope("full") if again and how == "scope" else contextlib.nullcontext():
+                block = Block()
+            call = keras.remat(block) if again and how == "function" else block
+            inputs = cg.tensor(x, requires_grad=True)
+            y = call(inputs, training=True)
+            state = [v.numpy() for v in block.non_trainable_variables]
+            first = block.runs
+            y.astype("float32").sum().backward()
+            assert block.runs == first + again
+            after = [v.numpy() for v in block.non_trainable_variables]
+            assert all((a == b).all() for a, b in zip(state, after))  # nothing is learned or drawn twice
+            results.append([y.astype("float32"), inputs.grad, *[v.value.grad for v in block.trainable_variables],
+                            *after])
+        for got, right in zip(*results):
+            np.testing.assert_array_equal(np.asarray(got), np.asarray(right))
+    finally:
+        keras.config.set_dtype_policy("float32")

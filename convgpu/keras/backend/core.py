@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import copy
 import functools
 import inspect
 import math
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as onp
 from keras.src import tree
-from keras.src.backend.common import KerasVariable, standardize_dtype
+from keras.src.backend.common import KerasVariable, global_state, standardize_dtype
 from keras.src.backend.common.dtypes import result_type
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
+from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 
 import convgpu as cg
 import convgpu.numpy as np
-from convgpu import Tensor
+from convgpu import Tensor, autograd
 from convgpu.device import CPU, GPU, is_gpu_array
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
@@ -76,6 +77,8 @@ class Variable(KerasVariable):
     def _direct_assign(self, value: Any) -> None:
         tensor = convert_to_tensor(value, dtype=self._dtype)
         held = self._value_or_none()
+        if held is not None:
+            autograd.note(self, "_value")  # which a second run by `remat` has to find, and which it must not change
         if self._dtype == random_seed_dtype():
             device = CPU  # seeds are used on the host
         else:
@@ -387,7 +390,33 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def remat(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return f with a warning: results are the same, but no memory is saved."""
-    warnings.warn("remat: convgpu does not recompute activations in the backward pass; the function runs as it is",
-                  stacklevel=2)
-    return f
+    """A function that computes as f, and keeps only its arguments for the backward pass, which runs f again.
+
+    The second run finds the variables, seeds, dtype of automatic casts and arguments of the call (`training`) of the
+    first; what it assigns to variables is undone.
+    """
+    @functools.wraps(f, updated=())
+    def rematerialized(*args: Any, **kwargs: Any) -> Any:
+        if not cg.is_grad_enabled():
+            return f(*args, **kwargs)
+        scope, device = get_autocast_scope(), current_device()
+        context = copy.copy(global_state.get_global_attribute("current_call_ctx"))
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with AutocastScope(scope and scope.dtype), device_scope(device), _call_context(copy.copy(context)):
+                return f(*args, **kwargs)
+
+        return cg.remat(run)(*args, **kwargs)
+
+    return rematerialized
+
+
+@contextlib.contextmanager
+def _call_context(context: Any) -> Iterator[None]:
+    """Let layers that are called find the arguments of the outer call, such as `training`, that Keras keeps there."""
+    before = global_state.get_global_attribute("current_call_ctx")
+    global_state.set_global_attribute("current_call_ctx", context)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
