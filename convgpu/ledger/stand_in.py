@@ -13,7 +13,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,11 +94,11 @@ class DryCupy(types.ModuleType):
         raise NotImplementedError(f"ledger: expected functions of CuPy that the ledger knows, got cupy.{name}")
 
 
-class Crossed:
-    """An array on its way to a launcher."""
+class Crossed(NamedTuple):
+    """An array on its way to a launcher, and the address for which the plan is made."""
 
-    def __init__(self, array: Outline):
-        self.array = array
+    address: int
+    array: Outline
 
 
 class ArrayList:
@@ -148,8 +148,9 @@ class DryNative(Native):
     def __init__(self, real: Native, recorder: LedgerRecorder):
         super().__init__("cuda", PlannedModule(real, recorder))  # type: ignore[arg-type]
 
-    def _crossed(self, array: Any, pointer: int) -> Any:
-        return Crossed(array)
+    def array(self, array: Any) -> Any:
+        """The array itself: nothing crosses."""
+        return Crossed(self._pointer(array), array)
 
 
 @contextmanager

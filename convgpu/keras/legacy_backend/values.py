@@ -186,8 +186,8 @@ def function(inputs: Any, outputs: Any, updates: Any = None, **options: Any) -> 
     A learning phase among the inputs is ignored: the function runs as `predict` does.
     """
     if updates:
-        raise NotImplementedError("K.function: expected no updates, which it does not run, got some; train by model.fit "
-                                  "or model.train_on_batch")
+        raise NotImplementedError("K.function: expected no updates, which it does not run, got some; train by "
+                                  "model.fit or model.train_on_batch")
     symbolic = [x for x in keras.tree.flatten(inputs) if isinstance(x, KerasTensor)]
     model = keras.Model(symbolic, outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs)
 
