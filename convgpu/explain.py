@@ -152,7 +152,7 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
         found = [Explanation(call, name, _facts(call).method(call), _facts(call).work(call, precision), None)
                  for call in calls]
     else:
-        name, gpu = _device(device)
+        name, gpu = chosen_gpu(device)
         found = [_on_gpu(call, name, gpu, precision) for call in calls]
     return found[0] if len(found) == 1 else Explanations(found)
 
@@ -168,13 +168,13 @@ def _on_gpu(call: Call, name: str, gpu: Gpu | None, precision: str) -> Explanati
     if gpu is not None and gpu.arch < OLDEST_ARCH:
         return Explanation(call, name, "", work, gpu, f"none: kernels start at compute capability {OLDEST_ARCH / 10}, "
                                                       f"and the {gpu.name} has {gpu.arch / 10}")
-    native = _planner()
+    native = planner()
     if native is None:
         return Explanation(call, name, "", work, gpu, NO_MODULE)
     return Explanation(call, name, text_of(_facts(call).plan(native, call, gpu, precision)), work, gpu)
 
 
-def _device(device: str | None) -> tuple[str, Gpu | None]:
+def chosen_gpu(device: str | None, caller: str = "explain") -> tuple[str, Gpu | None]:
     """The name of the GPU that `device` stands for, and its entry in the table of GPUs."""
     from . import info  # imported late: its imports take longer than everything else here
 
@@ -183,7 +183,7 @@ def _device(device: str | None) -> tuple[str, Gpu | None]:
     if device is not None and device.lower().partition(":")[0] in ("gpu", "cuda"):
         parse_device(device)
         if own is None:
-            raise ValueError(f"explain: expected a GPU for device {device!r}, got none from the NVIDIA driver; name "
+            raise ValueError(f"{caller}: expected a GPU for device {device!r}, got none from the NVIDIA driver; name "
                              "one, as device='H200'")
         device = None
     wanted = device or own or OTHERWISE
@@ -192,12 +192,13 @@ def _device(device: str | None) -> tuple[str, Gpu | None]:
     except ValueError:
         if device is None:
             return wanted, None  # this machine's GPU is not in the table
-        raise ValueError(f"explain: expected device 'cpu', 'gpu', or one of {', '.join(g.name for g in GPUS)}, "
+        cpu = "'cpu', " if caller == "explain" else ""
+        raise ValueError(f"{caller}: expected device {cpu}'gpu', or one of {', '.join(g.name for g in GPUS)}, "
                          f"got {device!r}") from None
     return gpu.name, gpu
 
 
-def _planner() -> Any:
+def planner() -> Any:
     """A native backend that can make plans; None where no module is built."""
     for name in ("cuda", "emulated"):
         if importlib.util.find_spec(f"convgpu._{name}"):

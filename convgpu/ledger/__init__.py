@@ -79,19 +79,19 @@ def ledger(step: Callable[..., Any], *args: Any, device: str | None = None, warm
 
     >>> import convgpu as cg
     >>> x, w = cg.spec((32, 56, 56, 64)), cg.spec((3, 3, 64, 64))
-    >>> found = cg.ledger(lambda x, w: cg.relu(cg.conv2d(x, w, padding="same")), x, w, device="H200")
+    >>> found = cg.ledger(lambda x, w: cg.exp(cg.conv2d(x, w, padding="same")), x, w, device="H200")
     >>> [(row.op, row.read_bytes, row.written_bytes) for row in found.rows]
-    [('conv_fprop', 25837568, 25690112), ('relu', 25690112, 25690112)]
+    [('conv_fprop', 25837568, 25690112), ('exp', 25690112, 25690112)]
     """
-    from ..explain import NO_MODULE, _device, _planner
+    from ..explain import NO_MODULE, chosen_gpu, planner
     from .recording import LedgerRecorder
     from .result import Ledger
     from .stand_in import standing_in
 
-    name, gpu = _device(device)
+    name, gpu = chosen_gpu(device, "ledger")
     if gpu is None:
         raise ValueError(f"ledger: expected a GPU whose rates are known, got {name}; name one, as device='H200'")
-    native = _planner()
+    native = planner()
     recorder = LedgerRecorder(gpu)
     with standing_in(recorder, native):
         arguments = tree.map(lambda leaf: _on_gpu(recorder, leaf), args)
@@ -133,7 +133,7 @@ def largest_batch(ledger_of: Callable[[int], Ledger], least: int = 1) -> int:
 
     >>> import convgpu as cg
     >>> def of(batch):
-    ...     return cg.ledger(lambda x: cg.relu(x), cg.spec((batch, 1024, 1024, 64)), device="T4")
+    ...     return cg.ledger(lambda x: cg.exp(x), cg.spec((batch, 1024, 1024, 64)), device="T4")
     >>> largest_batch(of)
     27
     """
