@@ -209,9 +209,13 @@ def planner() -> Any:
 # --- from the names and arguments of functions to calls of a backend
 
 
-def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: Any) -> list[Call]:
+def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", gradients: bool = False,
+             **options: Any) -> list[Call]:
     """The calls of a backend that a function of convgpu makes, from shapes or tensors and options. For the name of a
     backend's op, it is the first call of that op among those of the function that leads to it.
+
+    Args:
+        gradients: return all calls of the function and of its gradients.
     """
     function, known = _function(op)
     recorder = Recorder()
@@ -219,6 +223,9 @@ def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", **options: A
     with autograd.recording(True):
         results = function(*bound.args, **bound.kwargs)
         forward = recorder.calls
+        if gradients:
+            _gradients(results)
+            return recorder.calls
         for _ in range(3):  # the forward pass, its gradients, and the gradients of these gradients
             found = [call for call in recorder.calls if call.op == op]
             if found:
@@ -254,7 +261,11 @@ def _on_outlines(name: str, recorder: Recorder, function: Callable[..., Any], op
     from .facts import FAMILIES
 
     arrays = {name for family in FAMILIES.values() for name in family.operands}
-    bound = _signature(function).bind(*operands, **options)
+    signature = _signature(function)
+    try:
+        bound = signature.bind(*operands, **options)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected the arguments of {name}{_bare(signature)}: {error}") from None
     given = {key: value for key, value in bound.arguments.items() if key in arrays and value is not None}
     dtypes = [value.dtype for value in given.values() if hasattr(value, "dtype")]
     for key, value in given.items():
@@ -264,6 +275,12 @@ def _on_outlines(name: str, recorder: Recorder, function: Callable[..., Any], op
         kind = as_dtype(value.dtype if hasattr(value, "dtype") else dtypes[0] if dtypes else dtype)
         bound.arguments[key] = recorder.tensor(tuple(shape), kind, requires_grad=is_float(kind))
     return bound
+
+
+def _bare(signature: inspect.Signature) -> str:
+    """A signature without its annotations."""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

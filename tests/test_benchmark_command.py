@@ -15,15 +15,23 @@ import convgpu as cg
 from convgpu import backends
 from convgpu.architectures import alexnet, lenet5, resnet50, vgg16
 from convgpu.backends import numpy as numpy_backend
-from convgpu.benchmark import Results, devices, environment, layers, progress, roofs, training
+from convgpu.benchmark import Results, devices, environment, layers, roofs, training
 from convgpu.benchmark.networks import NETWORKS
-from convgpu.benchmark.problems import conv_problem, gemm_problem, layer_problems, layout_problem, pool_problem
+from convgpu.benchmark.problems import (
+    call_problems,
+    conv_problem,
+    gemm_problem,
+    layer_problems,
+    layout_problem,
+    pool_problem,
+)
 from convgpu.benchmark.timing import Timing
 from convgpu.benchmark.verification import WrongResultError, check
 from convgpu.benchmark.watched import watched
 from convgpu.cases import networks
 from convgpu.cases.problem import Problem
-from convgpu.cli import main
+from convgpu.cli import main, progress
+from convgpu.facts import FAMILIES
 from convgpu.geometry import conv_geometry, pool_geometry
 from convgpu.recorder import Call
 
@@ -75,6 +83,7 @@ class Wrong:
     ("pool", "--shape", "2", "9", "8", "3", "--window", "2", "2", "--padding", "same", "--average", "--samples", "2"),
     ("gemm", "--shape", "9", "8", "7", "--trans-b", "--samples", "2", "--dtype", "bfloat16"),
     ("layers", "--network", "lenet5", "--batch", "1", "--direction", "fprop", "--samples", "2"),
+    ("op", "lp_pool", "2x9x8x3", "2", "3", "stride=2x1", "padding=same", "--gradients", "--samples", "2"),
 ], ids=lambda arguments: arguments[0])
 def test_ops_are_timed(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark(*arguments, "--device", "cpu", "--threads", "1") == 0
@@ -82,6 +91,26 @@ def test_ops_are_timed(arguments: tuple[str, ...], capsys: pytest.CaptureFixture
     assert "np.matmul peak" in out and " ms " in out and "roof" in out
     assert max(map(len, out.splitlines())) <= COLUMNS
     assert err  # what runs, and how long it may last
+
+
+def test_every_op_with_facts_can_be_timed_by_its_name() -> None:
+    for op in [op for family in FAMILIES.values() for op in family.ops]:
+        problem, = call_problems(op, (), {})
+        assert problem.op == op and problem.layer.startswith(f"{op} ") and problem.work.bytes > 1e6
+
+
+def test_a_function_is_timed_call_by_call(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    file, picture = tmp_path / "r.json", tmp_path / "r.png"
+    assert benchmark("op", "separable_conv2d", "1x5x4x3", "3x3x3x2", "1x1x6x4", "(4,)", "padding=1", "--gradients",
+                     "--dtype", "float64", "--device", "cpu", "--samples", "2", "--json", str(file), "--plot",
+                     str(picture)) == 0
+    found = Results.load(file).rows
+    layer = "separable_conv2d 1x5x4x3 3x3x3x2 1x1x6x4 (4,) padding=1"
+    assert [(row["op"], row["layer"].removeprefix(layer)) for row in found] == [
+        ("conv_fprop", ""), ("conv_fprop", " (2)"), ("conv_dgrad", ""), ("conv_wgrad", ""), ("channel_sum", ""),
+        ("conv_dgrad", " (2)"), ("conv_wgrad", " (2)")]
+    assert {row["dtype"] for row in found} == {"float64"} and picture.exists()
 
 
 def test_without_a_gpu_it_says_how_to_get_its_column(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +165,9 @@ def test_compare_ends_with_1_where_ours_is_slower(tmp_path, capsys: pytest.Captu
     (("gemm", "--shape", "9", "8", "x"), "argument --shape: expected a whole number of at least 1, got 'x'"),
     (("train", "--budget", "nan"), "argument --budget: expected seconds, a number of at least 0, got 'nan'"),
     (("gemm", "--shape", "9", "8", "7", "--samples", "1"), "expected a whole number of at least 2, got 1"),
+    (("op", "lp_pool", "3"), "lp_pool: expected the arguments of lp_pool(x, norm_type, size, "),
+    (("op", "lp_pool", "2x5x5x2", "2", "6"), "(6, 6)"), (("op", "conv3d"), "missing a required argument: 'x'"),
+    (("op", "fft", "2x3"), "benchmark: expected a function of convgpu or one of the ops"),
 ], ids=lambda value: None)
 def test_wrong_usage_is_status_2(arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -186,13 +218,15 @@ def test_what_cannot_be_written_is_said_before_anything_runs(tmp_path, monkeypat
 
 
 def test_the_bar_and_its_absence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.Progress(2.0, watched=False) as plain:
+    plain = progress.Bar(watched=False)
+    with plain.of(2.0):
         plain.begin("one")
         plain.done(1.0)
         plain.begin("two")
     assert capsys.readouterr().err == "one\ntwo  (about 0 s left)\n"
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with progress.Progress(2.0, watched=True) as plain:
+    plain = progress.Bar(watched=True)
+    with plain.of(2.0):
         plain.begin("one")
     assert capsys.readouterr().err == f"{progress.HINT}\none\n"
 
@@ -372,6 +406,7 @@ def test_pytorch_computes_the_same_problems() -> None:
                     pool_problem(POOL_GEO, "fprop", average=True), pool_problem(POOL_GEO, "dgrad", average=True),
                     pool_problem(POOL_GEO, "dgrad"),
                     Problem(Call("lp_pool", (POOL_GEO.x_shape,), (POOL_GEO, 2.0), "float32")),
+                    Problem(Call("matmul", ((3, 5, 6), (6, 4)), (), "float32")),
                     gemm_problem(5, 6, 7, True, True), gemm_problem(5, 6, 7, dtype="bfloat16")]:
         arrays = problem.operands()
         ours = problem.run(numpy_backend, arrays)
@@ -380,6 +415,13 @@ def test_pytorch_computes_the_same_problems() -> None:
             with pytest.raises(WrongResultError, match="expected the result of"):
                 wrong = (ours[0] * 1.1, *ours[1:]) if isinstance(ours, tuple) else ours * 1.1
                 peer.check(name, problem, contender, wrong)
+    for name, operands, options in (("conv1d", ((2, 9, 3), (3, 3, 4)), {}), ("gemm", ((2, 3), (3, 4), (4,)), {}),
+                                    ("conv2d", ((2, 9, 9, 3), (3, 3, 3, 4)), {"activation": "relu"}),
+                                    ("adaptive_max_pool2d", ((2, 9, 9, 3), 4), {}),
+                                    ("max_pool2d", ((2, 3, 9, 9), 2), {"data_format": "channels_first"})):
+        problem, = call_problems(name, operands, options)
+        with pytest.raises(NotImplementedError, match="in PyTorch is written down here"):
+            peer.contenders(problem, problem.operands(), "cpu")
     with pytest.raises(NotImplementedError, match="PyTorch pads both sides alike"):
         asymmetric = conv_problem(conv_geometry("conv", (1, 8, 8, 1), (3, 3, 1, 1), 2, "same", 1, 1, "channels_last"),
                                  "fprop")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
-NOT_IN_PYTORCH = {"channel_sum", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool_gather",
+NOT_IN_PYTORCH = {"channel_sum", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather",
                   "max_pool_indices"}  # no op of its own does the same
 
 
@@ -236,4 +236,16 @@ def test_the_library_does_not_import_its_examples() -> None:
     """Only the command does, which runs them."""
     importers = {path.relative_to(ROOT).as_posix() for path in (ROOT / "convgpu").rglob("*.py")
                  if re.search(r"^\s*(from|import) [\w.]*\bexamples\b", path.read_text(encoding="utf-8"), re.MULTILINE)}
-    assert {name for name in importers if not name.startswith("convgpu/examples/")} == {"convgpu/cli.py"}
+    assert {name for name in importers if not name.startswith("convgpu/examples/")} == {"convgpu/cli/__init__.py"}
+
+
+def test_what_measures_neither_prints_nor_reads_options() -> None:
+    """The command does, in convgpu/cli, which the library does not import."""
+    for path in (ROOT / "convgpu").rglob("*.py"):
+        tree, text = ast.parse(path.read_text("utf-8")), path.read_text("utf-8")
+        called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call)
+                  and isinstance(node.func, ast.Name)}
+        if path.is_relative_to(ROOT / "convgpu" / "benchmark"):
+            assert "print" not in called and not re.search(r"\bargparse\b|\bsys\.std", text), path
+        if not path.is_relative_to(ROOT / "convgpu" / "cli") and path.name != "__main__.py":
+            assert not re.search(r"(?m)^\s*(from|import) [\w.]*\bcli\b", text), path

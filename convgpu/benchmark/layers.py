@@ -20,7 +20,8 @@ Row = dict[str, Any]
 
 
 def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch | None = None, samples: int = 5,
-            sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None) -> Results:
+            sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None,
+            progress: Progress | None = None) -> Results:
     """Time problems, and return one row for each; Ctrl-C stops early and keeps the rows so far.
 
     A contender whose result is wrong is not timed: the row explains this under "absent" (see `Results.failures`).
@@ -32,6 +33,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         samples: how many samples each contender gets.
         sample_seconds: short calls are repeated within a sample until it takes about this long.
         watch: a function that receives each row when it is complete.
+        progress: is told which problem is being timed, and how much work is left.
     """
     rows: list[Row] = []
     load = load_average()
@@ -39,7 +41,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
     roofs: dict[str, Roof] = {}
     _raise_roofs(roofs, devices, dtypes)
     interrupted = False
-    with Progress(sum(map(_weight, problems))) as progress:
+    progress = progress or Progress()
+    with progress.of(sum(map(_weight, problems))):
         try:
             for problem in problems:
                 progress.begin(problem.name)
@@ -56,7 +59,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
 
 
 def _weight(problem: Problem) -> float:
-    """A weight for the progress bar, about proportional to the seconds that a problem's check and samples take."""
+    """A problem's share of the progress, about proportional to the seconds that its check and samples take."""
     return 0.3 + problem.work.flops / 1e9 + problem.work.bytes / 1e8
 
 

@@ -1,13 +1,15 @@
-"""Makes the problems that are timed, from a network's layers or from the sizes that a command is given."""
+"""Makes the problems that are timed: from a network's layers, from sizes, or from a call of a function."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..cases.networks import ConvLayer, PoolLayer
 from ..cases.problem import Problem
 from ..geometry import ConvGeometry, PoolGeometry
+from ..op import Op
 from ..recorder import Call
 
 
@@ -40,6 +42,32 @@ def gemm_problem(m: int, n: int, k: int, trans_a: bool = False, trans_b: bool = 
 def layout_problem(op: str, shape: tuple[int, ...], dtype: str = "float32") -> Problem:
     """A change of layout."""
     return Problem(Call(op, (shape,), (), dtype), layer="x".join(map(str, shape)))
+
+
+def call_problems(name: str, operands: Sequence[Any], options: dict[str, Any], dtype: str = "float32",
+                  gradients: bool = False) -> list[Problem]:
+    """The calls of a backend that a function makes, each once, as `convgpu.explain` finds them.
+
+    Args:
+        name: a function of convgpu, or an op of the backends, of which the facts give an example: it is taken where
+            there are no operands.
+        operands, options: the function's arguments, with shapes for arrays.
+        gradients: also the calls that the function's gradients make.
+    """
+    from ..explain import calls_of
+
+    if not operands and not options and name in Op.registry and Op.registry[name].forward is None:
+        operands = Op.registry[name].facts.example
+    layer = " ".join([name, *map(_word, operands), *(f"{key}={_word(value)}" for key, value in options.items())])
+    calls = calls_of(name, *operands, dtype=dtype, gradients=gradients, **options)
+    found = [call for i, call in enumerate(calls) if call not in calls[:i]]
+    numbers = [1 + sum(earlier.op == call.op for earlier in found[:i]) for i, call in enumerate(found)]
+    return [Problem(call, layer=layer + f" ({number})" * (number > 1)) for call, number in zip(found, numbers)]
+
+
+def _word(value: Any) -> str:
+    """An argument as the command takes it."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) and len(value) > 1 else str(value).replace(" ", "")
 
 
 def layer_problems(layers: list[Any], directions: tuple[str, ...], dtype: str = "float32",

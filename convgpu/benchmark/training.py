@@ -27,7 +27,8 @@ STEPS, BUDGET = 20, 60.0
 
 
 def measure(network: Network, batches: Sequence[int], devices: Sequence[Device], peer: Torch | None = None,
-            steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",)) -> Results:
+            steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",),
+            progress: Progress | None = None) -> Results:
     """Time training steps, and return one row for each batch size; Ctrl-C stops early and keeps the rows so far.
 
     Where convgpu computes a wrong product or pooling, or PyTorch's gradients differ, the contender is not timed; the
@@ -41,12 +42,14 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         steps: how many steps are timed and reported.
         budget: seconds after which no more steps are timed.
         variants: PyTorch's variants: "" in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
+        progress: is told which step runs, and how much work is left.
     """
+    progress = progress or Progress()
     rows: list[Row] = []
     load = load_average()
     roofs = {device.kind: vars(roof) for device in devices if (roof := device.roof("float32")) is not None}
     interrupted = False
-    with Progress(sum(batches)) as progress:
+    with progress.of(sum(batches)):
         try:
             params = network.initial()
             for i, batch in enumerate(batches):

@@ -1,14 +1,18 @@
-"""The `convgpu` command. Its subcommands call functions of `convgpu.examples`, which users can read and copy."""
+"""The `convgpu` command: what is typed, printed and returned to the shell, and nothing else.
+
+`train`, `predict` and `filter` call functions of `convgpu.examples`, which users can read and copy; `benchmark` has its
+options in benchmark_options.py and calls convgpu.benchmark, which measures, from benchmark.py.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from . import __version__, environment
-from .cli_benchmark import LAYER_NETWORKS, add_benchmark, whole
-from .files import UsageError, check_writable, printable
+from .. import __version__, environment
+from ..files import UsageError, check_writable, printable
+from .benchmark_options import LAYER_NETWORKS, add_benchmark, whole
 
 LEDGER_NETWORKS = (*LAYER_NETWORKS, "efficientnet_b0")
 
@@ -106,8 +110,8 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                                              "bound.")
     verify.add_argument("--backend", choices=("cuda", "emulated", "numpy", "reference"),
                         help="default: cuda where there is a usable GPU, else emulated where it is built, else numpy")
-    verify.add_argument("--family", action="append", dest="families", choices=("conv", "pool", "gemm", "layout"),
-                        help="one family of ops (may be repeated; default: all that the backend has)")
+    verify.add_argument("--family", action="append", dest="families", choices=_Families(), metavar="FAMILY",
+                        help="one family of ops: %(choices)s (may be repeated; default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",
                         help="each case in one dtype and data format; large products where a kernel has no other")
     verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
@@ -133,29 +137,41 @@ def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     ledger.set_defaults(run=_ledger)
 
 
+class _Families:
+    """The names of all families of ops, looked up when an option or its help asks for them."""
+
+    def __iter__(self) -> Iterator[str]:
+        from ..facts import FAMILIES
+
+        return iter(FAMILIES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+
 # Each command imports what it needs when it runs, so that `convgpu --help` answers at once.
 
 
 def _train(**options: object) -> int:
-    from .examples.train_digits import train
+    from ..examples.train_digits import train
 
     return train(**options)  # type: ignore[arg-type]
 
 
 def _predict(**options: object) -> int:
-    from .examples.predict import predict_files
+    from ..examples.predict import predict_files
 
     return predict_files(**options)  # type: ignore[arg-type]
 
 
 def _filter(**options: object) -> int:
-    from .examples.filter import filter_file
+    from ..examples.filter import filter_file
 
     return filter_file(**options)  # type: ignore[arg-type]
 
 
 def _verify(json: str | None, families: list[str] | None, **options: object) -> int:
-    from .verify import verify
+    from ..verify import verify
 
     if json is not None:
         check_writable(json, "--json")
@@ -171,13 +187,13 @@ def _verify(json: str | None, families: list[str] | None, **options: object) -> 
 
 
 def _ledger(**options: object) -> int:
-    from .ledger.command import run
+    from ..ledger.command import run
 
     return run(**options)  # type: ignore[arg-type]
 
 
 def _info() -> int:
-    from .info import report
+    from ..info import report
 
     print(report())
     return 0

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backends.numpy.workers import set_num_threads
+from ..benchmark import devices as all_devices
+from ..benchmark import layers as ops
+from ..benchmark import training
+from ..benchmark.devices import Device
+from ..benchmark.peers import Torch
+from ..benchmark.problems import call_problems, conv_problem, gemm_problem, layer_problems, pool_problem
+from ..benchmark.report import compare as comparison
+from ..benchmark.report.grid import wrapped
+from ..benchmark.report.tables import render
+from ..benchmark.results import Results
+from ..benchmark.timing import quiet_blas
 from ..cases.networks import NETWORKS as LAYERS
 from ..cases.problem import Problem
 from ..files import UsageError, check_writable
 from ..geometry import conv_geometry, pool_geometry
-from . import devices as all_devices
-from . import layers as ops
-from . import training
-from .devices import Device
-from .peers import Torch
-from .problems import conv_problem, gemm_problem, layer_problems, pool_problem
-from .report import compare as comparison
-from .report.grid import wrapped
-from .report.tables import render
-from .results import Results
-from .timing import quiet_blas
+from .progress import Bar
 
 INTERRUPTED = 130
 
@@ -61,13 +64,24 @@ def pool(shape: Sequence[int], window: Sequence[int], stride: Sequence[int] | No
     return _measure_ops(problems, samples, **common)
 
 
+def op(name: str, arguments: Sequence[str], gradients: bool, dtype: str, samples: int, **common: Any) -> int:
+    """Time the calls of the backends that a function makes."""
+    named = {key: _value(text) for key, given, text in (word.partition("=") for word in arguments) if given}
+    operands = [_value(word) for word in arguments if "=" not in word]
+    try:
+        problems = call_problems(name, operands, named, dtype, gradients)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error).removeprefix("explain: ")) from error
+    return _measure_ops(problems, samples, **common)
+
+
 def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, **common: Any) -> int:
     """Time steps of training."""
-    from .networks import NETWORKS
+    from ..benchmark.networks import NETWORKS
 
     chosen = NETWORKS[network]
     return _measure(lambda devices, peer: training.measure(chosen, batch or chosen.batches, devices, peer, steps,
-                                                           budget), **common)
+                                                           budget, progress=Bar()), **common)
 
 
 def show(file: str, markdown: bool, plot: str | None) -> int:
@@ -103,6 +117,16 @@ def _padding(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def _value(text: str) -> Any:
+    """An argument from the command line: 8x56x56x64 is a shape, True or (2, 1) what Python reads in it, same a word."""
+    if re.fullmatch(r"\d+(x\d+)+", text):
+        return tuple(map(int, text.split("x")))
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def _geometry(make: Callable[..., Any], *arguments: Any) -> Any:
     """The geometry from the command's options; sizes that do not fit together are reported as wrong usage."""
     try:
@@ -112,7 +136,8 @@ def _geometry(make: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _measure_ops(problems: Sequence[Problem], samples: int, **common: Any) -> int:
-    return _measure(lambda devices, peer: ops.measure(problems, devices, peer, samples), **common)
+    return _measure(lambda devices, peer: ops.measure(problems, devices, peer, samples, progress=Bar()),
+                    **common)
 
 
 def _measure(measure: Callable[[list[Device], Torch | None], Results], device: Sequence[str] | None,
@@ -143,7 +168,7 @@ def _measure(measure: Callable[[list[Device], Torch | None], Results], device: S
 def _check_outputs(plot: str | None, json: str | None) -> None:
     """Raise an error before anything runs, if the picture or the file cannot be written."""
     if plot is not None:
-        from .report.plot import formats
+        from ..benchmark.report.plot import formats
 
         check_writable(plot, "--plot", formats())
     if json is not None:
@@ -156,7 +181,7 @@ def _draw(results: Results, plot: str | None) -> None:
     if not any(row["timings"] for row in results.rows):
         print(f"\nNo picture {plot}: nothing was timed.")
         return
-    from .report.plot import draw
+    from ..benchmark.report.plot import draw
 
     draw(results, plot)
     print(f"\n{plot}")

@@ -1,4 +1,4 @@
-"""The command line of `convgpu benchmark`; convgpu.benchmark.commands does the work."""
+"""The options of `convgpu benchmark`; benchmark.py, which is imported when a command runs, does the work."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _Parsers = Any  # argparse._SubParsersAction[argparse.ArgumentParser]
 
 DESCRIPTION = """Time convgpu on this machine: each device beside the others, and beside PyTorch with --peers torch.
 Everything is checked against the reference before it is timed. Ratios are theirs/ours: above 1, we are faster."""
+CALL = """NAME is a function of convgpu that backends compute, or one of their ops, which takes the arguments of its
+forward function, as in convgpu.explain: lp_pool2d 8x56x56x64 2 3 stride=2 padding=same."""
 ENDS = "Exit status: 1 where something is wrong or could not be timed, 2 for wrong usage, 130 after Ctrl-C."
 
 
@@ -26,6 +28,7 @@ def add_benchmark(commands: _Parsers) -> None:
     _add_gemm(which)
     _add_conv(which)
     _add_pool(which)
+    _add_op(which)
     _add_train(which)
     _add_show(which)
     _add_compare(which)
@@ -72,6 +75,16 @@ def _add_pool(which: _Parsers) -> None:
     _add_sampling(parser)
 
 
+def _add_op(which: _Parsers) -> None:
+    parser = _measuring(which, "op", "any call of the backends", CALL)
+    parser.add_argument("name", metavar="NAME", help="a function of convgpu, or an op of the backends")
+    parser.add_argument("arguments", nargs="*", metavar="[NAME=]VALUE",
+                        help="the function's arguments: 8x56x56x64 is an array of this shape, and what Python does not "
+                             "read as a value is a word (default: an example, for an op)")
+    parser.add_argument("--gradients", action="store_true", help="also the calls of the function's gradients")
+    _add_sampling(parser)
+
+
 def _add_train(which: _Parsers) -> None:
     parser = _measuring(which, "train", "steps of training a whole network", with_dtype=False)
     parser.add_argument("--network", choices=TRAINED, default="alexnet", help="default: alexnet")
@@ -98,8 +111,10 @@ def _add_compare(which: _Parsers) -> None:
     parser.set_defaults(run=_command("compare"))
 
 
-def _measuring(which: _Parsers, name: str, help_text: str, with_dtype: bool = True) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = which.add_parser(name, help=help_text, description=f"Time {help_text}. {ENDS}")
+def _measuring(which: _Parsers, name: str, help_text: str, more: str = "",
+               with_dtype: bool = True) -> argparse.ArgumentParser:
+    description = " ".join(filter(None, (f"Time {help_text}.", more, ENDS)))
+    parser: argparse.ArgumentParser = which.add_parser(name, help=help_text, description=description)
     parser.add_argument("--device", nargs="+", choices=("cpu", "gpu"), help="default: all that are usable")
     if with_dtype:
         parser.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
@@ -166,11 +181,11 @@ class _OneOrTwo(argparse.Action):
 
 
 def _command(name: str) -> Callable[..., int]:
-    """A function of convgpu.benchmark.commands, which is imported when it runs."""
+    """A function of benchmark.py, which is imported when it runs."""
     def run(**options: Any) -> int:
-        from .benchmark import commands
+        from . import benchmark
 
         options.pop("what")
-        return getattr(commands, name)(**options)
+        return getattr(benchmark, name)(**options)
 
     return run

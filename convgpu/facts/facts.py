@@ -50,7 +50,7 @@ class Facts:
         that it takes; `explain` runs it.
     options: options of the function `explained`, without which it does not lead to the op.
     example: operands of the function `explained` that lead to the op, with a shape for each array, large enough to be
-        worth timing.
+        worth timing; `convgpu benchmark op` takes them unless it is given others.
     draw: draws the operands of a call, for timing it.
     direction: the word by which benchmarks call the op: forward, dgrad and so on.
     product: (items, M, N, K) of the matrix product that a call amounts to; None for ops that are no product.

@@ -96,6 +96,7 @@ class Torch:
         make = getattr(self, problem.op, None)
         if make is None:
             raise NotImplementedError(f"{problem.op} in PyTorch is not written down here")
+        _check_form(problem)
         return make(arrays, problem.call.statics, device, layout)
 
     # --- one method for each op of convgpu, under the op's name
@@ -105,6 +106,11 @@ class Torch:
         a, b = (self.tensor(array, device) for array in arrays[:2])
         a, b = a.T if statics[2] else a, b.T if statics[3] else b
         return lambda: self.torch.mm(a, b)
+
+    def matmul(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
+        """The products of two stacks of matrices."""
+        a, b = (self.tensor(array, device) for array in arrays)
+        return lambda: self.torch.matmul(a, b)
 
     def conv_fprop(self, arrays: Arrays, statics: Any, device: str, layout: str) -> Contender:
         """The convolution itself."""
@@ -194,6 +200,21 @@ class Torch:
 def _of_images(problem: Problem) -> bool:
     """Whether the op's operands are images, which have two layouts: it then has a geometry."""
     return any(isinstance(s, (ConvGeometry, PoolGeometry)) for s in problem.call.statics)
+
+
+def _check_form(problem: Problem) -> None:
+    """Raise NotImplementedError for forms of an op that the methods of `Torch` leave out: 1-D and 3-D images,
+    channels_first, windows that adapt to a result's size, scale, bias and activation.
+    """
+    statics = problem.call.statics
+    geo = next((s for s in statics if isinstance(s, (ConvGeometry, PoolGeometry))), None)
+    if geo is not None and (len(geo.size) != 2 or not geo.channels_last or getattr(geo, "adaptive", False)):
+        raise NotImplementedError(f"{problem.op} in PyTorch is written down here for windows over 2-D images in "
+                                  "channels_last")
+    if problem.op in ("gemm", "conv_fprop", "conv_dgrad"):
+        scaled = problem.op == "gemm" and statics[0] != 1
+        if scaled or problem.call.shapes[2] is not None or statics[-1] is not None:  # c or the bias, the activation
+            raise NotImplementedError(f"{problem.op} in PyTorch is written down here without scale, bias, activation")
 
 
 def _average_options(geo: PoolGeometry) -> tuple[Any, ...]:

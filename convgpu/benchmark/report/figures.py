@@ -96,8 +96,8 @@ def speedup(row: Row) -> float | None:
 
 
 def by_memory(row: Row) -> bool:
-    """Whether a row's work is counted in bytes: for pooling, changes of layout and copies."""
-    return row["kind"] in ("pool", "layout", "copy")
+    """Whether a row's work is counted in bytes: for all but products of matrices, convolutions and training."""
+    return row["kind"] not in ("conv", "gemm", "train")
 
 
 def rate(row: Row, name: str) -> float:

@@ -30,6 +30,16 @@ STYLE = {"font.size": 13, "axes.titlesize": 15, "axes.titleweight": "bold", "axe
 DIRECTION_NAMES = {"fprop": "forward", "dgrad": "input gradient", "wgrad": "weight gradient"}
 
 
+def _directions(rows: Sequence[Row]) -> dict[str, str]:
+    """The directions of rows, and what the legend calls them: those of few ops, such as "gather", as they are."""
+    return DIRECTION_NAMES | {row["direction"]: row["direction"] for row in rows
+                              if row["direction"] not in DIRECTION_NAMES}
+
+
+def _colour(direction: str) -> str:
+    return COLOURS.get(direction, COLOURS["peer cpu"])
+
+
 def formats() -> list[str]:
     """The endings of file names that a picture can be written under."""
     require("matplotlib", "--plot")
@@ -84,7 +94,7 @@ def _ops(plt: Any, results: Results, title: str | None) -> Any:
     if with_roof:
         _roofline(axes[0, -1], rows, results.roofs)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: list(DIRECTION_NAMES.values()).index(labels[i].split(",")[0]))
+    order = sorted(range(len(labels)), key=lambda i: list(_directions(rows).values()).index(labels[i].split(",")[0]))
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=3)
     return figure
 
@@ -100,7 +110,8 @@ def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, con
     value(row, name): the length of a bar; None for no bar; NaN for noise, which a word replaces. ends(row, name): both
     ends of the line that shows the spread.
     """
-    slots = [(name, d) for name in contenders for d in DIRECTION_NAMES
+    directions = _directions(rows)
+    slots = [(name, d) for name in contenders for d in directions
              if any(row["direction"] == d and value(row, name) is not None for row in rows)]
     height = 0.84 / max(len(slots), 1)
     several = len(contenders) > 1
@@ -112,8 +123,8 @@ def _bars(axis: Any, rows: Sequence[Row], layers: Sequence[str], value: Any, con
                 at.append(layers.index(_layer(row)) + (i - (len(slots) - 1) / 2) * height)
                 widths.append(found)
                 spreads.append((found, found) if math.isnan(found) else ends(row, name))
-        label = DIRECTION_NAMES[direction] + (f", {DEVICES[figures.device_of(name)]}" if several else "")
-        axis.barh(at, np.nan_to_num(widths), height * 0.92, color=COLOURS[direction], label=label,
+        label = directions[direction] + (f", {DEVICES[figures.device_of(name)]}" if several else "")
+        axis.barh(at, np.nan_to_num(widths), height * 0.92, color=_colour(direction), label=label,
                   hatch="///" if several and name == contenders[-1] else None, edgecolor="white", linewidth=0)
         for y, width, (low, high) in zip(at, widths, spreads):
             axis.plot((low, high), (y, y), color="black", linewidth=1, alpha=0.7, solid_capstyle="butt", zorder=2.5)
@@ -188,11 +199,11 @@ def _roofline(axis: Any, rows: Sequence[Row], roofs: dict[str, Any]) -> None:
     for device, saved in roofs.items():
         there = [row for row in rows if figures.has(row, device)]
         _draw_roof(axis, low, high, Roof(**saved), there, figures.name_of(device))
-        for direction in DIRECTION_NAMES:
+        for direction in _directions(there):
             points = [(row["flops"] / row["bytes"], row["flops"] / figures.seconds(row, figures.name_of(device)))
                       for row in there if row["direction"] == direction]
             if points:
-                axis.scatter(*zip(*points), s=64, color=COLOURS[direction], marker=MARKERS[device], edgecolor="white",
+                axis.scatter(*zip(*points), s=64, color=_colour(direction), marker=MARKERS[device], edgecolor="white",
                              linewidth=0.8, zorder=3, label=DEVICES[device] if direction == "fprop" else None)
     axis.set_xscale("log")
     axis.set_yscale("log")
