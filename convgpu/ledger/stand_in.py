@@ -101,11 +101,8 @@ class Crossed(NamedTuple):
     array: Outline
 
 
-class ArrayList:
-    """A list of arrays on its way to a launcher, by their addresses."""
-
-    def __init__(self, addresses: list[int], dtype: str):
-        self.addresses, self.dtype = addresses, dtype
+class Bundle:
+    """What an object of the module would hold that several arrays cross in, or the addresses of a list of arrays."""
 
 
 class PlannedModule:
@@ -128,18 +125,23 @@ class PlannedModule:
         if name.startswith("plan_"):
             chosen = {"device": self._device} if "device:" in (function.__doc__ or "") else {}
             function = functools.partial(function, **chosen)
-        elif name == "ArrayList":
-            function = ArrayList
-        elif not isinstance(function, type):
+        elif isinstance(function, type):
+            function = functools.partial(self._made, function)
+        else:
             function = functools.partial(self._launch, name)
         setattr(self, name, function)  # so that it is found at once the next time
         return function
+
+    def _made(self, kind: type, *args: Any, **options: Any) -> Any:
+        """An object of the module, such as a geometry, unless arrays cross in it."""
+        holds = any(isinstance(a, Crossed) for a in (*args, *options.values()))
+        return Bundle() if holds or kind.__name__ == "ArrayList" else kind(*args, **options)
 
     def _launch(self, name: str, *args: Any) -> None:
         plan = next((a for a in args if hasattr(a, "launches")), None)
         kernel = plan.text.partition(" ")[0] if plan is not None else name
         self._recorder.kernel(name, kernel, [a.array for a in args if isinstance(a, Crossed)], plan,
-                              any(isinstance(a, ArrayList) for a in args))
+                              any(isinstance(a, Bundle) for a in args))
 
 
 class DryNative(Native):
