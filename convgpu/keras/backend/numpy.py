@@ -21,7 +21,7 @@ from convgpu.keras.borrow import borrow
 
 from . import namespace
 from .core import convert_to_tensor, of_tensors
-from .rows import take_rows
+from .rows import rows_at
 
 borrow("numpy", globals())
 
@@ -44,11 +44,11 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The entries of x at the indices along axis; on the GPU, along the first axis, NaN for an index out of range."""
+    """The entries of x at the indices along axis; for rows on the GPU, the host does not wait for the indices."""
     x = convert_to_tensor(x)
     given = indices.value if isinstance(indices, KerasVariable) else indices
     if isinstance(given, Tensor) and given.device == x.device == GPU and is_float(x.dtype) and axis in (0, -x.ndim):
-        return take_rows(x, given.array)
+        return rows_at(x, given.array)
     return cnp.take(x, given, axis)
 
 

@@ -1,8 +1,7 @@
 """Rows that indices on the GPU name: read, and added up, without waiting until the host has seen the indices.
 
-On the CPU an index out of range is an IndexError. The host cannot know such an index on the GPU without waiting for it,
-which would cost more than the lookup, so there the row that it reads is NaN, as in Keras on JAX, and what it adds is
-left out.
+An index out of range is an error, which the host learns of when it next reads a value (convgpu/flags.py). Until then the
+row that such an index reads is NaN, as in Keras on JAX; what it adds to a sum is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from convgpu import Op
+from convgpu import Op, Tensor, flags, gpu
 from convgpu.dtypes import is_float, is_half
 from convgpu.ops.repeated import sums_at
 
@@ -44,6 +43,15 @@ def _sum_rows(x: Any, ids: Any, count: int) -> Any:
 
 def _sum_segments(x: Any, ids: Any, count: int) -> Any:
     return _sum_rows(x, np.where(ids < 0, count, ids), count)  # a negative number names no segment
+
+
+def rows_at(x: Tensor, ids: Any) -> Tensor:
+    """The rows of x that an array of ids names, and a flag for ids out of range."""
+    n = x.shape[0]
+    if ids.size:
+        outside = gpu.run("take", lambda: (~_inside(ids, n)).any().astype(np.int32))
+        flags.check("take", outside, f"indices in [{-n}, {n}) along the first axis")
+    return take_rows(x, ids)
 
 
 take_rows = Op("keras_take_rows", "x; ids -> y", _take_rows, moves=True)
