@@ -1,4 +1,4 @@
-"""Makes Keras find a backend that it does not know, by editing nine of its modules when they are imported.
+"""Makes Keras find a backend that it does not know, by editing eleven of its modules when they are imported.
 
 Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
 with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
@@ -74,6 +74,21 @@ EDITS: dict[str, dict[str, str]] = {
             '        elif backend.backend() == "convgpu":\n'
             '            tensor_cls = "convgpu.Tensor"\n'
             '        elif backend.backend() == "numpy":\n',
+    },
+    # Layers whose bias and activation the kernel adds; where it cannot, None is returned.
+    "keras.src.layers.convolutional.base_conv": {
+        "    def call(self, inputs):\n":
+            "    def call(self, inputs):\n"
+            "        from convgpu.keras.backend.nn import conv_of\n"
+            "        if (fused := conv_of(self, inputs)) is not None:\n"
+            "            return fused\n",
+    },
+    "keras.src.layers.core.dense": {
+        "    def call(self, inputs, training=None):\n":
+            "    def call(self, inputs, training=None):\n"
+            "        from convgpu.keras.backend.nn import dense_of\n"
+            "        if (fused := dense_of(self, inputs)) is not None:\n"
+            "            return fused\n",
     },
     # Apart from TensorFlow, Keras's backends know no float64; here float64 stays when floatx is float64.
     "keras.src.backend.common.dtypes": {

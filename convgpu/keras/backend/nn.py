@@ -97,8 +97,13 @@ def _padding(padding: Any) -> Any:
 def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
          dilation_rate: Any = 1) -> Tensor:
     """Convolution with a kernel (spatial..., C/groups, K)."""
+    return _convolved(*_floating(inputs, kernel), None, None, strides, padding, data_format, dilation_rate)
+
+
+def _convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None, strides: Any, padding: Any,
+               data_format: str | None, dilation_rate: Any) -> Tensor:
+    """activation(conv(x, w) + bias), in one call."""
     data_format = backend.standardize_data_format(data_format)
-    x, w = _floating(inputs, kernel)
     channels = x.shape[-1] if data_format == "channels_last" else x.shape[1]
     if channels % w.shape[-2]:
         raise ValueError("The number of input channels must be evenly divisible by kernel's in_channels. Received "
@@ -110,9 +115,46 @@ def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", dat
     try:
         if in_symbolic_scope():
             return _zeros(conv_geometry("conv", x.shape, w.shape, **options).y_shape, x)
-        return cg.conv(x, w, **options)
+        return cg.conv(x, w, bias, activation=activation, **options)
     except DoesNotFit as error:
         raise ValueError(f"The convolution operation resulted in an empty output. {error}") from error
+
+
+def conv_of(layer: Any, inputs: Any) -> Tensor | None:
+    """What a layer of convolution gives, with bias and activation in the same call; None where Keras computes it."""
+    from keras.src.layers.convolutional.base_conv import BaseConv  # imported late: this class calls this function
+
+    if type(layer).convolution_op is not BaseConv.convolution_op or layer.padding == "causal":
+        return None
+    activation, rest = _fused_activation(layer.activation)
+    if layer.bias is None and activation is None:
+        return None
+    x, w, *bias = _floating(inputs, layer.kernel, *([] if layer.bias is None else [layer.bias]))
+    y = _convolved(x, w, *(bias or [None]), activation, layer.strides, layer.padding, layer.data_format,
+                   layer.dilation_rate)
+    return y if rest is None else rest(y)
+
+
+def dense_of(layer: Any, inputs: Any) -> Tensor | None:
+    """What the layer Dense gives, with bias and activation in the same call; None where Keras computes it."""
+    activation, rest = _fused_activation(layer.activation)
+    if layer.bias is None and activation is None:
+        return None
+    x, w, *bias = _floating(inputs, layer.kernel, *([] if layer.bias is None else [layer.bias]))
+    if x.ndim < 2 or x.shape[-1] != w.shape[0]:
+        return None
+    y = _zeros((*x.shape[:-1], w.shape[1]), x) if in_symbolic_scope() else cg.linear(
+        x, w, *bias, activation=activation)
+    return y if rest is None else rest(y)
+
+
+def _fused_activation(function: Any) -> tuple[str | None, Callable[[Tensor], Tensor] | None]:
+    """The name of an activation that the kernel computes, or the function that is called on its result (or None)."""
+    from keras.src import activations  # imported late: activations call this module
+
+    if function in (None, activations.linear):
+        return None, None
+    return {activations.relu: ("relu", None), activations.tanh: ("tanh", None)}.get(function, (None, function))
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
