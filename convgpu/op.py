@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import autograd
+from .backends import SEQUENCES
 
 if TYPE_CHECKING:
     from .facts import Facts
@@ -83,6 +84,8 @@ class Op:
         self.pulled_back: Rule | None = None
         self.epilogue: str | None = None  # the static argument that is None where nothing is to be pulled back
         self._facts: Facts | None = None
+        if self.variadic:
+            SEQUENCES.add(name)
         Op.registry[name] = self
 
     @property

@@ -5,20 +5,53 @@
     params = optimizer.step(params, grads)
 
 Parameters are values: `step` returns new ones, in the same nested dicts, lists and tuples. The tape does not record the
-update. An optimizer's state has the structure of the parameters, and is in float32 for half types.
+update. An optimizer's state has the structure of the parameters, and is in float32 for half types. On a GPU one launch
+updates all parameters of one dtype (convgpu/ops/optim.py), and no step waits for the host.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from . import tree
-from .device import device_of, move, run_there, to_numpy
+from . import backends, tree
+from .device import check_one_device, device_of, move, run_there, to_numpy
 from .dtypes import accumulator, is_float
-from .tensor import as_tensor, wrap
+from .ops import optim as ops
+from .tensor import Tensor, as_tensor, wrap
+
+
+class LossScale:
+    """The number that losses in float16 are multiplied by, so that small gradients do not vanish.
+
+    Args:
+        initial: the first scale; 2^16, as in PyTorch.
+
+    An optimizer that is given one skips a step whose gradients contain Inf or NaN, and halves the scale; after 2000
+    steps without, it doubles it. Scale and count are one array on the device of the parameters. `convgpu.mixed` makes
+    one, and divides gradients by it.
+
+    >>> LossScale(4.0).value
+    4.0
+    """
+
+    def __init__(self, initial: float = 65536.0):
+        if not 0 < initial < math.inf:
+            raise ValueError(f"LossScale: expected a positive number, got {initial}")
+        self.state: Any = np.array([initial, 0], np.float32)  # the scale, and the number of steps since it changed
+
+    @property
+    def value(self) -> float:
+        """The scale. On a GPU, the call waits for it."""
+        return float(to_numpy(self.state)[0])
+
+    def beside(self, array: Any) -> Any:
+        """The scale and the count on the device of an array; they are moved there if that is another one."""
+        self.state = _beside(array, self.state)
+        return self.state
 
 
 class Optimizer:
@@ -29,21 +62,32 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    _op = ""  # the backend's op that takes the step, if the class has no `update`
 
-    def __init__(self, lr: float, weight_decay: float = 0.0):
+    def __init__(self, lr: float, weight_decay: float = 0.0, clip_norm: float | None = None,
+                 loss_scale: LossScale | None = None):
         name = type(self).__name__
         if not lr >= 0 or not weight_decay >= 0:
             raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")
+        if clip_norm is not None and not 0 <= clip_norm < math.inf:
+            raise ValueError(f"{name}: expected clip_norm >= 0 or None, got {clip_norm}")
         self.lr, self.weight_decay = lr, weight_decay
-        self.steps = 0
-        self._state: dict[str, Any] = {}  # for each slot, a tree of arrays that are updated in place
+        self.clip_norm, self.loss_scale = clip_norm, loss_scale
+        self._steps: Any = 0  # a Python number, or an array on the device of the parameters
+        self._rates: dict[Any, tuple[float, Any]] = {}  # the learning rate on each device
+        self._state: dict[str, Any] = {}  # for each slot, a tree of arrays
+
+    @property
+    def steps(self) -> int:
+        """The number of steps so far, without those that were skipped. On a GPU, the call waits for it."""
+        return self._steps if isinstance(self._steps, int) else int(to_numpy(self._steps))
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
         """Return the new value of one parameter. Arrays have the accumulator's dtype; `state` is changed in place."""
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def step(self, params: Any, grads: Any) -> Any:
-        """The parameters after one step against the gradients.
+        """The parameters after one step against the gradients. A step that raises an error changes nothing.
 
         Args:
             params: Tensors in nested dicts, lists and tuples.
@@ -56,39 +100,143 @@ class Optimizer:
         states = [tree.map(_beside, params, self._state[slot]) if slot in self._state else tree.map(_zeros_for, params)
                   for slot in self.slots]
         tree.map(_check, params, grads, *states)
-        self._state = dict(zip(self.slots, states))
-        self.steps += 1
-        return tree.map(self._step_one, params, grads, *states)
+        leaves = [as_tensor(p, "step") for p in tree.leaves(params)]
+        gradients = [as_tensor(g, "step").array for g in tree.leaves(grads)]
+        norm = self._norm(gradients)
+        own = type(self).update is not Optimizer.update
+        done = (self._step_by_update if own else self._step_by_op)(
+            [p.array for p in leaves], gradients, [tree.leaves(s) for s in states], norm)
+        new = iter([wrap(array).requires_grad_(p.requires_grad) for array, p in zip(done.params, leaves)])
+        self._steps = done.steps
+        self._state = {name: _filled(params, slot) for name, slot in zip(self.slots, done.slots)}
+        if self.loss_scale is not None and done.scaling is not None:
+            self.loss_scale.state = done.scaling
+        return tree.map(lambda p: next(new), params)
 
-    def _step_one(self, p: Any, g: Any, *state: Any) -> Any:
-        p, g = as_tensor(p, "step"), as_tensor(g, "step")
+    def _rule(self) -> ops.Rule:
+        """The rule of the backend's op that takes the step."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def _norm(self, gradients: Sequence[Any]) -> Any:
+        """The norm of all gradients, where the step needs it."""
+        if not gradients or (self.clip_norm is None and self.loss_scale is None):
+            return None
+        check_one_device("step", gradients)
+        kinds = dict.fromkeys(g.dtype for g in gradients)
+        norms = [_run("global_norm", [g for g in gradients if g.dtype == kind]) for kind in kinds]
+        while len(norms) > 1:
+            norms.append(np.hypot(norms.pop(), norms.pop()))
+        return np.asarray(norms[0]) if isinstance(norms[0], np.generic) else norms[0]
+
+    def _step_by_op(self, params: list[Any], grads: list[Any], states: list[list[Any]], norm: Any) -> ops.Results:
+        """One call of the backend's op for all parameters of one dtype and device."""
+        rule = self._rule()
+        if not params:
+            return ops.Results([], tuple([] for _ in self.slots), [], self.steps + 1, None)
+        results: list[Any] = [None] * len(params)
+        groups: dict[Any, list[int]] = {}
+        for i, p in enumerate(params):
+            groups.setdefault((device_of(p), p.dtype), []).append(i)
+        for chosen in groups.values():
+            first = params[chosen[0]]
+            given = ops.Operands([params[i] for i in chosen], [grads[i] for i in chosen],
+                                 tuple([slot[i] for i in chosen] for slot in states), self._rate(first),
+                                 self._count(first), norm,
+                                 None if self.loss_scale is None else self.loss_scale.beside(first))
+            done = rule.results(_run(self._op, given.flat(), rule))
+            for row, i in zip(zip(done.params, *done.slots), chosen):
+                results[i] = row
+        lists = [list(row) for row in zip(*results)]
+        return ops.Results(lists[0], tuple(lists[1:]), [], done.steps, done.scaling)
+
+    def _step_by_update(self, params: list[Any], grads: list[Any], states: list[list[Any]], norm: Any) -> ops.Results:
+        """The method `update` for each parameter, on copies of the state. The host waits for the norm, if any."""
+        size = None if norm is None else float(to_numpy(norm))
+        if self.loss_scale is not None and size is not None and not math.isfinite(size):
+            return ops.Results(params, tuple(states), [], self.steps, self._next_scaling(True))
+        factor = 1.0 if size is None or self.clip_norm is None else min(1.0, self.clip_norm / (size + 1e-6))
+        before = self._steps
+        self._steps = self.steps + 1
+        rows = []
+        try:
+            for p, g, *state in zip(params, grads, *states):
+                rows.append(self._update_one(p, g, state, factor))
+            steps = self._steps
+        finally:
+            self._steps = before
+        lists = [[row[i] for row in rows] for i in range(1 + len(self.slots))]
+        return ops.Results(lists[0], tuple(lists[1:]), [], steps, self._next_scaling(False))
+
+    def _update_one(self, p: Any, g: Any, state: list[Any], factor: float) -> list[Any]:
         wide = accumulator(p.dtype)
 
-        def update() -> Any:
-            new = self.update(p.array.astype(wide, copy=False), g.array.astype(wide, copy=False), *state)
-            return new.astype(p.dtype, copy=False)
+        def update() -> list[Any]:
+            new_state = [s.copy() for s in state]
+            gradient = g.astype(wide, copy=False)
+            new = self.update(p.astype(wide, copy=False), gradient * factor if factor != 1 else gradient, *new_state)
+            return [new.astype(p.dtype, copy=False), *new_state]
 
-        new = run_there(f"{type(self).__name__}.step", p.array, update, retry=not state)
-        return wrap(new).requires_grad_(p.requires_grad)
+        return run_there(f"{type(self).__name__}.step", p, update)
+
+    def _next_scaling(self, skipped: bool) -> Any:
+        if self.loss_scale is None:
+            return None
+        from .backends.numpy.optim import next_scaling
+
+        return next_scaling(to_numpy(self.loss_scale.state), skipped)
+
+    def _rate(self, array: Any) -> Any:
+        """The learning rate as an array beside another one; it is kept as long as it is the same."""
+        key, rate = (device_of(array), type(array)), float(self.lr)
+        if key not in self._rates or self._rates[key][0] != rate:
+            self._rates[key] = rate, _number(array, rate, np.float64)
+        return self._rates[key][1]
+
+    def _count(self, array: Any) -> Any:
+        """The number of steps as an array beside another one."""
+        return _number(array, self._steps, np.int64) if isinstance(self._steps, int) else _beside(array, self._steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the state: "steps", and for each slot a tree of NumPy arrays. It does not contain lr.
+        """A copy of the state: "steps", for each slot a tree of NumPy arrays, and "loss_scale" where there is one. It
+        does not contain lr.
 
         >>> SGD(lr=0.1).state_dict()
         {'steps': 0}
         """
         copies = {slot: tree.map(lambda s: np.array(to_numpy(s)), state) for slot, state in self._state.items()}
+        if self.loss_scale is not None:
+            copies["loss_scale"] = np.array(to_numpy(self.loss_scale.state))
         return {"steps": self.steps, **copies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state that `state_dict` returned: the next steps are the same to the last bit."""
-        missing = {"steps", *self.slots} - state.keys() if state.get("steps") else {"steps"} - state.keys()
-        unknown = state.keys() - {"steps", *self.slots}
+        scale = ["loss_scale"] if self.loss_scale is not None else []
+        known = ["steps", *self.slots, *scale]
+        missing = {*known} - state.keys() if state.get("steps") else {"steps", *scale} - state.keys()
+        unknown = state.keys() - {*known}
         if missing or unknown:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {['steps', *self.slots]}, "
-                             f"got {sorted(state)}")
-        self.steps = int(state["steps"])
+            raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {known}, got {sorted(state)}")
+        self._steps = int(state["steps"])
         self._state = {slot: tree.map(np.array, state[slot]) for slot in self.slots if slot in state}
+        if self.loss_scale is not None:
+            self.loss_scale.state = np.array(state["loss_scale"], np.float32)
+
+
+def _run(op: str, arrays: Sequence[Any], *statics: Any) -> Any:
+    return run_there(op, arrays[0], lambda: backends.run(op, list(arrays), statics))
+
+
+def _number(beside: Any, value: float, dtype: type) -> Any:
+    """A number as an array of no axes on the device of another array."""
+    if isinstance(beside, np.ndarray):
+        return np.array(value, dtype)
+    return run_there("step", beside, lambda: np.zeros_like(beside, dtype=dtype, shape=()) + value)
+
+
+def _filled(params: Any, leaves: Sequence[Any]) -> Any:
+    """A tree of the structure of params with other leaves."""
+    following = iter(leaves)
+    return tree.map(lambda p: next(following), params)
 
 
 def _zeros_for(p: Any) -> Any:
@@ -98,7 +246,7 @@ def _zeros_for(p: Any) -> Any:
 
 def _beside(p: Any, state: Any) -> Any:
     """The state, moved to the parameter's device."""
-    return move(state, device_of(as_tensor(p, "step").array))
+    return move(state, device_of(as_tensor(p, "step").array if isinstance(p, Tensor) else p))
 
 
 def _check(p: Any, g: Any, *state: Any) -> None:
@@ -123,6 +271,8 @@ class SGD(Optimizer):
         momentum: the share of the last direction that is kept, 0 to 1.
         nesterov: look ahead along v, which needs momentum.
         weight_decay: the weight of the L2 penalty in the gradient.
+        clip_norm: if the norm of all gradients is above it, they are scaled down to it.
+        loss_scale: that of `convgpu.mixed`, for float16: steps with gradients of Inf or NaN are skipped.
 
     The formulas are PyTorch's, without dampening.
 
@@ -131,26 +281,19 @@ class SGD(Optimizer):
     {'w': Tensor([0.5, 2.5], dtype=float32)}
     """
 
-    def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
-        super().__init__(lr, weight_decay)
+    _op = "sgd_step"
+
+    def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+                 clip_norm: float | None = None, loss_scale: LossScale | None = None):
+        super().__init__(lr, weight_decay, clip_norm, loss_scale)
         if not 0 <= momentum <= 1 or (nesterov and momentum == 0):
             raise ValueError(f"SGD: expected momentum in [0, 1], above 0 with nesterov, got {momentum}")
         self.momentum, self.nesterov = momentum, nesterov
         self.slots = ("velocity",) if momentum else ()
 
-    def update(self, p: Any, g: Any, *state: Any) -> Any:
-        """Update one parameter, as `Optimizer.update` says."""
-        if self.weight_decay:
-            g = g + self.weight_decay * p
-        change = np.empty_like(p)  # allocated before the state changes, since memory may be short
-        if self.momentum:
-            velocity, = state
-            velocity *= self.momentum
-            velocity += g
-            g = np.add(g, np.multiply(velocity, self.momentum, out=change), out=change) if self.nesterov else velocity
-        np.multiply(g, -float(self.lr), out=change)
-        change += p
-        return change
+    def _rule(self) -> ops.Sgd:
+        return ops.Sgd(self.weight_decay, self.clip_norm, self.loss_scale is not None, momentum=self.momentum,
+                       nesterov=self.nesterov)
 
 
 class Adam(Optimizer):
@@ -166,6 +309,8 @@ class Adam(Optimizer):
         betas: the shares of the running means of g and of g^2 that are kept at each step.
         epsilon: a number that keeps the divisor above 0.
         weight_decay: the weight of the L2 penalty in the gradient.
+        clip_norm: if the norm of all gradients is above it, they are scaled down to it.
+        loss_scale: that of `convgpu.mixed`, for float16: steps with gradients of Inf or NaN are skipped.
 
     >>> import convgpu as cg
     >>> Adam(lr=0.5).step([cg.tensor([1.0, 2.0])], [cg.tensor([10.0, -0.1])])
@@ -174,39 +319,20 @@ class Adam(Optimizer):
 
     slots = ("mean", "square")
     decoupled = False
+    _op = "adam_step"
 
     def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
-                 weight_decay: float = 0.0):
-        super().__init__(lr, weight_decay)
+                 weight_decay: float = 0.0, clip_norm: float | None = None, loss_scale: LossScale | None = None):
+        super().__init__(lr, weight_decay, clip_norm, loss_scale)
         if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
             raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, "
                              f"got {betas} and {epsilon}")
         self.betas, self.epsilon = tuple(betas), epsilon
 
-    def update(self, p: Any, g: Any, *state: Any) -> Any:
-        """Update one parameter, as `Optimizer.update` says."""
-        if self.weight_decay and self.decoupled:
-            p = p * (1 - float(self.lr) * self.weight_decay)
-        elif self.weight_decay:
-            g = g + self.weight_decay * p
-        mean, square = state
+    def _rule(self) -> ops.Adam:
         beta1, beta2 = self.betas
-        # allocated before the state changes, since memory may be short
-        change = np.multiply(g, 1 - beta1, out=np.empty_like(mean))
-        mean *= beta1
-        mean += change
-        np.square(g, out=change)
-        change *= 1 - beta2
-        square *= beta2
-        square += change
-        # the lines below compute change = -lr/(1-beta1^t) * mean / (sqrt(square)/sqrt(1-beta2^t) + epsilon) in place
-        np.sqrt(square, out=change)
-        change *= 1 / math.sqrt(1 - beta2**self.steps)
-        change += self.epsilon
-        np.divide(mean, change, out=change)
-        change *= -float(self.lr) / (1 - beta1**self.steps)
-        change += p
-        return change
+        return ops.Adam(self.weight_decay, self.clip_norm, self.loss_scale is not None, beta1=beta1, beta2=beta2,
+                        epsilon=self.epsilon, decoupled=self.decoupled)
 
 
 class AdamW(Adam):
@@ -222,5 +348,5 @@ class AdamW(Adam):
     decoupled = True
 
     def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
-                 weight_decay: float = 0.01):
-        super().__init__(lr, betas, epsilon, weight_decay)
+                 weight_decay: float = 0.01, clip_norm: float | None = None, loss_scale: LossScale | None = None):
+        super().__init__(lr, betas, epsilon, weight_decay, clip_norm, loss_scale)

@@ -104,7 +104,8 @@ class Recorder:
         results = Op.registry[op].facts.results(step.call)
         made = [None if size is None else self.array(*size) for size in results]
         self.steps.append(step._replace(outputs=tuple(Size(*size) for size in results if size is not None)))
-        return tuple(made) if len(Op.registry[op].outputs) > 1 else made[0]
+        outputs = Op.registry[op].outputs
+        return tuple(made) if len(outputs) > 1 or outputs[0].startswith("*") else made[0]
 
     def note(self, name: str, inputs: Any, *outputs: Outline, **facts: Any) -> None:
         """Record a step of a function of NumPy. `facts` are for recorders that ask for more than sizes: launches, read

@@ -41,5 +41,6 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     convgpu::bind_conv(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);
+    convgpu::bind_optim(m);
     convgpu::bind_pool(m);
 }

@@ -1,5 +1,5 @@
-// Every family of kernels (conv, gemm, pool, layout) defines these functions in its own bind.cpp; csrc/bind.cpp calls
-// them.
+// Every family of kernels (conv, gemm, pool, layout, optim) defines these functions in its own bind.cpp; csrc/bind.cpp
+// calls them.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -19,6 +19,7 @@ void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_pool(pybind11::module_& m);
 void bind_layout(pybind11::module_& m);
+void bind_optim(pybind11::module_& m);
 
 }  // namespace convgpu
 

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parent.parent
 DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
-NOT_IN_PYTORCH = {"channel_sum", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather",
-                  "max_pool_indices"}  # no op of its own does the same
+NOT_IN_PYTORCH = {"adam_step", "cast_all", "channel_sum", "global_norm", "lp_pool_dgrad", "lp_pool_gather",
+                  "max_pool_gather", "max_pool_indices", "sgd_step"}  # no op of its own does the same
 
 
 @pytest.mark.parametrize("backend", [*backends.CPU_BACKENDS, "native"])
@@ -160,7 +160,7 @@ def test_the_public_names_are_listed() -> None:
 # --- four jumps: from a function of Python to the code that a GPU runs, each to a name that one can search for
 
 KERNEL = re.compile(r"__global__ void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(")
-PASSES = {"add_chunk", "sum_parts"}  # launchers start these after the kernel that a plan names
+PASSES = {"add_chunk", "global_norm_total", "sum_parts"}  # launchers start these after the kernel that a plan names
 
 
 @cache

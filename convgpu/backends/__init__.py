@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ from ..settings import use_backend
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
 GPU_BACKENDS = ("cuda",)
+
+SEQUENCES: set[str] = set()  # the ops of any number of inputs, which are passed as one sequence
 
 _loaded: dict[str, Any] = {}
 
@@ -45,6 +47,11 @@ def load(name: str) -> Any:
     return _loaded[name]
 
 
+def arguments(op: str, arrays: Sequence[Any], statics: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a backend's function: the inputs, of some ops as one sequence, then the static arguments."""
+    return (list(arrays), *statics) if op in SEQUENCES else (*arrays, *statics)
+
+
 def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
     """Run `op` on the backend of its arrays, which are on one device. Calls on arrays without values are only recorded.
     """
@@ -55,4 +62,4 @@ def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
     if function is None:
         raise NotImplementedError(f"{op} is not implemented on backend {name!r}"
                                   + ("; move the tensors with .to('cpu')" if name in GPU_BACKENDS else ""))
-    return function(*arrays, *statics)
+    return function(*arguments(op, arrays, statics))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import accumulator, is_float
+from ..dtypes import accumulator, as_dtype, is_float
 from ..geometry import ConvGeometry, PoolGeometry
 from .epilogue import finish
 
@@ -291,3 +291,89 @@ def oihw_to_hwio(w: np.ndarray) -> np.ndarray:
 def hwio_to_oihw(w: np.ndarray) -> np.ndarray:
     """y[k, c, r] = w[r, c, k]."""
     return np.ascontiguousarray(np.moveaxis(w, (-1, -2), (0, 1)))
+
+
+# --- optimizers: the formulas of docs/optim.md, array by array
+
+
+def sgd_step(arrays: list[np.ndarray], rule: Any) -> tuple[np.ndarray, ...]:
+    """p - rate * v, v being momentum * v + g; with Nesterov's momentum p - rate * (g + momentum * v)."""
+    given = rule.operands(arrays)
+    rate = np.longdouble(given.rate)
+
+    def step(p: np.ndarray, g: np.ndarray, *v: np.ndarray) -> tuple[np.ndarray, ...]:
+        g = g + rule.weight_decay * p
+        if not rule.momentum:
+            return (p - rate * g,)
+        if rule.keras:
+            moved = rule.momentum * v[0] - rate * g
+            return p + (rule.momentum * moved - rate * g if rule.nesterov else moved), moved
+        moved = rule.momentum * v[0] + g
+        return p - rate * (g + rule.momentum * moved if rule.nesterov else moved), moved
+
+    return _stepped(given, rule, step)
+
+
+def adam_step(arrays: list[np.ndarray], rule: Any) -> tuple[np.ndarray, ...]:
+    """p - rate * mean / (1 - beta1^t) / (sqrt(square / (1 - beta2^t)) + epsilon); Keras corrects after adding epsilon."""
+    given = rule.operands(arrays)
+    rate, t = np.longdouble(given.rate), int(given.steps) + 1
+
+    def step(p: np.ndarray, g: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, ...]:
+        if rule.decoupled:
+            p = p - rate * rule.weight_decay * p
+        else:
+            g = g + rule.weight_decay * p
+        mean = rule.beta1 * mean + (1 - rule.beta1) * g
+        square = rule.beta2 * square + (1 - rule.beta2) * g * g
+        correction = np.sqrt(1 - np.longdouble(rule.beta2)**t)
+        root = np.sqrt(square) if rule.keras else np.sqrt(square) / correction
+        size = rate * (correction if rule.keras else 1) / (1 - np.longdouble(rule.beta1)**t)
+        return p - size * mean / (root + rule.epsilon), mean, square
+
+    return _stepped(given, rule, step)
+
+
+def _stepped(given: Any, rule: Any, step: Any) -> tuple[np.ndarray, ...]:
+    """New parameters, slots, copies, step count and loss scale, all gradients clipped first; or the old ones where the
+    loss is scaled and a gradient is Inf or NaN.
+    """
+    finite = given.norm is None or bool(np.isfinite(given.norm))
+    skipped = given.scaling is not None and not finite
+    rows: list[list[np.ndarray]] = [[], *[[] for _ in given.slots]]
+    for p, g, *slots in zip(given.params, given.grads, *given.slots):
+        old = [a.astype(np.longdouble) for a in (p, *slots)]
+        g = g.astype(np.longdouble)
+        if rule.clip_norm is not None and not skipped:
+            g = g * min(np.longdouble(1), rule.clip_norm / (np.longdouble(given.norm) + np.longdouble(1e-6)))
+        new = old if skipped else step(old[0], g, *old[1:])
+        for row, a, kind in zip(rows, new, (p.dtype, *[accumulator(p.dtype)] * len(slots))):
+            row.append(np.asarray(a).astype(kind))
+    copies = [] if rule.copies is None else [p.astype(as_dtype(rule.copies)) for p in rows[0]]
+    flat = [a for row in rows for a in row]
+    steps = np.array(int(given.steps) + (not skipped), np.int64)
+    return (*flat, *copies, steps) if given.scaling is None else (
+        *flat, *copies, steps, _next_scaling(given.scaling, skipped))
+
+
+def _next_scaling(scaling: np.ndarray, skipped: bool) -> np.ndarray:
+    """Half the scale after a step that was skipped, twice the scale after 2000 that were not."""
+    scale, good = float(scaling[0]), float(scaling[1]) + 1
+    if skipped:
+        return np.array([scale / 2, 0], scaling.dtype)
+    if good < 2000:
+        return np.array([scale, good], scaling.dtype)
+    return np.array([scale if scale * 2 > 3.4e38 else scale * 2, 0], scaling.dtype)
+
+
+def global_norm(xs: list[np.ndarray]) -> np.ndarray:
+    """sqrt(the sum of x^2 over all elements of all arrays)."""
+    return np.asarray(np.sqrt(sum(np.square(x.astype(np.longdouble)).sum() for x in xs))).astype(np.float64)
+
+
+def cast_all(xs: list[np.ndarray], dtype: str, divided: bool) -> tuple[np.ndarray, ...]:
+    """y[i] = x[i] in another dtype; with `divided` y[i] = x[i] / d, d being the first element of the last array."""
+    *xs, divisor = xs if divided else [*xs, np.ones(1)]
+    by = divisor.reshape(-1)[0].astype(np.float64)
+    return tuple([np.asarray(x.astype(np.promote_types(np.float64, x.dtype) if x.dtype.kind == "f" else np.float64)
+                             / by).astype(as_dtype(dtype)) for x in xs])

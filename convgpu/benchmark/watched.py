@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..backends import load, replaced
+from ..backends import SEQUENCES, load, replaced
 from ..cases.problem import Problem
 from ..cases.tolerance import C_NUMPY
 from ..device import to_numpy
@@ -44,7 +44,8 @@ class Watched:
         def run(*arguments: Any) -> Any:
             results = function(*arguments)
             inputs = len(Op.registry[op].inputs)
-            arrays = tuple(None if a is None else to_numpy(a) for a in arguments[:inputs])
+            given = arguments[0] if op in SEQUENCES else arguments[:inputs]
+            arrays = tuple(None if a is None else to_numpy(a) for a in given)
             problem = Problem.of(op, arrays, arguments[inputs:])
             here = tuple(map(_to_numpy, results)) if isinstance(results, tuple) else to_numpy(results)
             check(problem, arrays, here, self._c, few=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import reference
-from ..dtypes import as_dtype, is_float
+from ..backends import arguments, reference
+from ..dtypes import as_dtype, is_float, is_half
 from ..op import Op
 from ..recorder import Call
 from ..roofline import Work
@@ -86,7 +86,7 @@ class Problem:
 
     def run(self, backend: Any, arrays: Arrays) -> Any:
         """Make the call on these operands."""
-        return getattr(backend, self.op)(*arrays, *self.call.statics)
+        return getattr(backend, self.op)(*arguments(self.op, arrays, self.call.statics))
 
     def error(self, arrays: Arrays, results: Any, c: float = C_NUMPY, few: bool = False) -> float:
         """The largest error of the compared part of a backend's results, in units of the bound.
@@ -115,7 +115,7 @@ class Problem:
 
     def _by_reference(self, arrays: list[Any], statics: tuple[Any, ...]) -> Arrays:
         with np.errstate(invalid="ignore"):
-            return as_results(getattr(reference, self.op)(*arrays, *statics))
+            return as_results(getattr(reference, self.op)(*arguments(self.op, arrays, statics)))
 
 
 class Judge:
@@ -124,7 +124,9 @@ class Judge:
     def __init__(self, problem: Problem, c: float):
         self._problem, self._c = problem, c
         self._exact = problem.exact()
-        self._magnitude = None if problem.length is None else problem.magnitude()
+        several = problem.facts.magnitudes
+        self._magnitudes = None if several is None else several(problem)
+        self._magnitude = None if problem.length is None or several is not None else problem.magnitude()
 
     def error(self, results: list[np.ndarray]) -> float:
         """The largest error in units of the bound; Inf for wrong shapes, dtypes, or inexact results that must be exact.
@@ -134,11 +136,25 @@ class Judge:
             return math.inf
         if problem.answer is not None:
             return 0.0 if results[0].tobytes() == np.ascontiguousarray(problem.answer[0]).tobytes() else math.inf
+        if self._magnitudes is not None:
+            return max(map(self._error_of_one, results, self._exact, self._magnitudes, self._dtypes()))
         if self._magnitude is None:
             return 0.0 if all(map(_same, results, self._exact)) else math.inf
         if results[0].dtype != problem.dtype:
             return math.inf
         return worst(results[0], self._exact[0], self._magnitude, problem.length or 0, self._c)
+
+
+    def _dtypes(self) -> list[np.dtype]:
+        return [as_dtype(size[1]) for size in self._problem.facts.results(self._problem.call) if size is not None]
+
+    def _error_of_one(self, got: np.ndarray, exact: np.ndarray, magnitude: np.ndarray | None, dtype: np.dtype) -> float:
+        if got.dtype != dtype:
+            return math.inf
+        if magnitude is None:
+            return 0.0 if _same(got, exact) else math.inf
+        wide = exact.astype(np.float64) if is_half(exact.dtype) else exact
+        return worst(got, wide, magnitude, self._problem.length or 0, self._c)
 
 
 def as_results(returned: Any) -> Arrays:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..cases.problem import Arrays, Problem, normal
 from ..recorder import Call, Shape
 from ..roofline import Gpu, Work
@@ -54,6 +56,8 @@ class Facts:
     draw: draws the operands of a call, for timing it.
     direction: the word by which benchmarks call the op: forward, dgrad and so on.
     product: (items, M, N, K) of the matrix product that a call amounts to; None for ops that are no product.
+    magnitudes: for ops with several results that must be right: for each result what `bound` multiplies, or None where
+        it must be exact (see `Problem.magnitude`, which serves the others).
     kernel: how the names of the op's kernels begin, where that is not the name of the op.
     traffic: the bytes that all launches of a call read and write, where that is not each array once.
     """
@@ -71,6 +75,7 @@ class Facts:
     draw: Callable[[Call], Arrays] = drawn
     direction: str = "fprop"
     product: Callable[[Call], tuple[int, int, int, int] | None] = lambda call: None
+    magnitudes: Callable[[Problem], tuple[np.ndarray | None, ...]] | None = None
     kernel: str | None = None
     traffic: Callable[[Call], tuple[int, int]] | None = None
 

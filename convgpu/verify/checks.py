@@ -94,15 +94,15 @@ class Checked:
 
     def _call(self, shift: int, arrays: Any = None) -> tuple[list[np.ndarray], bool | None]:
         """The results as NumPy arrays, and whether the guards are intact; None without guards."""
-        problem, function = self.problem, self.problem.op
+        problem = self.problem
         arrays = problem.operands() if arrays is None else arrays
         if self.name not in NATIVE:
-            return list(as_results(getattr(self.run, function)(*arrays, *problem.call.statics))), None
+            return list(as_results(problem.run(self.run, arrays))), None
         guards = Guards(self.run, shift)
         guarded = copy.copy(self.run)
         guarded.empty = guards.empty
         arrays = [a if a is None or self.name == "emulated" else tensor(a).to("gpu").array for a in arrays]
         if shift:
             arrays = [guards.copy(a) for a in arrays]
-        results = [wrap(r).numpy() for r in as_results(getattr(guarded, function)(*arrays, *problem.call.statics))]
+        results = [wrap(r).numpy() for r in as_results(problem.run(guarded, tuple(arrays)))]
         return results, guards.intact()

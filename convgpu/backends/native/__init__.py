@@ -13,6 +13,7 @@ from .conv import Conv
 from .crossing import Crossing
 from .gemm import Gemm
 from .layout import Layout
+from .optim import Optim
 from .pool import Pool
 
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
@@ -22,7 +23,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                         "driver of CUDA 12)"}
 
 
-class Native(Conv, Gemm, Pool, Layout, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Optim, Crossing):
     """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
 from .gemm import gemm, matmul
 from .layout import hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio
+from .optim import adam_step, cast_all, global_norm, sgd_step
 from .pool import (
     avg_pool,
     avg_pool_dgrad,
@@ -21,4 +22,5 @@ __all__ = [
     "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio",
+    "adam_step", "cast_all", "global_norm", "sgd_step",
 ]
