@@ -315,7 +315,7 @@ def sgd_step(arrays: list[np.ndarray], rule: Any) -> tuple[np.ndarray, ...]:
 
 
 def adam_step(arrays: list[np.ndarray], rule: Any) -> tuple[np.ndarray, ...]:
-    """p - rate * mean / (1 - beta1^t) / (sqrt(square / (1 - beta2^t)) + epsilon); Keras corrects after adding epsilon."""
+    """p - rate * mean / (1 - beta1^t) / (sqrt(square / (1 - beta2^t)) + epsilon); Keras corrects after epsilon."""
     given = rule.operands(arrays)
     rate, t = np.longdouble(given.rate), int(given.steps) + 1
 
