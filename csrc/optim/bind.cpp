@@ -17,13 +17,13 @@ optim::List list_of(const std::vector<uintptr_t>& addresses, const std::string& 
 void bind_values(py::module_& m) {
     py::class_<optim::List>(m, "ArrayList", py::module_local()).def(py::init(&list_of), "addresses"_a, "dtype"_a);
     py::class_<optim::Shared>(m, "SharedArrays", py::module_local())
-        .def(py::init([](const Array* rate, const Array* steps, const Array* norm, const Array* scaling,
-                         const Array* new_steps, const Array* new_scaling) {
-                 return optim::Shared{rate, steps, norm, scaling, new_steps, new_scaling};
+        .def(py::init([](const Array& rate, const Array& steps, const Array* norm, const Array* scaling,
+                         const Array& new_steps, const Array* new_scaling) {
+                 const auto given = [](const Array* a) { return a ? std::optional<Array>(*a) : std::nullopt; };
+                 return optim::Shared{rate, steps, given(norm), given(scaling), new_steps, given(new_scaling)};
              }),
-             "rate"_a.none(false), "steps"_a.none(false), "norm"_a.none(true), "scaling"_a.none(true),
-             "new_steps"_a.none(false), "new_scaling"_a.none(true), py::keep_alive<1, 2>(), py::keep_alive<1, 3>(),
-             py::keep_alive<1, 4>(), py::keep_alive<1, 5>(), py::keep_alive<1, 6>(), py::keep_alive<1, 7>());
+             "rate"_a, "steps"_a, "norm"_a.none(true), "scaling"_a.none(true), "new_steps"_a,
+             "new_scaling"_a.none(true));
     py::class_<optim::Sgd>(m, "SgdRule", py::module_local())
         .def(py::init([](double momentum, double weight_decay, double clip_norm, bool nesterov, bool keras) {
                  return optim::Sgd{momentum, weight_decay, clip_norm, nesterov, keras};

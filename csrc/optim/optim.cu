@@ -66,15 +66,18 @@ Table table_of(const Plan& plan, std::initializer_list<const List*> lists, const
 }
 
 Scalars scalars_of(const char* op, const Shared& shared, double clip_norm) {
-    const Array &rate = *shared.rate, &steps = *shared.steps;
+    const Array &rate = shared.rate, &steps = shared.steps;
     const bool wide_rate = rate.dtype == DType::kFloat64, wide_steps = steps.dtype == DType::kInt64;
     check_array(op, "rate", rate, {}, wide_rate ? DType::kFloat64 : DType::kFloat32);
     check_array(op, "steps", steps, {}, wide_steps ? DType::kInt64 : DType::kInt32);
-    check_array(op, "new_steps", *shared.new_steps, {}, DType::kInt64);
+    check_array(op, "new_steps", shared.new_steps, {}, DType::kInt64);
     if (shared.norm) check_array(op, "norm", *shared.norm, {}, DType::kFloat64);
-    if (shared.scaling) {
+    if (shared.scaling && shared.new_scaling) {
         check_array(op, "scaling", *shared.scaling, {2}, DType::kFloat32);
         check_array(op, "new_scaling", *shared.new_scaling, {2}, DType::kFloat32);
+    }
+    if (shared.scaling.has_value() != shared.new_scaling.has_value()) {
+        throw std::invalid_argument(std::string(op) + ": expected a new loss scale with a loss scale, got one alone");
     }
     if (!shared.norm && (shared.scaling || clip_norm < INFINITY)) {
         throw std::invalid_argument(std::string(op) + ": expected a norm with clipping or a loss scale, got none");
@@ -85,7 +88,7 @@ Scalars scalars_of(const char* op, const Shared& shared, double clip_norm) {
             wide_steps,
             shared.norm ? shared.norm->as<double>() : nullptr,
             shared.scaling ? shared.scaling->as<float>() : nullptr,
-            shared.new_steps->as<int64_t>(),
+            shared.new_steps.as<int64_t>(),
             shared.scaling ? shared.new_scaling->as<float>() : nullptr,
             clip_norm};
 }

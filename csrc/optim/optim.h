@@ -2,6 +2,8 @@
 // The i-th arrays of all lists have plan.sizes[i] elements, row-major without gaps. Results are other arrays than
 // operands, so that a step that fails has changed nothing.
 #pragma once
+#include <optional>
+
 #include "../common/array.h"
 #include "../common/workspace.h"
 #include "plan.h"
@@ -14,13 +16,15 @@ struct List {
     DType dtype = DType::kFloat32;
 };
 
-// The parameters of an optimizer's step that all elements share. They are on the device, so that no step waits for the
-// host, and their results too. rate: () of float32 or float64. steps: () of int32 or int64, the steps that were taken
-// before. norm: () of float64, the norm of all gradients. scaling: (2,) of float32, the loss scale and the number of
-// steps since it changed. Null stands for what an optimizer does without.
+// What all elements of a step share. It is on the device, so that no step waits for the host, and its results too.
+// rate:
+// () of float32 or float64. steps: () of int32 or int64, the steps that were taken before. norm: () of float64, the
+// norm of all gradients. scaling: (2,) of float32, the loss scale and the number of steps since it changed.
 struct Shared {
-    const Array *rate, *steps, *norm, *scaling;
-    const Array *new_steps, *new_scaling;  // int64, float32
+    Array rate, steps;
+    std::optional<Array> norm, scaling;
+    Array new_steps;  // int64
+    std::optional<Array> new_scaling;
 };
 
 // How Sgd and Adam compute; docs/optim.md has the formulas. clip_norm: infinite for no clipping. keras: Keras's form of

@@ -35,7 +35,7 @@ struct OwnedShared {
         scaling.set(1, 1999);
     }
     optim::Shared all() const {
-        return {&rate.array, &steps.array, &norm.array, &scaling.array, &new_steps.array, &new_scaling.array};
+        return {rate.array, steps.array, norm.array, scaling.array, new_steps.array, new_scaling.array};
     }
     void check() const {
         testing::expect_equal(*new_steps.array.as<int64_t>(), int64_t{3}, "new_steps");
