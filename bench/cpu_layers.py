@@ -20,6 +20,7 @@ from convgpu.benchmark.problems import layer_problems
 from convgpu.benchmark.report import figures
 from convgpu.cases import networks
 from convgpu.cases.problem import Problem
+from convgpu.cli.progress import Bar
 
 
 def problems(only: str) -> list[Problem]:
@@ -46,7 +47,8 @@ def main() -> None:
     quiet_blas()
     for threads in options.threads:
         set_num_threads(threads)
-        results = measure(problems(options.only), [CpuDevice()], Torch(), 3 if options.quick else 9, watch=told)
+        results = measure(problems(options.only), [CpuDevice()], Torch(), 3 if options.quick else 9, watch=told,
+                          progress=Bar())
         if not options.only and not results.interrupted:
             report.save(results, f"cpu_layers_{threads}")
 

@@ -27,6 +27,7 @@ from convgpu.benchmark import Results, quiet_blas, training
 from convgpu.benchmark.devices import choose
 from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.peers import Torch
+from convgpu.cli.progress import Bar
 from convgpu.device import cupy_with_gpu
 
 VARIANTS = {"eager": "", "compiled": "compiled", "amp": "amp"}
@@ -90,7 +91,7 @@ def measure_rows(options: argparse.Namespace) -> None:
             network, images = (NETWORKS["lenet5"], 2) if options.tiny else (NETWORKS[name], batch)
             try:
                 results = training.measure(network, [images], devices, peer, 2 if options.tiny else steps, budget,
-                                           variants)
+                                           variants, Bar())
             except Exception as error:  # of this network: the others go on
                 fail(rows, key, error)
                 if device == "gpu" and is_lost():
@@ -132,7 +133,7 @@ def main() -> None:
         network = NETWORKS[name]
         own = [batch for batch in network.batches if batch in (options.batch or network.batches)]
         results = training.measure(network, own or options.batch, devices, Torch(), options.steps,
-                                options.budget, [VARIANTS[variant] for variant in options.variants])
+                                   options.budget, [VARIANTS[variant] for variant in options.variants], Bar())
         for row in results.rows:
             peaks = {contender: peak_memory(contender, name, row["batch"], options.threads)
                      for contender in row["timings"]}
