@@ -84,9 +84,9 @@ class DryCupy(types.ModuleType):
 
     array = asarray
 
-    def ascontiguousarray(self, array: Outline) -> Outline:
-        """The array itself, or a row-major copy."""
-        return contiguous(array)
+    def ascontiguousarray(self, array: Outline, dtype: Any = None) -> Outline:
+        """The array itself, or a row-major copy, in a dtype."""
+        return contiguous(array) if dtype in (None, array.dtype) else contiguous(array).astype(dtype)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
