@@ -127,7 +127,7 @@ class PlannedModule:
             function = functools.partial(function, **chosen)
         elif isinstance(function, type):
             function = functools.partial(self._made, function)
-        else:
+        elif callable(function):
             function = functools.partial(self._launch, name)
         setattr(self, name, function)  # so that it is found at once the next time
         return function
