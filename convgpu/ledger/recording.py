@@ -121,7 +121,7 @@ class LedgerRecorder(Recorder):
                 raise NotImplementedError(f"{op} is not implemented on backend 'cuda'; move the tensors with "
                                           ".to('cpu')")
             before = len(self.launches)
-            result = self.named(op, lambda: function(*_arguments(op, arrays, statics)))
+            result = self.named(op, lambda: function(*backends.arguments(op, arrays, statics)))
             self._complete(self.launches[before:], before, arrays, result)
             return result
         return self.named(op, lambda: self._run_by_facts(op, arrays, statics))
@@ -217,11 +217,6 @@ class LedgerRecorder(Recorder):
         self.live -= buffer.nbytes
         self.held[buffer.owner] -= buffer.nbytes
         self.memory.append((len(self.launches), self.live))
-
-
-def _arguments(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> tuple[Any, ...]:
-    listed = getattr(backends, "arguments", None)
-    return (*arrays, *statics) if listed is None else listed(op, arrays, statics)
 
 
 def _flat(values: Any) -> Iterator[Any]:
