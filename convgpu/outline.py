@@ -159,7 +159,10 @@ class Outline(NDArrayOperatorsMixin):
             from .outline_functions import put_at
 
             return put_at(self, index, value)
-        self.recorder.note("setitem", [value], self[index])
+        view = self[index]
+        if isinstance(value, Outline) and value.data == view.data and value.strides == view.strides:
+            return  # CuPy copies nothing from an array to itself, which `x[index] += y` asks for
+        self.recorder.note("setitem", [value], view)
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Outline:
         """The values in another dtype; this is a step unless the dtype is the same already."""

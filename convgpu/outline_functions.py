@@ -217,7 +217,7 @@ def taken_at(x: Outline, index: Any) -> Outline:
 def put_at(x: Outline, index: Any, value: Any) -> None:
     """x[index] = value with arrays in the index: one scatter."""
     shape, arrays = _advanced(x, index)
-    x.recorder.note("put", [value, *arrays], x, written=math.prod(shape) * x.itemsize)
+    x.recorder.note("setitem", [value, *arrays], x, written=math.prod(shape) * x.itemsize)
 
 
 def _taken(x: Outline, indices: Any, axis: int | None = None, **options: Any) -> Outline:

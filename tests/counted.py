@@ -91,6 +91,12 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         counts.cupy["take"] += any(isinstance(i, array) for i in parts) and result.size > 0
         return result
 
+    def setitem(self: Any, index: Any, value: Any) -> None:
+        same = isinstance(value, array) and not isinstance(index, array) and (
+            (part := take(self, index)).data, part.strides) == (value.data, value.strides)
+        put(self, index, value)
+        counts.cupy["setitem"] += not same and self.size > 0
+
     with monkeypatch.context() as patch:
         new, empty = fake_cupy._new, fake_cupy.empty
         patch.setattr(fake_cupy, "_new", lambda host: counts.allocated(new(host)))
@@ -99,7 +105,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         patch.setattr(fake_cupy, "_call_function", call_function)
         for name, method in (("copy", copy), ("astype", astype), ("fill", fill)):
             patch.setattr(array, name, counted(name, method))
-        patch.setattr(array, "__setitem__", counted("setitem", put))
+        patch.setattr(array, "__setitem__", setitem)
         patch.setattr(array, "__getitem__", getitem)
         yield counts
     counts.cupy = +counts.cupy

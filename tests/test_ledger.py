@@ -263,3 +263,23 @@ def test_a_step_that_fails_leaves_everything_in_place():
         cg.ledger(lambda x: np.fft.fft(x.array), cg.spec(8), device="H200")
     assert sys.modules.get("cupy") is before
     assert cg.relu([-1.0]).device == "cpu"
+
+
+@pytest.mark.parametrize("step", [
+    lambda x, i: cg.local_response_norm(x, 5), lambda x, i: x[i], lambda x, i: x.at[1:].add(1.0),
+    lambda x, i: cg.numpy.concatenate([x, x, x[:1]]), lambda x, i: x[:, ::2].reshape(-1),
+    lambda x, i: cg.numpy.where(x > 0, x, 0.0), lambda x, i: cg.numpy.pad(x, 1), lambda x, i: x.var(axis=0),
+    lambda x, i: cg.numpy.stack([x] * 9), lambda x, i: cg.softmax(x), lambda x, i: cg.group_norm(x, 2),
+    lambda x, i: cg.leaky_relu(x) * x.max(axis=1, keepdims=True), lambda x, i: cg.linear(x.T, x), lambda x, i: x @ x.T,
+    lambda x, i: cg.matmul(x.reshape(2, 3, 8), x[0].reshape(1, 8, 1)), lambda x, i: cg.numpy.cumsum(x, axis=0),
+    lambda x, i: cg.conv1d(x.reshape(1, 6, 8), x.reshape(2, 3, 8).transpose(1, 2, 0), x[0, :2] * 2),
+], ids=str)
+def test_functions_launch_what_the_ledger_says(monkeypatch, step):
+    found = cg.ledger(step, cg.spec((6, 8)), cg.spec(3, "int64"), device="H200")
+    use_stand_in(monkeypatch)
+    x, i = cg.zeros((6, 8)).to("gpu"), cg.tensor(np.zeros(3, np.int64), device="gpu")
+    with counting(monkeypatch) as counts:
+        step(x, i)
+    assert cupy_launches(found) == counts.cupy
+    assert kernel_launches(found) == counts.kernels
+    assert found.totals["host_waits"] == counts.waits
