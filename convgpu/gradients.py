@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 _accumulate_lock = threading.Lock()
 
 
-def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again) -> list[Tensor | None]:
-    """Run the gradient rules of one node; each input gets its gradient or None."""
+def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again,
+                     sums: dict[Any, _Sum]) -> list[Tensor | None]:
+    """Run the gradient rules of one node; each input gets its gradient or None.
+
+    A rule that can add its gradient to one that is there already takes that one out of the sums.
+    """
     if node.saved is None and autograd.is_sketching():
         raise RuntimeError(f"backward through {node.op.name}: expected value_and_grad for gradients within a function "
                            "of remat, whose first run keeps no graph; or the graph was freed by an earlier backward")
@@ -37,10 +41,17 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again
     if op.variadic or op.joint is not None:
         return _joint_gradients(node, g, wanted, values)
     grads: list[Tensor | None] = []
-    for name, meta, w in zip(op.inputs, node.metas, wanted, strict=True):
+    for name, meta, edge, w in zip(op.inputs, node.metas, node.edges, wanted, strict=True):
         if not w:
             grads.append(None)
             continue
+        if name in op.onto and edge in sums and len(sums[edge].parts) == 1:
+            rule = op.onto[name]
+            total = rule.function(g, sums[edge].parts[0], *[values[n] for n in rule.needs])
+            if total is not None:
+                del sums[edge]
+                grads.append(total)
+                continue
         rule = _rule_of(op, name)
         grads.append(_fit(op, rule.function(g, *[values[n] for n in rule.needs]), meta))
     return grads
@@ -122,7 +133,7 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
                     found[node] = g
                 wanted = [_wanted(e, leads, goal) for e in node.edges]
                 if any(wanted):
-                    for edge, d in zip(node.edges, _input_gradients(node, g, wanted, again)):
+                    for edge, d in zip(node.edges, _input_gradients(node, g, wanted, again, sums)):
                         if d is not None:
                             send(edge, d)
                     if not retain_graph:

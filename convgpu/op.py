@@ -80,6 +80,7 @@ class Op:
                                                           ("output", self.outputs)) for i, name in enumerate(names)}
         self._needs: dict[tuple[tuple[bool, ...], bool], list[tuple[str, tuple[str, int]]]] = {}
         self.rules: dict[str, Rule] = {}
+        self.onto: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self.pulled_back: Rule | None = None
         self.epilogue: str | None = None  # the static argument that is None where nothing is to be pulled back
@@ -119,6 +120,21 @@ class Op:
             self._expect_one_kind_of_rule(self.joint is not None)
             self.rules[name] = self._rule(function)
         self._needs.clear()
+        return self
+
+    def vjp_onto(self, **rules: Callable[..., Any]) -> Op:
+        """Declare, for inputs with a rule, how their gradient is computed on top of another one; returns the op.
+
+        Where gradients meet, the last step of a gradient's kernel may add the one that is there already. The function
+        takes `g`, then `total`, the gradient that is there, and then what it needs of what the input's rule needs. It
+        returns the sum, or None where it cannot: the rule and an addition follow then.
+        """
+        for name, function in rules.items():
+            rule = self._rule(function, ("g", "total"))
+            if name not in self.rules or not set(rule.needs) <= set(self.rules[name].needs):
+                raise ValueError(f"Op {self.name!r}: expected a rule for {name!r} that needs what this one needs, "
+                                 f"{rule.needs}; declare it with vjp first")
+            self.onto[name] = rule
         return self
 
     def vjp_jointly(self, function: Callable[..., Any]) -> Op:

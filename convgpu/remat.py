@@ -136,5 +136,9 @@ def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call)
     return [next(found) if w else None for w in wanted]
 
 
-_remat = Op("remat", "*xs; call -> hub").vjp_jointly(_gradients)
-_remat_result = Op("remat_result", "hub; place -> y").vjp(hub=lambda g, place: Bundle({place: g}))
+def _never_run(*arguments: Any) -> Any:
+    raise AssertionError("remat: expected nodes that are recorded beside the results of a function, got a call")
+
+
+_remat = Op("remat", "*xs; call -> hub", _never_run).vjp_jointly(_gradients)
+_remat_result = Op("remat_result", "hub; place -> y", _never_run).vjp(hub=lambda g, place: Bundle({place: g}))

@@ -36,14 +36,17 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
                activation: str | None) -> np.ndarray:
     """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
 
-    Then the result is activation(gx + bias), which transposed convolution asks for.
+    Then the result is activation(gx + bias), which transposed convolution asks for. A bias of the shape of gx is added
+    element by element.
     """
     gs, ws = _images(gy, geo), _filters(w, geo)
     gx = np.zeros((geo.batch, *geo.size, geo.channels), gs.dtype)
     for tap, at_x, at_y in _taps(geo):
         for c, k in _groups(geo):
             gx[at_x][..., c] += gs[at_y][..., k] @ ws[tap][:, k].T
-    finish(gx, None if bias is None else bias.astype(gx.dtype), activation)
+    if bias is not None:
+        gx += bias.astype(gx.dtype) if bias.ndim == 1 else _images(bias, geo)
+    finish(gx, None, activation)
     return _from_last(gx, geo.channels_last, gy.dtype)
 
 

@@ -143,7 +143,9 @@ def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple
     part = part if fprop else replace(part, channels=part.filters, filters=part.channels)
     x, w, bias = arrays
     w = _filters(w, inputs, outputs, geo) if fprop else _filters(w, outputs, inputs, geo)
-    operands = _images(x, at, inputs, geo), w, None if bias is None else bias[outputs]
+    if bias is not None:
+        bias = bias[outputs] if bias.ndim == 1 else _images(bias, at, outputs, geo)
+    operands = _images(x, at, inputs, geo), w, bias
     return (Problem.of(call.op, operands, (replace(part, batch=len(at)), *call.statics[1:])),
             (_images(results[0], at, outputs, geo),))
 
@@ -154,7 +156,9 @@ _FUSED = (None, "relu", "tanh", "sigmoid")  # activations that the convolution o
 
 
 def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """All three directions, the forward with the bias and activation of the case, and the gradient of the bias."""
+    """All three directions, the forward with the bias and activation of the case, dgrad on top of another gradient, and
+    the gradient of the bias.
+    """
     geo = case.geometry(data_format)
     x, w, gy = (case.draw(shape, role, dtype) for role, shape in (("x", geo.x_shape), ("w", geo.w_shape),
                                                                   ("g", geo.y_shape)))
@@ -163,13 +167,23 @@ def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Pro
         bias = case.draw((outputs,), "bias", dtype) if op == forward else None
         activation = _FUSED[zlib.crc32(case.name.encode()) % len(_FUSED)] if op == forward else None
         yield Problem.of(op, (image, w, bias), (geo, activation))
+    if geo.takes_addend and forward == "conv_fprop":
+        yield Problem.of("conv_dgrad", (gy, w, case.draw(geo.x_shape, "addend", dtype)), (geo, None))
     yield Problem.of("conv_wgrad", (x, gy), (geo,))
     yield Problem.of("channel_sum", (gy,), (geo.channels_last,))
 
 
-_conv = partial(Facts, family="conv", results=_results, work=lambda call, precision: conv_work(
-    call.op, call.statics[0], call.dtype, precision), plan=_plan, method=_method, bound=_bound, part=_part,
-    explained=ops.conv, example=((8, 56, 56, 64), (3, 3, 64, 64)), product=_product)
+def _work(call: Call, precision: str) -> Work:
+    """The work of the convolution; an addend is read once."""
+    work = conv_work(call.op, call.statics[0], call.dtype, precision)
+    addend = call.shapes[2] if call.op == "conv_dgrad" else None
+    if addend is None or len(addend) == 1:
+        return work
+    return Work(work.flops, work.unit, work.bytes + math.prod(addend) * as_dtype(call.dtype).itemsize)
+
+
+_conv = partial(Facts, family="conv", results=_results, work=_work, plan=_plan, method=_method, bound=_bound,
+    part=_part, explained=ops.conv, example=((8, 56, 56, 64), (3, 3, 64, 64)), product=_product)
 ops.fprop.facts = _conv()
 ops.dgrad.facts = _conv(direction="dgrad")
 ops.wgrad.facts = _conv(direction="wgrad")

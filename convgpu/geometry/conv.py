@@ -70,6 +70,11 @@ class ConvGeometry:
         """The shape of the output."""
         return image_shape(self.batch, self.output, self.filters, self.channels_last)
 
+    @property
+    def takes_addend(self) -> bool:
+        """Whether the kernels of dgrad add an array of the shape of gx, in the place of a bias."""
+        return self.channels_last and not self.groups == self.channels > 1
+
     @cached_property
     def macs(self) -> int:
         """Multiply-adds of each direction, including taps in the padding."""

@@ -4,7 +4,8 @@
 
 Each of {fprop, dgrad, wgrad} is linear in both of its operands, and its gradients are the two others, so that
 derivatives of any order come from the declarations below. Transposed convolution is dgrad used as a forward function.
-Taps in the padding are skipped, never multiplied.
+Taps in the padding are skipped, never multiplied. In the place of a bias, dgrad takes another gradient of the same x,
+of the shape of gx.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ dgrad.pull_back(lambda g, gx, activation: act.grad_from_output(activation, g, gx
 fprop.vjp(x=lambda g, w, geo: dgrad(g, w, geo=geo),
           w=lambda g, x, geo: wgrad(x, g, geo),
           bias=lambda g, geo: channel_sum(g, geo.channels_last))
+fprop.vjp_onto(x=lambda g, total, w, geo: dgrad(g, w, total, geo) if geo.takes_addend else None)
 dgrad.vjp(gy=lambda g, w, geo: fprop(g, w, geo=geo),
           w=lambda g, gy, geo: wgrad(g, gy, geo),
-          bias=lambda g, geo: channel_sum(g, geo.channels_last))
+          bias=lambda g, bias, geo: channel_sum(g, geo.channels_last) if bias.ndim == 1 else g)
 wgrad.vjp(x=lambda g, gy, geo: dgrad(gy, g, geo=geo),
           gy=lambda g, x, geo: fprop(x, g, geo=geo))
 channel_sum.vjp(gy=lambda g, gy, channels_last: _over_pixels(g, gy.shape, channels_last))

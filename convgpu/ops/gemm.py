@@ -30,13 +30,19 @@ _gemm.vjp(a=lambda g, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b
                                                    else _product(a, g, alpha, not trans_a, False)),
           c=lambda g, beta: g if beta == 1 else g * beta if beta else zero(g))
 
+_gemm.vjp_onto(a=lambda g, total, b, alpha, trans_a, trans_b: (_product(b, g, alpha, trans_b, True, total) if trans_a
+                                                               else _product(g, b, alpha, False, not trans_b, total)),
+               b=lambda g, total, a, alpha, trans_a, trans_b: (
+                   _product(g, a, alpha, True, trans_a, total) if trans_b
+                   else _product(a, g, alpha, not trans_a, False, total)))
+
 # Operands have at least two axes each; leading axes broadcast.
 _matmul = Op("matmul", "a, b -> y", broadcasts=True)
 _matmul.vjp(a=lambda g, b: _matmul(g, swapaxes(b, -1, -2)), b=lambda g, a: _matmul(swapaxes(a, -1, -2), g))
 
 
-def _product(a: Tensor, b: Tensor, alpha: float, trans_a: bool, trans_b: bool) -> Tensor:
-    return _gemm(a, b, None, alpha, 1.0, trans_a, trans_b, None)
+def _product(a: Tensor, b: Tensor, alpha: float, trans_a: bool, trans_b: bool, c: Tensor | None = None) -> Tensor:
+    return _gemm(a, b, c, alpha, 1.0, trans_a, trans_b, None)
 
 
 def gemm(a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, trans_a: bool = False,

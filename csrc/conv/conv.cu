@@ -9,6 +9,7 @@
 #include "depthwise/depthwise.h"
 #include "packed/packed.h"
 #include "passes/fill_channels.cuh"
+#include "problem/dgrad.h"
 #include "tiled/tiled.h"
 #include "way.h"
 #include "wgmma/wgmma.h"
@@ -16,12 +17,13 @@
 namespace convgpu::conv {
 namespace {
 
-// Sets every element of the result to activation(bias), or to 0 where there is no bias.
+// Sets every element of the result to activation(bias), or to 0 where there is no bias. An addend is a bias of as many
+// channels as there are elements.
 void fill(const Problem& problem, const Operands& operands, Activation activation, Stream stream) {
     const ConvGeometry& geo = problem.geo;
     const Array& result = result_of(problem.direction, operands);
     const bool of_x = problem.direction == Direction::kDgrad;
-    const int64_t channels = of_x ? geo.channels : geo.filters;
+    const int64_t channels = has_addend(operands) ? result.size() : of_x ? geo.channels : geo.filters;
     const int64_t inner = geo.channels_last ? 1 : of_x ? geo.input_pixels() : geo.output_pixels();
     dispatch_float(result.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
@@ -101,7 +103,10 @@ void check_and_run(Direction direction, const Operands& operands, const ConvGeom
     check_array(op, dgrad ? "gx" : "x", operands.x, geo.x_shape(), result.dtype);
     check_array(op, fprop || dgrad ? "w" : "gw", operands.w, geo.w_shape(), result.dtype);
     check_array(op, fprop ? "y" : "gy", operands.y, geo.y_shape(), result.dtype);
-    if (operands.bias) {
+    const bool takes_addend = dgrad && geo.channels_last && !is_depthwise(geo);
+    if (has_addend(operands) && takes_addend) {
+        check_array(op, "an addend in the place of the bias", *operands.bias, geo.x_shape(), result.dtype);
+    } else if (operands.bias) {
         check_array(op, "bias", *operands.bias, {dgrad ? geo.channels : geo.filters}, result.dtype);
     }
     check_plan(direction, geo, result, plan);

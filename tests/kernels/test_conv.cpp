@@ -93,11 +93,12 @@ void run(const Case& c, DType dtype, Precision precision) {
     const ConvGeometry geo = geometry_of(c);
     const std::string what = std::string(c.name) + " " + name_of(dtype);
     Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
-    Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype);
+    Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype), addend(geo.x_shape(), dtype, c.shift);
     const Owned y(geo.y_shape(), dtype, c.shift), gx(geo.x_shape(), dtype, c.shift), gw(geo.w_shape(), dtype, c.shift);
+    const Owned onto(geo.x_shape(), dtype, c.shift);
     const Owned sums(geo.w_shape(), size_of(dtype) == 2 ? DType::kFloat32 : dtype);
     unsigned seed = 0;
-    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
+    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x, &addend}) operand->fill(++seed);
     // Each image has numbers of its own size, and so a scale of its own where float32 is scaled.
     if (c.pixels_at_once) {
         for (Owned* images : {&x, &g}) {
@@ -122,6 +123,7 @@ void run(const Case& c, DType dtype, Precision precision) {
     });
     with_plan(conv::Direction::kDgrad, [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, plan, kRelu, workspace, nullptr);
+        conv::conv_dgrad(g.array, w.array, &addend.array, onto.array, geo, plan, Activation::kNone, workspace, nullptr);
     });
     with_plan(conv::Direction::kWgrad, [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_wgrad(x.array, g.array, gw.array, geo, plan, workspace, nullptr);
@@ -129,7 +131,7 @@ void run(const Case& c, DType dtype, Precision precision) {
     });
 
     const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };
-    std::vector<double> of_y(size(y)), of_x(size(gx)), of_w(size(gw));
+    std::vector<double> of_y(size(y)), of_x(size(gx)), of_w(size(gw)), of_onto(size(gx));
     const std::vector<double> xs = values_of(x), ws = values_of(w), gs = values_of(g);
     each_product(geo, [x = xs.data(), w = ws.data(), g = gs.data(), y = of_y.data(), gx = of_x.data(),
                        gw = of_w.data()](int64_t in, int64_t filter, int64_t out) NOT_WATCHED {
@@ -138,9 +140,11 @@ void run(const Case& c, DType dtype, Precision precision) {
         gw[filter] += x[in] * g[out];
     });
     for (size_t i = 0; i < of_y.size(); ++i) of_y[i] = std::max(of_y[i] + bias_y.get(i % geo.filters), 0.0);
+    for (size_t i = 0; i < of_x.size(); ++i) of_onto[i] = of_x[i] + addend.get(static_cast<int64_t>(i));
     for (size_t i = 0; i < of_x.size(); ++i) of_x[i] = std::max(of_x[i] + bias_x.get(i % geo.channels), 0.0);
     compare(y, of_y, rounding_of(dtype), what + " fprop");
     compare(gx, of_x, rounding_of(dtype), what + " dgrad");
+    compare(onto, of_onto, rounding_of(dtype), what + " dgrad onto an addend");
     compare(sums, of_w, rounding_of(DType::kFloat32), what + " wgrad, unrounded");
     if (!c.pixels_at_once) compare(gw, of_w, rounding_of(dtype), what + " wgrad");  // else gw is rounded in parts
 }

@@ -21,8 +21,15 @@ class Conv(Crossing):
 
     def conv_dgrad(self, gy: Array, w: Array, bias: Array | None, geo: ConvGeometry,
                    activation: str | None) -> Array:
-        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters)."""
+        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters).
+
+        The bias has the shape (C,) or, in channels_last and where the convolution is not depthwise, that of gx.
+        """
         self.check_float("conv_dgrad", gy)
+        if bias is not None and bias.ndim > 1 and not geo.takes_addend:
+            what = "depthwise convolutions" if geo.channels_last else "channels_first"
+            raise NotImplementedError(f"conv_dgrad is not implemented on backend {self.name!r} for a bias of the shape "
+                                      f"of gx in {what}")
         gx = self.empty(geo.x_shape, gy.dtype)
         self.launch("conv_dgrad", (gy, w, self._aligned(bias), gx), "plan_conv", ("conv_dgrad", geo, gy.dtype),
                     activation or "", precision=current_precision(), limit=workspace_limit())

@@ -84,8 +84,14 @@ def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: Conv
                activation: str | None) -> np.ndarray:
     """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
 
-    Then bias and activation are applied, which transposed convolution asks for.
+    Then bias and activation are applied, which transposed convolution asks for. A bias of the shape of gx is added
+    element by element, in float32 for half types.
     """
+    if bias is not None and bias.ndim > 1:
+        wide = accumulator(gy.dtype)
+        gx = conv_dgrad(gy.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
+        gx += bias
+        return finish(gx, None, activation).astype(gy.dtype, copy=False)
     dtype = accumulator(gy.dtype)
     method = _backward(geo, dtype.itemsize)
     if method.empty:

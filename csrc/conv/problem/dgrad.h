@@ -1,4 +1,5 @@
 // The products of matrices that dgrad is, gx = activation(gy * w^T + bias), as the kernels of every engine take them.
+// The bias has one value for each channel or, as an addend, one for each element of gx.
 //
 // There is one product for each group and for each phase, which is a set of pixels that meet the same taps (phases.h).
 // Rows are the pixels of a phase, columns are channels of the group, and a sum runs over the taps of the phase and the
@@ -61,6 +62,25 @@ struct PhaseRows {
     }
 };
 
+// Tells whether the bias is an addend, which has the shape of gx.
+inline bool has_addend(const Operands& operands) { return operands.bias != nullptr && operands.bias->shape.size() > 1; }
+
+// A part of gx. An addend lies in memory as gx does: its pixels are where `rows` says, and not at equal distances.
+template <class T>
+struct DgradResult : tile::Result<T, PhaseRows> {
+    using Plain = tile::Result<T, PhaseRows>;
+    bool adds;  // whether the epilogue's c is an addend
+
+    __device__ __forceinline__ typename Plain::Row row(int m) const {
+        if (!adds) return Plain::row(m);
+        return {this->epilogue, m < this->M ? this->epilogue.c + this->rows(m) : nullptr, this->N};
+    }
+    template <class Use>
+    __device__ __forceinline__ void visit(Use use) const {
+        use(*this);
+    }
+};
+
 // All products of one launch. M and K are those of the largest of its phases.
 template <class T>
 struct Dgrad {
@@ -84,6 +104,7 @@ struct Dgrad {
     int64_t all_filters;
     tile::Epilogue<T> epilogue;
     bool holes;    // whether some tap of some pixel meets no window over gy
+    bool adds;     // whether the epilogue's c is an addend
     bool vectors;  // whether gx is written in vectors
     tile::Marks wanted{};
 
@@ -106,10 +127,10 @@ struct Dgrad {
         const Item i = item(number);
         return {w + int64_t(i.group) * filters, all_filters, N, i.K, of_gy.by_channels, i.d, i.h, i.w};
     }
-    __device__ __forceinline__ tile::Result<T, PhaseRows> operator()(int number) const {
+    __device__ __forceinline__ DgradResult<T> operator()(int number) const {
         const Item i = item(number);
         const int64_t first = int64_t(i.group) * N;
-        return {gx + first, {of_gx, i.d, i.h, i.w}, i.M, N, epilogue.from_column(first), vectors};
+        return {{gx + first, {of_gx, i.d, i.h, i.w}, i.M, N, epilogue.from_column(first), vectors}, adds};
     }
 };
 
@@ -127,6 +148,7 @@ Dgrad<T> dgrad_of(const Problem& problem, const Product& product, const Phases& 
     p.filters = static_cast<int>(geo.filters / geo.groups);
     p.all_filters = geo.filters;
     p.epilogue = epilogue_of<T>(operands.bias, activation);
+    p.adds = has_addend(operands);
     p.holes = phases.has_holes();
     p.vectors = writes_vectors(problem, operands.x);
     return p;
@@ -137,6 +159,7 @@ template <class T>
 void set_images(Dgrad<T>& p, const Phases& phases, const Operands& operands, int64_t first, int images) {
     p.gy = operands.y.as<const T>() + first * p.of_gy.image;
     p.gx = operands.x.as<T>() + first * p.of_gx.image;
+    if (p.adds) p.epilogue.c = operands.bias->as<const T>() + first * p.of_gx.image;
     p.batch = images;
     p.M = static_cast<int>(images * phases.most_pixels());
 }
