@@ -14,6 +14,7 @@ from .creation import (
 from .explain import explain
 from .gradients import grad, value_and_grad
 from .interop import from_dlpack
+from .mixed import mixed
 from .ledger import ledger, spec
 from .op import Op
 from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus
@@ -65,7 +66,7 @@ __all__ = [
     "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
     "is_grad_enabled", "layer_norm", "leaky_relu", "ledger", "linear", "local_response_norm", "log", "log_softmax",
     "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d",
-    "max_pool3d", "mse_loss", "no_grad", "numpy",
+    "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy",
     "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "remat", "selu", "separable_conv",
     "separable_conv1d",
     "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, tree
+from . import tree
 from .device import check_one_device, device_of, move, run_there, to_numpy
 from .dtypes import accumulator, is_float
 from .ops import optim as ops
@@ -62,7 +62,6 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
-    _op = ""  # the backend's op that takes the step, if the class has no `update`
 
     def __init__(self, lr: float, weight_decay: float = 0.0, clip_norm: float | None = None,
                  loss_scale: LossScale | None = None):
@@ -123,7 +122,7 @@ class Optimizer:
             return None
         check_one_device("step", gradients)
         kinds = dict.fromkeys(g.dtype for g in gradients)
-        norms = [_run("global_norm", [g for g in gradients if g.dtype == kind]) for kind in kinds]
+        norms = [ops.run("global_norm", [g for g in gradients if g.dtype == kind]) for kind in kinds]
         while len(norms) > 1:
             norms.append(np.hypot(norms.pop(), norms.pop()))
         return np.asarray(norms[0]) if isinstance(norms[0], np.generic) else norms[0]
@@ -143,7 +142,7 @@ class Optimizer:
                                  tuple([slot[i] for i in chosen] for slot in states), self._rate(first),
                                  self._count(first), norm,
                                  None if self.loss_scale is None else self.loss_scale.beside(first))
-            done = rule.results(_run(self._op, given.flat(), rule))
+            done = ops.step(rule, given)
             for row, i in zip(zip(done.params, *done.slots), chosen):
                 results[i] = row
         lists = [list(row) for row in zip(*results)]
@@ -222,10 +221,6 @@ class Optimizer:
             self.loss_scale.state = np.array(state["loss_scale"], np.float32)
 
 
-def _run(op: str, arrays: Sequence[Any], *statics: Any) -> Any:
-    return run_there(op, arrays[0], lambda: backends.run(op, list(arrays), statics))
-
-
 def _number(beside: Any, value: float, dtype: type) -> Any:
     """A number as an array of no axes on the device of another array."""
     if isinstance(beside, np.ndarray):
@@ -281,8 +276,6 @@ class SGD(Optimizer):
     {'w': Tensor([0.5, 2.5], dtype=float32)}
     """
 
-    _op = "sgd_step"
-
     def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
                  clip_norm: float | None = None, loss_scale: LossScale | None = None):
         super().__init__(lr, weight_decay, clip_norm, loss_scale)
@@ -319,7 +312,6 @@ class Adam(Optimizer):
 
     slots = ("mean", "square")
     decoupled = False
-    _op = "adam_step"
 
     def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
                  weight_decay: float = 0.0, clip_norm: float | None = None, loss_scale: LossScale | None = None):

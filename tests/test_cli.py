@@ -185,8 +185,9 @@ def test_own_data_in_colour(mine: Path, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(("change", "words"), [
     ({"batch_size": 16}, "--batch-size 8"),
     ({"seed": 1}, "--seed 0"),
+    ({"dtype": "bfloat16"}, "--dtype float32"),
     ({"data": "other"}, "expected the --data that the run began with"),
-], ids=["batch size", "seed", "data"])
+], ids=["batch size", "seed", "dtype", "data"])
 def test_resume_refuses_another_run(mine: Path, short_run: Path, tmp_path: Path, change: dict, words: str) -> None:
     with np.load(mine) as arrays:
         np.savez(tmp_path / "other.npz", **{**arrays, "x_train": 255 - arrays["x_train"]})

@@ -68,8 +68,9 @@ def test_predict_gives_probabilities_whatever_the_batch(small: data.Dataset) -> 
     np.testing.assert_allclose(lenet5.predict(params, small.x_test, batch_size=3), whole, rtol=1e-5)
 
 
-@pytest.mark.parametrize("stop", [0, 1, 6, 7, 10], ids=lambda n: f"{n} steps")
-def test_training_goes_on_from_any_step(small: data.Dataset, tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize("stop, dtype", [*[(n, "float32") for n in (0, 1, 6, 7, 10)], (6, "bfloat16"), (1, "float16")],
+                         ids=lambda n: f"{n} steps" if isinstance(n, int) else n)
+def test_training_goes_on_from_any_step(small: data.Dataset, tmp_path: Path, stop: int, dtype: str) -> None:
     def advance(run: lenet5.Training, steps: int) -> None:
         run.begin_epoch()
         for _ in range(steps):
@@ -78,15 +79,16 @@ def test_training_goes_on_from_any_step(small: data.Dataset, tmp_path: Path, sto
                 run.begin_epoch()
             run.step()
 
-    whole = lenet5.Training(small, seed=1, batch_size=8)  # 7 steps an epoch, the last of 2 images
+    whole = lenet5.Training(small, seed=1, batch_size=8, dtype=dtype)  # 7 steps an epoch, the last of 2 images
     advance(whole, 10)
-    first = lenet5.Training(small, seed=1, batch_size=8)
+    first = lenet5.Training(small, seed=1, batch_size=8, dtype=dtype)
     advance(first, stop)
     train.save(first, 2, tmp_path)
-    second = lenet5.Training(small, seed=1, batch_size=8)
+    second = lenet5.Training(small, seed=1, batch_size=8, dtype=dtype)
     arrays, saved = train._checkpoint(tmp_path / "checkpoint.safetensors")
     train._restore(second, arrays, saved, tmp_path)
     advance(second, 10 - stop)
+    assert saved["dtype"] == dtype
     assert (second.history, second.loss_sum, second.correct) == (whole.history, whole.loss_sum, whole.correct)
     for a, b in zip(cg.tree.leaves(whole.params), cg.tree.leaves(second.params)):
         assert a.numpy().tobytes() == b.numpy().tobytes()

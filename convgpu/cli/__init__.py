@@ -79,6 +79,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--seed", type=whole(0), metavar="N", help="of weights, split, order, shifts (default: 0)")
     train.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU where there is a usable one")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the --out folder")
+    train.add_argument("--dtype", choices=("float32", "bfloat16", "float16"),
+                       help="what is computed in; the parameters are float32 (default: float32)")
     train.add_argument("--overwrite", action="store_true", help="begin anew where the --out folder holds a run")
     train.set_defaults(run=_train)
 

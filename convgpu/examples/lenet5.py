@@ -30,12 +30,15 @@ class Training:
     step and loaded again continues as if it had never stopped, to the last bit.
     """
 
-    def __init__(self, data: Dataset, seed: int = 0, batch_size: int = 32, device: str = "cpu"):
+    def __init__(self, data: Dataset, seed: int = 0, batch_size: int = 32, device: str = "cpu",
+                 dtype: str = "float32"):
         self.data, self.seed, self.batch_size, self.device = data, seed, batch_size, device
         params = initial(data.shape, len(data.class_names), seed)
         self.params: Params = cg.tree.map(lambda p: p.to(device), params)
-        self.optimizer = cg.optim.Adam(lr=LEARNING_RATE)
-        self.value_and_grad = cg.value_and_grad(loss, has_aux=True)
+        self.dtype = dtype  # of the computation; the parameters are float32
+        policy = cg.mixed(dtype)
+        self.optimizer = cg.optim.Adam(lr=LEARNING_RATE, loss_scale=policy.loss_scale)
+        self.value_and_grad = cg.value_and_grad(policy(loss), has_aux=True)
         self.history: list[dict[str, float]] = []  # one entry for each whole epoch
         self.step_in_epoch = 0
         self.loss_sum, self.correct = 0.0, 0  # sums over the images of this epoch so far
@@ -68,7 +71,7 @@ class Training:
         labels = cg.tensor(y, device=self.device)
         (_, scores), grads = self.value_and_grad(self.params, cg.tensor(x, device=self.device), labels)
         self.params = self.optimizer.step(self.params, grads)
-        self.loss_sum += cg.cross_entropy(scores.detach(), labels).item() * len(rows)
+        self.loss_sum += cg.cross_entropy(scores.detach().astype("float32"), labels).item() * len(rows)
         self.correct += int((scores.numpy().argmax(axis=1) == y).sum())
         self.step_in_epoch += 1
 

@@ -29,11 +29,13 @@ from .lock import locked
 
 EPOCHS, BATCH_SIZE, SEED = 15, 32, 0
 MODEL, HISTORY, CHECKPOINT = "model.safetensors", "history.json", "checkpoint.safetensors"
+LOSS_SCALE = "loss_scale"  # what the optimizer remembers besides trees of arrays
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 
 def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None = None, batch_size: int | None = None,
-          seed: int | None = None, device: str | None = None, resume: bool = False, overwrite: bool = False) -> int:
+          seed: int | None = None, device: str | None = None, resume: bool = False, overwrite: bool = False,
+          dtype: str | None = None) -> int:
     """Train the network, and fill the folder `out`; returns the exit status.
 
     Args:
@@ -43,6 +45,8 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
         device: "cpu" or "gpu"; None: the GPU where a usable one exists.
         resume: continue from the checkpoint in `out`, to the same bits as a run without the stop.
         overwrite: start anew where `out` already holds a run.
+        dtype: what the network computes in, "float32", "bfloat16" or "float16" (see `convgpu.mixed`); its parameters
+            are float32. None: float32, or with `resume` what the run began with.
     """
     for module in ("tqdm", "safetensors", "matplotlib"):  # fail before an hour of training, not after it
         require(module, "training")
@@ -65,9 +69,10 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
         epochs = _enough(epochs or saved.get("epochs", EPOCHS), saved)
         batch_size = _agreed("batch-size", batch_size, saved.get("batch_size"), BATCH_SIZE)
         seed = _agreed("seed", seed, saved.get("seed"), SEED)
+        dtype = _agreed("dtype", dtype, saved.get("dtype"), "float32")
         if resume:
             dataset = datasets.from_file(data) if data else datasets.digits(seed)
-        run = Training(dataset, seed, batch_size, chosen)
+        run = Training(dataset, seed, batch_size, chosen, dtype)
         if resume:
             _restore(run, arrays, saved, folder / CHECKPOINT)
         print(_introduction(run))
@@ -114,8 +119,9 @@ def _enough(epochs: int, saved: dict[str, Any]) -> int:
 def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the settings of the run that is resumed."""
     specs, saved = storage.describe(path)
-    kinds = {"seed": int, "batch_size": int, "epochs": int, "data": str, "device": str, "optimizer_steps": int,
-             "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
+    kinds = {"seed": int, "batch_size": int, "epochs": int, "data": str, "device": str, "dtype": str,
+             "optimizer_steps": int, "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
+    saved.setdefault("dtype", "float32")  # checkpoints of earlier versions do not name it
     wrong = [name for name, kind in kinds.items() if not isinstance(saved.get(name), kind)]  # type: ignore[arg-type]
     if wrong:
         raise ValueError(f"{path}: expected a checkpoint of convgpu train, got {', '.join(wrong)} missing "
@@ -126,7 +132,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return storage.read(path, specs), saved
 
 
-def _agreed(name: str, wanted: int | None, saved: int | None, default: int) -> int:
+def _agreed(name: str, wanted: Any, saved: Any, default: Any) -> Any:
     """The value of an option that must not change when a run is resumed."""
     if saved is None:
         return default if wanted is None else wanted
@@ -172,7 +178,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 
 def save(run: Training, epochs: int, folder: Path) -> None:
     """Write the weights, the history, and the checkpoint that `--resume` goes on from."""
-    settings = {"seed": run.seed, "batch_size": run.batch_size}
+    settings = {"seed": run.seed, "batch_size": run.batch_size, "dtype": run.dtype}
     last = run.history[-1]["test_accuracy"] if run.history else None
     typical = run.data.typical
     storage.save(folder / MODEL, {**run.params, "typical": {"means": typical.means}}, architecture="lenet5",
@@ -199,11 +205,15 @@ def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any]
              for name, array in arrays.items()}
     storage.check(template, specs, path, "params.")
     run.params = cg.tree.map(lambda p: cg.tensor(p, device=run.device), storage.fill(template, arrays, "params."))
-    if saved["optimizer_steps"]:
-        slots = {name.split(".")[1] for name in arrays if name.startswith("optimizer.")}
+    scaled = run.optimizer.loss_scale is not None
+    if saved["optimizer_steps"] or scaled:
+        slots = {name.split(".")[1] for name in arrays if name.startswith("optimizer.")} - {LOSS_SCALE}
         for slot in slots:
             storage.check(template, specs, path, f"optimizer.{slot}.")
         state = {slot: storage.fill(template, arrays, f"optimizer.{slot}.") for slot in slots}
+        if scaled:
+            storage.check({LOSS_SCALE: (2,)}, specs, path, "optimizer.")
+            state[LOSS_SCALE] = arrays[f"optimizer.{LOSS_SCALE}"]
         run.optimizer.load_state_dict({"steps": saved["optimizer_steps"], **state})
     run.history, run.step_in_epoch = saved["history"], saved["step_in_epoch"]
     run.loss_sum, run.correct = saved["loss_sum"], saved["correct"]

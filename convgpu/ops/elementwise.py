@@ -48,8 +48,15 @@ def _beside(x: Any, number: float) -> Any:
 
 def wide(t: Tensor) -> Tensor:
     """The tensor in the dtype that gradient rules compute with; the tape rounds the rule's result to the input's dtype.
+
+    A tensor that `convgpu.mixed` has cast is taken as it was before.
     """
-    return astype(t, np.float32) if is_half(t.dtype) else t
+    return astype(unrounded(t), np.float32) if is_half(t.dtype) else t
+
+
+def unrounded(t: Tensor) -> Tensor:
+    """What `convgpu.mixed` has cast, as it was before; other tensors as they are."""
+    return t.__dict__.get("source", t)
 
 
 def precise(rule: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from .elementwise import astype, clip, log, log1p, maximum, square, where
 from .indexing import getitem
 from .shape import expand_dims
 from .softmax import log_softmax
-from .widening import wide
+from .widening import loss_dtype, wide
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -31,6 +31,7 @@ def _reduced(op: str, losses: Tensor, reduction: str, dtype: np.dtype) -> Tensor
     """The losses averaged ("mean"), added up ("sum") or unchanged ("none"), in `dtype`; the mean of nothing is NaN."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
+    dtype = loss_dtype(dtype)
     if reduction == "none":
         return astype(losses, dtype)
     if reduction == "sum":

@@ -24,7 +24,7 @@ from .elementwise import astype, power, square
 from .reduce import Axes
 from .reduce import centred as deviations
 from .shape import reshape
-from .widening import wide
+from .widening import unrounded, wide
 
 # --- the op, and its gradients of any order
 
@@ -164,7 +164,7 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     ([[-0.9999949932098389], [0.9999949932098389]], 1.0, 1.5)
     """
     op = "batch_norm"
-    old_mean, old_var = as_tensor(running_mean, op), as_tensor(running_var, op)
+    old_mean, old_var = unrounded(as_tensor(running_mean, op)), unrounded(as_tensor(running_var, op))
     dtype = as_tensor(x, op).dtype
     x, mean, var, scale, offset = _operands(op, x, running_mean=old_mean, running_var=old_var, scale=scale,
                                             offset=offset)

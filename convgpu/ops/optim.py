@@ -11,11 +11,12 @@ count, norm, loss scale) are arrays too, so that no step waits for the host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .. import autograd
+from .. import autograd, backends
+from ..device import run_there
 from ..dtypes import DTypeLike, as_dtype, check_same_float
 from ..op import Op
 from ..remat import Bundle
@@ -23,6 +24,7 @@ from ..tensor import Tensor, as_tensor
 from .elementwise import zero as zeros_like
 
 Array = Any
+Back = Callable[[list[Tensor]], list[Tensor]]
 
 
 class Operands(NamedTuple):
@@ -82,6 +84,8 @@ class Rule:
     copies: str | None = None
     keras: bool = False
 
+    op = ""  # the op that the rule belongs to
+
     @property
     def slots(self) -> int:
         """How many lists of arrays the optimizer remembers."""
@@ -125,6 +129,7 @@ class Sgd(Rule):
 
     momentum: float = 0.0
     nesterov: bool = False
+    op = "sgd_step"
 
     @property
     def slots(self) -> int:
@@ -140,6 +145,7 @@ class Adam(Rule):
     beta2: float = 0.999
     epsilon: float = 1e-8
     decoupled: bool = False
+    op = "adam_step"
 
     @property
     def slots(self) -> int:
@@ -153,20 +159,32 @@ global_norm = Op("global_norm", "*xs -> norm")
 _cast_all = Op("cast_all", "*xs; dtype, divided -> *ys", moves=True)
 
 def _recorded_only(*arguments: Any) -> Any:
-    raise NotImplementedError("cast_all: its results are recorded one by one, and computed together")
+    raise NotImplementedError("linked: these ops are recorded, and computed by whoever records them")
 
 
-# Only the first output of an op carries a gradient. So the results of cast_all have nodes of their own, which send
-# their gradients to one more, the hub; its rule casts all of them back together.
-_hub = Op("cast_all_hub", "*xs; dtype -> hub", _recorded_only)
-_result = Op("cast_all_result", "hub; place -> y", _recorded_only).vjp(hub=lambda g, place: Bundle({place: g}))
+# Only the first output of an op carries a gradient. So results whose gradients are computed together have nodes of
+# their own, which send their gradients to one more, the hub; its rule takes all of them.
+_hub = Op("linked", "*xs; back -> hub", _recorded_only)
+_result = Op("linked_result", "hub; place -> y", _recorded_only).vjp(hub=lambda g, place: Bundle({place: g}))
 
 
 @_hub.vjp_jointly
-def _(g: Bundle, wanted: Sequence[bool], xs: list[Tensor], dtype: str) -> list[Tensor | None]:
-    cast = iter(cast_all(list(g.parts.values()), dtype))
-    back: dict[int, Tensor] = dict(zip(g.parts, cast))
-    return [(back[i] if i in back else zeros_like(x)) if w else None for i, (x, w) in enumerate(zip(xs, wanted))]
+def _(g: Bundle, wanted: Sequence[bool], xs: list[Tensor], back: Back) -> list[Tensor | None]:
+    given = dict(zip(g.parts, back(list(g.parts.values()))))
+    return [(given[i] if i in given else zeros_like(x)) if w else None for i, (x, w) in enumerate(zip(xs, wanted))]
+
+
+def linked(xs: Sequence[Tensor], ys: list[Tensor], back: Back) -> list[Tensor]:
+    """The results ys, of which each depends on the tensor of xs at its place; `back` computes gradients of tensors from
+    those of their results, of all together that have one. Returns ys.
+    """
+    if autograd.is_grad_enabled() and any([x.requires_grad for x in xs]):
+        hub = Bundle({})
+        autograd.record(_hub, tuple(xs), (back,), (hub,))
+        for i, (x, y) in enumerate(zip(xs, ys)):
+            if x.requires_grad:
+                autograd.record(_result, (hub,), (i,), (y,))
+    return ys
 
 
 def cast_all(xs: Sequence[Any], dtype: DTypeLike, divisor: Any = None) -> list[Tensor]:
@@ -196,11 +214,22 @@ def cast_all(xs: Sequence[Any], dtype: DTypeLike, divisor: Any = None) -> list[T
         return list(_cast_all([*[x.detach() for x in tensors], as_tensor(divisor, "cast_all")], kind.name, True))
     if kind == tensors[0].dtype:
         return tensors
-    results = list(_cast_all([x.detach() for x in tensors], kind.name, False))
-    if autograd.is_grad_enabled() and any([x.requires_grad for x in tensors]):
-        hub = Bundle({})
-        autograd.record(_hub, tuple(tensors), (tensors[0].dtype.name,), (hub,))
-        for i, (x, y) in enumerate(zip(tensors, results)):
-            if x.requires_grad:
-                autograd.record(_result, (hub,), (i,), (y,))
-    return results
+    ys = list(_cast_all([x.detach() for x in tensors], kind.name, False))
+    return linked(tensors, ys, lambda gs: cast_all(gs, tensors[0].dtype))
+
+
+def step(rule: Rule, given: Operands) -> Results:
+    """One step by the backend of the arrays: the function that `convgpu.optim` and Keras's optimizers call.
+
+    >>> import numpy as np
+    >>> p, g = np.array([1.0, 2.0]), np.array([1.0, -1.0])
+    >>> done = step(Sgd(), Operands([p], [g], (), np.array(0.5), np.array(0)))
+    >>> done.params[0].tolist(), done.steps.item()
+    ([0.5, 2.5], 1)
+    """
+    return rule.results(run(rule.op, given.flat(), rule))
+
+
+def run(op: str, arrays: Sequence[Array], *statics: Any) -> Any:
+    """Call the backend of the arrays. The tape does not record it."""
+    return run_there(op, arrays[0], lambda: backends.run(op, list(arrays), statics))
