@@ -1,4 +1,4 @@
-"""Makes Keras find a backend that it does not know, by editing eleven of its modules when they are imported.
+"""Makes Keras find a backend that it does not know, by editing twelve of its modules when they are imported.
 
 Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
 with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
@@ -89,6 +89,12 @@ EDITS: dict[str, dict[str, str]] = {
             "        from convgpu.keras.backend.nn import dense_of\n"
             "        if (fused := dense_of(self, inputs)) is not None:\n"
             "            return fused\n",
+    },
+    "keras.src.optimizers.loss_scale_optimizer": {
+        '        if backend.backend() == "tensorflow":\n':
+            "        if self._apply_scaled(grads, trainable_variables):\n"
+            "            return\n"
+            '        if backend.backend() == "tensorflow":\n',
     },
     # Apart from TensorFlow, Keras's backends know no float64; here float64 stays when floatx is float64.
     "keras.src.backend.common.dtypes": {

@@ -364,7 +364,7 @@ def test_updates_in_one_sweep_are_those_of_keras(make: Any, monkeypatch: pytest.
         return [np.array(v) for v in variables]
 
     swept = trained()
-    monkeypatch.setattr(optimizer, "_sweep", lambda *args: None)
+    monkeypatch.setattr(optimizer, "_rule", lambda *args: None)
     for got, expected in zip(swept, trained()):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 

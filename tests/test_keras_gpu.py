@@ -371,6 +371,32 @@ def test_a_step_copies_its_batch_in_and_its_loss_out(keras_gpu: str, optimizer: 
     assert [nbytes for nbytes, _ in copies] == [X.nbytes, Y.nbytes]
 
 
+def test_a_loss_scale_is_decided_without_waiting(keras_gpu: str) -> None:
+    needs_counts(keras_gpu)
+    keras.config.set_dtype_policy("mixed_float16")
+    model = network(optimizer=o.LossScaleOptimizer(o.AdamW(0.01), initial_scale=8.0))
+    waits, _ = counted(lambda: model.train_on_batch(X, Y))
+    assert len(waits) == 1 and "_read" in waits[0]
+    assert model.optimizer.step_counter.numpy() == 3 and model.optimizer.iterations.numpy() == 3
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_step_that_overflows_is_skipped_as_by_keras(bad: float) -> None:
+    results = []
+    for where in DEVICES:
+        with keras.device(where):
+            scaled = o.LossScaleOptimizer(o.SGD(0.5, momentum=0.9), initial_scale=8.0)
+            v = keras.Variable(np.ones((2, 3), "float32"))
+            for step in range(4):
+                gradient = np.full((2, 3), 4.0, "float32")
+                gradient[1, 2] = bad if step == 1 else 8.0
+                scaled.apply([keras.ops.convert_to_tensor(gradient)], [v])
+            assert scaled.dynamic_scale.numpy() == 4 and scaled.step_counter.numpy() == 2
+            assert scaled.iterations.numpy() == 3 and scaled.iterations.value.device == where
+            results.append([v.value, *[s.value for s in scaled.inner_optimizer.momentums]])
+    close(results[1], results[0])
+
+
 def test_an_epoch_waits_once(keras_gpu: str) -> None:
     needs_counts(keras_gpu)
     model = network()

@@ -32,6 +32,7 @@ from convgpu import Tensor, autograd
 from convgpu.device import CPU, GPU, is_gpu_array
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
+from convgpu.ops.optim import cast_all
 from convgpu.ops.repeated import combined_at
 from convgpu.tensor import wrap
 
@@ -51,19 +52,50 @@ IS_THREAD_SAFE = True
 
 class _Local(threading.local):
     differentiating = False
+    casts: dict[Any, Tensor] = {}
 
 
 _local = _Local()
 
 
 @contextlib.contextmanager
-def differentiating() -> Iterator[None]:
-    """Mark the forward pass of a training step, in which no trainable Variable may leave the tape."""
+def differentiating(casts: dict[Any, Tensor] | None = None) -> Iterator[None]:
+    """Mark the forward pass of a training step, in which no trainable Variable may leave the tape.
+
+    Args:
+        casts: values of variables in other dtypes, from `cast_together`.
+    """
     before, _local.differentiating = _local.differentiating, True
+    try:
+        with _casting(casts or {}):
+            yield
+    finally:
+        _local.differentiating = before
+
+
+@contextlib.contextmanager
+def _casting(casts: dict[Any, Tensor]) -> Iterator[None]:
+    """Let variables find their values in other dtypes."""
+    before, _local.casts = _local.casts, casts
     try:
         yield
     finally:
-        _local.differentiating = before
+        _local.casts = before
+
+
+def cast_together(layers: Any) -> dict[Any, Tensor]:
+    """The weights of layers that compute in a half type, on the GPU, cast by one launch for each dtype.
+
+    The keys are the weights' tensors and the dtypes.
+    """
+    wanted: dict[str, dict[Tensor, None]] = {}
+    for layer in layers:
+        if "float16" in layer.compute_dtype:  # or bfloat16
+            for v in layer._trainable_variables:
+                if v._autocast and v.dtype == "float32" and v._value is not None and v._value.device == GPU:
+                    wanted.setdefault(layer.compute_dtype, {})[v._value] = None
+    return {(value, dtype): cast for dtype, values in wanted.items()
+            for value, cast in zip(values, cast_all(list(values), dtype))}
 
 
 class Variable(KerasVariable):
@@ -100,6 +132,14 @@ class Variable(KerasVariable):
         held = self._value_or_none()
         if held is not None:
             self._value = held.detach().requires_grad_(self._trainable and is_float(held.dtype))
+
+    def _maybe_autocast(self, value: Any) -> Any:
+        scope = get_autocast_scope()
+        if _local.casts and self._autocast and scope is not None:
+            cast = _local.casts.get((value, scope.dtype))
+            if cast is not None:
+                return cast
+        return super()._maybe_autocast(value)
 
     def _convert_to_tensor(self, value: Any, dtype: Any = None) -> Tensor:
         return convert_to_tensor(value, dtype=dtype)
@@ -399,11 +439,12 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
     def rematerialized(*args: Any, **kwargs: Any) -> Any:
         if not cg.is_grad_enabled():
             return f(*args, **kwargs)
-        scope, device = get_autocast_scope(), current_device()
+        scope, device, casts = get_autocast_scope(), current_device(), _local.casts
         context = copy.copy(global_state.get_global_attribute("current_call_ctx"))
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            with AutocastScope(scope and scope.dtype), device_scope(device), _call_context(copy.copy(context)):
+            with (AutocastScope(scope and scope.dtype), device_scope(device), _call_context(copy.copy(context)),
+                  _casting(casts)):
                 return f(*args, **kwargs)
 
         return cg.remat(run)(*args, **kwargs)

@@ -97,7 +97,8 @@ def _padding(padding: Any) -> Any:
 def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
          dilation_rate: Any = 1) -> Tensor:
     """Convolution with a kernel (spatial..., C/groups, K)."""
-    return _convolved(*_floating(inputs, kernel), None, None, strides, padding, data_format, dilation_rate)
+    x, w = _floating(inputs, kernel)
+    return _convolved(x, w, None, None, strides, padding, data_format, dilation_rate)
 
 
 def _convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None, strides: Any, padding: Any,
@@ -130,7 +131,7 @@ def conv_of(layer: Any, inputs: Any) -> Tensor | None:
     if layer.bias is None and activation is None:
         return None
     x, w, *bias = _floating(inputs, layer.kernel, *([] if layer.bias is None else [layer.bias]))
-    y = _convolved(x, w, *(bias or [None]), activation, layer.strides, layer.padding, layer.data_format,
+    y = _convolved(x, w, bias[0] if bias else None, activation, layer.strides, layer.padding, layer.data_format,
                    layer.dilation_rate)
     return y if rest is None else rest(y)
 

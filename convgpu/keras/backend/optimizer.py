@@ -1,26 +1,27 @@
-"""The part of optimizers that comes from the backend: SGD, Adam and AdamW update in one sweep, without recording.
+"""The part of optimizers that comes from the backend: SGD, Adam and AdamW update all variables by one call.
 
-Keras writes an update as a dozen ops per variable. Here the common optimizers need a few passes over arrays, in pieces
-that stay in the CPU's cache; the formulas are Keras's. Other optimizers run Keras's ops.
+Keras writes an update as a dozen ops per variable. Here the common optimizers run the op of the backends that takes
+whole lists of arrays (convgpu/ops/optim.py), by Keras's formulas; on a GPU that is one launch, and the host waits for
+nothing. Other optimizers run Keras's ops, and so do variables that are not float32.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.optimizers import base_optimizer
 
 import convgpu as cg
-from convgpu.device import CPU
+from convgpu import backends
+from convgpu.device import CPU, run_there
+from convgpu.ops.optim import Adam, Operands, Results, Rule, Sgd, cast_all
 from convgpu.tensor import wrap
 
 from .core import convert_to_tensor
 
-PIECE = 1 << 16  # elements of an array that are updated at a time
+_GROWTH_INTERVAL = 2000  # the steps after which the backends' op doubles the loss scale
 
 
 class ConvgpuOptimizer(base_optimizer.BaseOptimizer):
@@ -30,109 +31,112 @@ class ConvgpuOptimizer(base_optimizer.BaseOptimizer):
         with cg.no_grad():
             super()._backend_apply_gradients(grads, trainable_variables)
 
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Shrink the variables that `_backend_update_step` will not shrink itself."""
+        with_rule = _rule(self) if self.weight_decay else None
+        if isinstance(with_rule, Adam):
+            variables = [v for v in variables if not _fits(v, _slots(self, v))]
+        super()._apply_weight_decay(variables)
+
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        sweep = None if in_stateless_scope() else _sweep(self, _scalar(learning_rate, trainable_variables))
+        rule = _rule(self)
+        groups: dict[Rule, list[tuple[Any, ...]]] = {}
         for grad, variable in zip(grads, trainable_variables):
-            slots = [] if sweep is None else sweep.slots(self._get_variable_index(variable))
-            if sweep is None or any(x.dtype != "float32" for x in (variable, *slots)) or grad.dtype != np.float32:
+            slots = () if rule is None else _slots(self, variable)
+            if rule is None or not _fits(variable, slots):
                 self.update_step(grad, variable, learning_rate)
-            else:
-                _apply(sweep.update, grad.array, (variable, *slots))
+                continue
+            decays = isinstance(rule, Adam) and self.weight_decay and self._use_weight_decay(variable)
+            groups.setdefault(_with_decay(rule, float(self.weight_decay)) if decays else rule, []).append(
+                (variable, grad, *slots))
+        for each, rows in groups.items():
+            _assign(_taken(each, rows, learning_rate, self.iterations), rows)
+
+    def _apply_scaled(self, grads: Any, trainable_variables: Any) -> bool:
+        """Whether this LossScaleOptimizer's step was taken here: on a GPU, without waiting to see if all is finite."""
+        inner: Any = self.inner_optimizer  # type: ignore[attr-defined]
+        variables = list(trainable_variables or self._trainable_variables)
+        rule = _rule(inner)
+        decays = {bool(inner.weight_decay) and inner._use_weight_decay(v) for v in variables} if inner.built else set()
+        if isinstance(rule, Adam) and decays == {True}:
+            rule = _with_decay(rule, float(inner.weight_decay))
+        elif True in decays:
+            return False
+        plain = not (inner.clipnorm or inner.clipvalue or inner.global_clipnorm or inner.use_ema
+                     or inner.gradient_accumulation_steps)
+        if rule is None or not plain or not inner.built or self.dynamic_growth_steps != _GROWTH_INTERVAL:  # type: ignore
+            return False
+        if not variables or any([v.value.device == CPU or v.constraint is not None or v.overwrite_with_gradient
+                                 or not _fits(v, _slots(inner, v)) for v in variables]) or None in grads:
+            return False
+        with cg.no_grad():
+            self._step_scaled(inner, rule, list(grads), variables)
+        return True
+
+    def _step_scaled(self, inner: Any, rule: Rule, grads: list[Any], variables: list[Any]) -> None:
+        scale: Any = self.dynamic_scale  # type: ignore[attr-defined]
+        counter: Any = self.step_counter  # type: ignore[attr-defined]
+        unscaled = cast_all([convert_to_tensor(g, "float32") for g in grads], "float32", scale.value.reshape(1))
+        norm = _run("global_norm", [g.array for g in unscaled])
+        scaling = cg.numpy.stack([scale.value, counter.value.astype("float32")]).array
+        rows = [(v, g, *_slots(inner, v)) for v, g in zip(variables, unscaled)]
+        scaled = type(rule)(**{**vars(rule), "scaled": True})
+        done = _taken(scaled, rows, inner.learning_rate, inner.iterations, norm, scaling)
+        _assign(done, rows)
+        inner._iterations.assign(wrap(done.steps))
+        scale.assign(wrap(done.scaling[0]))  # type: ignore[index]
+        counter.assign(wrap(done.scaling[1]))  # type: ignore[index]
 
 
-def _scalar(number: Any, variables: Any) -> Any:
-    """A number, or a tensor of one, as a Python float where the variables are on the CPU.
+def _rule(optimizer: Any) -> Rule | None:
+    """The rule of an optimizer of exactly one of three classes; None for others, which may compute something else."""
+    from keras.src.optimizers import SGD, Adam as KerasAdam, AdamW  # noqa: I001 - imported late: they use this module
 
-    Where they are on the GPU it is an array of the GPU, for which the host does not wait.
-    """
-    if not variables or variables[0].value.device == CPU:
-        return float(number)
-    return convert_to_tensor(number, "float32").array
-
-
-class _Sweep:
-    """How an optimizer updates one variable: `update(g, p, *slots)` changes all arrays but g in place."""
-
-    def __init__(self, update: Callable[..., None], *slots: list[Any]):
-        self.update, self._slots = update, slots
-
-    def slots(self, index: int) -> list[Any]:
-        """The optimizer's state for the variable with that index."""
-        return [slot[index] for slot in self._slots]
-
-
-def _sweep(optimizer: Any, rate: Any) -> _Sweep | None:
-    """The sweep of an optimizer of exactly one of three classes; None for others, which may compute something else.
-
-    Args:
-        rate: a float, or where variables are on the GPU an array of one number there.
-    """
-    from keras.src.optimizers import SGD, Adam, AdamW  # imported late: these classes are built on this module
-
-    if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
-        beta1, beta2 = float(optimizer.beta_1), float(optimizer.beta_2)
-        iterations = convert_to_tensor(optimizer.iterations)
-        if isinstance(rate, float):
-            step = int(iterations) + 1
-            alpha = rate * math.sqrt(1 - beta2**step) / (1 - beta1**step)
-        else:
-            step = iterations.array.astype(np.float64) + 1
-            alpha = (rate * np.sqrt(1 - beta2**step) / (1 - beta1**step)).astype(np.float32)
-        return _Sweep(_adam(alpha, beta1, beta2, float(optimizer.epsilon)), optimizer._momentums,
-                      optimizer._velocities)
-    if type(optimizer) is SGD and not optimizer.momentum:
-        return _Sweep(_sgd(rate))
+    if in_stateless_scope():
+        return None
+    if type(optimizer) in (KerasAdam, AdamW) and not optimizer.amsgrad:
+        return Adam(beta1=float(optimizer.beta_1), beta2=float(optimizer.beta_2), epsilon=float(optimizer.epsilon),
+                    keras=True)
     if type(optimizer) is SGD:
-        return _Sweep(_momentum(rate, float(optimizer.momentum), optimizer.nesterov), optimizer.momentums)
+        return Sgd(momentum=float(optimizer.momentum), nesterov=bool(optimizer.nesterov), keras=True)
     return None
 
 
-def _sgd(rate: Any) -> Callable[..., None]:
-    def update(g: Any, p: Any) -> None:
-        p -= g * rate
-
-    return update
+def _with_decay(rule: Rule, weight_decay: float) -> Rule:
+    return type(rule)(**{**vars(rule), "weight_decay": weight_decay, "decoupled": True})
 
 
-def _momentum(rate: Any, momentum: float, nesterov: bool) -> Callable[..., None]:
-    def update(g: Any, p: Any, m: Any) -> None:
-        change = g * rate
-        m *= momentum
-        m -= change
-        if nesterov:
-            p += m * momentum
-            p -= change
-        else:
-            p += m
-
-    return update
+def _slots(optimizer: Any, variable: Any) -> tuple[Any, ...]:
+    """The optimizer's state for a variable."""
+    index = optimizer._get_variable_index(variable)
+    if hasattr(optimizer, "_velocities"):
+        return optimizer._momentums[index], optimizer._velocities[index]
+    return (optimizer.momentums[index],) if optimizer.momentum else ()
 
 
-def _adam(alpha: Any, beta1: float, beta2: float, epsilon: float) -> Callable[..., None]:
-    """The update of Kingma and Ba (2015) with "epsilon hat"; alpha contains the corrections of both running means."""
-    def update(g: Any, p: Any, m: Any, v: Any) -> None:
-        change = g - m
-        change *= 1 - beta1
-        m += change
-        np.square(g, out=change)
-        change -= v
-        change *= 1 - beta2
-        v += change
-        np.sqrt(v, out=change)
-        change += epsilon
-        np.divide(m, change, out=change)
-        change *= alpha
-        p -= change
-
-    return update
+def _fits(variable: Any, slots: Sequence[Any]) -> bool:
+    return all([v.dtype == "float32" for v in (variable, *slots)])
 
 
-def _apply(update: Callable[..., None], g: Any, variables: tuple[Any, ...]) -> None:
-    """Run an update on copies of the variables' arrays; the copies become the variables' values."""
-    arrays = [v._value.array.copy(order="C") for v in variables]
-    flat = [a.reshape(-1) for a in (g, *arrays)]
-    step = PIECE if isinstance(g, np.ndarray) else max(g.size, 1)  # on a GPU the whole array is one piece
-    for start in range(0, g.size, step):
-        update(*[a[start:start + step] for a in flat])
-    for variable, array in zip(variables, arrays):
+def _taken(rule: Rule, rows: list[tuple[Any, ...]], learning_rate: Any, iterations: Any, norm: Any = None,
+           scaling: Any = None) -> Results:
+    """One step of all variables: rows of a variable, its gradient, and its state."""
+    grads = [convert_to_tensor(row[1], "float32") for row in rows]
+    params = [row[0]._value for row in rows]
+    slots = tuple([[row[i]._value.array for row in rows] for i in range(2, len(rows[0]))])
+    rate = convert_to_tensor(learning_rate, "float32").to(params[0].device)
+    steps = convert_to_tensor(iterations).to(params[0].device)
+    given = Operands([p.array for p in params], [g.array for g in grads], slots, rate.array, steps.array, norm, scaling)
+    return rule.results(_run("adam_step" if isinstance(rule, Adam) else "sgd_step", given.flat(), rule))
+
+
+def _run(op: str, arrays: list[Any], *statics: Any) -> Any:
+    return run_there(op, arrays[0], lambda: backends.run(op, arrays, statics))
+
+
+def _assign(done: Results, rows: list[tuple[Any, ...]]) -> None:
+    for variable, array in zip([row[0] for row in rows], done.params):
         variable._direct_assign(wrap(array))
+    for i, arrays in enumerate(done.slots):
+        for variable, array in zip([row[2 + i] for row in rows], arrays):
+            variable._direct_assign(wrap(array))

@@ -1,7 +1,7 @@
 """Rows that indices on the GPU name: read, and added up, without waiting until the host has seen the indices.
 
-An index out of range is an error, which the host learns of when it next reads a value (convgpu/flags.py). Until then the
-row that such an index reads is NaN, as in Keras on JAX; what it adds to a sum is left out.
+An index out of range is an error, which the host learns of when it next reads a value (convgpu/flags.py). Until then
+the row that such an index reads is NaN, as in Keras on JAX; what it adds to a sum is left out.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from convgpu import Tensor
 from convgpu.device import CPU, GPU
 from convgpu.dtypes import is_float, is_half
 
-from .core import convert_to_numpy, convert_to_tensor, current_device, differentiating
+from .core import cast_together, convert_to_numpy, convert_to_tensor, current_device, differentiating
 
 
 class ConvgpuTrainer(base_trainer.Trainer):
@@ -43,7 +43,7 @@ class ConvgpuTrainer(base_trainer.Trainer):
     def train_step(self, data: Any) -> Any:
         """Forward, backward and update on one batch; returns the metrics."""
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
-        with differentiating():
+        with differentiating(cast_together(self._flatten_layers())):
             y_pred = self._predicted(x, True)
             loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             scaled = loss if self.optimizer is None else self.optimizer.scale_loss(loss)
