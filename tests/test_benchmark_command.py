@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ from convgpu.cases.problem import Problem
 from convgpu.cli import main, progress
 from convgpu.facts import FAMILIES
 from convgpu.geometry import conv_geometry, pool_geometry
+from convgpu.op import Op
 from convgpu.recorder import Call
+from convgpu.roofline import Work
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 CONV = ("conv", "--shape", "2", "9", "8", "3", "--filters", "5", "--kernel", "3", "--samples", "2")
@@ -97,6 +100,14 @@ def test_every_op_with_facts_can_be_timed_by_its_name() -> None:
     for op in [op for family in FAMILIES.values() for op in family.ops]:
         problem, = call_problems(op, (), {})
         assert problem.op == op and problem.layer.startswith(f"{op} ") and problem.work.bytes > 1e6
+
+
+def test_an_op_may_sum_in_a_wider_dtype_than_its_arrays_have(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    op = Op.registry["channel_sum"]
+    work = Work(96, "float64 additions", 800)
+    monkeypatch.setattr(op, "_facts", replace(op.facts, work=lambda call, precision: work))
+    assert benchmark("op", "channel_sum", "2x3x4x4", "--device", "cpu", "--samples", "2") == 0
+    assert "np.matmul peak" in capsys.readouterr().out
 
 
 def test_a_function_is_timed_call_by_call(tmp_path) -> None:

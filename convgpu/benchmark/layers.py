@@ -37,9 +37,9 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
     """
     rows: list[Row] = []
     load = load_average()
-    dtypes = {problem.call.dtype for problem in problems}
+    units = {"float64" if problem.work.unit.startswith("float64") else "float32" for problem in problems}
     roofs: dict[str, Roof] = {}
-    _raise_roofs(roofs, devices, dtypes)
+    _raise_roofs(roofs, devices, units)
     interrupted = False
     progress = progress or Progress()
     with progress.of(sum(map(_weight, problems))):
@@ -51,7 +51,7 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
                 progress.done(_weight(problem))
                 if watch is not None:
                     watch(rows[-1])
-            _raise_roofs(roofs, devices, dtypes)
+            _raise_roofs(roofs, devices, units)
         except KeyboardInterrupt:
             interrupted = True
     packages = ["numpy", *["torch"] * (peer is not None)]
@@ -63,11 +63,11 @@ def _weight(problem: Problem) -> float:
     return 0.3 + problem.work.flops / 1e9 + problem.work.bytes / 1e8
 
 
-def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], dtypes: set[str]) -> None:
+def _raise_roofs(roofs: dict[str, Roof], devices: Sequence[Device], units: set[str]) -> None:
     """Measure the devices' roofs; keep the higher of old and new, since other programs only lower a measurement."""
     for device in devices:
-        for dtype in sorted({"float64" if dtype == "float64" else "float32" for dtype in dtypes}):
-            found, known = device.roof(dtype), roofs.get(device.kind)
+        for unit in sorted(units):
+            found, known = device.roof(unit), roofs.get(device.kind)
             if found is None:
                 continue
             if known is not None:
