@@ -283,3 +283,12 @@ def test_functions_launch_what_the_ledger_says(monkeypatch, step):
     assert cupy_launches(found) == counts.cupy
     assert kernel_launches(found) == counts.kernels
     assert found.totals["host_waits"] == counts.waits
+
+
+def test_a_loss_scale_is_as_before():
+    policy = cg.mixed("float16")
+    optimizer = optim.SGD(lr=0.1, loss_scale=policy.loss_scale)
+    step = training(policy(lambda p, x, labels: cg.cross_entropy(x @ p, labels)), optimizer)
+    found = cg.ledger(step, cg.spec((8, 4)), cg.spec((2, 8)), cg.spec(2, "int64"), device="H200")
+    assert found.totals["host_waits"] == 0 or all(wait.op == "cross_entropy" for wait in found.waits)
+    assert policy.loss_scale.value == 65536.0 and optimizer.steps == 0

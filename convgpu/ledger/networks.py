@@ -11,8 +11,8 @@ import numpy as np
 from .. import optim, tree
 from ..architectures import efficientnet_b0, mobilenet
 from ..benchmark.networks import LEARNING_RATE, MOMENTUM, NETWORKS, Network
-from ..dtypes import as_dtype
 from ..gradients import value_and_grad
+from ..mixed import mixed
 from . import Spec, ledger, spec
 from .result import Ledger
 
@@ -38,26 +38,15 @@ def training_ledger(name: str, batch: int, dtype: str = "float32", device: str |
 
 def training_step(network: Network, dtype: str) -> Callable[..., Any]:
     """A step that returns the loss and the new parameters."""
-    optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
-    gradients = value_and_grad(network.loss if dtype == "float32" else _in(network.loss, dtype))
+    policy = mixed(dtype)
+    optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM, loss_scale=policy.loss_scale)
+    gradients = value_and_grad(policy(network.loss))
 
     def step(params: Any, images: Any, labels: Any) -> Any:
         loss, grads = gradients(params, images, labels)
         return loss, optimizer.step(params, grads)
 
     return step
-
-
-def _in(loss: Callable[..., Any], dtype: str) -> Callable[..., Any]:
-    """The loss with weights and biases of products in a half type; norms keep float32."""
-    half = as_dtype(dtype)
-
-    def computed(params: Any, images: Any, labels: Any) -> Any:
-        rounded = {name: {key: p.astype(half) if key in ("w", "b") else p for key, p in layer.items()}
-                   for name, layer in params.items()}
-        return loss(rounded, images.astype(half), labels)
-
-    return computed
 
 
 @functools.cache

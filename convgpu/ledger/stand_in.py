@@ -163,11 +163,13 @@ def standing_in(recorder: LedgerRecorder, real: Native | None) -> Iterator[None]
         recorder.native = None if real is None else DryNative(real, recorder)
         if recorder.native is not None:
             undo.enter_context(_replaced(backends._loaded, "cuda", recorder.native))
+        step = _restored(recorder, optim.Optimizer.step, undo)
         for module, name, stand_in in (
                 (gpu, "_watcher", recorder.named), (gpu, "_touched", False), (gpu, "_lost", None),
                 (info, "gpu_obstacle", lambda: None),
                 (gradients, "_input_gradients", _in_backward(recorder, gradients._input_gradients)),
-                (optim.Optimizer, "step", _in_optimizer(recorder, optim.Optimizer.step, undo))):
+                (optim.Optimizer, "step", _in_phase(recorder, OPTIMIZER, step)),
+                (optim.LossScale, "beside", _restored(recorder, optim.LossScale.beside, undo))):
             undo.enter_context(_replaced_attribute(module, name, stand_in))
         keras = sys.modules.get("keras.src.optimizers.base_optimizer")
         if keras is not None:
@@ -215,20 +217,18 @@ def _in_backward(recorder: LedgerRecorder, input_gradients: Callable[..., Any]) 
     return run
 
 
-def _in_optimizer(recorder: LedgerRecorder, step: Callable[..., Any], undo: ExitStack) -> Callable[..., Any]:
-    """An optimizer's step on Outlines. The user's optimizer is afterwards as it was before."""
+def _restored(recorder: LedgerRecorder, method: Callable[..., Any], undo: ExitStack) -> Callable[..., Any]:
+    """A method of an optimizer, or of a part of it, on Outlines. The object is afterwards as it was before."""
     known: dict[int, Any] = {}
 
-    def run(self: optim.Optimizer, *args: Any, **options: Any) -> Any:
+    def run(self: Any, *args: Any, **options: Any) -> Any:
         if id(self) not in known:
             known[id(self)] = self
-            for each in (self, *[part for part in vars(self).values() if type(part).__module__ == optim.__name__]):
-                before = dict(vars(each))
-                undo.callback(vars(each).update, before)
-                undo.callback(vars(each).clear)  # which runs first
-                vars(each).update({name: _as_outlines(recorder, value) for name, value in before.items()})
-        with recorder.within(OPTIMIZER):
-            return step(self, *args, **options)
+            before = dict(vars(self))
+            undo.callback(vars(self).update, before)
+            undo.callback(vars(self).clear)  # which runs first
+            vars(self).update({name: _as_outlines(recorder, value) for name, value in before.items()})
+        return method(self, *args, **options)
 
     return run
 
