@@ -93,6 +93,11 @@ def in_mode(then: Mode) -> Iterator[None]:
         _mode.enabled, _mode.sketch, _mode.bare = before
 
 
+def frame_of(node: Node) -> int:
+    """The number of the Sketch that a node was recorded for, or 0."""
+    return getattr(node, "frame", 0)
+
+
 def next_number() -> int:
     """A place in the order of nodes after all that have been recorded, for a node that is made later."""
     return next(_sequence)
@@ -143,7 +148,7 @@ class Sketch:
     def see(self, inputs: Sequence[Any]) -> None:
         """Remember those tensors that require a gradient and were not made by what runs."""
         for x in inputs:
-            if isinstance(x, Tensor) and x.requires_grad and (x.node is None or x.node.frame != self.number):
+            if isinstance(x, Tensor) and x.requires_grad and (x.node is None or frame_of(x.node) != self.number):
                 self._seen.setdefault(x.node or x, x)
 
     def outside(self, outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -155,7 +160,7 @@ class Sketch:
             if edge is None or edge in visited:
                 continue
             visited.add(edge)
-            if isinstance(edge, Node) and edge.frame == self.number:
+            if isinstance(edge, Node) and frame_of(edge) == self.number:
                 stack.extend(edge.edges)
             else:
                 found.append(self._seen[edge])
@@ -200,7 +205,9 @@ def is_sketching() -> bool:
 class Node:
     """One recorded op: where its gradient goes, and what the rules need to compute it."""
 
-    __slots__ = ("op", "number", "edges", "metas", "saved", "depth", "output", "recipes", "frame", "__weakref__")
+    __slots__ = ("op", "number", "edges", "metas", "saved", "again", "frame", "__weakref__")
+
+    frame: int  # the number of the Sketch that the node was recorded for; not set where there was none
 
     def __init__(self, op: Op, edges: tuple[Any, ...], metas: tuple[Any, ...], saved: dict[str, Any] | None):
         self.op = op
@@ -208,15 +215,14 @@ class Node:
         self.edges = edges  # for each input: the Node that made it, or the leaf Tensor itself, or None
         self.metas = metas  # for each input with an edge: its shape and dtype
         self.saved = saved  # None after a backward pass has freed the values, and in a sketch
-        self.depth = 0  # above 0 the saved values suffice to compute the output again, after as many recipes in a row
-        self.output: Any = None  # then a weak reference to the output
-        self.recipes: tuple[Node, ...] = ()  # the nodes whose outputs are computed again for this node's rules
-        self.frame = 0 if _mode.sketch is None else _mode.sketch.number  # the run of a function of `remat`
+        self.again: Again | None = None  # what is computed again for the rules or for others
 
     def become(self, other: Node) -> None:
         """Lead where another node leads. The output is the same, and is kept from now on."""
         self.op, self.edges, self.metas, self.saved = other.op, other.edges, other.metas, other.saved
-        self.recipes, self.depth = other.recipes, 0
+        if self.again is not None:
+            self.again.depth = 0
+            self.again.recipes = () if other.again is None else other.again.recipes
 
 
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
@@ -276,27 +282,32 @@ def record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: t
     first = outputs[0]
     if not is_float(first.array.dtype):
         return
-    if _mode.sketch is not None:
-        _mode.sketch.see(inputs)
     edges: list[Any] = []
     metas: list[Any] = []
-    depth = 0  # of recipes among the inputs
+    wanted = []
+    depth, again = 0, False  # of recipes among the inputs, and whether there are any
     for x in inputs:
-        if isinstance(x, Tensor) and x.requires_grad:
-            made = x.node
+        on = isinstance(x, Tensor) and x.requires_grad
+        wanted.append(on)
+        if on:
+            array, made = x.array, x.node
             edges.append(made or x)
-            metas.append((x.array.shape, x.array.dtype))
-            if made is not None and made.depth > depth:
-                depth = made.depth
+            metas.append((array.shape, array.dtype))
+            if made is not None and made.again is not None:
+                depth, again = max(depth, made.again.depth), True
         else:
             edges.append(None)
             metas.append(None)
     first.requires_grad = True
-    if _mode.bare:
-        first.node = Node(op, tuple(edges), tuple(metas), None)
-        return
+    sketch = _mode.sketch
+    if sketch is not None:
+        sketch.see(inputs)
+        if _mode.bare:
+            node = first.node = Node(op, tuple(edges), tuple(metas), None)
+            node.frame = sketch.number
+            return
     pulls_back = op.pulled_back is not None and (op.epilogue is None or statics[op.roles[op.epilogue][1]] is not None)
-    needs = op.needs(tuple([edge is not None for edge in edges]), pulls_back)
+    needs = op.needs(tuple(wanted), pulls_back)
     recipe = op.cheap and depth < _DEEPEST and _has_recipe(op, inputs, needs, first)
     if recipe:
         needs = op.needs_and_arguments(needs)
@@ -309,10 +320,10 @@ def record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: t
         elif not (recipe and i == 0):  # save the bare array: its Tensor owns the node, and saving it would make a cycle
             saved[name] = None if outputs[i] is None else outputs[i].array
     node = first.node = Node(op, tuple(edges), tuple(metas), saved)
-    if recipe:
-        node.depth, node.output = depth + 1, weakref.ref(first)
-    if recipe or depth:
-        node.recipes = _recipes(node, needs)
+    if recipe or again:
+        node.again = Again(depth + 1 if recipe else 0, weakref.ref(first) if recipe else None, _recipes(node, needs))
+    if sketch is not None:
+        node.frame = sketch.number
 
 
 def _save(x: Any) -> tuple[Any, int | None]:
@@ -323,7 +334,7 @@ def _save(x: Any) -> tuple[Any, int | None]:
     if not isinstance(x, Tensor):
         return x, None
     node = x.node
-    if node is None or not node.depth or node.saved is None:
+    if node is None or node.again is None or not node.again.depth or node.saved is None:
         return x, x.version
     return Recipe(node, node.op, node.saved), None
 
@@ -342,7 +353,21 @@ class Recipe(NamedTuple):
     saved: dict[str, Any]
 
 
-Again = dict["Node", Tensor]  # the values that one backward pass has computed again and still needs, by their nodes
+class Again:
+    """What is computed again around a node.
+
+    depth: above 0 the node's saved values suffice to compute its output again, after as many recipes in a row.
+    output: then a weak reference to the output.
+    recipes: the nodes whose outputs are computed again for this node's rules.
+    """
+
+    __slots__ = ("depth", "output", "recipes")
+
+    def __init__(self, depth: int, output: Any, recipes: tuple[Node, ...]):
+        self.depth, self.output, self.recipes = depth, output, recipes
+
+
+Values = dict["Node", Tensor]  # what one backward pass has computed again and still needs
 
 _SMALL = 1 << 20  # bytes: keeping less than this costs less than a further launch
 _DEEPEST = 4  # recipes that lead to each other: a chain of more ops keeps every fifth result
@@ -370,50 +395,46 @@ def _recipes(node: Node, needs: list[tuple[str, tuple[str, int]]]) -> tuple[Node
     return (*own, *[x.node for x, _ in kept if type(x) is Recipe])
 
 
-def _computed_again(recipe: Recipe, again: Again) -> Tensor:
+def _computed_again(recipe: Recipe, values: Values) -> Tensor:
     """The value of a recipe: the tensor itself if somebody still holds it, else one with the same bits and node."""
     node = recipe.node
-    y = again.get(node)
+    y = values.get(node)
     if y is None:
-        y = node.output()
+        assert node.again is not None
+        y = node.again.output()
     if y is None or y.node is not node:  # the tensor is gone, or `assign` has given it other values
         op = recipe.op
-        restored = [_restored(op, node, name, recipe.saved, again) for name in op.arguments]
-        inputs = tuple(restored[0]) if op.variadic else tuple(restored[:len(op.inputs)])
+        arguments = [restored(op, node, name, recipe.saved, values) for name in op.arguments]
+        inputs = tuple(arguments[0]) if op.variadic else tuple(arguments[:len(op.inputs)])
         with recording(False):
-            result, _ = _computed(op, inputs, inputs, tuple(restored[len(op.inputs):]))
+            result, _ = _computed(op, inputs, inputs, tuple(arguments[len(op.inputs):]))
         y = wrap(result[0] if isinstance(result, tuple) else result)
         y.node, y.requires_grad = node, True
-        again[node] = y
+        values[node] = y
     return y
 
 
-def restore(node: Node, name: str, again: Again) -> Any:
-    """A value that a gradient rule of `node` names, as a Tensor that leads on to whatever made it."""
-    assert node.saved is not None
-    return _restored(node.op, node, name, node.saved, again)
-
-
-def _restored(op: Op, node: Node, name: str, saved: dict[str, Any], again: Again) -> Any:
+def restored(op: Op, node: Node, name: str, saved: dict[str, Any], values: Values) -> Any:
+    """A saved value that a gradient rule of the op names, as a Tensor that leads on to whatever made it."""
     role, i = op.roles[name]
     if name not in saved:  # the output of an op that is cheap to compute again
-        return _computed_again(Recipe(node, op, saved), again)
+        return _computed_again(Recipe(node, op, saved), values)
     value = saved[name]
     if role == "static" or value is None:
         return value
     if role == "input":
-        return [_input(op, name, v, again) for v in value] if op.variadic else _input(op, name, value, again)
+        return [_input(op, name, v, values) for v in value] if op.variadic else _input(op, name, value, values)
     y = wrap(value)
     if i == 0:
         y.node, y.requires_grad = node, True
     return y
 
 
-def _input(op: Op, name: str, saved: tuple[Any, int | None], again: Again) -> Any:
+def _input(op: Op, name: str, saved: tuple[Any, int | None], values: Values) -> Any:
     """A saved input; raise an error if its values have changed since the op used them."""
     x, version = saved
     if type(x) is Recipe:
-        return _computed_again(x, again)
+        return _computed_again(x, values)
     if version is not None and x.version != version:
         raise RuntimeError(
             f"backward through {op.name}: its input {name!r} (shape {x.shape}) was changed by assign() after the op "

@@ -138,8 +138,8 @@ def _settle(x: Deferred) -> None:
         y = later.run()
         if y.node is not None:
             y.node.number = later.number  # as if it had been recorded at the time of the call
-            if y.node.output is not None:
-                y.node.output = weakref.ref(x)
+            if y.node.again is not None and y.node.again.output is not None:
+                y.node.again.output = weakref.ref(x)
         x.requires_grad = y.requires_grad or x.requires_grad and x._known[3]
         x.array, x.node = y.array, y.node
         x.__class__ = Tensor  # type: ignore[assignment]

@@ -14,13 +14,13 @@ from .dtypes import is_float, is_half
 from .tensor import Tensor, as_tensor, wrap
 
 if TYPE_CHECKING:
-    from .autograd import Again, Node
+    from .autograd import Node, Values
     from .op import Op
 
 _accumulate_lock = threading.Lock()
 
 
-def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again,
+def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Values,
                      sums: dict[Any, _Sum]) -> list[Tensor | None]:
     """Run the gradient rules of one node; each input gets its gradient or None.
 
@@ -35,7 +35,7 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Again
     op = node.op
     pulled_back = None if op.epilogue is not None and node.saved.get(op.epilogue) is None else op.pulled_back
     needs = op.needs(tuple(wanted), pulled_back is not None)
-    values = {name: autograd.restore(node, name, again) for name, _ in needs}
+    values = {name: autograd.restored(op, node, name, node.saved, again) for name, _ in needs}
     if pulled_back is not None:
         g = pulled_back.function(g, *[values[n] for n in pulled_back.needs])
     if op.variadic or op.joint is not None:
@@ -114,8 +114,8 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
         leads[node] = goal is None or node in goal or any(_wanted(e, leads, goal) for e in node.edges)
     sums: dict[Any, _Sum] = {}
     found: dict[Any, Tensor] = {}
-    again: Again = {}
-    last_users = {made: node for node in reversed(order) for made in node.recipes}
+    again: Values = {}
+    last_users = {made: node for node in reversed(order) if node.again is not None for made in node.again.recipes}
 
     def send(edge: Any, g: Tensor) -> None:
         if edge in sums:
@@ -138,9 +138,10 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
                             send(edge, d)
                     if not retain_graph:
                         node.saved = None
-            for made in node.recipes:
-                if last_users[made] is node:
-                    again.pop(made, None)
+            if node.again is not None:
+                for made in node.again.recipes:
+                    if last_users[made] is node:
+                        again.pop(made, None)
         found.update({edge: s.total() for edge, s in sums.items()
                       if edge in ends or not isinstance(edge, autograd.Node)})
     return found

@@ -83,9 +83,9 @@ class _Add(Op):
     """Addition, which a deferred operand computes together with itself."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        if not options and len(args) == 2:
+        if Deferred in map(type, args) and len(args) == 2:
             a, b = args
-            y = added(a, b) if type(a) is Deferred else added(b, a) if type(b) is Deferred else None
+            y = added(a, b) if type(a) is Deferred else added(b, a)
             if y is not None:
                 return y
         return super().__call__(*args, **options)
