@@ -39,7 +39,8 @@ class Bar:
     def holds(self, bench: str, row: dict[str, Any]) -> bool:
         """Whether this bar applies to the row."""
         return (bench.startswith(self.bench) and (row["kind"], row["direction"]) == (self.kind, self.direction)
-                and ("depthwise" in row["layer"]) == self.depthwise and self.network in (None, row["network"]))
+                and ("depthwise" in row["layer"]) == self.depthwise and self.network in (None, row["network"])
+                and (self.kind, row["dtype"]) not in (("train", "bfloat16"), ("train", "float16")))
 
 
 WANTED = (

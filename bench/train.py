@@ -1,6 +1,7 @@
-"""Times whole networks and PyTorch's (eager, torch.compile, bfloat16 by autocast): python bench/train.py [--device gpu]
+"""Times whole networks and PyTorch's, eager and by torch.compile: python bench/train.py [--device gpu]
 
-It measures step time, images per second and peak memory of LeNet-5, AlexNet, VGG-16 and ResNet-50. Our networks and
+It measures step time, images per second and peak memory of LeNet-5, AlexNet, VGG-16 and ResNet-50, in float32 and in
+bfloat16 (parameters in float32: ours by convgpu.mixed, PyTorch's by autocast). Our networks and
 PyTorch's begin with the same parameters; loss and gradients are compared before anything is timed. Each contender's
 memory is measured in its own process. Results are added to bench/results.
 
@@ -11,9 +12,11 @@ memory is measured in its own process. Results are added to bench/results.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +33,37 @@ from convgpu.benchmark.peers import Torch
 from convgpu.cli.progress import Bar
 from convgpu.device import cupy_with_gpu
 
-VARIANTS = {"eager": "", "compiled": "compiled", "amp": "amp"}
+VARIANTS = {"eager": "", "compiled": "compiled"}
+DTYPES = ("float32", "bfloat16", "float16")
 
 
-def peak_memory(name: str, network: str, batch: int, threads: int | None) -> int | None:
+def variants_of(chosen: Sequence[str], dtype: str) -> list[str]:
+    """PyTorch's variants that compute in a dtype: under autocast, in a half type."""
+    amp = "amp" if dtype != "float32" else ""
+    return [" ".join(filter(None, (VARIANTS[name], amp))) for name in chosen]
+
+
+def peak_memory(name: str, network: str, batch: int, threads: int | None, dtype: str) -> int | None:
     """The most bytes that two steps of a contender take beyond what its process had before; None if the process failed.
     """
-    command = [sys.executable, __file__, "--peak", name, "--network", network, "--batch", str(batch)]
+    command = [sys.executable, __file__, "--peak", name, "--network", network, "--batch", str(batch),
+               "--dtype", dtype]
     command += ["--threads", str(threads)] if threads else []
     done = subprocess.run(command, capture_output=True, text=True)
     return int(done.stdout) if done.returncode == 0 else None
 
 
-def measure_peak(name: str, network_name: str, batch: int) -> int:
+def measure_peak(name: str, network_name: str, batch: int, dtype: str) -> int:
     """The work of peak_memory's child process."""
     network, (package, device, *variant) = NETWORKS[network_name], name.split()
     params, (x, y) = network.initial(), NETWORKS[network_name].data(batch)
     peer = Torch() if package == "torch" else None
     before = _peak_resident()
     if peer is None:
-        step: Any = Step(network, params, x, y, device)
+        step: Any = Step(network, params, x, y, device, dtype)
     else:
-        kinds = tuple(part for part in variant if not part.startswith("channels")) or ("",)
-        step = training.torch_steps(peer, network, params, x, y, device, kinds, {})[name]
+        kind = " ".join(part for part in variant if not part.startswith("channels"))
+        step = training.torch_steps(peer, network, params, x, y, device, (kind,), {}, dtype)[name]
     for _ in range(2):
         step()
     if device == "cpu":
@@ -110,6 +121,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--network", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--batch", type=int, nargs="+", help="those of each network's own, or others for all")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES[:2]), help="a row for each")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), help="of PyTorch")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--steps", type=int, default=20)
@@ -122,20 +134,20 @@ def main() -> None:
     if options.threads:
         set_num_threads(options.threads)
     if options.peak:
-        print(measure_peak(options.peak, options.network[0], options.batch[0]))
+        print(measure_peak(options.peak, options.network[0], options.batch[0], options.dtype[0]))
         return
     if options.rows_of:
         measure_rows(options)
         return
     devices, _ = choose([options.device])
     found: Results | None = None
-    for name in options.network:
+    for name, dtype in itertools.product(options.network, options.dtype):
         network = NETWORKS[name]
         own = [batch for batch in network.batches if batch in (options.batch or network.batches)]
-        results = training.measure(network, own or options.batch, devices, Torch(), options.steps,
-                                   options.budget, [VARIANTS[variant] for variant in options.variants], Bar())
+        results = training.measure(network, own or options.batch, devices, Torch(), options.steps, options.budget,
+                                   variants_of(options.variants, dtype), Bar(), dtype)
         for row in results.rows:
-            peaks = {contender: peak_memory(contender, name, row["batch"], options.threads)
+            peaks = {contender: peak_memory(contender, name, row["batch"], options.threads, dtype)
                      for contender in row["timings"]}
             row["memory"] = {contender: peak for contender, peak in peaks.items() if peak is not None}
         if found is not None:

@@ -456,6 +456,45 @@ def test_twins_have_our_loss_and_gradients() -> None:
         theirs.check("twin", loss, grads)
 
 
+@needs_torch
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_networks_are_trained_in_half_types(dtype: str, monkeypatch) -> None:
+    """Parameters in float32: ours by the policy, PyTorch's by autocast, with a scaler for float16."""
+    import torch
+
+    from convgpu.benchmark.peers import Torch
+
+    results = training.measure(NETWORKS["lenet5"], [2], [devices.CpuDevice()], Torch(), steps=2, dtype=dtype)
+    row, = results.rows
+    assert row["dtype"] == dtype and "absent" not in row
+    assert set(row["timings"]) == {"convgpu cpu", "torch cpu amp channels_last"}
+    from convgpu.benchmark.report.tables import render
+
+    assert f"on images of noise, {dtype}." in " ".join(render(results).split())
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compiled.append(f) or f)
+    params, (x, y) = NETWORKS["lenet5"].initial(), NETWORKS["lenet5"].data(2)
+    variants = "compiled amp", "compiled"
+    found = training.torch_steps(Torch(), NETWORKS["lenet5"], params, x, y, "cpu", variants, {}, dtype)
+    assert list(found) == ["torch cpu compiled amp channels_last", "torch cpu compiled channels_last"] and compiled
+    assert found["torch cpu compiled amp channels_last"].amp == dtype
+    assert found["torch cpu compiled channels_last"].amp is None
+    step = training.Step(NETWORKS["lenet5"], params, x, y, "cpu", dtype)
+    before = step()
+    for theirs in (found["torch cpu compiled amp channels_last"], training.TorchStep(
+            Torch(), NETWORKS["lenet5"], params, x, y, "cpu", "channels_last")):
+        assert abs(theirs().item() - before.item()) < 0.02 * before.item()
+    assert before.dtype == np.float32
+
+
+def test_the_command_trains_in_half_types(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.json"
+    assert benchmark("train", "--network", "lenet5", "--batch", "2", "--steps", "2", "--budget", "0", "--device", "cpu",
+                     "--dtype", "float16", "--json", str(file)) == 0
+    assert [row["dtype"] for row in Results.load(file).rows] == ["float16"]
+    assert "noise, float16." in " ".join(capsys.readouterr().out.split())
+
+
 # --- the GPU's side, on what stands in for one
 
 

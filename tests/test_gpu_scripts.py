@@ -32,6 +32,7 @@ import gpu_tables  # noqa: E402
 import on_gpu_steps  # noqa: E402
 import one_gemm  # noqa: E402
 import rows  # noqa: E402
+import train as train_bench  # noqa: E402
 import under_sanitizer  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or sys.platform != "linux", reason="Linux and bash")
@@ -602,3 +603,15 @@ def test_rows_of_a_rehearsal_are_no_results(tmp_path, monkeypatch, capsys):
     rows_of_a_gpu(tmp_path / "rows.jsonl", tiny=True)
     monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
     assert collect.main() == 1 and "got one of a rehearsal" in capsys.readouterr().err
+
+
+# --- training beside PyTorch
+
+
+def test_contenders_of_training() -> None:
+    """PyTorch eager and compiled, in a half type under autocast; ours in the same dtype, in a process of its own."""
+    both = list(train_bench.VARIANTS)
+    assert train_bench.variants_of(both, "float32") == ["", "compiled"]
+    assert train_bench.variants_of(both, "bfloat16") == ["amp", "compiled amp"]
+    for dtype in ("float32", "bfloat16"):
+        assert train_bench.peak_memory("convgpu cpu", "lenet5", 2, 1, dtype) > 0

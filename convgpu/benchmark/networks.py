@@ -11,6 +11,7 @@ import numpy as np
 from .. import optim, tree
 from ..architectures import alexnet, lenet5, resnet50, vgg16
 from ..gradients import value_and_grad
+from ..mixed import mixed
 from ..tensor import Tensor, tensor
 
 LEARNING_RATE, MOMENTUM = 1e-4, 0.9  # of SGD; they are small because the images are noise
@@ -47,13 +48,19 @@ NETWORKS = {network.name: network for network in (
 
 
 class Step:
-    """A step of SGD with momentum on one batch: forward, backward and update. Each call takes the next step."""
+    """A step of SGD with momentum on one batch: forward, backward and update. Each call takes the next step.
 
-    def __init__(self, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str):
+    Args:
+        dtype: what the network computes in; the parameters are float32 (see `convgpu.mixed`).
+    """
+
+    def __init__(self, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
+                 dtype: str = "float32"):
+        policy = mixed(dtype)
         self._params = tree.map(lambda p: p.to(device), params)
         self._x, self._y = tensor(x, device=device), tensor(y, device=device)
-        self._optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
-        self._value_and_grad = value_and_grad(network.loss)
+        self._optimizer = optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM, loss_scale=policy.loss_scale)
+        self._value_and_grad = value_and_grad(policy(network.loss))
 
     def __call__(self) -> Tensor:
         """Take a step, and return the loss before it."""

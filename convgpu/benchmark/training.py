@@ -27,8 +27,8 @@ STEPS, BUDGET = 20, 60.0
 
 
 def measure(network: Network, batches: Sequence[int], devices: Sequence[Device], peer: Torch | None = None,
-            steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] = ("",),
-            progress: Progress | None = None) -> Results:
+            steps: int = STEPS, budget: float = BUDGET, variants: Sequence[str] | None = None,
+            progress: Progress | None = None, dtype: str = "float32") -> Results:
     """Time training steps, and return one row for each batch size; Ctrl-C stops early and keeps the rows so far.
 
     Where convgpu computes a wrong product or pooling, or PyTorch's gradients differ, the contender is not timed; the
@@ -41,9 +41,13 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
         peer: PyTorch, on the same devices.
         steps: how many steps are timed and reported.
         budget: seconds after which no more steps are timed.
-        variants: PyTorch's variants: "" in both layouts; "compiled" by torch.compile; "amp", in bfloat16 by autocast.
+        variants: PyTorch's variants: "" in both layouts; in channels_last "compiled" by torch.compile, "amp" in a half
+            type by autocast, and "compiled amp". None: "", or "amp" where dtype is a half type.
         progress: is told which step runs, and how much work is left.
+        dtype: what the networks compute in, by `convgpu.mixed` and PyTorch's autocast (which takes bfloat16 beside
+            float32); the parameters are float32.
     """
+    variants = (("amp",) if dtype != "float32" else ("",)) if variants is None else variants
     progress = progress or Progress()
     rows: list[Row] = []
     load = load_average()
@@ -59,7 +63,7 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
                     progress.reach(before + share * batch)
                     progress.begin(f"{network.title} batch {batch}: {what}")
 
-                rows.append(_row(network, params, batch, devices, peer, steps, budget, variants, watch))
+                rows.append(_row(network, params, batch, devices, peer, steps, budget, variants, dtype, watch))
         except KeyboardInterrupt:
             interrupted = True
     packages = ["numpy", *["torch"] * (peer is not None)]
@@ -67,31 +71,31 @@ def measure(network: Network, batches: Sequence[int], devices: Sequence[Device],
 
 
 def _row(network: Network, params: Any, batch: int, devices: Sequence[Device], peer: Torch | None, steps: int,
-         budget: float, variants: Sequence[str], watch: Callable[[str, float], None]) -> Row:
+         budget: float, variants: Sequence[str], dtype: str, watch: Callable[[str, float], None]) -> Row:
     contenders: dict[str, Contender] = {}
     clocks: dict[str, Clock] = {}
     absent: dict[str, str] = {}
     flops = 0
     for device in devices:
         watch(f"checking on the {device.kind}", 0.0)
-        found, counted = _checked(network, params, network.data(batch), device, peer, variants, absent)
+        found, counted = _checked(network, params, network.data(batch), device, peer, variants, dtype, absent)
         contenders |= found
         clocks |= dict.fromkeys(found, device.clock)
         flops = max(flops, counted)
     timings = alternate(contenders, steps, 0.0, clocks=clocks, budget=budget,
                         watch=lambda i: watch(f"step {i + 1} of {steps}", i / steps)) if contenders else {}
-    row = {"kind": "train", "network": network.title, "layer": f"b{batch}", "direction": "step", "dtype": "float32",
-           "batch": batch, "steps": steps, "threads": get_num_threads(), "flops": flops, "unit": "float32", "bytes": 0,
+    row = {"kind": "train", "network": network.title, "layer": f"b{batch}", "direction": "step", "dtype": dtype,
+           "batch": batch, "steps": steps, "threads": get_num_threads(), "flops": flops, "unit": dtype, "bytes": 0,
            "timings": timings}
     return {**row, "absent": absent} if absent else row
 
 
 def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray], device: Device, peer: Torch | None,
-             variants: Sequence[str], absent: dict[str, str]) -> tuple[dict[str, Contender], int]:
+             variants: Sequence[str], dtype: str, absent: dict[str, str]) -> tuple[dict[str, Contender], int]:
     """Contenders on this device whose steps are right, and the FLOPs of a step; `absent` explains the others."""
     backend = current_backend() if device.kind == CPU else GPU_BACKENDS[0]
     try:
-        step = Step(network, params, *data, device.kind)
+        step = Step(network, params, *data, device.kind, dtype)
         with watched(backend, device.c) as seen:
             loss, grads = step.gradients()
     except (NotImplementedError, MemoryError, WrongResultError) as error:
@@ -100,9 +104,9 @@ def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray],
     found: dict[str, Contender] = {device.name: step}
     if peer is None or _lacks(peer, device.kind, absent):
         return found, seen.flops
-    for name, theirs in torch_steps(peer, network, params, *data, device.kind, variants, absent).items():
+    for name, theirs in torch_steps(peer, network, params, *data, device.kind, variants, absent, dtype).items():
         try:
-            if not theirs.amp:
+            if not theirs.amp and dtype == "float32":
                 theirs.check(name, loss, grads)
             found[name] = theirs
         except WrongResultError as error:
@@ -111,20 +115,22 @@ def _checked(network: Network, params: Any, data: tuple[np.ndarray, np.ndarray],
 
 
 def torch_steps(peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
-                variants: Sequence[str], absent: dict[str, str]) -> dict[str, TorchStep]:
+                variants: Sequence[str], absent: dict[str, str], dtype: str = "float32") -> dict[str, TorchStep]:
     """PyTorch's contenders by name; `absent` explains what this installation cannot compile."""
     found = {}
+    half = "bfloat16" if dtype == "float32" else dtype
     for variant in variants:
+        compiled, amp = "compiled" in variant, half if "amp" in variant else None
         for layout in LAYOUTS if not variant else LAYOUTS[:1]:
             name = " ".join(filter(None, (PREFIX, device, variant, layout)))
-            step = TorchStep(peer, network, params, x, y, device, layout, variant == "amp", variant == "compiled")
-            if variant == "compiled":
+            step = TorchStep(peer, network, params, x, y, device, layout, amp, compiled)
+            if compiled:
                 try:
                     step()  # this call compiles the network, and fails where a host compiler is missing
                 except Exception as error:  # torch.compile may raise any exception
                     absent[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     continue
-                step = TorchStep(peer, network, params, x, y, device, layout, compiled=True)
+                step = TorchStep(peer, network, params, x, y, device, layout, amp, compiled)
             found[name] = step
     return found
 

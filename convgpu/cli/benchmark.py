@@ -75,13 +75,13 @@ def op(name: str, arguments: Sequence[str], gradients: bool, dtype: str, samples
     return _measure_ops(problems, samples, **common)
 
 
-def train(network: str, batch: Sequence[int] | None, steps: int, budget: float, **common: Any) -> int:
+def train(network: str, batch: Sequence[int] | None, dtype: str, steps: int, budget: float, **common: Any) -> int:
     """Time steps of training."""
     from ..benchmark.networks import NETWORKS
 
     chosen = NETWORKS[network]
     return _measure(lambda devices, peer: training.measure(chosen, batch or chosen.batches, devices, peer, steps,
-                                                           budget, progress=Bar()), **common)
+                                                           budget, progress=Bar(), dtype=dtype), **common)
 
 
 def show(file: str, markdown: bool, plot: str | None) -> int:

@@ -89,6 +89,8 @@ def _add_train(which: _Parsers) -> None:
     parser = _measuring(which, "train", "steps of training a whole network", with_dtype=False)
     parser.add_argument("--network", choices=TRAINED, default="alexnet", help="default: alexnet")
     parser.add_argument("--batch", type=whole(1), nargs="+", metavar="N", help="batch sizes, one row for each")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+                        help="what is computed in; the parameters are float32 (default: float32)")
     parser.add_argument("--steps", type=whole(1), metavar="N", default=20, help="what times are told for (default: 20)")
     parser.add_argument("--budget", type=_seconds, metavar="SECONDS", default=60.0,
                         help="after which fewer steps are timed, at least 3, and the time is scaled (default: 60)")

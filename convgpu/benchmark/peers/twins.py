@@ -76,12 +76,12 @@ class TorchStep:
     """A step of SGD with momentum in PyTorch.
 
     Args:
-        amp: whether the network runs in bfloat16 under autocast.
+        amp: the half type in which the network runs under autocast, float16 with a GradScaler; None for float32.
         compiled: whether torch.compile compiles the network.
     """
 
     def __init__(self, peer: Torch, network: Network, params: Any, x: np.ndarray, y: np.ndarray, device: str,
-                 layout: str, amp: bool = False, compiled: bool = False):
+                 layout: str, amp: str | None = None, compiled: bool = False):
         torch = self._torch = peer.torch
         self._layout, self.amp = layout, amp
         self._params = {name: {part: self._parameter(peer, params, name, part, device) for part in layer}
@@ -90,9 +90,10 @@ class TorchStep:
         self._x, self._y = peer.images(x, device, layout), peer.tensor(y, device)
         self._optimizer = torch.optim.SGD(self._leaves, lr=LEARNING_RATE, momentum=MOMENTUM)
         kind = "cuda" if device == "gpu" else "cpu"
+        self._scaler = torch.amp.GradScaler(kind, enabled=amp == "float16")
 
         def loss(params: Any, x: Any, y: Any) -> Any:
-            with torch.autocast(kind, torch.bfloat16, enabled=amp):
+            with torch.autocast(kind, getattr(torch, amp or "bfloat16"), enabled=amp is not None):
                 scores = TWINS[network.name](torch.nn.functional, params, x)
                 return torch.nn.functional.cross_entropy(scores, y, label_smoothing=network.label_smoothing)
 
@@ -102,8 +103,9 @@ class TorchStep:
         """Take a step, and return the loss before it."""
         self._optimizer.zero_grad()
         loss = self._loss(self._params, self._x, self._y)
-        loss.backward()
-        self._optimizer.step()
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         return loss
 
     def check(self, name: str, loss: float, grads: Any) -> None:

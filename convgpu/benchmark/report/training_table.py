@@ -22,6 +22,8 @@ def training_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]
     """The columns for training: convgpu's times per device, the speed-up, the peers' times."""
     columns = [Column("", "network", [row["network"] for row in rows], left=True),
                Column("", "batch", [str(row["batch"]) for row in rows])]
+    if len({row["dtype"] for row in rows}) > 1:
+        columns.append(Column("", "dtype", [row["dtype"] for row in rows], left=True))
     there = [device for device in DEVICES if any(figures.has(row, device) for row in rows)]
     for device in there:
         columns += _contender(rows, figures.name_of(device), DEVICES[device], roofs, device == "cpu")
@@ -126,7 +128,7 @@ def training_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
     """Notes: the meaning of the columns, and the lecture's row."""
     steps = " or ".join(str(n) for n in sorted({row["steps"] for row in rows}))
     notes = [f"s: seconds of {steps} training steps (median step; forward, backward, SGD with momentum) on images of "
-             "noise, float32."]
+             f"noise, {' and '.join(dict.fromkeys(row['dtype'] for row in rows))}."]
     if any(SCALED in total(row, name) for row in rows for name in row["timings"]):
         notes.append(f"{SCALED} fewer steps were timed, and the time was scaled.")
     if any("cpu" in roofs and figures.has(row, "cpu") for row in rows):
