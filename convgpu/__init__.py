@@ -17,13 +17,15 @@ from .interop import from_dlpack
 from .mixed import mixed
 from .ledger import ledger, spec
 from .op import Op
-from .ops.activation import elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, selu, sigmoid, silu, softplus
+from .ops.activation import (
+    elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, relu6, selu, sigmoid, silu, softplus, tanh,
+)
 from .ops.conv import (
     conv, conv1d, conv2d, conv3d, conv_transpose, conv_transpose1d, conv_transpose2d, conv_transpose3d,
     depthwise_conv, depthwise_conv1d, depthwise_conv2d, depthwise_conv3d,
     separable_conv, separable_conv1d, separable_conv2d, separable_conv3d,
 )
-from .ops.elementwise import exp, log, tanh
+from .ops.elementwise import exp, log
 from .ops.gemm import gemm, linear, matmul
 from .ops.loss import binary_cross_entropy, cross_entropy, embedding, huber_loss, mse_loss, one_hot
 from .ops.lp_pool import lp_pool, lp_pool1d, lp_pool2d, lp_pool3d
@@ -67,7 +69,7 @@ __all__ = [
     "is_grad_enabled", "layer_norm", "leaky_relu", "ledger", "linear", "local_response_norm", "log", "log_softmax",
     "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d",
     "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy",
-    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "remat", "selu", "separable_conv",
+    "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "relu6", "remat", "selu", "separable_conv",
     "separable_conv1d",
     "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid",
     "silu", "spec", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend",

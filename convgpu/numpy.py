@@ -26,12 +26,13 @@ from .convert import contains as _contains
 from .convert import is_tensor_like as _is_tensor_like
 from .dtypes import DTypeLike, as_dtype
 from .ops import linalg
+from .ops.activation import tanh
 from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
 from .ops.elementwise import (
     abs, add, cbrt, clip, divide, float_power, floor_divide, fmax, fmin, hypot, maximum, minimum, multiply, nan_to_num,
     negative, positive, power, reciprocal, remainder, sign, sqrt, square, subtract,
     exp, exp2, expm1, log, log1p, log2, log10, logaddexp, logaddexp2,
-    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cos, cosh, deg2rad, rad2deg, sin, sinh, tan, tanh,
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cos, cosh, deg2rad, rad2deg, sin, sinh, tan,
     ceil, floor, rint, round, trunc,
     astype, isclose, isfinite, isinf, isnan, nonzero, signbit, where,
     equal, greater, greater_equal, less, less_equal, not_equal, logical_and, logical_not, logical_or, logical_xor,

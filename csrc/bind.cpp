@@ -39,8 +39,10 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     // Returns the address of a NumPy array, for which its attribute ctypes.data would take microseconds.
     m.def("address", [](const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }, "array"_a);
     convgpu::bind_conv(m);
+    convgpu::bind_elementwise(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);
     convgpu::bind_optim(m);
     convgpu::bind_pool(m);
+    convgpu::bind_reduce(m);
 }

@@ -1,5 +1,5 @@
-// Every family of kernels (conv, gemm, pool, layout, optim) defines these functions in its own bind.cpp; csrc/bind.cpp
-// calls them.
+// Every family of kernels (conv, gemm, pool, ...) defines these functions in its own bind.cpp; csrc/bind.cpp calls
+// them.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -20,6 +20,8 @@ void bind_gemm(pybind11::module_& m);
 void bind_pool(pybind11::module_& m);
 void bind_layout(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
+void bind_elementwise(pybind11::module_& m);
+void bind_reduce(pybind11::module_& m);
 
 }  // namespace convgpu
 

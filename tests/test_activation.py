@@ -24,6 +24,7 @@ def gelu_tanh(x):
 # name: (ours, in float64, limits at -inf and inf, slopes there)
 ELEMENTWISE = {
     "relu": (cg.relu, lambda x: np.maximum(x, 0), (0, np.inf), (0, 1)),
+    "relu6": (cg.relu6, lambda x: np.clip(x, 0, 6), (0, 6), (0, 0)),
     "leaky_relu": (cg.leaky_relu, lambda x: np.where(x > 0, x, 0.01 * x), (-np.inf, np.inf), (0.01, 1)),
     "leaky_relu 0.3": (lambda x: cg.leaky_relu(x, 0.3), lambda x: np.where(x > 0, x, 0.3 * x), (-np.inf, np.inf),
                        (0.3, 1)),
@@ -124,6 +125,7 @@ def test_gradients_at_the_corners():
         return x.grad.tolist()
 
     assert slopes(cg.relu, 0, -0.0) == [0, 0]
+    assert slopes(cg.relu6, 0, -0.0, 6, 5.9) == [0, 0, 0, 1]
     assert slopes(cg.leaky_relu, 0) == [0.01]
     assert slopes(cg.elu, 0) == [1] and slopes(lambda x: cg.elu(x, 3), 0) == [3]
     assert slopes(cg.hard_sigmoid, -3, 3, 0) == [0, 0, 1 / 6]
@@ -268,8 +270,8 @@ def test_errors():
 
 
 @pytest.mark.parametrize("name, torch_name", [
-    ("relu", "relu"), ("leaky_relu", "leaky_relu"), ("elu", "elu"), ("selu", "selu"), ("gelu", "gelu"),
-    ("silu", "silu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"), ("softplus", "softplus"),
+    ("relu", "relu"), ("relu6", "relu6"), ("leaky_relu", "leaky_relu"), ("elu", "elu"), ("selu", "selu"),
+    ("gelu", "gelu"), ("silu", "silu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"), ("softplus", "softplus"),
     ("hard_sigmoid", "hardsigmoid"), ("hard_tanh", "hardtanh")])
 def test_as_in_pytorch(name, torch_name):
     torch = pytest.importorskip("torch")

@@ -79,8 +79,8 @@ IMAGES, VECTORS = normal(2, 5, 6, 3), normal(4, 6)
 LABELS = np.array([0, 5, 2, 2])
 LAYERS: dict[str, tuple[Any, list[np.ndarray]]] = {
     **{name: (getattr(cg, name), [VECTORS * 3]) for name in (
-        "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "softplus", "hard_sigmoid", "hard_tanh", "tanh",
-        "softmax", "log_softmax", "logsumexp", "exp")},
+        "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "softplus", "hard_sigmoid",
+        "hard_tanh", "tanh", "softmax", "log_softmax", "logsumexp", "exp")},
     "gelu approximate": (lambda x: cg.gelu(x, approximate=True), [VECTORS]),
     "leaky_relu by condition": (lambda x: cg.leaky_relu(x, -0.5), [VECTORS]),
     "max_pool": (lambda x: cg.max_pool(x, 3, stride=2, padding=1), [IMAGES]),

@@ -246,3 +246,75 @@ def test_nan_to_num_of_every_floating_type(dtype):
     assert y.dtype == x.dtype and y.tolist() == [1.0, 0.0, largest, -largest, -2.0]
     z = cnp.nan_to_num(x, nan=7.0, posinf=8.0, neginf=9.0)
     assert z.dtype == x.dtype and z.tolist() == [1.0, 7.0, 8.0, 9.0, -2.0]
+
+
+# --- the ops that backends run: activate, activate_dgrad, add_n
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, function: Any) -> list[str]:
+    """The names of the backend's ops that a function runs."""
+    from convgpu import autograd
+
+    names: list[str] = []
+    run = autograd.run_on_backend
+    monkeypatch.setattr(autograd, "run_on_backend", lambda op, *rest: names.append(op) or run(op, *rest))
+    function()
+    return names
+
+
+ACTIVATIONS = ["relu", "relu6", "leaky_relu", "sigmoid", "tanh", "elu", "selu", "softplus", "silu", "gelu",
+               "hard_sigmoid", "hard_tanh"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_one_call_each_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cg.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    y = getattr(cg, name)(x)
+    assert calls_of(monkeypatch, lambda: cg.grad(y, x, cg.ones(3))) == ["activate_dgrad"]
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "sigmoid", "tanh", "silu"])
+def test_the_gradient_keeps_the_output_where_it_follows_from_it(name: str) -> None:
+    x = cg.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    saved = getattr(cg, name)(x).node.saved
+    assert ("x" in saved) == (name == "silu") and ("y" in saved) == (name != "silu")
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {"sigmoid", "tanh"}))  # of these two y itself is rounded
+def test_gradients_of_half_types_are_rounded_once(name: str) -> None:
+    at = np.linspace(-7, 7, 301).astype(BFLOAT16)
+    g = np.random.default_rng(0).standard_normal(301).astype(BFLOAT16)
+    x, exact = cg.tensor(at, requires_grad=True), cg.tensor(at.astype(np.float64), requires_grad=True)
+    y, z = getattr(cg, name)(x), getattr(cg, name)(exact)
+    got = cg.grad(y, x, cg.tensor(g)).numpy().astype(np.float64)
+    wanted = cg.grad(z, exact, cg.tensor(g.astype(np.float64))).numpy()
+    assert (np.abs(got - wanted) <= 1.001 * 2.0**-8 * np.abs(wanted)).all()
+
+
+def test_the_sum_of_several_tensors_is_rounded_once(backend: str) -> None:
+    from convgpu.ops.add_n import add_n
+
+    terms = [np.full((3, 5), v).astype(BFLOAT16) for v in (1.0, 2.0**-9, 2.0**-9, 2.0**-9, 2.0**-9)]
+    assert (add_n(*terms).numpy().astype(np.float32) == 1 + 2.0**-7).all()
+    xs = [cg.tensor(np.float64([i, -i]), requires_grad=True) for i in range(4)]
+    y = add_n(*xs)
+    assert y.tolist() == [6, -6] and [g.tolist() for g in cg.grad(y, xs, cg.tensor([2.0, 3.0], dtype="float64"))] == [
+        [2, 3]] * 4
+    with pytest.raises(ValueError, match=r"add_n: expected tensors of one shape, got \(2,\), \(3,\)"):
+        add_n([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="add_n: expected one dtype"):
+        add_n(np.float32([1]), np.float64([1]))
+
+
+def test_native_sums_take_at_most_32_tensors() -> None:
+    from convgpu.ops.add_n import add_n
+
+    pytest.importorskip("convgpu._emulated")
+    with cg.use_backend("emulated"), pytest.raises(ValueError, match="add_n: expected 1 to 32 arrays, got 33"):
+        add_n(*[np.float32([1])] * 33)
+
+
+def test_tanh_of_integers_has_the_dtype_of_numpy() -> None:
+    for dtype in ("bool", "int8", "uint8", "int16", "int32", "int64"):
+        x = np.ones(2, dtype)
+        assert cg.tanh(x).dtype == np.tanh(x).dtype and abs(cg.tanh(x).numpy() - np.tanh(1.0)).max() < 1e-3

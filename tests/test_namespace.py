@@ -258,7 +258,8 @@ def test_modules_declare_no_name_twice() -> None:
     modules: list[ModuleType] = [contraction, elementwise, indexing, joining, linalg, products, reduce, sequences,
                                  shape, sorting, special, statistics]
     ops = {id(op): op for m in modules for op in vars(m).values() if isinstance(op, Op)}
-    names = [op.name for op in ops.values()]
+    names = [op.name for op in ops.values() if op.forward is not None]
     assert len(set(names)) == len(names)
-    for op in ops.values():
-        assert Op.registry[op.name] is op
+    for op in ops.values():  # an op of the backends may be declared again, with gradient rules that keep other values
+        known = Op.registry[op.name]
+        assert known is op or op.forward is None and known.forward is None and known.signature == op.signature

@@ -211,3 +211,51 @@ def test_nan_is_sorted_last_in_every_floating_type(dtype):
     np.testing.assert_array_equal(cnp.unique(t, return_counts=True)[1], np.unique(x, return_counts=True)[1])
     np.testing.assert_array_equal(cnp.searchsorted(cnp.sort(t), t), np.searchsorted(np.sort(x), x))
     assert np.isnan(cnp.median(t).item())
+
+
+# --- the op that backends run: reduce
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+def test_floats_are_reduced_by_the_op_reduce_and_whole_numbers_by_numpy(name, monkeypatch):
+    from convgpu import autograd
+
+    names, run = [], autograd.run_on_backend
+    monkeypatch.setattr(autograd, "run_on_backend", lambda op, arrays, statics: names.append((op, statics[0])) or run(
+        op, arrays, statics))
+    getattr(cnp, name)(np.ones((2, 3), "float32"), axis=1)
+    assert names == [("reduce", name)]
+    getattr(cnp, name)(np.ones((2, 3), "int32"), axis=1)
+    assert len(names) == (2 if name == "mean" else 1)  # the mean of integers is one of float64
+
+
+def test_sums_keep_no_values_for_their_gradients():
+    x = cg.tensor(np.ones((2, 3)), requires_grad=True)
+    assert set(cnp.sum(x, axis=0).node.saved) == {"function", "axes", "keepdims", "shape"}
+    assert "x" in cnp.max(x, axis=0).node.saved
+
+
+def test_kernels_reduce_views_and_nothing():
+    pytest.importorskip("convgpu._emulated")
+    x = np.random.default_rng(0).standard_normal((6, 10, 8)).astype(np.float32)
+    with cg.use_backend("emulated"):
+        for view in (x[::2], x[:, 1:], x.transpose(2, 0, 1), np.broadcast_to(x[:, :1], x.shape), x[..., ::-1]):
+            for axis in (0, 1, 2, (0, 2), (1, 2), None):
+                np.testing.assert_allclose(cnp.sum(view, axis=axis), view.sum(axis=axis), rtol=1e-5, atol=1e-5)
+                np.testing.assert_array_equal(cnp.max(view, axis=axis), view.max(axis=axis))
+        nothing = np.ones((3, 0), np.float32)
+        assert cnp.sum(nothing, axis=1).tolist() == [0, 0, 0] and np.isnan(cnp.mean(nothing, axis=1).numpy()).all()
+        assert cnp.max(nothing, axis=0).shape == (0,)
+        with pytest.raises(ValueError, match=r"max: expected elements along the axes \(1,\), got shape \(3, 0\)"):
+            cnp.max(nothing, axis=1)
+
+
+def test_split_sums_have_the_same_bits_at_every_call():
+    module = pytest.importorskip("convgpu._emulated")
+    assert module.plan_reduce("sum", [3, 70000], [1], "float32").launches == 2
+    assert module.plan_reduce("sum", [70000, 3], [1], "float32").launches == 1
+    x = np.random.default_rng(1).random((3, 70000), np.float32)
+    with cg.use_backend("emulated"):
+        first, second = cnp.sum(x, axis=1), cnp.sum(x, axis=1)
+    assert first.tolist() == second.tolist()
+    np.testing.assert_allclose(first, x.sum(axis=1, dtype=np.float64), rtol=2e-7)

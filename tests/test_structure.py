@@ -26,8 +26,10 @@ ROOT = Path(__file__).parent.parent
 DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"))
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
-NOT_IN_PYTORCH = {"adam_step", "cast_all", "channel_sum", "global_norm", "lp_pool_dgrad", "lp_pool_gather",
-                  "max_pool_gather", "max_pool_indices", "sgd_step"}  # no op of its own does the same
+NOT_IN_PYTORCH = {  # no op of its own does the same
+    "activate", "activate_dgrad", "adam_step", "add_n", "cast_all", "channel_sum", "global_norm", "lp_pool_dgrad",
+    "lp_pool_gather", "max_pool_gather", "max_pool_indices", "reduce", "sgd_step",
+}
 
 
 @pytest.mark.parametrize("backend", [*backends.CPU_BACKENDS, "native"])

@@ -380,3 +380,97 @@ def cast_all(xs: list[np.ndarray], dtype: str, divided: bool) -> tuple[np.ndarra
     by = divisor.reshape(-1)[0].astype(np.float64)
     return tuple([np.asarray(x.astype(np.promote_types(np.float64, x.dtype) if x.dtype.kind == "f" else np.float64)
                              / by).astype(as_dtype(dtype)) for x in xs])
+
+
+# --- reductions
+
+
+def reduce(x: np.ndarray, function: str, axes: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> np.ndarray:
+    """y[k] = the sum, mean, max or min over r of x[k, r], where r runs over the axes."""
+    if function in ("max", "min"):
+        return np.asarray(getattr(np, function)(x, axis=axes, keepdims=keepdims))
+    y = x.astype(_wider(x.dtype)).sum(axis=axes, keepdims=keepdims)
+    count = math.prod([shape[a] for a in axes])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(y if function == "sum" else y / count).astype(x.dtype)
+
+
+# --- elementwise
+
+
+def activate(x: np.ndarray, function: str, alpha: float, scale: float) -> np.ndarray:
+    """y[i] = the activation of that name at x[i]."""
+    xs = x.astype(_wide(x.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(_activated(xs, function, alpha, scale)).astype(x.dtype)
+
+
+def activate_dgrad(gy: np.ndarray, v: np.ndarray, function: str, alpha: float, scale: float) -> np.ndarray:
+    """gx[i] = gy[i] * f'; v[i] is the activation's result for relu, relu6, sigmoid and tanh, else its argument."""
+    gs, vs = gy.astype(_wide(gy.dtype)), v.astype(_wide(v.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        stays, slope = _derivative(vs, function, alpha, scale)
+        return np.asarray(np.where(stays, gs * slope, 0)).astype(gy.dtype)
+
+
+def add_n(xs: list[np.ndarray]) -> np.ndarray:
+    """y[i] = the sum over k of xs[k][i]."""
+    y = np.zeros(xs[0].shape, _wide(xs[0].dtype))
+    for x in xs:
+        y = y + x.astype(y.dtype)
+    return y.astype(xs[0].dtype)
+
+
+def _activated(x: np.ndarray, function: str, alpha: float, scale: float) -> np.ndarray:
+    if function in ("silu", "gelu", "gelu_tanh"):  # x times a weight, which is 0 at -inf
+        return np.where(x == -np.inf, 0, x) * _weight(x, function)
+    if function in ("relu", "leaky_relu", "elu"):
+        below = {"relu": np.zeros_like(x), "leaky_relu": alpha * x, "elu": scale * alpha * np.expm1(x)}[function]
+        return np.where(x > 0, scale * x if function == "elu" else x, np.where(x == x, below, np.nan))
+    if function in ("relu6", "hard_sigmoid", "hard_tanh"):
+        low, high = (-1, 1) if function == "hard_tanh" else (0, 6)
+        y = np.clip(x + 3 if function == "hard_sigmoid" else x, low, high)
+        return y / 6 if function == "hard_sigmoid" else y
+    if function == "softplus":
+        return np.logaddexp(0, x)
+    return np.tanh(x) if function == "tanh" else _logistic(x)
+
+
+def _weight(x: np.ndarray, function: str) -> np.ndarray:
+    """What silu, gelu and gelu_tanh multiply x with."""
+    if function == "silu":
+        return _logistic(x)
+    if function == "gelu":
+        return np.vectorize(lambda t: math.erfc(-t / math.sqrt(2)) / 2, otypes=[x.dtype])(x)
+    return _logistic(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def _derivative(v: np.ndarray, function: str, alpha: float, scale: float) -> tuple[Any, Any]:
+    """Where the gradient flows, and the derivative there."""
+    everywhere = np.ones(v.shape, bool)
+    if function in ("relu", "relu6"):
+        return ~(v <= 0) & ~((function == "relu6") & (v >= 6)), 1
+    if function in ("hard_sigmoid", "hard_tanh"):
+        corner, slope = (3, 1 / _exactly(6, v)) if function == "hard_sigmoid" else (1, 1)
+        return np.abs(v) < corner, slope
+    if function in ("sigmoid", "tanh"):
+        return everywhere, v * (1 - v) if function == "sigmoid" else 1 - v * v
+    if function in ("leaky_relu", "elu"):
+        below = np.full(v.shape, alpha) if function == "leaky_relu" else scale * alpha * np.exp(v)
+        return everywhere, np.where(v > 0, scale if function == "elu" else 1, below)
+    if function == "softplus":
+        return everywhere, _logistic(v)
+    near = np.clip(v, -1e4, 1e4)  # the derivative's limits are reached long before
+    rises = {"silu": lambda x: _logistic(x) * _logistic(-x),
+             "gelu": lambda x: np.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+             "gelu_tanh": lambda x: 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x) * _weight(x, function)
+             * _weight(-x, function)}[function](near)
+    return everywhere, _weight(near, function) + near * rises
+
+
+def _exactly(number: float, like: np.ndarray) -> Any:
+    return like.dtype.type(number)

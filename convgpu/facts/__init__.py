@@ -14,13 +14,15 @@ from typing import Any
 from ..op import Op
 from ..recorder import Call
 from ..roofline import Gpu, Work
-from . import conv, gemm, layout, optim, pool
+from . import conv, elementwise, gemm, layout, optim, pool, reduce
 from .facts import Facts, Family
 
 __all__ = ["FAMILIES", "Facts", "Family", "facts_of", "method_of", "plan_of", "text_of", "tiled_products", "work_of"]
 
-FAMILIES: dict[str, Family] = {"conv": conv.FAMILY, "pool": pool.FAMILY, "gemm": gemm.FAMILY, "layout": layout.FAMILY,
-                               "optim": optim.FAMILY}
+FAMILIES: dict[str, Family] = {
+    "conv": conv.FAMILY, "pool": pool.FAMILY, "gemm": gemm.FAMILY, "layout": layout.FAMILY, "optim": optim.FAMILY,
+    "elementwise": elementwise.FAMILY, "reduce": reduce.FAMILY,
+}
 
 
 def facts_of(op: str) -> Facts:

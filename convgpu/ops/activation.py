@@ -12,72 +12,74 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import epilogue
+from ..autograd import is_grad_enabled
 from ..deferred import activated
-from ..dtypes import is_half
+from ..dtypes import is_float
 from ..op import Op
-from ..tensor import Tensor
-from .elementwise import abs, exp, precise, tanh, where, zero
-from .gaussian import cdf, normal_cdf, normal_pdf
+from ..tensor import Tensor, as_tensor
+from .elementwise import astype, exp, where, zero
+from .gaussian import normal_cdf, normal_pdf
 from .softmax import log_softmax, softmax
-from .widening import floating, wide, widened
+from .widening import floating, wide
 
-# Comparisons use wide values too, because comparisons of ml_dtypes' types warn of NaN.
+# --- the ops: backends run one op with every activation, and one with every gradient. Where the gradient follows from
+# the output, the output is kept for it, and else the argument. So the op is declared several times under one name.
 
-# --- activations whose gradient follows from the output: ops fuse them, backends apply them in place (epilogue.py)
-
-
-def _relu_gradient_forward(gy: Any, y: Any) -> Any:
-    """gy, or 0 where y <= 0.
-
-    The choice is made with bit masks: a product would turn 0 * inf into NaN, and np.where costs thirty times as much,
-    because the processor mispredicts its branches.
-    """
-    bits = np.dtype(f"i{gy.dtype.itemsize}")
-    # each element's mask is 0 or all ones
-    kept = np.negative(np.logical_not((y.astype(np.float32) if is_half(y.dtype) else y) <= 0).astype(bits))
-    return np.bitwise_and(kept, gy.view(bits)).view(gy.dtype)
+FUSED = ("relu", "sigmoid", "tanh")  # the activations that convolutions and products apply to their own results
+KEEPS_OUTPUT = ("relu", "relu6", "sigmoid", "tanh")
+_CHEAP = ("relu", "relu6", "leaky_relu", "hard_sigmoid", "hard_tanh", "silu")
 
 
-def _sigmoid_gradient_forward(gy: Any, y: Any) -> Any:
-    gx = np.subtract(1, y, out=np.empty_like(y))
-    gx *= y
-    gx *= gy
-    return gx
+def _declared(keeps_output: bool, cheap: bool) -> Op:
+    op = Op("activate", "x; function, alpha, scale -> y", cheap=cheap)
+    return op.vjp(x=_gradient_from_output if keeps_output else _gradient_from_argument)
 
 
-def _tanh_gradient_forward(gy: Any, y: Any) -> Any:
-    gx = np.square(y, out=np.empty_like(y))
-    np.subtract(1, gx, out=gx)
-    gx *= gy
-    return gx
+def _gradient_from_output(g: Tensor, y: Tensor, function: str, alpha: float, scale: float) -> Tensor:
+    return _dgrad(g, y, function, alpha, scale)
 
 
-relu_gradient = Op("relu_gradient", "gy, y -> gx", _relu_gradient_forward, moves=True)
-relu_gradient.vjp(gy=lambda g, y: relu_gradient(g, y), y=zero)
-sigmoid_gradient = Op("sigmoid_gradient", "gy, y -> gx", widened(_sigmoid_gradient_forward))
-sigmoid_gradient.vjp(gy=lambda g, y: sigmoid_gradient(g, y), y=precise(lambda g, gy, y: g * gy * (1 - 2 * y)))
-tanh_gradient = Op("tanh_gradient", "gy, y -> gx", widened(_tanh_gradient_forward))
-tanh_gradient.vjp(gy=lambda g, y: tanh_gradient(g, y), y=precise(lambda g, gy, y: g * gy * (-2 * y)))
+def _gradient_from_argument(g: Tensor, x: Tensor, function: str, alpha: float, scale: float) -> Tensor:
+    """One launch; while gradients are recorded, ops that can be differentiated again where the slope is no constant."""
+    if function in _COMPOSED and is_grad_enabled():
+        return _COMPOSED[function](g, x, alpha, scale)
+    return _dgrad(g, x, function, alpha, scale)
 
-FROM_OUTPUT = {"relu": relu_gradient, "sigmoid": sigmoid_gradient, "tanh": tanh_gradient}
 
-_relu = Op("relu", "x -> y", lambda x: np.maximum(x, x.dtype.type(0)), cheap=True).vjp(
-    x=lambda g, y: relu_gradient(g, y))
-_sigmoid = Op("sigmoid", "x -> y", widened(lambda x: epilogue.sigmoid(x.copy()))).vjp(
-    x=lambda g, y: sigmoid_gradient(g, y))
+_OPS = {(kept, cheap): _declared(kept, cheap) for kept in (False, True) for cheap in (False, True)}
+_dgrad: Op = Op("activate_dgrad", "gy, v; function, alpha, scale -> gx").vjp(
+    gy=lambda g, v, function, alpha, scale: _dgrad(g, v, function, alpha, scale),
+    v=lambda g, gy, v, function: _second(g, gy, v, function))
+
+
+def _activated(function: str, x: Tensor, alpha: float = 0.0, scale: float = 1.0) -> Tensor:
+    return _OPS[function in KEEPS_OUTPUT, function in _CHEAP](x, function, alpha, scale)
+
+
+def _joined(function: str, x: Tensor) -> Tensor:
+    """The activation of x, computed together with x where that is deferred."""
+    y = activated(x, function)
+    return _activated(function, x) if y is None else y
+
+
+def _second(g: Tensor, gy: Tensor, y: Tensor, function: str) -> Tensor:
+    """The gradient of activate_dgrad with respect to y; piecewise linear activations have none."""
+    if function not in ("sigmoid", "tanh"):
+        return zero(g)
+    g, gy, y = wide(g), wide(gy), wide(y)
+    return g * gy * (1 - 2 * y if function == "sigmoid" else -2 * y)
 
 
 def grad_from_output(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
     """The gradient with respect to the value before a fused activation, from the gradient g after it and the output y.
     """
-    return g if activation is None else FROM_OUTPUT[activation](g, y)
+    return g if activation is None else _dgrad(g, y, activation, 0.0, 1.0)
 
 
 def split(op: str, activation: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
     """For an activation by name: the name that the op fuses (or None), and the function that is applied after the op.
     """
-    if activation is None or isinstance(activation, str) and activation in FROM_OUTPUT:
+    if activation is None or isinstance(activation, str) and activation in FUSED:
         return activation, lambda y: y
     return None, lambda y: apply(op, activation, y)
 
@@ -94,34 +96,22 @@ def apply(op: str, activation: str | None, y: Tensor) -> Tensor:
 
 # --- piecewise linear activations
 
-_leaky_relu = Op("leaky_relu", "x; slope -> y", widened(lambda x, slope: _leaky_relu_forward(x, slope)),
-                 cheap=True).vjp(
-    x=lambda g, x, slope: where(wide(x) > 0, g, g * slope))
-_hard_sigmoid = Op("hard_sigmoid", "x -> y", widened(lambda x: np.clip(x + 3, 0, 6) / 6), cheap=True).vjp(
-    x=lambda g, x: where(abs(wide(x)) < 3, g * (1 / 6), 0))
-_hard_tanh = Op("hard_tanh", "x -> y", widened(lambda x: np.clip(x, -1, 1)), cheap=True).vjp(
-    x=lambda g, x: where(abs(wide(x)) < 1, g, 0))
-
-
-def _leaky_relu_forward(x: Any, slope: float) -> Any:
-    if 0 < slope < 1:
-        return np.maximum(x, x * slope)  # np.maximum is several times faster than np.where
-    return np.where(x > 0, x, x * slope)
-
-
 def relu(x: Any) -> Tensor:
     """max(x, 0); the gradient at 0 is 0.
 
     >>> relu([-1.0, 2.0])
     Tensor([0., 2.], dtype=float32)
     """
-    return _joined("relu", floating("relu", x), _relu)
+    return _joined("relu", floating("relu", x))
 
 
-def _joined(activation: str, x: Tensor, op: Op) -> Tensor:
-    """The activation of x, computed together with x where that is deferred."""
-    y = activated(x, activation)
-    return op(x) if y is None else y
+def relu6(x: Any) -> Tensor:
+    """min(max(x, 0), 6); the gradient at 0 and at 6 is 0. From Howard et al., "MobileNets" (2017).
+
+    >>> relu6([-1.0, 2.0, 9.0])
+    Tensor([0., 2., 6.], dtype=float32)
+    """
+    return _joined("relu6", floating("relu6", x))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
@@ -130,7 +120,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     >>> leaky_relu([-1.0, 2.0])
     Tensor([-0.01,  2.  ], dtype=float32)
     """
-    return _leaky_relu(floating("leaky_relu", x), float(negative_slope))
+    return _activated("leaky_relu", floating("leaky_relu", x), float(negative_slope))
 
 
 def hard_sigmoid(x: Any) -> Tensor:
@@ -139,7 +129,7 @@ def hard_sigmoid(x: Any) -> Tensor:
     >>> hard_sigmoid([-9.0, 1.5])
     Tensor([0.  , 0.75], dtype=float32)
     """
-    return _hard_sigmoid(floating("hard_sigmoid", x))
+    return _activated("hard_sigmoid", floating("hard_sigmoid", x))
 
 
 def hard_tanh(x: Any) -> Tensor:
@@ -148,14 +138,10 @@ def hard_tanh(x: Any) -> Tensor:
     >>> hard_tanh([-9.0, 0.5])
     Tensor([-1. ,  0.5], dtype=float32)
     """
-    return _hard_tanh(floating("hard_tanh", x))
+    return _activated("hard_tanh", floating("hard_tanh", x))
 
 
 # --- smooth activations
-
-
-def _elu_forward(x: Any, alpha: float, scale: float) -> Any:
-    return scale * np.maximum(x, 0) + (scale * alpha) * np.expm1(np.minimum(x, 0))
 
 
 def _elu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
@@ -163,37 +149,24 @@ def _elu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
     return where(x > 0, g * scale, g * (scale * alpha * exp(where(x > 0, 0, x))))
 
 
-def _softplus_forward(x: Any) -> Any:
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def _silu_forward(x: Any) -> Any:
-    return np.maximum(x, -SILU_LIMIT) * epilogue.sigmoid(x.copy())
-
-
 def _within(x: Tensor, limit: float) -> Tensor:
     """x limited to [-limit, limit]; a NaN stays NaN, and so does its gradient."""
     return where(x > limit, limit, where(x < -limit, -limit, x))
 
 
-def _silu_rule(g: Tensor, x: Tensor) -> Tensor:
+def _silu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
     x = _within(wide(x), SILU_LIMIT)
     return wide(g) * (sigmoid(x) * (1 + x * sigmoid(-x)))
 
 
-def _gelu_tanh_forward(x: Any) -> Any:
-    c = np.clip(x, -GELU_LIMIT, GELU_LIMIT)
-    return np.maximum(x, -GELU_LIMIT) * (0.5 + 0.5 * np.tanh(GELU_SCALE * c * (1 + GELU_CUBIC * c * c)))
-
-
-def _gelu_tanh_rule(g: Tensor, x: Tensor) -> Tensor:
+def _gelu_tanh_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
     x = _within(wide(x), GELU_LIMIT)
     t = tanh(GELU_SCALE * x * (1 + GELU_CUBIC * x * x))
     slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
     return wide(g) * (0.5 * (1 + t) + 0.5 * x * slope * ((1 - t) * (1 + t)))
 
 
-def _gelu_rule(g: Tensor, x: Tensor) -> Tensor:
+def _gelu_rule(g: Tensor, x: Tensor, alpha: float, scale: float) -> Tensor:
     x = _within(wide(x), GELU_LIMIT)
     return wide(g) * (normal_cdf(x) + x * normal_pdf(x))
 
@@ -203,11 +176,10 @@ GELU_LIMIT, SILU_LIMIT = 40.0, 750.0
 GELU_SCALE, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
-_elu = Op("elu", "x; alpha, scale -> y", widened(_elu_forward)).vjp(x=_elu_rule)
-_softplus = Op("softplus", "x -> y", widened(_softplus_forward)).vjp(x=lambda g, x: wide(g) * sigmoid(wide(x)))
-_silu = Op("silu", "x -> y", widened(_silu_forward), cheap=True).vjp(x=_silu_rule)
-_gelu = Op("gelu", "x -> y", widened(lambda x: np.maximum(x, -GELU_LIMIT) * cdf(x))).vjp(x=_gelu_rule)
-_gelu_tanh = Op("gelu_tanh", "x -> y", widened(_gelu_tanh_forward)).vjp(x=_gelu_tanh_rule)
+# The gradients of smooth activations, made of ops, so that derivatives of any order follow.
+_COMPOSED: dict[str, Callable[..., Tensor]] = {
+    "elu": _elu_rule, "softplus": lambda g, x, alpha, scale: wide(g) * sigmoid(wide(x)), "silu": _silu_rule,
+    "gelu": _gelu_rule, "gelu_tanh": _gelu_tanh_rule}
 
 
 def sigmoid(x: Any) -> Tensor:
@@ -216,7 +188,17 @@ def sigmoid(x: Any) -> Tensor:
     >>> sigmoid([0.0, 1000.0])
     Tensor([0.5, 1. ], dtype=float32)
     """
-    return _sigmoid(floating("sigmoid", x))
+    return _activated("sigmoid", floating("sigmoid", x))
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent. Integers become float16, float32 or float64, whichever NumPy's tanh makes of them.
+
+    >>> tanh([0.0, 1000.0])
+    Tensor([0., 1.], dtype=float32)
+    """
+    x = as_tensor(x, "tanh")
+    return _activated("tanh", x if is_float(x.dtype) else astype(x, np.tanh(np.zeros(1, x.dtype)).dtype))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -225,7 +207,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> elu([-1000.0, 2.0])
     Tensor([-1.,  2.], dtype=float32)
     """
-    return _elu(floating("elu", x), float(alpha), 1.0)
+    return _activated("elu", floating("elu", x), float(alpha))
 
 
 def selu(x: Any) -> Tensor:
@@ -234,7 +216,7 @@ def selu(x: Any) -> Tensor:
     >>> selu([-1000.0, 1.0])
     Tensor([-1.7581,  1.0507], dtype=float32)
     """
-    return _elu(floating("selu", x), SELU_ALPHA, SELU_SCALE)
+    return _activated("elu", floating("selu", x), SELU_ALPHA, SELU_SCALE)
 
 
 def softplus(x: Any) -> Tensor:
@@ -243,7 +225,7 @@ def softplus(x: Any) -> Tensor:
     >>> softplus([-1000.0, 0.0, 1000.0])
     Tensor([0.0000e+00, 6.9315e-01, 1.0000e+03], dtype=float32)
     """
-    return _softplus(floating("softplus", x))
+    return _activated("softplus", floating("softplus", x))
 
 
 def silu(x: Any) -> Tensor:
@@ -252,7 +234,7 @@ def silu(x: Any) -> Tensor:
     >>> silu([-1.0, 1.0])
     Tensor([-0.2689,  0.7311], dtype=float32)
     """
-    return _joined("silu", floating("silu", x), _silu)
+    return _joined("silu", floating("silu", x))
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
@@ -266,12 +248,12 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     """
     if not isinstance(approximate, (bool, np.bool_)):
         raise TypeError(f"gelu: expected approximate to be True or False, got {approximate!r}")
-    return (_gelu_tanh if approximate else _gelu)(floating("gelu", x))
+    return _activated("gelu_tanh" if approximate else "gelu", floating("gelu", x))
 
 
 # The names that `activation=` accepts in conv, gemm, linear and others.
 NAMES: dict[str, Callable[[Any], Tensor]] = {
-    "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "selu": selu, "gelu": gelu, "silu": silu, "sigmoid": sigmoid,
-    "tanh": tanh, "softplus": softplus, "hard_sigmoid": hard_sigmoid, "hard_tanh": hard_tanh, "softmax": softmax,
-    "log_softmax": log_softmax,
+    "relu": relu, "relu6": relu6, "leaky_relu": leaky_relu, "elu": elu, "selu": selu, "gelu": gelu, "silu": silu,
+    "sigmoid": sigmoid, "tanh": tanh, "softplus": softplus, "hard_sigmoid": hard_sigmoid, "hard_tanh": hard_tanh,
+    "softmax": softmax, "log_softmax": log_softmax,
 }

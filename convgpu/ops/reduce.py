@@ -63,21 +63,22 @@ def _over(g: Tensor, count: Any) -> Tensor:
     return astype(astype(g, accumulator(g.dtype)) / count, g.dtype)
 
 
-def _sum_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
-    y = summation.total(x, axes, keepdims)
-    return y.astype(x.dtype) if is_half(x.dtype) else y
+# Backends run one op with every function. Sums and extremes keep different things for their gradients, so the op is
+# declared twice under one name. The input's shape is a static argument of its own: a rule that took x for its shape
+# would keep x's values in memory.
+_SIGNATURE = "x; function, axes, keepdims, shape -> y"
+_extreme = Op("reduce", _SIGNATURE).vjp(
+    x=lambda g, x, axes, keepdims, y: _extreme_rule(g, x, axes, keepdims, y))
+_additive = Op("reduce", _SIGNATURE).vjp(x=lambda g, function, axes, keepdims, shape: spread(
+    g if function == "sum" else _over(g, builtins.max(_count(shape, axes), 1)), shape, axes, keepdims))
+_whole = Op("reduce_whole", "x; function, axes, keepdims -> y",  # of integers and booleans, which carry no gradient
+            lambda x, function, axes, keepdims: getattr(np, function)(x, axis=axes, keepdims=keepdims))
 
 
-def _mean_forward(x: Any, axes: Axes, keepdims: bool, shape: Any) -> Any:
-    y = summation.mean(x, axes, keepdims)
-    return y.astype(x.dtype) if is_half(x.dtype) else y
-
-
-# The input's shape is a static argument of its own: a rule that took x for its shape would keep x's values in memory.
-_sum = Op("sum", "x; axes, keepdims, shape -> y", _sum_forward).vjp(
-    x=lambda g, axes, keepdims, shape: spread(g, shape, axes, keepdims))
-_mean = Op("mean", "x; axes, keepdims, shape -> y", _mean_forward).vjp(
-    x=lambda g, axes, keepdims, shape: spread(_over(g, builtins.max(_count(shape, axes), 1)), shape, axes, keepdims))
+def _reduced(x: Tensor, function: str, axes: Axes, keepdims: bool) -> Tensor:
+    if not is_float(x.dtype):
+        return _whole(x, function, axes, keepdims)
+    return (_extreme if function in ("max", "min") else _additive)(x, function, axes, keepdims, x.shape)
 
 
 def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
@@ -87,7 +88,7 @@ def sum(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) 
     Tensor([4., 6.], dtype=float32)
     """
     x, axes = prepare("sum", x, axis, dtype)
-    return of_dtype(_sum(x, axes, keepdims, x.shape), dtype)
+    return of_dtype(_reduced(x, "sum", axes, keepdims), dtype)
 
 
 def mean(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:
@@ -97,7 +98,7 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False)
     3.0
     """
     x, axes = prepare("mean", x, axis, dtype)
-    return _mean(_as_float(x), axes, keepdims, x.shape)
+    return _reduced(_as_float(x), "mean", axes, keepdims)
 
 
 def _as_float(x: Tensor) -> Tensor:
@@ -208,12 +209,6 @@ def _extreme_rule(g: Tensor, x: Tensor, axes: Axes, keepdims: bool, y: Tensor) -
     return where(won, spread(share, x.shape, axes, keepdims), 0)
 
 
-_max = Op("max", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims)).vjp(
-    x=_extreme_rule)
-_min = Op("min", "x; axes, keepdims -> y", lambda x, axes, keepdims: np.min(x, axis=axes, keepdims=keepdims)).vjp(
-    x=_extreme_rule)
-
-
 def max(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
     """The largest value over `axis`; NaN wins; equal values share the gradient.
 
@@ -221,7 +216,7 @@ def max(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa:
     3.0
     """
     x, axes = prepare("max", x, axis)
-    return _max(x, axes, keepdims)
+    return _reduced(x, "max", axes, keepdims)
 
 
 def min(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa: A001 - NumPy's name
@@ -231,7 +226,7 @@ def min(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:  # noqa:
     1.0
     """
     x, axes = prepare("min", x, axis)
-    return _min(x, axes, keepdims)
+    return _reduced(x, "min", axes, keepdims)
 
 
 def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:

@@ -11,10 +11,12 @@ from types import ModuleType
 
 from .conv import Conv
 from .crossing import Crossing
+from .elementwise import Elementwise
 from .gemm import Gemm
 from .layout import Layout
 from .optim import Optim
 from .pool import Pool
+from .reduce import Reduce
 
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
 
@@ -23,7 +25,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                         "driver of CUDA 12)"}
 
 
-class Native(Conv, Gemm, Pool, Layout, Optim, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Elementwise, Reduce, Optim, Crossing):
     """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
+from .elementwise import activate, activate_dgrad, add_n
 from .gemm import gemm, matmul
 from .layout import hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio
 from .optim import adam_step, cast_all, global_norm, sgd_step
@@ -17,10 +18,12 @@ from .pool import (
     max_pool_gather,
     max_pool_indices,
 )
+from .reduce import reduce
 
 __all__ = [
+    "activate", "activate_dgrad", "add_n",
     "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
-    "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio",
+    "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",
     "adam_step", "cast_all", "global_norm", "sgd_step",
 ]

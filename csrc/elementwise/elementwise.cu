@@ -1,0 +1,103 @@
+#include "elementwise.h"
+
+#include <stdexcept>
+#include <type_traits>
+
+#include "../common/check.h"
+#include "../common/dispatch.h"
+#include "activate_dgrad_vectors.cuh"
+#include "activate_vectors.cuh"
+#include "add_n_vectors.cuh"
+
+namespace convgpu::elementwise {
+namespace {
+
+template <int N>
+using Int = std::integral_constant<int, N>;
+
+// Calls use(Type<T>{}, Int<V>{}), where V is 1 or the number of elements in a vector of 16 bytes.
+template <class Use>
+void dispatch_vector(const Plan& plan, Use&& use) {
+    dispatch_float(plan.dtype, [&](auto type) {
+        if (plan.vector == 1) return use(type, Int<1>{});
+        use(type, Int<static_cast<int>(kVectorBytes / sizeof(TypeOf<decltype(type)>))>{});
+    });
+}
+
+// Throws unless the plan was made for this op, size and dtype, and for arrays that are aligned like these.
+void check_plan(const Plan& plan, Op op, const Array& like, bool aligned) {
+    const std::string name = name_of(op);
+    if (plan.op != op || plan.dtype != like.dtype || plan.size != like.size()) {
+        throw std::invalid_argument(name + ": expected a plan for this op, dtype and size, " + name + " of " +
+                                    std::to_string(like.size()) + " " + convgpu::name_of(like.dtype) +
+                                    ", got one for " + name_of(plan.op) + " of " + std::to_string(plan.size) + " " +
+                                    convgpu::name_of(plan.dtype));
+    }
+    if (plan.vector > 1 && !aligned) {
+        throw std::invalid_argument(name +
+                                    ": expected arrays that begin at multiples of 16 bytes, for which the plan "
+                                    "was made, got others");
+    }
+}
+
+bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
+
+template <class A>
+Activated<A> narrowed(const Activated<double>& by) {
+    return {by.function, static_cast<A>(by.alpha), static_cast<A>(by.scale)};
+}
+
+}  // namespace
+
+void activate(const Array& x, const Array& y, const Plan& plan, const Activated<double>& by, Stream stream) {
+    check_float("activate", "x", x);
+    check_array("activate", "x", x, x.shape, x.dtype);
+    check_array("activate", "y", y, x.shape, x.dtype);
+    check_plan(plan, Op::kActivate, x, aligned(x) && aligned(y));
+    if (plan.size == 0) return;
+    dispatch_vector(plan, [&](auto type, auto vector) {
+        using T = TypeOf<decltype(type)>;
+        launch_activate_vectors<T, decltype(vector)::value>(x.as<const T>(), y.as<T>(), plan.size,
+                                                            narrowed<Accumulator<T>>(by), stream);
+    });
+}
+
+void activate_dgrad(const Array& gy, const Array& v, const Array& gx, const Plan& plan, const Activated<double>& by,
+                    Stream stream) {
+    const char* op = "activate_dgrad";
+    check_float(op, "gy", gy);
+    check_array(op, "gy", gy, gy.shape, gy.dtype);
+    check_array(op, "v", v, gy.shape, gy.dtype);
+    check_array(op, "gx", gx, gy.shape, gy.dtype);
+    check_plan(plan, Op::kActivateDgrad, gy, aligned(gy) && aligned(v) && aligned(gx));
+    if (plan.size == 0) return;
+    dispatch_vector(plan, [&](auto type, auto vector) {
+        using T = TypeOf<decltype(type)>;
+        launch_activate_dgrad_vectors<T, decltype(vector)::value>(gy.as<const T>(), v.as<const T>(), gx.as<T>(),
+                                                                  plan.size, narrowed<Accumulator<T>>(by), stream);
+    });
+}
+
+void add_n(const std::vector<Array>& xs, const Array& y, const Plan& plan, Stream stream) {
+    if (xs.empty() || xs.size() > kMostTerms) {
+        throw std::invalid_argument("add_n: expected 1 to " + std::to_string(kMostTerms) + " arrays, got " +
+                                    std::to_string(xs.size()));
+    }
+    check_float("add_n", "y", y);
+    check_array("add_n", "y", y, y.shape, y.dtype);
+    bool all_aligned = aligned(y);
+    for (const Array& x : xs) {
+        check_array("add_n", "x", x, y.shape, y.dtype);
+        all_aligned = all_aligned && aligned(x);
+    }
+    check_plan(plan, Op::kAddN, y, all_aligned);
+    if (plan.size == 0) return;
+    dispatch_vector(plan, [&](auto type, auto vector) {
+        using T = TypeOf<decltype(type)>;
+        Terms<T> terms{{}, static_cast<int>(xs.size())};
+        for (size_t k = 0; k < xs.size(); ++k) terms.at[k] = xs[k].as<const T>();
+        launch_add_n_vectors<T, decltype(vector)::value>(terms, y.as<T>(), plan.size, stream);
+    });
+}
+
+}  // namespace convgpu::elementwise
