@@ -273,7 +273,7 @@ def test_a_step_that_fails_leaves_everything_in_place():
     lambda x, i: cg.leaky_relu(x) * x.max(axis=1, keepdims=True), lambda x, i: cg.linear(x.T, x), lambda x, i: x @ x.T,
     lambda x, i: cg.matmul(x.reshape(2, 3, 8), x[0].reshape(1, 8, 1)), lambda x, i: cg.numpy.cumsum(x, axis=0),
     lambda x, i: cg.conv1d(x.reshape(1, 6, 8), x.reshape(2, 3, 8).transpose(1, 2, 0), x[0, :2] * 2),
-], ids=str)
+], ids=range(17))
 def test_functions_launch_what_the_ledger_says(monkeypatch, step):
     found = cg.ledger(step, cg.spec((6, 8)), cg.spec(3, "int64"), device="H200")
     use_stand_in(monkeypatch)
