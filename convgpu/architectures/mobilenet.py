@@ -47,7 +47,7 @@ def logits(params: Params, x: Any) -> cg.Tensor:
         layer = params[name]
         unused = layer["offset"].detach()  # stands in for the running statistics, which are not used
         y = cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True, epsilon=1e-3)[0]
-        return cg.numpy.clip(y, 0.0, 6.0)
+        return cg.relu6(y)
 
     x = finished(cg.conv(x, params["stem"]["w"], stride=2, padding="same"), "stem")
     for i, (_, stride) in enumerate(BLOCKS, 1):
