@@ -1,9 +1,9 @@
 """How long a launch takes, as far as that can be known without running it: at least, and not at most.
 
 Kernels whose plan was chosen by an estimate have its clocks (docs/performance.md). Every other kernel moves its bytes
-at SHARE of the memory's bandwidth, or computes at the peak rate if that takes longer, and no launch takes less than
-LAUNCH_CLOCKS. CuPy's reductions over leading axes are slower: a block of 512 threads adds 32 columns, and each thread
-has one load in flight, which takes LATENCY.
+at SHARE of the memory's bandwidth, or computes at OF_TENSOR_CORES or OF_MULTIPLY_ADDS of the peak rate if that takes
+longer, and no launch takes less than LAUNCH_CLOCKS. CuPy's reductions over leading axes are slower: a block of 512
+threads adds 32 columns, and each thread has one load in flight, which takes LATENCY.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..outline import Outline
 from ..roofline import Gpu, rate
 
 SHARE = 0.85  # of the bandwidth, which streaming kernels reach
+OF_TENSOR_CORES, OF_MULTIPLY_ADDS = 0.4, 0.85  # what tiled kernels reach of them, as csrc/hopper/plan.cpp assumes
 LAUNCH_CLOCKS = 5000  # of a kernel that follows another, as csrc/hopper/plan.cpp assumes
 LATENCY = 0.8e-6  # seconds, of a load from memory where many are in flight
 _THREADS, _COLUMNS, _RESIDENT = 512, 32, 4  # of a block of CuPy's reduction; blocks that a multiprocessor holds
@@ -40,9 +41,9 @@ def of_kernel(gpu: Gpu, name: str, dtype: np.dtype, launches: int, nbytes: int, 
     """One of the project's kernels, by its plan's estimate where there is one."""
     if clocks and gpu.arch == 90:
         return max(clocks / clock_rate(gpu), nbytes / gpu.bandwidth)
-    unit = "half" if is_half(dtype) else "float64" if dtype == np.float64 else "float32"
-    products = name.startswith(("conv", "gemm", "matmul"))
-    arithmetic = flops / rate(unit if products or unit != "half" else "float32", gpu.peak)
+    on_tensor_cores = is_half(dtype) and name.startswith(("conv", "gemm", "matmul"))
+    unit = "half" if on_tensor_cores else "float64" if dtype == np.float64 else "float32"
+    arithmetic = flops / rate(unit, gpu.peak) / (OF_TENSOR_CORES if on_tensor_cores else OF_MULTIPLY_ADDS)
     return max(arithmetic, of_elementwise(gpu, launches, nbytes)) if launches else 0.0
 
 
