@@ -69,9 +69,9 @@ def _joint_gradients(node: Node, g: Tensor, wanted: Sequence[bool], values: dict
     if len(grads) != len(wanted):
         raise AssertionError(f"the gradient rule of {op.name} returned {len(grads)} gradients for {len(wanted)} inputs")
     for i, (d, w) in enumerate(zip(grads, wanted)):
-        if w and d is None:
+        if w and d is None and not op.sparse:
             raise _no_gradient(op, op.inputs[0 if op.variadic else i])
-    return [_fit(op, d, meta) if w else None for d, meta, w in zip(grads, node.metas, wanted)]
+    return [_fit(op, d, meta) if w and d is not None else None for d, meta, w in zip(grads, node.metas, wanted)]
 
 
 def _rule_of(op: Op, name: str) -> Any:

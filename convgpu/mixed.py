@@ -12,7 +12,7 @@ function computes half types in float32 (norms, their statistics, losses), it ta
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,27 @@ class Mixed:
         """Positional arguments and options with casts, and the array of the loss scale, if there is one."""
         tensors = [as_tensor(a, "mixed") for a in tree.leaves(arguments) if _is_float32(a)]
         scaling = None if self.loss_scale is None or not tensors else self.loss_scale.beside(tensors[0].array)
-        before = tensors if scaling is None else _divided(tensors, scaling)
-        halves = cast_all(before, self.dtype)
-        for half, source in zip(halves, before):
+        halves, sources = self._halves(tensors, scaling)
+        for half, source in zip(halves, sources):
             half.source = source  # type: ignore[attr-defined] # what ops.widening.wide takes in its place
         following = iter(halves)
         args, options = tree.map(lambda a: next(following) if _is_float32(a) else a, arguments)
         return args, options, scaling
+
+    def _halves(self, tensors: list[Tensor], scaling: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors in the policy's dtype, and as they are; gradients of both are divided by the scale."""
+        if scaling is None:
+            return cast_all(tensors, self.dtype), tensors
+        scale = wrap(scaling[:1])
+
+        def back(gs: list[Tensor]) -> list[Tensor]:
+            if any([g.requires_grad for g in gs]):
+                raise NotImplementedError("mixed: gradients of gradients are not implemented beneath a loss scale; "
+                                          "apply the policy to the outermost function that is differentiated")
+            return cast_all(gs, FLOAT32, scale)
+
+        halves = cast_all([x.detach() for x in tensors], self.dtype)
+        return linked(tensors, halves, back), linked(tensors, [x.detach() for x in tensors], back)
 
 
 def mixed(dtype: DTypeLike, loss_scale: LossScale | None = None) -> Mixed:
@@ -116,16 +130,3 @@ def _loss(y: Tensor, scaling: Any) -> Tensor:
     """The loss in float32; its gradient is multiplied by the scale."""
     y = astype(y, FLOAT32) if is_half(y.dtype) else y
     return y if scaling is None else _scaled(y, scaling)
-
-
-def _divided(tensors: Sequence[Tensor], scaling: Any) -> list[Tensor]:
-    """The same tensors, whose gradients are divided by the scale, all by one launch."""
-    scale = wrap(scaling[:1])
-
-    def back(gs: list[Tensor]) -> list[Tensor]:
-        if any([g.requires_grad for g in gs]):
-            raise NotImplementedError("mixed: gradients of gradients are not implemented beneath a loss scale; apply "
-                                      "the policy to the outermost function that is differentiated")
-        return cast_all(gs, FLOAT32, scale)
-
-    return linked(tensors, [x.detach() for x in tensors], back)

@@ -82,6 +82,7 @@ class Op:
         self.rules: dict[str, Rule] = {}
         self.onto: dict[str, Rule] = {}
         self.joint: Rule | None = None
+        self.sparse = False
         self.pulled_back: Rule | None = None
         self.epilogue: str | None = None  # the static argument that is None where nothing is to be pulled back
         self._facts: Facts | None = None
@@ -137,15 +138,15 @@ class Op:
             self.onto[name] = rule
         return self
 
-    def vjp_jointly(self, function: Callable[..., Any]) -> Op:
+    def vjp_jointly(self, function: Callable[..., Any], sparse: bool = False) -> Op:
         """Declare one rule for the gradients of all inputs, where one computation gives several; returns the op.
 
         The function takes `g`, then `wanted`, a tuple that says for each input whether it wants a gradient, then by
         name what it needs of inputs, static arguments and outputs. It returns a sequence of one gradient per input;
-        None stands for each input that wants none.
+        None stands for each input that wants none, and with `sparse` also for a gradient of zeros.
         """
         self._expect_one_kind_of_rule(bool(self.rules))
-        self.joint = self._rule(function, ("g", "wanted"))
+        self.joint, self.sparse = self._rule(function, ("g", "wanted")), sparse
         self._needs.clear()
         return self
 

@@ -56,7 +56,7 @@ def logits(params: Params, x: Any) -> cg.Tensor:
     """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch."""
     def normalised(y: Any, name: str) -> cg.Tensor:
         layer = params[name]
-        unused = layer["offset"].detach()  # stands in for the running statistics, which are not used
+        unused = layer["offset"]  # stands in for the running statistics, which are not used
         return cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True, epsilon=1e-3)[0]
 
     def conv(x: Any, name: str, **options: Any) -> cg.Tensor:

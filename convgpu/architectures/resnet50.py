@@ -48,7 +48,7 @@ def logits(params: Params, x: Any) -> cg.Tensor:
     def conv(x: Any, name: str, stride: int = 1, padding: int = 0) -> cg.Tensor:
         layer = params[name]
         y = cg.conv(x, layer["w"], stride=stride, padding=padding)
-        unused = layer["offset"].detach()  # stands in for the running statistics, which are not used
+        unused = layer["offset"]  # stands in for the running statistics, which are not used
         return cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True)[0]
 
     x = cg.max_pool(cg.relu(conv(x, "stem", 2, 3)), 3, stride=2, padding=1)

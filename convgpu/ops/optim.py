@@ -21,7 +21,6 @@ from ..dtypes import DTypeLike, as_dtype, check_same_float
 from ..op import Op
 from ..remat import Bundle
 from ..tensor import Tensor, as_tensor
-from .elementwise import zero as zeros_like
 
 Array = Any
 Back = Callable[[list[Tensor]], list[Tensor]]
@@ -168,10 +167,12 @@ _hub = Op("linked", "*xs; back -> hub", _recorded_only)
 _result = Op("linked_result", "hub; place -> y", _recorded_only).vjp(hub=lambda g, place: Bundle({place: g}))
 
 
-@_hub.vjp_jointly
-def _(g: Bundle, wanted: Sequence[bool], xs: list[Tensor], back: Back) -> list[Tensor | None]:
+def _of_inputs(g: Bundle, wanted: Sequence[bool], back: Back) -> list[Tensor | None]:
     given = dict(zip(g.parts, back(list(g.parts.values()))))
-    return [(given[i] if i in given else zeros_like(x)) if w else None for i, (x, w) in enumerate(zip(xs, wanted))]
+    return [given.get(i) if w else None for i, w in enumerate(wanted)]
+
+
+_hub.vjp_jointly(_of_inputs, sparse=True)
 
 
 def linked(xs: Sequence[Tensor], ys: list[Tensor], back: Back) -> list[Tensor]:
