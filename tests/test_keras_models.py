@@ -41,9 +41,26 @@ def test_parameters(name: str) -> None:
     assert keras_networks.parameters(name) == NETWORKS[name][2]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_forward_and_training_step_equal_float64(name: str) -> None:
-    single, double = keras_networks.outputs(name, "float32"), keras_networks.outputs(name, "float64")
+class Steps:
+    """A network, and what a training step of it gives in each dtype; each is computed once for all tests of it."""
+
+    def __init__(self, name: str):
+        self.name, self._found = name, {}
+
+    def of(self, dtype: str) -> dict[str, np.ndarray]:
+        """The outputs in that dtype."""
+        if dtype not in self._found:
+            self._found[dtype] = keras_networks.outputs(self.name, dtype)
+        return self._found[dtype]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)  # of the module, so that the tests of one network follow each other
+def steps(request: pytest.FixtureRequest) -> Steps:
+    return Steps(request.param)
+
+
+def test_forward_and_training_step_equal_float64(steps: Steps) -> None:
+    single, double = steps.of("float32"), steps.of("float64")
     assert single["features"].dtype == np.float32 and double["features"].dtype == np.float64
     assert error(single["features"], double["features"]) < 1e-5
     assert error(single["probabilities"], double["probabilities"]) < 1e-5
@@ -52,15 +69,15 @@ def test_forward_and_training_step_equal_float64(name: str) -> None:
     assert gradient_error(single, double) < 0.1
 
 
-@pytest.mark.parametrize("name", ["AlexNet, two groups", "ZFNet", "GoogLeNet", "ResNet-50", "Xception", "MobileNet",
-                                  "EfficientNet-B0"])
-def test_training_step_follows_the_slope_of_the_loss(name: str) -> None:
+@pytest.mark.parametrize("steps", ["AlexNet, two groups", "ZFNet", "GoogLeNet", "ResNet-50", "Xception", "MobileNet",
+                                   "EfficientNet-B0"], indirect=True)
+def test_training_step_follows_the_slope_of_the_loss(steps: Steps) -> None:
     """The gradient along a random direction in all weights, against the central difference of the loss in float64."""
-    gradients = keras_networks.outputs(name, "float64")
+    gradients = steps.of("float64")
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        model = keras_networks.small(name)
+        model = keras_networks.small(steps.name)
         x, y = keras_networks.batch(model)
         weights, rng = keras_networks.arrays(model), np.random.default_rng(2)
         direction = [rng.standard_normal(w.shape) * np.abs(w).mean() for w in weights]
@@ -89,10 +106,9 @@ def torch_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_forward_and_training_step_equal_keras_on_torch(name: str, torch_outputs: Path) -> None:
-    ours = keras_networks.outputs(name, "float32")
-    with np.load(torch_outputs / f"{name}.npz") as theirs:
+def test_forward_and_training_step_equal_keras_on_torch(steps: Steps, torch_outputs: Path) -> None:
+    ours = steps.of("float32")
+    with np.load(torch_outputs / f"{steps.name}.npz") as theirs:
         assert error(ours["features"], theirs["features"]) < 1e-5
         assert error(ours["probabilities"], theirs["probabilities"]) < 1e-5
         assert abs(ours["loss"] - theirs["loss"]) < 1e-4
