@@ -45,7 +45,7 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
         if not w:
             grads.append(None)
             continue
-        if name in op.onto and edge in sums and len(sums[edge].parts) == 1:
+        if name in op.onto and edge in sums and [part.dtype for part in sums[edge].parts] == [meta[1]]:
             rule = op.onto[name]
             total = rule.function(g, sums[edge].parts[0], *[values[n] for n in rule.needs])
             if total is not None:

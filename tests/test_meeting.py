@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_backends import needs_emulated
 
 import convgpu as cg
 import convgpu.numpy as cnp
@@ -132,3 +133,16 @@ def test_an_addend_that_a_backend_does_not_take() -> None:
     geo = conv_geometry("conv", (1, 4, 4, 2), (3, 3, 2, 2), 1, 1, 1, 1, "channels_last")
     with pytest.raises(ValueError, match="expected an addend in the place of the bias of shape"):
         native.conv_dgrad(*[np.ones(s, "f4") for s in (geo.y_shape, geo.w_shape, (1, 4, 4, 1))], geo, None)
+
+
+@needs_emulated
+@pytest.mark.parametrize("gradients", [2, 3, 4])
+def test_a_sum_in_float32_is_no_addend_of_a_half_type(gradients: int) -> None:
+    x = cg.tensor(np.ones((2, 2)), dtype="bfloat16", requires_grad=True)
+    w = cg.tensor(np.ones((2, 2)), dtype="bfloat16")
+    with cg.use_backend("emulated"):
+        loss = (x @ w).sum()
+        for factor in range(1, gradients):
+            loss = loss + (x * factor).sum()
+        loss.backward()
+    assert x.grad.dtype.name == "bfloat16" and x.grad.tolist() == [[2 + sum(range(gradients))] * 2] * 2
