@@ -222,6 +222,9 @@ def calls_of(op: str, *operands: Any, dtype: DTypeLike = "float32", gradients: b
     bound = _on_outlines(op, recorder, function, operands, {**known, **options}, dtype)
     with autograd.recording(True):
         results = function(*bound.args, **bound.kwargs)
+        for y in results if isinstance(results, (tuple, list)) else [results]:
+            if isinstance(y, Tensor):
+                _ = y.array  # a deferred result runs now
         forward = recorder.calls
         if gradients:
             _gradients(results)
@@ -291,11 +294,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _gradients(results: Any) -> Any:
-    """The gradients, also recorded, of a function's results with respect to everything that they were computed from."""
+    """The gradients, also recorded, of a function's results with respect to everything that they were computed from.
+    They are computed without a record first, as backward does, since rules may take other ops for the two.
+    """
     ys = [y for y in (results if isinstance(results, (tuple, list)) else [results])
           if isinstance(y, Tensor) and y.requires_grad]
     if not ys:
         return None
     leaves = [edge for y in ys for node in gradients.reachable([y]) for edge in node.edges if isinstance(edge, Tensor)]
     seeds = [Tensor(y.array.like(y.shape)).requires_grad_() for y in ys]
-    return gradients.grad(ys, list(dict.fromkeys(leaves)), seeds, create_graph=True)
+    leaves = list(dict.fromkeys(leaves))
+    gradients.grad(ys, leaves, seeds, retain_graph=True)
+    return gradients.grad(ys, leaves, seeds, create_graph=True)

@@ -42,6 +42,7 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     convgpu::bind_elementwise(m);
     convgpu::bind_gemm(m);
     convgpu::bind_layout(m);
+    convgpu::bind_norm(m);
     convgpu::bind_optim(m);
     convgpu::bind_pool(m);
     convgpu::bind_reduce(m);

@@ -19,6 +19,7 @@ void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_pool(pybind11::module_& m);
 void bind_layout(pybind11::module_& m);
+void bind_norm(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_reduce(pybind11::module_& m);

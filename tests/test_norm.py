@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from native_backends import NATIVE
 
 import convgpu as cg
+from convgpu.backends import load
+from convgpu.cases.norm import CASES
+from convgpu.cases.problem import Judge, as_results
+from convgpu.cases.tolerance import C_KERNEL, C_NUMPY
 from convgpu.dtypes import as_dtype
+from convgpu.facts import FAMILIES
 
 FORMATS = ("channels_last", "channels_first")
 LAST, FIRST = FORMATS
@@ -25,6 +31,26 @@ def normalized(x, axes, epsilon=1e-5):
     """In the widest precision there is."""
     x = x.astype(np.longdouble)
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+# --- every backend on every case
+
+OPS = {"norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_dgrad"}
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy", *NATIVE])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_backends_stay_within_the_tolerance_of_the_reference(case, backend):
+    family, seen = FAMILIES["norm"], set()
+    assert set(family.ops) == OPS
+    for dtype, data_format in family.variants(case):
+        for problem in family.problems(case, dtype, data_format):
+            with np.errstate(all="ignore"):
+                results = list(as_results(problem.run(load(backend), problem.arrays)))
+            error = Judge(problem, C_KERNEL if backend == "emulated" else C_NUMPY).error(results)
+            assert error <= 1, (problem.op, dtype, data_format, problem.call.statics[1:])
+            seen.add(problem.op)
+    assert OPS - seen <= {"norm_infer"}
 
 
 # --- batch_norm

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import accumulator, as_dtype, is_float
-from ..geometry import ConvGeometry, PoolGeometry
+from ..geometry import ConvGeometry, NormGeometry, PoolGeometry
 from .epilogue import finish
 
 # --- convolution: for every tap of the filter, a matrix product over the channels of the pixels that the tap reads
@@ -474,3 +474,112 @@ def _derivative(v: np.ndarray, function: str, alpha: float, scale: float) -> tup
 
 def _exactly(number: float, like: np.ndarray) -> Any:
     return like.dtype.type(number)
+
+
+# --- normalisation: x as (outer, rows, groups, channels of a group, inner), statistics over axes 1, 3 and 4
+
+_SHARED = (1, 3, 4)
+
+
+def norm_stats(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, geo: NormGeometry,
+               epsilon: float, momentum: float, correction: int) -> tuple[np.ndarray | None, ...]:
+    """The mean (rounded to the accumulator's dtype, and what is left of it), rstd = 1 / sqrt(var + epsilon), and new
+    running statistics, momentum * old + (1 - momentum) * batch, in which the variance has the divisor n - correction.
+    All are NaN where there is a NaN or an Inf.
+    """
+    kept = accumulator(x.dtype)
+    split = x.reshape(geo.split).astype(np.longdouble)
+    n = max(geo.count, 1)
+    with np.errstate(all="ignore"):
+        first = split[:, :1, :, :1, :1].copy() if split.size else np.longdouble(0)
+        apart = (split - first).sum(_SHARED, keepdims=True) / n  # long double holds this where it cannot hold the mean
+        var = (((split - first) - apart) ** 2).sum(_SHARED) / n
+        first = np.broadcast_to(first, apart.shape).reshape(geo.statistics)
+        apart = np.where(np.isfinite(var), apart.reshape(geo.statistics), np.nan)
+        mean = first + apart
+        high = mean.astype(kept)
+        results = [np.stack([high, (first - high) + apart]), 1 / np.sqrt(var + epsilon)]
+        if running_mean is None or running_var is None:
+            return (*[r.astype(kept) for r in results], None, None)
+        unbiased = var.reshape(-1) * (n / max(n - correction, 1))
+        results += [momentum * running_mean + (1 - momentum) * mean.reshape(-1),
+                    momentum * running_var + (1 - momentum) * unbiased]
+        return tuple(r.astype(kept) for r in results)
+
+
+def norm_apply(x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, scale: np.ndarray | None, offset: np.ndarray | None,
+               geo: NormGeometry, activation: str | None) -> np.ndarray:
+    """y = activation((x - mean) * rstd * scale + offset)."""
+    return _norm_activation(activation, _before(x, mean, rstd, scale, offset, geo)).astype(x.dtype)
+
+
+def norm_apply_add(x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, scale: np.ndarray | None,
+                   offset: np.ndarray | None, residual: np.ndarray, geo: NormGeometry,
+                   activation: str | None) -> np.ndarray:
+    """y = activation((x - mean) * rstd * scale + offset + residual)."""
+    before = _before(x, mean, rstd, scale, offset, geo)
+    return _norm_activation(activation, before + residual).astype(x.dtype)
+
+
+def norm_infer(x: np.ndarray, mean: np.ndarray, var: np.ndarray, scale: np.ndarray | None, offset: np.ndarray | None,
+               residual: np.ndarray | None, geo: NormGeometry, activation: str | None, epsilon: float) -> np.ndarray:
+    """y = activation((x - mean) / sqrt(var + epsilon) * scale + offset + residual), with statistics of channels."""
+    wide = _wide(x.dtype)
+    xs, along = x.reshape(geo.outer * geo.rows, geo.channels, geo.inner).astype(wide), (geo.channels, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = (xs - mean.reshape(along)) / np.sqrt(var.reshape(along).astype(wide) + epsilon)
+        y = y if scale is None else y * scale.reshape(along)
+    y = (y if offset is None else y + offset.reshape(along)).reshape(x.shape)
+    return _norm_activation(activation, y if residual is None else y + residual).astype(x.dtype)
+
+
+def norm_dgrad(gy: np.ndarray, x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, scale: np.ndarray | None,
+               offset: np.ndarray | None, y: np.ndarray | None, geo: NormGeometry, activation: str | None,
+               wanted: tuple[bool, ...]) -> tuple[np.ndarray | None, ...]:
+    """The gradients of x, scale, offset and residual. With g = gy * (the activation's slope) and s = g * scale:
+    gx = rstd * (s - m(s) - xn * m(s * xn)), m being the mean over the elements that share one.
+    """
+    kept, xn = accumulator(x.dtype), _normalized(x, mean, rstd, geo)
+    parameters = (1, 1, geo.groups, geo.channels // max(geo.groups, 1), 1)
+    before = _before(x, mean, rstd, scale, offset, geo) if y is None else y.astype(xn.dtype)
+    g = (gy.astype(xn.dtype) * _norm_slope(activation, before)).reshape(geo.split)
+    s = g if scale is None else g * scale.reshape(parameters)
+    n = max(geo.count, 1)
+    gx = rstd.reshape(geo.outer, 1, geo.groups, 1, 1) * (
+        s - s.sum(_SHARED, keepdims=True) / n - xn * ((s * xn).sum(_SHARED, keepdims=True) / n))
+    results = (gx.reshape(x.shape).astype(x.dtype), (g * xn).sum((0, 1, 4)).reshape(-1).astype(kept),
+               g.sum((0, 1, 4)).reshape(-1).astype(kept), g.reshape(x.shape).astype(x.dtype))
+    return tuple(r if w else None for r, w in zip(results, wanted))
+
+
+def _normalized(x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, geo: NormGeometry) -> np.ndarray:
+    """xn = (x - mean) * rstd, in float64 or wider, in the shape geo.split."""
+    wide, each = _wide(x.dtype), (geo.outer, 1, geo.groups, 1, 1)
+    with np.errstate(invalid="ignore"):
+        centred = x.reshape(geo.split).astype(wide) - mean[0].astype(wide).reshape(each)
+        return (centred - mean[1].astype(wide).reshape(each)) * rstd.astype(wide).reshape(each)
+
+
+def _before(x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, scale: np.ndarray | None, offset: np.ndarray | None,
+            geo: NormGeometry) -> np.ndarray:
+    """The value before residual and activation, in the shape of x."""
+    y = _normalized(x, mean, rstd, geo)
+    parameters = (1, 1, geo.groups, geo.channels // max(geo.groups, 1), 1)
+    y = y if scale is None else y * scale.reshape(parameters)
+    return (y if offset is None else y + offset.reshape(parameters)).reshape(x.shape)
+
+
+def _norm_activation(activation: str | None, v: np.ndarray) -> np.ndarray:
+    if activation == "silu":
+        return np.maximum(v, -750) / (1 + np.exp(-np.maximum(v, -750)))
+    return np.clip(v, 0 if activation else None, 6 if activation == "relu6" else None) if activation else v
+
+
+def _norm_slope(activation: str | None, v: np.ndarray) -> np.ndarray:
+    """The slope of an activation at v (for relu and relu6 also by its value): 0 at corners, 1 at NaN."""
+    if activation == "silu":
+        s = 1 / (1 + np.exp(-np.clip(v, -750, 750)))
+        return s * (1 + np.clip(v, -750, 750) * (1 - s))
+    if activation is None:
+        return np.ones_like(v)
+    return (~((v <= 0) | (v >= 6) & (activation == "relu6"))).astype(v.dtype)

@@ -124,9 +124,10 @@ class Judge:
     def __init__(self, problem: Problem, c: float):
         self._problem, self._c = problem, c
         self._exact = problem.exact()
-        several = problem.facts.magnitudes
+        several, self._units = problem.facts.magnitudes, problem.facts.units
         self._magnitudes = None if several is None else several(problem)
-        self._magnitude = None if problem.length is None or several is not None else problem.magnitude()
+        plain = several is None and self._units is None
+        self._magnitude = problem.magnitude() if plain and problem.length is not None else None
 
     def error(self, results: list[np.ndarray]) -> float:
         """The largest error in units of the bound; Inf for wrong shapes, dtypes, or inexact results that must be exact.
@@ -136,6 +137,8 @@ class Judge:
             return math.inf
         if problem.answer is not None:
             return 0.0 if results[0].tobytes() == np.ascontiguousarray(problem.answer[0]).tobytes() else math.inf
+        if self._units is not None:
+            return self._units(problem, self._exact, results, self._c)
         if self._magnitudes is not None:
             return max(map(self._error_of_one, results, self._exact, self._magnitudes, self._dtypes()))
         if self._magnitude is None:

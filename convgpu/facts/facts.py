@@ -59,6 +59,8 @@ class Facts:
     magnitudes: for ops with several results that must be right: for each result what `bound` multiplies, or None where
         it must be exact (see `Problem.magnitude`, which serves the others).
     kernel: how the names of the op's kernels begin, where that is not the name of the op.
+    units: units(problem, exact, results, c) is the largest error of a call's results in units of their bounds, where
+        more than the first result is compared, or the bound is not a multiple of the same op on absolute values.
     traffic: the bytes that all launches of a call read and write, where that is not each array once.
     """
 
@@ -77,6 +79,7 @@ class Facts:
     product: Callable[[Call], tuple[int, int, int, int] | None] = lambda call: None
     magnitudes: Callable[[Problem], tuple[np.ndarray | None, ...]] | None = None
     kernel: str | None = None
+    units: Callable[[Problem, Arrays, list[Any], float], float] | None = None
     traffic: Callable[[Call], tuple[int, int]] | None = None
 
 

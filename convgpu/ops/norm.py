@@ -1,70 +1,202 @@
 """Normalisation: subtract a mean, divide by a standard deviation, then scale and shift.
 
-    y = xn * scale + offset,     xn = (x - mean) * rstd,     rstd = 1 / sqrt(var + epsilon)
+    y = activation(xn * scale + offset + residual),   xn = (x - mean) * rstd,   rstd = 1 / sqrt(var + epsilon)
 
-Batch, layer and group normalisation are one op over different axes. Let m be the mean over those axes. The gradient is
-rstd * (g - m(g) - xn * m(g * xn)). It is linear in g and a symmetric map, so that its own gradient with respect to g is
-the same function. Half types are computed in float32, statistics included, and rounded once.
+Batch, layer and group normalisation are one op over different geometries (convgpu/geometry/norm.py). A call is two
+steps: `norm_stats` finds the mean and rstd, and `norm_apply` computes y. Let m be the mean over the elements that share
+a mean, and g the gradient before the activation, times scale. The gradient of x is rstd * (g - m(g) - xn * m(g * xn)),
+which `norm_dgrad` computes together with the other gradients. It is linear in g and a symmetric map, so that its own
+gradient with respect to g is the same function: `_normalized` and `_project` below express this with ops for
+derivatives of second and higher order. Half types are computed in float32, statistics included, and rounded once.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import axis_tuple
+from .. import autograd, gradients
+from ..arguments import axis_tuple, integer, number
+from ..deferred import defer
 from ..dtypes import accumulator, check_same_float, is_float
-from ..geometry import is_channels_last, positive
+from ..geometry import (
+    NormGeometry,
+    batch_norm_geometry,
+    group_norm_geometry,
+    is_channels_last,
+    layer_norm_geometry,
+    positive,
+)
 from ..op import Op
-from ..summation import centred, total, unit_scale
-from ..tensor import Tensor, as_tensor
-from .elementwise import astype, power, square
+from ..summation import total
+from ..tensor import Tensor, as_tensor, wrap
+from .activation import relu, silu
+from .elementwise import astype, clip, power, square, where
+from .elementwise import positive as copied
 from .reduce import Axes
 from .reduce import centred as deviations
-from .shape import reshape
+from .shape import reshape, transpose
 from .widening import unrounded, wide
 
-# --- the op, and its gradients of any order
+# --- the ops that backends run
+
+# mean has two rows, what a mean is rounded to and what is left of it: float32 holds 1e4 in steps of 1e-3 only. The new
+# running statistics are momentum * old + (1 - momentum) * batch, with the divisor count - correction in the variance.
+_stats = Op("norm_stats", "x, running_mean=None, running_var=None; geo, epsilon, momentum, correction "
+                          "-> mean, rstd, new_mean, new_var")
+_apply = Op("norm_apply", "x, mean, rstd, scale=None, offset=None; geo, activation -> y", cheap=True)
+_apply_add = Op("norm_apply_add", "x, mean, rstd, scale, offset, residual; geo, activation -> y")
+# y with given statistics, which are constants of the network: mean and var have the shape of channels.
+_infer = Op("norm_infer", "x, mean, var, scale=None, offset=None, residual=None; geo, activation, epsilon -> y")
+# wanted says which of the results are wanted; y is given where there was a residual.
+_dgrad = Op("norm_dgrad", "gy, x, mean, rstd, scale, offset, y; geo, activation, wanted "
+                          "-> gx, gscale, goffset, gresidual")
+
+ACTIVATIONS = (None, "relu", "relu6", "silu")
+FROM_OUTPUT = (None, "relu", "relu6")  # the activations whose gradient follows from y: those that may follow a residual
 
 
-def _mean(x: Any, axes: Axes) -> Any:
-    return total(x, axes, True) / max(math.prod([x.shape[a] for a in axes]), 1)
+class Statistics(NamedTuple):
+    """What `norm_stats` finds of x: constants, from which `applied` computes y, and their geometry."""
+
+    mean: Tensor
+    rstd: Tensor
+    geo: NormGeometry
 
 
-def _normalize_forward(x: Any, axes: Axes, epsilon: float) -> tuple[Any, Any, Any, Any]:
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        xn, mean = centred(x, axes)
-        var = _mean(np.square(xn), axes)
-        rstd = 1 / np.sqrt(var + epsilon)
-        beyond = _beyond(xn, var, axes, epsilon) if isinstance(x, np.ndarray) else None
-        xn *= rstd
-        if beyond is not None and beyond.any():
-            scaled, scaled_rstd = _normalize_scaled(x, axes, epsilon)
-            return np.where(beyond, scaled, xn), mean, var, np.where(beyond, scaled_rstd, rstd)
-    return xn, mean, var, rstd
+def statistics(x: Tensor, geo: NormGeometry, epsilon: float, running: tuple[Tensor, Tensor] | None = None,
+               momentum: float = 1.0, correction: int = 0) -> tuple[Statistics, tuple[Tensor, Tensor] | None]:
+    """The statistics of x, and the running statistics that learn from them.
+
+    Args:
+        x: a Tensor of `geo.size` elements, in the order of `geo`.
+        running: the running mean and variance, (channels,), in the accumulator's dtype; only for batch norm.
+    """
+    old = (None, None) if running is None else tuple([t.detach() for t in running])
+    mean, rstd, *new = _stats(x.detach(), *old, geo, epsilon, momentum, correction)
+    return Statistics(mean, rstd, geo), None if running is None else (new[0], new[1])
 
 
-def _beyond(xn: np.ndarray, var: np.ndarray, axes: Axes, epsilon: float) -> np.ndarray:
-    """Where squares have overflowed, or have underflowed so far that epsilon does not hide the loss."""
-    least = np.finfo(xn.dtype).tiny / np.finfo(xn.dtype).eps
-    overflown = ~(var < np.inf)
-    if epsilon >= least or not (var < least).any():
-        return overflown
-    return overflown | (var < least) & np.any(xn, axis=axes, keepdims=True)
+def applied(x: Tensor, stats: Statistics, scale: Tensor | None = None, offset: Tensor | None = None,
+            residual: Tensor | None = None, activation: str | None = None) -> Tensor:
+    """activation((x - mean) * rstd * scale + offset + residual), in the dtype of x, on the tape as one op.
+
+    Gradients flow to x (also through its statistics), scale, offset and residual.
+
+    Args:
+        scale, offset: (channels,), in the accumulator's dtype.
+        residual: a Tensor of the shape and dtype of x.
+        activation: None, "relu", "relu6" or "silu".
+    """
+    mean, rstd, geo = stats
+    if residual is None:
+        return _apply(x, mean, rstd, scale, offset, geo, activation)
+    if activation in FROM_OUTPUT:
+        return _apply_add(x, mean, rstd, scale, offset, residual, geo, activation)
+    return silu(_apply_add(x, mean, rstd, scale, offset, residual, geo, None))  # its gradient needs the value before it
 
 
-def _normalize_scaled(x: np.ndarray, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """xn and rstd as in the forward function, from values that are scaled to about 1 first."""
-    unit = unit_scale(np.max(np.abs(x), axis=axes, keepdims=True))
-    xn, _ = centred(x * unit, axes)
-    scale = unit_scale(np.max(np.abs(xn), axis=axes, keepdims=True))
-    xn *= scale
-    scale *= unit
-    std = np.sqrt(_mean(np.square(xn), axes))
-    divisor = np.hypot(std, scale * x.dtype.type(math.sqrt(epsilon))) if epsilon else std
-    return xn / divisor, scale / divisor
+def inferred(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, offset: Tensor | None, geo: NormGeometry,
+             epsilon: float, residual: Tensor | None = None, activation: str | None = None) -> Tensor:
+    """As `applied`, with the given mean and variance of channels, (channels,), which may require gradients too."""
+    return _infer(x, mean, var, scale, offset, residual, geo, activation, epsilon)
+
+
+# --- gradients
+
+
+def _apply_rule(g: Tensor, wanted: Sequence[bool], x: Tensor, mean: Tensor, rstd: Tensor, scale: Tensor | None,
+                offset: Tensor | None, geo: NormGeometry, activation: str | None) -> list[Tensor | None]:
+    return _gradients(g, (x, scale, offset, None), (wanted[0], *wanted[3:], False), mean, rstd, None, geo,
+                      activation)[:5]
+
+
+def _apply_add_rule(g: Tensor, wanted: Sequence[bool], x: Tensor, mean: Tensor, rstd: Tensor, scale: Tensor | None,
+                    offset: Tensor | None, y: Tensor, geo: NormGeometry,
+                    activation: str | None) -> list[Tensor | None]:
+    return _gradients(g, (x, scale, offset, None), (wanted[0], *wanted[3:]), mean, rstd, y, geo, activation)
+
+
+def _gradients(g: Tensor, inputs: tuple[Tensor | None, ...], wanted: tuple[bool, ...], mean: Tensor, rstd: Tensor,
+               y: Tensor | None, geo: NormGeometry, activation: str | None) -> list[Tensor | None]:
+    """The gradients of x, mean, rstd (None), scale, offset and residual: by one op or, while they are recorded for
+    derivatives of higher order, by a composition of ops.
+    """
+    x, scale, offset, _ = inputs
+    if not autograd.is_grad_enabled():
+        gx, *rest = _dgrad(g, x, mean, rstd, scale, offset, y, geo, activation, wanted)
+        return [gx, None, None, *rest]
+    before = wide(g)
+    if y is not None:  # the activation's gradient follows from y; what is before it is a sum
+        before = _through(activation, before, wide(y))
+        activation = None
+
+    def compose(x: Tensor, scale: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
+        stat = (geo.outer, 1, geo.groups, 1, 1)
+        high, rest = mean.array[0].reshape(stat), mean.array[1].reshape(stat)
+        xn = _normalized(reshape(wide(x), geo.split), (1, 3, 4), high, rest, rstd.array.reshape(stat))
+        return _finished(reshape(xn, x.shape), scale, offset, geo, activation)
+
+    gx, gscale, goffset = _by_composition(compose, (x, scale, offset), wanted[:3], before)
+    return [gx, None, None, gscale, goffset, before if wanted[3] else None]
+
+
+def _by_composition(compose: Any, inputs: Sequence[Tensor | None], wanted: Sequence[bool],
+                    g: Tensor) -> list[Tensor | None]:
+    """The gradients of compose(*inputs). The tape enters by copies, so that no path around them counts."""
+    again = autograd.is_grad_enabled()  # whether these gradients are recorded themselves
+    copies = [t if t is None or not w else copied(t) if again else t.detach().requires_grad_()
+              for t, w in zip(inputs, wanted)]
+    targets = [t for t, w in zip(copies, wanted) if w]
+    with autograd.recording(True):
+        y = compose(*copies)
+    found = iter(gradients.grad([y], targets, [g], create_graph=again) if targets else [])
+    return [next(found) if w else None for w in wanted]
+
+
+def _through(activation: str | None, g: Tensor, y: Tensor) -> Tensor:
+    """The gradient before an activation from the gradient g after it and its output y."""
+    return g if activation is None else where(_open(activation, y), g, 0)
+
+
+def _open(activation: str, y: Tensor) -> Tensor:
+    """Where relu or relu6 passes a gradient on, by its input or output: between its corners, and at NaN."""
+    outside = y.array <= 0 if activation == "relu" else (y.array <= 0) | (y.array >= 6)
+    return wrap(~outside)
+
+
+def _finished(xn: Tensor, scale: Tensor | None, offset: Tensor | None, geo: NormGeometry,
+              activation: str | None) -> Tensor:
+    """activation(xn * scale + offset), of tensors that are wide."""
+    along = (1, 1, geo.channels, 1)
+    y = reshape(xn, (geo.outer, geo.rows, geo.channels, geo.inner))
+    y = y if scale is None else y * reshape(wide(scale), along)
+    y = reshape(y if offset is None else y + reshape(wide(offset), along), xn.shape)
+    return _activated(activation, y)
+
+
+def _activated(activation: str | None, y: Tensor) -> Tensor:
+    if activation == "relu6":
+        return where(_open(activation, y), y, clip(y.detach(), 0.0, 6.0))
+    return relu(y) if activation == "relu" else silu(y) if activation == "silu" else y
+
+
+def _infer_rule(g: Tensor, wanted: Sequence[bool], x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None,
+                offset: Tensor | None, residual: Tensor | None, geo: NormGeometry, activation: str | None,
+                epsilon: float) -> list[Tensor | None]:
+    def compose(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, offset: Tensor | None,
+                residual: Tensor | None) -> Tensor:
+        rstd = power(wide(var) + epsilon, -0.5)
+        factor = rstd if scale is None else rstd * wide(scale)
+        along = (1, 1, geo.channels, 1)
+        centred = reshape(wide(x), (geo.outer, geo.rows, geo.channels, geo.inner)) - reshape(wide(mean), along)
+        y = _finished(reshape(centred, x.shape), factor, offset, geo, None)
+        return _activated(activation, y if residual is None else y + wide(residual))
+
+    return _by_composition(compose, (x, mean, var, scale, offset, residual), wanted, wide(g))
 
 
 def _project_forward(gy: Any, xn: Any, rstd: Any, axes: Axes) -> Any:
@@ -76,6 +208,10 @@ def _project_forward(gy: Any, xn: Any, rstd: Any, axes: Axes) -> Any:
     return gx
 
 
+def _mean(x: Any, axes: Axes) -> Any:
+    return total(x, axes, True) / max(math.prod([x.shape[a] for a in axes]), 1)
+
+
 def _project_in_xn(g: Tensor, gy: Tensor, xn: Tensor, rstd: Tensor, axes: Axes) -> Tensor:
     return -rstd * (g * (gy * xn).mean(axis=axes, keepdims=True) + gy * (g * xn).mean(axis=axes, keepdims=True))
 
@@ -85,12 +221,16 @@ def _rstd_rule(g: Tensor, x: Tensor, axes: Axes, rstd: Tensor) -> Tensor:
     return deviations(x, axes) * (g * rstd * rstd * rstd * (-1 / max(n, 1)))
 
 
-_normalize = Op("normalize", "x; axes, epsilon -> xn, mean, var, rstd", _normalize_forward)
+# `_normalized` and `_rstd` take statistics that the forward pass has found, and declare them to be functions of x.
+_normalized = Op("normalized", "x; axes, mean, rest, rstd -> xn",
+                 lambda x, axes, mean, rest, rstd: ((x - mean) - rest) * rstd)
 _project = Op("normalize_gradient", "gy, xn, rstd; axes -> gx", _project_forward)
-# `_rstd` declares a value that the forward pass has computed to be a function of x, which second derivatives need.
 _rstd = Op("rstd", "x; axes, value -> rstd", lambda x, axes, value: value)
 
-_normalize.vjp(x=lambda g, x, xn, rstd, axes: _project(g, xn, _rstd(x, axes, rstd.array), axes))
+_apply.vjp_jointly(_apply_rule)
+_apply_add.vjp_jointly(_apply_add_rule)
+_infer.vjp_jointly(_infer_rule)
+_normalized.vjp(x=lambda g, x, xn, rstd, axes: _project(g, xn, _rstd(x, axes, rstd), axes))
 _project.vjp(gy=lambda g, xn, rstd, axes: _project(g, xn, rstd, axes),
              xn=_project_in_xn,
              rstd=lambda g, gx, rstd, axes: (g * gx).sum(axis=axes, keepdims=True) / rstd)
@@ -101,7 +241,7 @@ _rstd.vjp(x=_rstd_rule)
 
 
 def _operands(op: str, x: Any, **params: Any) -> list[Any]:
-    """x and its parameters (or None) as Tensors in a wide dtype; beside x of a half type, parameters may be float32."""
+    """x as a Tensor, and its parameters (or None) in a wide dtype; beside x of a half type, they may be float32."""
     x = as_tensor(x, op)
     given = {name: None if p is None else as_tensor(p, op) for name, p in params.items()}
     allowed = (x.dtype, accumulator(x.dtype))
@@ -109,20 +249,13 @@ def _operands(op: str, x: Any, **params: Any) -> list[Any]:
         got = ", ".join([f"x: {x.dtype}", *[f"{name}: {p.dtype}" for name, p in given.items() if p is not None]])
         raise TypeError(f"{op}: expected one floating dtype (parameters may be float32 beside a half type), got {got}; "
                         "convert with .astype(...)")
-    return [wide(x), *[None if p is None else wide(p) for p in given.values()]]
+    return [x, *[None if p is None else wide(p) for p in given.values()]]
 
 
 def _check_shapes(op: str, shape: tuple[int, ...], rule: str, **params: Tensor | None) -> None:
     for name, p in params.items():
         if p is not None and p.shape != shape:
             raise ValueError(f"{op}: expected {name} of shape {rule} == {shape}, got {p.shape}")
-
-
-def _scaled(xn: Tensor, scale: Tensor | None, offset: Tensor | None, axes: Axes, dtype: np.dtype) -> Tensor:
-    """xn * scale + offset rounded to dtype; the elements of scale and offset lie along `axes` of xn."""
-    along = tuple([n if i in axes else 1 for i, n in enumerate(xn.shape)])
-    y = xn if scale is None else xn * reshape(scale, along)
-    return astype(y if offset is None else y + reshape(offset, along), dtype)
 
 
 def _channel_axis(op: str, x: Tensor, data_format: str) -> int:
@@ -133,7 +266,7 @@ def _channel_axis(op: str, x: Tensor, data_format: str) -> int:
 
 
 def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, offset: Any = None, *, training: bool,
-               momentum: float = 0.9, epsilon: float = 1e-5,
+               momentum: float = 0.9, epsilon: float = 1e-5, correction: int = 1,
                data_format: str = "channels_last") -> tuple[Tensor, Tensor, Tensor]:
     """Normalise each channel with the statistics of the batch in training, else with the running statistics.
 
@@ -147,12 +280,13 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
         momentum: the weight of the old running statistics: running = momentum * running + (1 - momentum) * batch. This
             is Keras's meaning; PyTorch's momentum is 1 minus this.
         epsilon: a number that keeps the divisor above 0.
+        correction: the batch's variance that the running one learns from has the divisor n - correction (n where that
+            is 0): 1 as in the paper and PyTorch, 0 as in Keras. y is normalised by the variance with the divisor n.
 
     Returns:
         (y, running_mean, running_var): with `training` the statistics are new ones, else those given. They carry no
-        gradient. The batch's variance that updates them has the divisor n - 1, as in the paper and PyTorch; an empty
-        batch leaves them unchanged. All dtypes are one floating dtype, except that scale, offset and statistics may be
-        float32 beside a half type.
+        gradient. An empty batch leaves them unchanged. All dtypes are one floating dtype, except that scale, offset and
+        statistics may be float32 beside a half type.
 
     Raises:
         TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together.
@@ -165,24 +299,23 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     """
     op = "batch_norm"
     old_mean, old_var = unrounded(as_tensor(running_mean, op)), unrounded(as_tensor(running_var, op))
-    dtype = as_tensor(x, op).dtype
     x, mean, var, scale, offset = _operands(op, x, running_mean=old_mean, running_var=old_var, scale=scale,
                                             offset=offset)
     channel = _channel_axis(op, x, data_format)
     _check_shapes(op, (x.shape[channel],), "(C,)", running_mean=mean, running_var=var, scale=scale, offset=offset)
+    geo = batch_norm_geometry(x.shape, channel)
+    epsilon, momentum = number(op, "epsilon", epsilon), number(op, "momentum", momentum)
     if not training:
-        along = tuple([n if i == channel else 1 for i, n in enumerate(x.shape)])
-        rstd = power(var + epsilon, -0.5)
-        factor = rstd if scale is None else rstd * scale
-        return _scaled(x - reshape(mean, along), factor, offset, (channel,), dtype), old_mean, old_var
-    axes = tuple([i for i in range(x.ndim) if i != channel])
-    xn, batch_mean, batch_var, _ = _normalize(x, axes, float(epsilon))
-    n = math.prod([x.shape[a] for a in axes])
-    if n:
-        unbiased = batch_var * (n / max(n - 1, 1))
-        old_mean = astype(mean.detach() * momentum + batch_mean.reshape(-1) * (1 - momentum), old_mean.dtype)
-        old_var = astype(var.detach() * momentum + unbiased.reshape(-1) * (1 - momentum), old_var.dtype)
-    return _scaled(xn, scale, offset, (channel,), dtype), old_mean, old_var
+        y = defer(x, lambda residual, activation: inferred(x, mean, var, scale, offset, geo, epsilon, residual,
+                                                           activation), (x, mean, var, scale, offset))
+        return y, old_mean, old_var
+    learns = None if geo.count == 0 else (mean, var)
+    stats, new = statistics(x, geo, epsilon, learns, momentum, integer(op, "correction", correction, 0))
+    if new is not None:
+        old_mean, old_var = astype(new[0], old_mean.dtype), astype(new[1], old_var.dtype)
+    y = defer(x, lambda residual, activation: applied(x, stats, scale, offset, residual, activation),
+              (x, stats.mean, stats.rstd, scale, offset))
+    return y, old_mean, old_var
 
 
 def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tuple[int, ...] = -1,
@@ -206,11 +339,16 @@ def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tup
     Tensor([[-1.2247,  0.    ,  1.2247]], dtype=float32)
     """
     op = "layer_norm"
-    dtype = as_tensor(x, op).dtype
     x, scale, offset = _operands(op, x, scale=scale, offset=offset)
     axes = tuple(sorted(axis_tuple(op, axis, x.ndim)))
     _check_shapes(op, tuple([x.shape[a] for a in axes]), "x along axis", scale=scale, offset=offset)
-    return _scaled(_normalize(x, axes, float(epsilon))[0], scale, offset, axes, dtype)
+    kept = tuple([a for a in range(x.ndim) if a not in axes])
+    moved = axes != tuple(range(len(kept), x.ndim))
+    t = transpose(x, (*kept, *axes)) if moved else x
+    geo = layer_norm_geometry(t.shape, len(axes))
+    scale, offset = (None if p is None else reshape(p, (geo.channels,)) for p in (scale, offset))
+    y = applied(t, statistics(t, geo, number(op, "epsilon", epsilon))[0], scale, offset)
+    return transpose(y, tuple(np.argsort((*kept, *axes)).tolist())) if moved else y
 
 
 def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, epsilon: float = 1e-5,
@@ -234,17 +372,14 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
     Tensor([[-1.,  1., -1.,  1.]], dtype=float32)
     """
     op = "group_norm"
-    dtype = as_tensor(x, op).dtype
     x, scale, offset = _operands(op, x, scale=scale, offset=offset)
     channel = _channel_axis(op, x, data_format)
     channels = x.shape[channel]
     if channels % positive(op, "groups", groups):
         raise ValueError(f"{op}: expected groups to divide C == {channels}, got {groups} (x={x.shape})")
     _check_shapes(op, (channels,), "(C,)", scale=scale, offset=offset)
-    split = reshape(x, (*x.shape[:channel], groups, channels // groups, *x.shape[channel + 1:]))
-    axes = tuple([i for i in range(1, split.ndim) if i != channel])
-    xn = reshape(_normalize(split, axes, float(epsilon))[0], x.shape)
-    return _scaled(xn, scale, offset, (channel,), dtype)
+    geo = group_norm_geometry(x.shape, channel, positive(op, "groups", groups))
+    return applied(x, statistics(x, geo, number(op, "epsilon", epsilon))[0], scale, offset)
 
 
 # --- local response normalisation

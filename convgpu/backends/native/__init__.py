@@ -14,6 +14,7 @@ from .crossing import Crossing
 from .elementwise import Elementwise
 from .gemm import Gemm
 from .layout import Layout
+from .norm import Norm
 from .optim import Optim
 from .pool import Pool
 from .reduce import Reduce
@@ -25,7 +26,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                         "driver of CUDA 12)"}
 
 
-class Native(Conv, Gemm, Pool, Layout, Elementwise, Reduce, Optim, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Norm, Elementwise, Reduce, Optim, Crossing):
     """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from ...device import cupy_with_gpu
 from ...dtypes import DTypeLike, is_float
-from ...geometry import ConvGeometry, PoolGeometry
+from ...geometry import ConvGeometry, NormGeometry, PoolGeometry
 
-Geometry = ConvGeometry | PoolGeometry
+Geometry = ConvGeometry | PoolGeometry | NormGeometry
 
 Array = Any  # np.ndarray in the emulator, cupy.ndarray on the GPU
 PLANS = 4096  # how many plans, and how many geometries, are kept: those that were used last

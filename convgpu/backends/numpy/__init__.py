@@ -6,6 +6,7 @@ from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
 from .elementwise import activate, activate_dgrad, add_n
 from .gemm import gemm, matmul
 from .layout import hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio
+from .norm import norm_apply, norm_apply_add, norm_dgrad, norm_infer, norm_stats
 from .optim import adam_step, cast_all, global_norm, sgd_step
 from .pool import (
     avg_pool,
