@@ -62,7 +62,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
     """Count from here on, within a test that uses the stand-in."""
     counts, module = Counts(), backends.load("cuda").module
     before, waited = module.launches(), fake_cupy.device.synchronizations
-    ufunc, function = fake_cupy._call_ufunc, fake_cupy._call_function
+    make_zeros, ufunc, function = fake_cupy.zeros, fake_cupy._call_ufunc, fake_cupy._call_function
     array = fake_cupy.ndarray
     copy, astype, fill, put, take = array.copy, array.astype, array.fill, array.__setitem__, array.__getitem__
 
@@ -91,6 +91,10 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         counts.cupy["take"] += any(isinstance(i, array) for i in parts) and result.size > 0
         return result
 
+    def zeros(shape: Any, dtype: Any) -> Any:
+        counts.cupy["zeros"] += 1
+        return make_zeros(shape, dtype)
+
     def setitem(self: Any, index: Any, value: Any) -> None:
         same = isinstance(value, array) and not isinstance(index, array) and (
             (part := take(self, index)).data, part.strides) == (value.data, value.strides)
@@ -99,6 +103,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
 
     with monkeypatch.context() as patch:
         new, empty = fake_cupy._new, fake_cupy.empty
+        patch.setattr(fake_cupy, "zeros", zeros)
         patch.setattr(fake_cupy, "_new", lambda host: counts.allocated(new(host)))
         patch.setattr(fake_cupy, "empty", lambda *args: counts.allocated(empty(*args)))
         patch.setattr(fake_cupy, "_call_ufunc", call_ufunc)

@@ -472,8 +472,10 @@ def asarray(value: Any) -> ndarray:
     return _new(host)
 
 
-def ascontiguousarray(value: ndarray) -> ndarray:
-    """Itself, or a row-major copy."""
+def ascontiguousarray(value: ndarray, dtype: Any = None) -> ndarray:
+    """Itself, or a row-major copy, which may be in another dtype."""
+    if dtype is not None and value.dtype != dtype:
+        return value.astype(dtype)
     return value if value.flags.c_contiguous else value.copy()
 
 
@@ -492,6 +494,13 @@ def empty(shape: Any, dtype: Any) -> ndarray:
     _allocate(host.nbytes)
     host.view(np.uint8 if host.ndim else host.dtype).fill(0xff if host.ndim else -1)
     return ndarray(host)
+
+
+def zeros(shape: Any, dtype: Any) -> ndarray:
+    """Memory full of zeros."""
+    array = empty(shape, dtype)
+    array._host.fill(0)
+    return array
 
 
 class _Generator:

@@ -167,6 +167,7 @@ def standing_in(recorder: LedgerRecorder, real: Native | None) -> Iterator[None]
         for module, name, stand_in in (
                 (gpu, "_watcher", recorder.named), (gpu, "_touched", False), (gpu, "_lost", None),
                 (info, "gpu_obstacle", lambda: None),
+                (gradients, "_walk", _in_phase(recorder, BACKWARD, gradients._walk)),
                 (gradients, "_input_gradients", _in_backward(recorder, gradients._input_gradients)),
                 (optim.Optimizer, "step", _in_phase(recorder, OPTIMIZER, step)),
                 (optim.LossScale, "beside", _restored(recorder, optim.LossScale.beside, undo))):
