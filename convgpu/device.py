@@ -96,6 +96,7 @@ def to_numpy(array: Any) -> np.ndarray:
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, Outline):
+        array.recorder.flags.clear()
         return array.get()
     values = gpu.run("to('cpu')", array.get)
     flags.read()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -147,10 +149,13 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
     return found
 
 
+_MANY = 8  # gradients that wait at one tensor; more are added on the way, so that they do not fill the memory
+
+
 class _Sum:
     """The sum of the gradients that arrive at one tensor, in the order of their arrival.
 
-    Sums of half types are rounded once: NumPy adds two gradients so; from the third gradient on the sum is in float32.
+    They are added all at once. Sums of half types are taken in float32 and rounded once, however many meet.
     """
 
     __slots__ = ("parts", "dtype")
@@ -159,18 +164,21 @@ class _Sum:
         self.parts, self.dtype = [g], g.dtype
 
     def add(self, g: Tensor) -> None:
-        if is_half(self.dtype):
-            if len(self.parts) == 2:
-                self.parts = [self.parts[0].astype(np.float32) + self.parts[1].astype(np.float32)]
-            if self.parts[0].dtype == self.dtype:
-                self.parts.append(g)
-                return
-            g = g.astype(np.float32)
-        self.parts = [self.parts[0] + g]
+        self.parts.append(g)
+        if len(self.parts) == _MANY:
+            self.parts = [_added([p.astype(np.float32) for p in self.parts] if is_half(self.dtype) else self.parts)]
 
     def total(self) -> Tensor:
-        first, *more = self.parts
-        return first.astype(self.dtype) if not more else first + more[0]
+        if self.parts[0].dtype != self.dtype:  # many gradients of a half type
+            return _added([p.astype(np.float32) for p in self.parts]).astype(self.dtype)
+        return _added(self.parts)
+
+
+def _added(gradients: list[Tensor]) -> Tensor:
+    """The sum, by one kernel."""
+    if len(gradients) == 1:
+        return gradients[0]
+    return add_n(gradients) if type(gradients[0]) is Tensor else functools.reduce(operator.add, gradients)  # Bundles
 
 
 def reachable(outputs: Sequence[Tensor], ends: frozenset[Any] = frozenset()) -> list[Node]:
@@ -339,3 +347,6 @@ def _value_and_aux(result: Any, has_aux: bool) -> tuple[Tensor, Any]:
         hint = "; a pair (scalar, aux) needs has_aux=True" if isinstance(value, tuple) else ""
         raise TypeError(f"value_and_grad: expected f to return a scalar Tensor, got {type(value).__name__}{hint}")
     return value, aux
+
+
+from .ops.add_n import op as add_n  # noqa: E402 - a cycle: ops are functions of Tensors, whose methods walk back

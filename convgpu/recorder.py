@@ -79,6 +79,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.flags: list[Outline] = []  # of checks (flags.py), which stay until somebody reads values
         self.address = 1 << 40  # where the next buffer begins
 
     def array(self, shape: Shape, dtype: DTypeLike) -> Outline:

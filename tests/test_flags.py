@@ -28,9 +28,23 @@ def test_on_the_cpu_the_error_is_immediate() -> None:
         flags.check("classify", np.ones(1, np.int32), RULE)
 
 
-def test_a_recorder_has_no_flags() -> None:
-    flags.check("classify", Recorder().array((1,), "int32"), RULE)
-    assert not flags._pending
+def test_a_recorder_keeps_flags_as_a_device_does_and_raises_nothing() -> None:
+    recorder = Recorder()
+    flags.check("classify", recorder.array((1,), "int32"), RULE)
+    assert not flags._pending and len(recorder.flags) == 1
+
+
+@pytest.mark.parametrize("f, op", [
+    (lambda labels: cg.cross_entropy(cg.zeros((3, 4), device="gpu"), labels), "cross_entropy: expected labels"),
+    (lambda labels: cg.one_hot(labels, 4), "one_hot: expected labels"),
+])
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8"])
+def test_labels_on_the_gpu_are_checked_without_waiting(gpu, f, op, dtype) -> None:  # noqa: F811
+    assert np.isfinite(f(cg.tensor(np.array([0, 3, 1], dtype), device="gpu")).numpy()).all()
+    for bad in (4, 100, *([-1] if dtype.startswith("int") else [])):
+        y = f(cg.tensor(np.array([0, bad, 1], dtype), device="gpu"))  # raises nothing yet
+        with pytest.raises(ValueError, match=rf"{op} in \[0, 4\), got others; they were found on the GPU"):
+            y.numpy()
 
 
 @pytest.mark.parametrize("read", [

@@ -8,7 +8,7 @@ from ..dtypes import check_same_float
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 
-_add_n = Op("add_n", "*xs -> y").vjp_jointly(lambda g, wanted: [g if w else None for w in wanted])
+op = Op("add_n", "*xs -> y").vjp_jointly(lambda g, wanted: [g if w else None for w in wanted])
 
 
 def add_n(a: Any, b: Any, *more: Any) -> Tensor:
@@ -22,4 +22,4 @@ def add_n(a: Any, b: Any, *more: Any) -> Tensor:
     check_same_float("add_n", **{f"operand {i}": x for i, x in enumerate(xs)})
     if len({x.shape for x in xs}) > 1:
         raise ValueError(f"add_n: expected tensors of one shape, got {', '.join([str(x.shape) for x in xs])}")
-    return _add_n(xs)
+    return op(xs)

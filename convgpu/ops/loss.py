@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import flags
 from ..arguments import axis_index
-from ..device import move
+from ..device import GPU, move, run_there
 from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
 from ..op import Op
@@ -98,13 +99,18 @@ def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
-    """Raise an error unless the labels are integers in [0, classes)."""
+    """Raise an error unless the labels are integers in [0, classes); on the GPU when a value is next read from it."""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: expected {name} of an integer dtype, got {labels.dtype}")
-    if labels.size:
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= classes:
-            raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
+    if not labels.size:
+        return
+    if labels.device == GPU:  # negative numbers are large ones without the sign
+        array, unsigned = labels.array, f"u{labels.dtype.itemsize}"
+        flag = run_there(op, array, lambda: (array.view(unsigned) >= classes).any())
+        return flags.check(op, flag, f"{name} in [0, {classes})")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
 
 
 def _logit_losses(x: Any, t: Any) -> Any:
