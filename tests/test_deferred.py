@@ -311,6 +311,26 @@ def test_within_remat_and_across_its_border() -> None:
     np.testing.assert_allclose(cg.grad(y.sum(), S).numpy(), 2 * (X.numpy().sum(axis=0) * S.numpy()))
 
 
+def test_a_block_with_batch_norm_is_one_kernel_after_each_convolution_in_both_directions() -> None:
+    recorder = Recorder()
+    x = recorder.tensor((4, 64, 64, 64), "bfloat16", True)
+    w = [recorder.tensor((1, 1, 64, 64), "bfloat16", True) for _ in range(2)]
+    scale, offset, mean, var = (recorder.tensor((64,), "float32", i < 2) for i in range(4))
+
+    def norm(y: cg.Tensor) -> cg.Tensor:
+        return cg.batch_norm(y, mean, var, scale, offset, training=True)[0]
+
+    y = cg.relu(norm(cg.conv(x, w[0])))
+    y = cg.relu(norm(cg.conv(y, w[1])) + x)
+    forward = [step.name for step in recorder.steps]
+    assert forward == ["conv_fprop", "norm_stats", "norm_apply", "conv_fprop", "norm_stats", "norm_apply_add"]
+    y.backward(recorder.tensor(y.shape, "bfloat16"))
+    backward = [step.name for step in recorder.steps[len(forward):]]
+    # the result between the two is computed again, and x's gradient is added in dgrad; scale and offset are used twice
+    assert sorted(backward) == sorted(["norm_dgrad", "conv_dgrad", "norm_apply", "conv_wgrad"] + [
+        "norm_dgrad", "conv_dgrad", "conv_wgrad"] + ["add_n"] * 2)
+
+
 def test_nothing_is_left_for_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()

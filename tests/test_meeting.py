@@ -136,7 +136,7 @@ def test_an_addend_that_a_backend_does_not_take() -> None:
 
 
 @needs_emulated
-@pytest.mark.parametrize("gradients", [2, 3, 4])
+@pytest.mark.parametrize("gradients", [2, 3, 4, 9])
 def test_a_sum_in_float32_is_no_addend_of_a_half_type(gradients: int) -> None:
     x = cg.tensor(np.ones((2, 2)), dtype="bfloat16", requires_grad=True)
     w = cg.tensor(np.ones((2, 2)), dtype="bfloat16")
