@@ -192,3 +192,31 @@ def test_remat_runs_again_with_what_the_first_run_found(policy: str, how: str) -
             np.testing.assert_array_equal(np.asarray(got), np.asarray(right))
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(("activation", "loss"), [
+    ("softmax", "sparse_categorical_crossentropy"), ("softmax", "categorical_crossentropy"),
+    ("sigmoid", "binary_crossentropy")])
+def test_losses_of_an_activation_start_from_what_was_before_it(activation: str, loss: str, policy: str) -> None:
+    dense = L.Dense(3, activation=activation, dtype=policy)
+    labels = np.array([2, 0, 1, 1])
+    y = labels if loss.startswith("sparse") else np.eye(3, dtype="float32")[labels]
+    x = np.random.default_rng(0).standard_normal((4, 5)).astype("float32") * 30  # most probabilities are 0 or 1
+    total = getattr(keras.losses, loss)(y, keras.ops.cast(dense(x), "float32")).sum()
+    total.backward()
+    kernel, gradient = (v.astype("float64") for v in (dense.kernel.numpy(), dense.kernel.value.grad.numpy()))
+    half = policy != "float32"
+    inputs = cg.tensor(x, dtype="bfloat16").astype("float64").numpy() if half else x.astype("float64")
+    logits = inputs @ (cg.tensor(kernel, dtype="bfloat16").astype("float64").numpy() if half else kernel)
+    hot = np.eye(3)[labels]
+    if activation == "softmax":
+        logits -= logits.max(1, keepdims=True)
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        right = (np.log(np.exp(logits).sum(1)) - (logits * hot).sum(1)).sum()
+        error = shares - hot
+    else:
+        right = (np.logaddexp(0, logits) - hot * logits).mean(1).sum()
+        error = (1 / (1 + np.exp(-logits)) - hot) / 3
+    assert total.item() == pytest.approx(right, rel=0.02 if half else 1e-5)
+    np.testing.assert_allclose(gradient, inputs.T @ error, rtol=0.05, atol=0.5 if half else 1e-4)

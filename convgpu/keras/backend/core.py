@@ -172,7 +172,12 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
     if isinstance(x, KerasVariable):
         x = x.value
     if isinstance(x, Tensor):
-        return x if dtype is None or _name(x.dtype) == dtype else np.astype(x, standardize_dtype(dtype))
+        if dtype is None or _name(x.dtype) == dtype:
+            return x
+        y = np.astype(x, standardize_dtype(dtype))
+        if "_keras_logits" in x.__dict__ and is_float(y.dtype):  # a loss finds them there
+            y._keras_logits, y._keras_activation = x._keras_logits, getattr(x, "_keras_activation", None)
+        return y
     if isinstance(x, KerasTensor):
         raise ValueError("convert_to_tensor: expected values, got a KerasTensor, which is symbolic and has none")
     if dtype is None:

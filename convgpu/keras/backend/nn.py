@@ -350,9 +350,10 @@ def _logits_before(output: Tensor, *activation: Any) -> Tensor | None:
 
     Keras's activations keep it in the attribute `_keras_logits`, which its TensorFlow backend uses in the same way.
     """
-    if getattr(output, "_keras_activation", None) != activation:
+    logits = getattr(output, "_keras_logits", None)
+    if logits is None or getattr(output, "_keras_activation", None) != activation:
         return None
-    return getattr(output, "_keras_logits", None)
+    return cast(logits, output.dtype.name)
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
@@ -394,7 +395,7 @@ def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False
     """-sum of target * log(output), where output holds probabilities along axis, or their logits."""
     target, output = _floating(target, output)
     logits = None if from_logits else _logits_before(output, "softmax", axis % max(output.ndim, 1))
-    if logits is not None and target.dtype == logits.dtype:
+    if logits is not None:
         output, from_logits = logits, True
     return _borrowed_categorical_crossentropy(target, output, from_logits, axis)
 
@@ -412,7 +413,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
         raise ValueError("Arguments `target` and `output` must have the same shape. Received: "
                          f"target.shape={target.shape}, output.shape={output.shape}")
     logits = output if from_logits else _logits_before(output, "sigmoid")
-    if logits is not None and logits.dtype == target.dtype:
+    if logits is not None:
         return cg.softplus(logits) - target * logits
     output = cnp.clip(output, backend.epsilon(), 1.0 - backend.epsilon())
     return -(target * cnp.log(output) + (1.0 - target) * cnp.log(1.0 - output))
