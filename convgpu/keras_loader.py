@@ -1,4 +1,4 @@
-"""Makes Keras find a backend that it does not know, by editing twelve of its modules when they are imported.
+"""Makes Keras find a backend that it does not know, by editing 15 of its modules when they are imported.
 
 Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
 with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
@@ -74,6 +74,30 @@ EDITS: dict[str, dict[str, str]] = {
             '        elif backend.backend() == "convgpu":\n'
             '            tensor_cls = "convgpu.Tensor"\n'
             '        elif backend.backend() == "numpy":\n',
+    },
+    # Layers that convgpu normalises in few kernels; where its formula is not the layer's, None is returned.
+    "keras.src.layers.normalization.batch_normalization": {
+        "        # BN is prone to overflow with float16/bfloat16 inputs, so we upcast to\n":
+            "        if (fused := backend.nn.batch_norm_of(self, inputs, training, mask)) is not None:\n"
+            "            return fused\n"
+            "        # BN is prone to overflow with float16/bfloat16 inputs, so we upcast to\n",
+    },
+    "keras.src.layers.normalization.group_normalization": {
+        "        reshaped_inputs = self._reshape_into_groups(inputs)\n":
+            "        if (fused := backend.nn.group_norm_of(self, inputs)) is not None:\n"
+            "            return fused\n"
+            "        reshaped_inputs = self._reshape_into_groups(inputs)\n",
+    },
+    "keras.src.ops.nn": {
+        "def _layer_normalization(\n"
+        "    x, gamma=None, beta=None, axis=-1, epsilon=None, rms_scaling=False\n"
+        "):\n":
+            "def _layer_normalization(\n"
+            "    x, gamma=None, beta=None, axis=-1, epsilon=None, rms_scaling=False\n"
+            "):\n"
+            "    fused = backend.nn.layer_norm(x, gamma, beta, axis, epsilon, rms_scaling)\n"
+            "    if fused is not None:\n"
+            "        return fused\n",
     },
     # Layers whose bias and activation the kernel adds; where it cannot, None is returned.
     "keras.src.layers.convolutional.base_conv": {

@@ -496,7 +496,7 @@ def empty(shape: Any, dtype: Any) -> ndarray:
     return ndarray(host)
 
 
-def zeros(shape: Any, dtype: Any) -> ndarray:
+def zeros(shape: Any, dtype: Any = np.float64) -> ndarray:
     """Memory full of zeros."""
     array = empty(shape, dtype)
     array._host.fill(0)

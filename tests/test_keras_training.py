@@ -13,6 +13,7 @@ require("keras")
 
 import convgpu as cg  # noqa: E402
 import convgpu.keras  # noqa: F401, E402
+from convgpu.keras.backend import nn as keras_nn  # noqa: E402
 
 # isort: split
 import keras  # noqa: E402
@@ -220,3 +221,53 @@ def test_losses_of_an_activation_start_from_what_was_before_it(activation: str, 
         error = (1 / (1 + np.exp(-logits)) - hot) / 3
     assert total.item() == pytest.approx(right, rel=0.02 if half else 1e-5)
     np.testing.assert_allclose(gradient, inputs.T @ error, rtol=0.05, atol=0.5 if half else 1e-4)
+
+
+# --- normalisation by convgpu's own ops, where Keras's formula is theirs
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("make", [
+    lambda: L.BatchNormalization(momentum=0.7), lambda: L.BatchNormalization(axis=1, center=False),
+    lambda: L.BatchNormalization(scale=False, epsilon=0.1), lambda: L.BatchNormalization(axis=2),
+    lambda: L.LayerNormalization(), lambda: L.LayerNormalization(axis=[1, 3], epsilon=0.1),
+    lambda: L.GroupNormalization(groups=2), lambda: L.GroupNormalization(groups=2, axis=1, scale=False)])
+def test_normalisation_equals_keras_own_calls(make: Any, policy: str, training: bool,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, 5, 6)).astype("float32") * 3 + 2
+    weights = rng.standard_normal((3, 4, 5, 6)).astype("float32")
+    keras.config.set_dtype_policy(policy)
+    try:
+        results = []
+        for own in (False, True):
+            if own:
+                for name in ("batch_norm_of", "group_norm_of", "layer_norm"):
+                    monkeypatch.setattr(keras_nn, name, lambda *args: None)
+            layer = make()
+            layer.build(x.shape)
+            for v in layer.variables:
+                v.assign(np.random.default_rng(v.shape[0]).uniform(0.5, 1.5, v.shape))
+            inputs = cg.tensor(x, requires_grad=True)
+            options = {"training": training} if isinstance(layer, L.BatchNormalization) else {}
+            y = layer(inputs, **options)
+            (y.astype("float32") * weights).sum().backward()
+            results.append([y, inputs.grad, *[v.value.grad for v in layer.trainable_variables],
+                            *[v.value for v in layer.non_trainable_variables]])
+        half = policy != "float32"
+        for got, right in zip(*results, strict=True):
+            assert got.dtype == right.dtype
+            got, right = got.astype("float32").numpy(), right.astype("float32").numpy()
+            np.testing.assert_allclose(got, right, rtol=0.02 if half else 1e-4, atol=0.05 if half else 1e-4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_masks_renormalisation_and_other_axes_are_left_to_keras() -> None:
+    x = cg.tensor(np.ones((2, 3, 4), "float32"))
+    for layer, mask in ((L.BatchNormalization(), np.ones((2, 3), bool)), (L.BatchNormalization(renorm=True), None),
+                        (L.BatchNormalization(axis=0), None)):
+        layer.build(x.shape)
+        assert keras_nn.batch_norm_of(layer, x, True, mask) is None
+        assert layer(x, training=True, mask=mask).shape == x.shape

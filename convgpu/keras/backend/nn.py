@@ -20,7 +20,7 @@ import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
 from convgpu.device import CPU, GPU
-from convgpu.dtypes import is_float
+from convgpu.dtypes import accumulator, as_dtype, is_float
 from convgpu.geometry import DoesNotFit, conv_geometry, conv_transpose_geometry, pool_geometry
 from convgpu.keras.borrow import borrow
 
@@ -442,6 +442,69 @@ def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any
     dtype = result_type(x.dtype, mean.dtype, variance.dtype, float)
     x, mean, variance = (v if is_float(v.dtype) else cast(v, dtype) for v in (x, mean, variance))
     return _borrowed_batch_normalization(x, mean, variance, axis, offset, scale, epsilon)
+
+
+def _parameters(x: Tensor, *parameters: Any) -> bool:
+    """Whether the parameters of a normalisation (or None) have dtypes that convgpu's takes beside x."""
+    allowed = (x.dtype, accumulator(x.dtype)) if is_float(x.dtype) else ()
+    return all([p is None or _numpy_dtype(p) in allowed for p in parameters]) and is_float(x.dtype)
+
+
+def _numpy_dtype(x: Any) -> Any:
+    return as_dtype(x.dtype) if isinstance(x.dtype, str) else x.dtype
+
+
+def batch_norm_of(layer: Any, inputs: Any, training: Any, mask: Any) -> Tensor | None:
+    """What the layer BatchNormalization gives, whose statistics learn from the batch; None where Keras computes it.
+
+    That is where there is a mask, renormalisation or a statistic of several devices, and where the channels lie neither
+    on the last axis nor on the second.
+    """
+    x = convert_to_tensor(inputs)
+    gamma, beta = layer.gamma, layer.beta
+    axis = layer.axis % x.ndim
+    if mask is not None or layer.renorm or layer.synchronized or x.ndim < 2 or axis not in (1, x.ndim - 1):
+        return None
+    if x.dtype != as_dtype(layer.compute_dtype) or not _parameters(x, gamma, beta, layer.moving_mean,
+                                                                   layer.moving_variance):
+        return None
+    if in_symbolic_scope():
+        return _zeros(x.shape, x)
+    learns = bool(training) and layer.trainable
+    y, mean, variance = cg.batch_norm(
+        x, layer.moving_mean, layer.moving_variance, gamma, beta, training=learns, momentum=layer.momentum,
+        epsilon=layer.epsilon, correction=0, data_format="channels_last" if axis == x.ndim - 1 else "channels_first")
+    if learns:
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+    return y
+
+
+def group_norm_of(layer: Any, inputs: Any) -> Tensor | None:
+    """What the layer GroupNormalization gives; None where Keras computes it: its channels lie elsewhere."""
+    x = convert_to_tensor(inputs)
+    axis = layer.axis % x.ndim
+    if x.ndim < 2 or axis not in (1, x.ndim - 1) or x.dtype != as_dtype(layer.compute_dtype):
+        return None
+    if not _parameters(x, layer.gamma, layer.beta):
+        return None
+    if in_symbolic_scope():
+        return _zeros(x.shape, x)
+    return cg.group_norm(x, layer.groups, layer.gamma, layer.beta, epsilon=layer.epsilon,
+                         data_format="channels_last" if axis == x.ndim - 1 else "channels_first")
+
+
+def layer_norm(x: Any, gamma: Any, beta: Any, axis: Any, epsilon: float | None, rms_scaling: bool) -> Tensor | None:
+    """keras.ops.layer_normalization; None where Keras computes it: parameters that broadcast, and its rms_scaling."""
+    x = convert_to_tensor(x)
+    axes = tuple(sorted([a % max(x.ndim, 1) for a in ([axis] if isinstance(axis, int) else axis)]))
+    sizes = tuple([x.shape[a] for a in axes])
+    gamma, beta = (None if p is None else convert_to_tensor(p) for p in (gamma, beta))
+    if rms_scaling or not _parameters(x, gamma, beta) or {p.shape for p in (gamma, beta) if p is not None} - {sizes}:
+        return None
+    if in_symbolic_scope():
+        return _zeros(x.shape, x)
+    return cg.layer_norm(x, gamma, beta, axis=axes, epsilon=backend.epsilon() if epsilon is None else epsilon)
 
 
 # --- patches
