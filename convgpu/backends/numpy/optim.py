@@ -145,17 +145,27 @@ def _step_one(p: np.ndarray, g: np.ndarray, state: list[np.ndarray], factor: flo
               update: Update) -> tuple[np.ndarray, list[np.ndarray]]:
     wide = accumulator(p.dtype)
     new, new_state = np.empty(p.shape, p.dtype), [np.empty(p.shape, wide) for _ in state]
-    flat = [a.reshape(-1) for a in (new, p, g, *state, *new_state)]
+    if p.size <= PIECE and p.ndim:  # results of no axes would be NumPy's scalars
+        _step_piece(new, p, g, state, new_state, wide, factor, update)
+        return new, new_state
+    to, p, g, *rest = [a.reshape(-1) for a in (new, p, g, *state, *new_state)]
     for piece in _pieces(p.size):
-        to, p, g, *rest = [a[piece] for a in flat]
-        p, g = p.astype(wide, copy=False), g.astype(wide, copy=False)
-        if factor is not None:
-            g = g * factor
-        out = to if to.dtype == wide else np.empty(to.shape, wide)
-        update(out, rest[len(state):], p, g, rest[:len(state)])
-        if out is not to:
-            to[...] = out
+        slots = [a[piece] for a in rest]
+        _step_piece(to[piece], p[piece], g[piece], slots[:len(state)], slots[len(state):], wide, factor, update)
     return new, new_state
+
+
+def _step_piece(new: Any, p: Any, g: Any, state: list[Any], new_state: list[Any], wide: np.dtype,
+                factor: float | None, update: Update) -> None:
+    p, g = p.astype(wide, copy=False), g.astype(wide, copy=False)
+    if factor is not None:
+        g = g * factor
+    if new.dtype == wide:
+        update(new, new_state, p, g, state)
+        return
+    out = np.empty(new.shape, wide)
+    update(out, new_state, p, g, state)
+    new[...] = out
 
 
 def _pieces(size: int) -> Iterator[slice]:
