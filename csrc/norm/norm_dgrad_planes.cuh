@@ -9,15 +9,15 @@
 #pragma once
 #include "gradients.h"
 #include "norm_apply_planes.cuh"
-#include "norm_dgrad_rows.cuh"
 
 namespace convgpu::norm {
 
 constexpr int kPlaneThreads = 256;
+constexpr int kVectorsAtOnce = 2;  // vectors of each array that a thread loads at once
 
 // Block b takes part b % part_count of the channels b / part_count * blockDim.y + threadIdx.y, counted over all outers.
 template <class T, int V>
-__global__ void __launch_bounds__(kPlaneThreads, 3)
+__global__ void __launch_bounds__(kPlaneThreads, 2)
     norm_dgrad_planes(const __grid_constant__ Images<T> images, const __grid_constant__ Given<Accumulator<T>> given,
                       const __grid_constant__ Gradients<Accumulator<T>> gradients,
                       const __grid_constant__ Shares<Accumulator<T>> work, const __grid_constant__ Problem p,
@@ -40,16 +40,16 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
             const auto vector = static_cast<int64_t>(by_vectors.split(row));
             return ((o * p.rows + static_cast<int64_t>(row)) * p.channels + channel) * p.inner + vector * V;
         };
-        for (int64_t first = all * part / work.part_count + lane; first < end; first += kPlaces * blockDim.x) {
-            Loaded<T, V, kPlaces> loaded;
-            int64_t at[kPlaces];
+        for (int64_t first = all * part / work.part_count + lane; first < end; first += kVectorsAtOnce * blockDim.x) {
+            Loaded<T, V, kVectorsAtOnce> loaded;
+            int64_t at[kVectorsAtOnce];
 #pragma unroll
-            for (int k = 0; k < kPlaces; ++k) {
+            for (int k = 0; k < kVectorsAtOnce; ++k) {
                 at[k] = place(first + k * blockDim.x);
                 loaded.ask(k, first + k * blockDim.x < end, images, at[k]);
             }
 #pragma unroll
-            for (int k = 0; k < kPlaces; ++k) {
+            for (int k = 0; k < kVectorsAtOnce; ++k) {
                 if (first + k * blockDim.x >= end) break;
                 A x[V], g[V], one = 0, two = 0;
                 loaded.take(k, images, activation, x, g, [&](int, A value) { return affine(0, value); });
@@ -100,15 +100,15 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
                             Activation activation, const __grid_constant__ Places places) {
     using A = Accumulator<T>;
     const int64_t first = static_cast<int64_t>(blockIdx.x) * kVectorsOfThread * kApplyThreads + threadIdx.x;
-    for (int begin = 0; begin < kVectorsOfThread; begin += kPlaces) {
-        Loaded<T, V, kPlaces> loaded;
+    for (int begin = 0; begin < kVectorsOfThread; begin += kVectorsAtOnce) {
+        Loaded<T, V, kVectorsAtOnce> loaded;
 #pragma unroll
-        for (int k = 0; k < kPlaces; ++k) {
+        for (int k = 0; k < kVectorsAtOnce; ++k) {
             const int64_t i = first + int64_t(begin + k) * kApplyThreads;
             loaded.ask(k, i < places.count, images, i * V);
         }
 #pragma unroll
-        for (int k = 0; k < kPlaces; ++k) {
+        for (int k = 0; k < kVectorsAtOnce; ++k) {
             const int64_t i = first + int64_t(begin + k) * kApplyThreads;
             if (i >= places.count) return;
             int64_t o;

@@ -13,8 +13,9 @@
 
 namespace convgpu::norm {
 
-constexpr int kSumThreads = 512;
-constexpr int kPlaces = 2;  // places of which a thread of the gradients loads everything at once
+constexpr int kSumThreads = 256;
+constexpr int kBackThreads = 128;
+constexpr int kPlaces = 4;  // rows of which a thread loads everything at once
 
 template <class A, int V>
 union SumRowsMemory {
@@ -111,10 +112,10 @@ void launch_norm_dgrad_rows(const Images<T>& images, const Given<Accumulator<T>>
     launch(norm_dgrad_rows<T, V, kEachRow>, shape, stream, images, given, gradients, work, p, activation, columns);
 }
 
-// The gradient of x, and that of the residual. Blocks and threads own what they own in norm_apply_rows. `m1` is null
-// where only the residual's gradient is wanted.
+// The gradient of x, and that of the residual. Blocks own what they own in norm_apply_rows, and have kBackThreads
+// threads. `m1` is null where only the residual's gradient is wanted.
 template <class T, int V>
-__global__ void __launch_bounds__(kApplyThreads, 2)
+__global__ void __launch_bounds__(kBackThreads, 3)
     norm_dgrad_apply_rows(const __grid_constant__ Images<T> images, const __grid_constant__ Given<Accumulator<T>> given,
                           const Accumulator<T>* __restrict__ m1, const Accumulator<T>* __restrict__ m2,
                           const __grid_constant__ Problem p, Activation activation, int columns) {
@@ -161,10 +162,10 @@ void launch_norm_dgrad_apply_rows(const Images<T>& images, const Given<Accumulat
                                   const Accumulator<T>* m2, const Problem& p, Activation activation, int lanes,
                                   Stream stream) {
     const int columns = (p.channels + lanes * V - 1) / (lanes * V);
-    const int64_t rows = int64_t(kApplyThreads / lanes) * kRowsOfThread;
+    const int64_t rows = int64_t(kBackThreads / lanes) * kRowsOfThread;
     LaunchShape shape;
     shape.grid = dim3(static_cast<unsigned>((p.outer * p.rows + rows - 1) / rows * columns));
-    shape.block = dim3(lanes, kApplyThreads / lanes);
+    shape.block = dim3(lanes, kBackThreads / lanes);
     launch(norm_dgrad_apply_rows<T, V>, shape, stream, images, given, m1, m2, p, activation, columns);
 }
 

@@ -108,7 +108,7 @@ void plan_dgrad(Plan& plan, int full, bool aligned, const Device& device, size_t
         const int64_t vectors = geo.rows * (geo.inner / plan.vector);
         plan.lanes = power_of_two_up_to(vectors, kPlaneThreads);
         if (plan.lanes == kPlaneThreads) {
-            plan.parts = parts_of(geo.outer * geo.channels, vectors, kPlaneThreads, kLeastTerms, 3, per_part,
+            plan.parts = parts_of(geo.outer * geo.channels, vectors, kPlaneThreads, kLeastTerms, 2, per_part,
                                   each ? geo.channels : 1, device, limit);
         }
     }

@@ -29,13 +29,18 @@ Array = np.ndarray
 
 
 class _Affine(NamedTuple):
-    """(x * unit - centre) * factor + shift, with the axes of `geo.split`. `unit` is 1, or less where x - mean might
-    overflow."""
+    """((x * unit - centre) * factor + shift) * scale + offset, with the axes of `geo.split`.
+
+    unit: 1, or less where x - mean might overflow. scale, offset: None where factor and shift have them already; where
+    each `outer` has statistics of its own, these would become as large as x.
+    """
 
     centre: Array
     factor: Array
     shift: Array | float
     unit: float = 1.0
+    scale: Array | None = None
+    offset: Array | None = None
 
 
 class _Pieces:
@@ -213,11 +218,14 @@ def _affine(mean: Array, rstd: Array, scale: Array | None, offset: Array | None,
     each, along = (geo.outer, 1, geo.groups, 1, 1), (1, 1, geo.groups, geo.channels // max(geo.groups, 1), 1)
     limits = np.finfo(mean.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        factor = rstd.reshape(each) if scale is None else rstd.reshape(each) * scale.reshape(along)
+        scale, offset = (None if p is None else p.reshape(along) for p in (scale, offset))
+        joined = geo.outer == 1
+        factor = rstd.reshape(each) if scale is None or not joined else rstd.reshape(each) * scale
         shift = -mean[1].reshape(each) * factor
-        shift = shift if offset is None else shift + offset.reshape(along)
+        shift = shift if offset is None or not joined else shift + offset
         unit = 0.25 if mean.size and np.max(np.abs(mean[0])) > limits.max * limits.eps / 8 else 1.0
-        return _Affine(mean[0].reshape(each) * mean.dtype.type(unit), factor / mean.dtype.type(unit), shift, unit)
+        return _Affine(mean[0].reshape(each) * mean.dtype.type(unit), factor / mean.dtype.type(unit), shift, unit,
+                       *((None, None) if joined else (scale, offset)))
 
 
 def _applied(x: Array, affine: _Affine, residual: Array | None, geo: NormGeometry, activation: str | None) -> Array:
@@ -249,6 +257,10 @@ def _before(pieces: _Pieces, i: int, x: Array, affine: _Affine, out: Array) -> N
     np.subtract(piece, pieces.each(affine.centre, i), out=out)
     out *= pieces.each(affine.factor, i)
     out += pieces.each(affine.shift, i)
+    if affine.scale is not None:
+        out *= pieces.each(affine.scale, i)
+    if affine.offset is not None:
+        out += pieces.each(affine.offset, i)
 
 
 def _activate(activation: str | None, v: Array) -> None:
