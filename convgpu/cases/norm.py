@@ -25,7 +25,8 @@ class NormCase:
     groups: None for batch norm, 0 for layer norm over the last axis, else the groups of channels. values: "normal";
     "far" (1e4 + differences of 1e-2); "equal" (every channel has one value); "steps" (neighbouring numbers); "huge"
     (squares overflow); "largest" (differences overflow); "tiny" (squares vanish; epsilon is 0); "first" (a first value
-    far from the others); "nan", "inf" (one of them). activation: what follows. parameters: whether there are scale and offset.
+    far from the others); "nan", "inf" (one of them). activation: what follows. parameters: whether there are scale and
+    offset.
     """
 
     name: str

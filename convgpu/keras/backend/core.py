@@ -176,7 +176,8 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any
             return x
         y = np.astype(x, standardize_dtype(dtype))
         if "_keras_logits" in x.__dict__ and is_float(y.dtype):  # a loss finds them there
-            y._keras_logits, y._keras_activation = x._keras_logits, getattr(x, "_keras_activation", None)
+            known = ("_keras_logits", "_keras_activation")
+            y.__dict__.update({name: x.__dict__[name] for name in known if name in x.__dict__})
         return y
     if isinstance(x, KerasTensor):
         raise ValueError("convert_to_tensor: expected values, got a KerasTensor, which is symbolic and has none")
