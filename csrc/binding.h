@@ -23,6 +23,7 @@ void bind_norm(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_reduce(pybind11::module_& m);
+void bind_softmax(pybind11::module_& m);
 
 }  // namespace convgpu
 

@@ -27,9 +27,10 @@ DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
 NOT_IN_PYTORCH = {  # no op of its own does the same
-    "activate", "activate_dgrad", "adam_step", "add_n", "cast_all", "channel_sum", "global_norm", "lp_pool_dgrad",
-    "lp_pool_gather", "max_pool_gather", "max_pool_indices", "norm_apply", "norm_apply_add", "norm_dgrad",
-    "norm_infer", "norm_stats", "reduce", "sgd_step",
+    "activate", "activate_dgrad", "adam_step", "add_n", "cast_all", "channel_sum", "cross_entropy",
+    "cross_entropy_dgrad", "global_norm", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather", "max_pool_indices",
+    "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "reduce", "sgd_step", "softmax",
+    "softmax_dgrad",
 }
 
 
@@ -163,7 +164,8 @@ def test_the_public_names_are_listed() -> None:
 # --- four jumps: from a function of Python to the code that a GPU runs, each to a name that one can search for
 
 KERNEL = re.compile(r"__global__ void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(")
-PASSES = {"add_chunk", "global_norm_total", "sum_parts"}  # launchers start these after the kernel that a plan names
+# Launchers start these after the kernel that a plan names.
+PASSES = {"add_chunk", "cross_entropy_total", "global_norm_total", "sum_parts"}
 
 
 @cache

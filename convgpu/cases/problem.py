@@ -111,6 +111,8 @@ class Problem:
     def magnitude(self) -> np.ndarray:
         """The op computed on absolute values, which the errors of sums are proportional to."""
         bound = self.facts.bound(self.call)
+        if bound.magnitude is not None:
+            return bound.magnitude(*[_absolute(_wide(a)) for a in self.operands()])
         return self._by_reference([_absolute(_wide(a)) for a in self.operands()], bound.statics)[0] + bound.slack
 
     def _by_reference(self, arrays: list[Any], statics: tuple[Any, ...]) -> Arrays:
@@ -143,7 +145,10 @@ class Judge:
             return max(map(self._error_of_one, results, self._exact, self._magnitudes, self._dtypes()))
         if self._magnitude is None:
             return 0.0 if all(map(_same, results, self._exact)) else math.inf
-        if results[0].dtype != problem.dtype:
+        wanted = problem.dtype
+        if problem.facts.bound(problem.call).magnitude is not None:
+            wanted = as_dtype(problem.facts.results(problem.call)[0][1])
+        if results[0].dtype != wanted:
             return math.inf
         return worst(results[0], self._exact[0], self._magnitude, problem.length or 0, self._c)
 

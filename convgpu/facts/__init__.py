@@ -14,14 +14,14 @@ from typing import Any
 from ..op import Op
 from ..recorder import Call
 from ..roofline import Gpu, Work
-from . import conv, elementwise, gemm, layout, norm, optim, pool, reduce
+from . import conv, elementwise, gemm, layout, norm, optim, pool, reduce, softmax
 from .facts import Facts, Family
 
 __all__ = ["FAMILIES", "Facts", "Family", "facts_of", "method_of", "plan_of", "text_of", "tiled_products", "work_of"]
 
 FAMILIES: dict[str, Family] = {
     "conv": conv.FAMILY, "pool": pool.FAMILY, "gemm": gemm.FAMILY, "layout": layout.FAMILY, "optim": optim.FAMILY,
-    "elementwise": elementwise.FAMILY, "reduce": reduce.FAMILY, "norm": norm.FAMILY,
+    "elementwise": elementwise.FAMILY, "reduce": reduce.FAMILY, "norm": norm.FAMILY, "softmax": softmax.FAMILY,
 }
 
 

@@ -21,12 +21,14 @@ class Bound(NamedTuple):
 
     length: the number of terms of each sum; None where every element must be exact. statics: the static arguments with
     which the same op computes the sums of absolute values that the bound multiplies. slack: what is added to the bound
-    for roundings after the sum.
+    for roundings after the sum. magnitude: computes what the bound multiplies from the absolute values of the operands,
+    where the op on absolute values says nothing of the errors.
     """
 
     length: int | None
     statics: tuple[Any, ...]
     slack: float = 0.0
+    magnitude: Callable[..., Any] | None = None
 
 
 def drawn(call: Call) -> Arrays:

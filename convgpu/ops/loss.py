@@ -13,16 +13,17 @@ import numpy as np
 
 from .. import flags
 from ..arguments import axis_index
+from ..autograd import is_grad_enabled
 from ..device import GPU, move, run_there
 from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import sigmoid
-from .elementwise import astype, clip, log, log1p, maximum, square, where
+from .elementwise import astype, clip, log, log1p, maximum, square
 from .indexing import getitem
 from .shape import expand_dims
-from .softmax import log_softmax
+from .softmax import log_softmax, softmax
 from .widening import loss_dtype, wide
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -76,26 +77,51 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{op}: expected label_smoothing in [0, 1], got {label_smoothing}")
     axis = axis_index(op, axis, logits.ndim)
+    if not dense:
+        return _of_labels(op, logits, labels, axis, float(label_smoothing), reduction)
+    _check_same_shape(op, logits=logits, labels=labels)
     log_p = log_softmax(wide(logits), axis)
-    if dense:
-        _check_same_shape(op, logits=logits, labels=labels)
-        losses = -(log_p * wide(labels)).sum(axis=axis)
-    else:
-        losses = -_picked(op, log_p, labels, axis)
+    losses = -(log_p * wide(labels)).sum(axis=axis)
     if label_smoothing:
         losses = losses * (1 - label_smoothing) - log_p.mean(axis=axis) * label_smoothing
     return _reduced(op, losses, reduction, logits.dtype)
 
 
-def _picked(op: str, x: Tensor, labels: Tensor, axis: int) -> Tensor:
-    """The elements of x at the labels along `axis`, picked by `where`, whose gradient is cheaper than indexing's."""
-    shape = x.shape[:axis] + x.shape[axis + 1:]
+# Backends compute losses of integer labels, and what gradients need of each line of classes, in one op; a further
+# result is a flag that tells whether a label is out of range.
+_cross_entropy = Op("cross_entropy", "x, labels; axis, smoothing, reduction -> y, statistics, flag")
+_cross_entropy_dgrad = Op("cross_entropy_dgrad", "x, labels, statistics, g; axis, smoothing, reduction -> gx")
+_cross_entropy.vjp(x=lambda g, x, labels, statistics, axis, smoothing, reduction: _gradient_of_logits(
+    g, x, labels, statistics, axis, smoothing, reduction))
+
+
+def _gradient_of_logits(g: Tensor, x: Tensor, labels: Tensor, statistics: Any, axis: int, smoothing: float,
+                        reduction: str) -> Tensor:
+    """One launch; while gradients are recorded, ops that can be differentiated again."""
+    if not is_grad_enabled():
+        return _cross_entropy_dgrad(x, labels, statistics, g, axis, smoothing, reduction)
+    classes = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    hits = astype(expand_dims(labels, axis) == wrap(move(classes, x.device)), wide(x).dtype)
+    targets = hits * (1 - smoothing) + smoothing / max(x.shape[axis], 1)
+    share = wide(g) * (1 / max(labels.size, 1)) if reduction == "mean" else wide(g)
+    return (softmax(wide(x), axis) - targets) * (expand_dims(share, axis) if reduction == "none" else share)
+
+
+def _of_labels(op: str, logits: Tensor, labels: Tensor, axis: int, smoothing: float, reduction: str) -> Tensor:
+    """The losses of integer labels. Where these are on the GPU nobody waits for the check of their range."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
+    shape, classes = logits.shape[:axis] + logits.shape[axis + 1:], logits.shape[axis]
     if labels.shape != shape:
         raise ValueError(f"{op}: expected integer labels of shape {shape} (logits without the axis of the classes) "
-                         f"or floating targets of shape {x.shape}, got {labels.dtype} {labels.shape}")
-    _check_labels(op, "labels", labels, x.shape[axis])
-    classes = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
-    return where(expand_dims(labels, axis) == wrap(move(classes, x.device)), x, 0).sum(axis=axis)
+                         f"or floating targets of shape {logits.shape}, got {labels.dtype} {labels.shape}")
+    if labels.device != GPU:
+        _check_labels(op, "labels", labels, classes)
+    elif labels.dtype.kind not in "iu":
+        raise TypeError(f"{op}: expected labels of an integer dtype, got {labels.dtype}")
+    y, _, flag = _cross_entropy(logits, labels, axis, smoothing, reduction)
+    flags.check(op, flag.array, f"labels in [0, {classes})")
+    return astype(y, loss_dtype(logits.dtype))
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:

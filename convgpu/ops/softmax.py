@@ -15,29 +15,8 @@ from ..summation import total
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .reduce import Axes, spread
+from .shape import reshape, transpose
 from .widening import floating, wide, widened
-
-
-def _shifted(x: Any, axes: Axes) -> Any:
-    """x minus its largest value."""
-    if x.size == 0:
-        return x.copy()  # there is no largest value
-    with np.errstate(invalid="ignore"):  # inf - inf is meant to be NaN
-        return x - np.max(x, axis=axes, keepdims=True)
-
-
-def _softmax_forward(x: Any, axes: Axes) -> Any:
-    e = _shifted(x, axes)
-    np.exp(e, out=e)
-    e /= total(e, axes, True)
-    return e
-
-
-def _log_softmax_forward(x: Any, axes: Axes) -> Any:
-    y = _shifted(x, axes)
-    with np.errstate(divide="ignore"):  # the sum of no elements is 0, and its logarithm -inf
-        y -= np.log(total(np.exp(y), axes, True))
-    return y
 
 
 def _logsumexp_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
@@ -52,25 +31,46 @@ def _logsumexp_forward(x: Any, axes: Axes, keepdims: bool) -> Any:
     return y if keepdims else np.squeeze(y, axes)
 
 
-def _softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
-    g, y = wide(g), wide(y)
-    return y * (g - (g * y).sum(axis=axes, keepdims=True))
+# Backends run softmax and its logarithm as one op, and their gradients, which follow from the results, as another.
+_softmax = Op("softmax", "x; axis, log_of -> y")
+_dgrad = Op("softmax_dgrad", "gy, y; axis, log_of -> gx")
+_softmax.vjp(x=lambda g, y, axis, log_of: _dgrad(g, y, axis, log_of))
+_dgrad.vjp(gy=lambda g, y, axis, log_of: _of_gradient(g, y, axis, log_of),
+           y=lambda g, gy, y, axis, log_of: _of_result(g, gy, y, axis, log_of))
 
 
-def _log_softmax_rule(g: Tensor, y: Tensor, axes: Axes) -> Tensor:
+def _of_gradient(g: Tensor, y: Tensor, axis: int, log_of: bool) -> Tensor:
+    """The map from gy to gx is symmetric for softmax; for the logarithm its transpose is g - sum of exp(y) * g."""
+    if not log_of:
+        return _dgrad(g, y, axis, log_of)
     g, y = wide(g), wide(y)
-    return g - exp(y) * g.sum(axis=axes, keepdims=True)
+    return g - (exp(y) * g).sum(axis=axis, keepdims=True)
+
+
+def _of_result(g: Tensor, gy: Tensor, y: Tensor, axis: int, log_of: bool) -> Tensor:
+    g, gy, y = wide(g), wide(gy), wide(y)
+    if log_of:
+        return -g * exp(y) * gy.sum(axis=axis, keepdims=True)
+    return g * (gy - (gy * y).sum(axis=axis, keepdims=True)) - gy * (g * y).sum(axis=axis, keepdims=True)
 
 
 def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axes: Axes, keepdims: bool) -> Tensor:
     """g * softmax(x), computed without exp(x - y), since y is rounded; 0 where all values along the axes are -inf."""
     nothing = spread(y == -np.inf, x.shape, axes, keepdims)
     g = spread(wide(g), x.shape, axes, keepdims)
-    return where(nothing, 0, g) * _softmax(where(nothing, 0, wide(x)), axes)
+    return where(nothing, 0, g) * _softmax_over(where(nothing, 0, wide(x)), axes)
 
 
-_softmax = Op("softmax", "x; axes -> y", widened(_softmax_forward)).vjp(x=_softmax_rule)
-_log_softmax = Op("log_softmax", "x; axes -> y", widened(_log_softmax_forward)).vjp(x=_log_softmax_rule)
+def _softmax_over(x: Tensor, axes: Axes) -> Tensor:
+    """softmax over several axes, as one axis of a copy in which they are the last."""
+    if len(axes) == 1:
+        return _softmax(x, axes[0], False)
+    order = [a for a in range(x.ndim) if a not in axes] + list(axes)
+    moved = transpose(x, order)
+    y = _softmax(reshape(moved, (*moved.shape[:x.ndim - len(axes)], -1 if x.size else 0)), x.ndim - len(axes), False)
+    return transpose(reshape(y, moved.shape), [order.index(a) for a in range(x.ndim)])
+
+
 _logsumexp = Op("logsumexp", "x; axes, keepdims -> y", widened(_logsumexp_forward)).vjp(x=_logsumexp_rule)
 
 
@@ -85,7 +85,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     Tensor([0., 0., 1., 0.], dtype=float32)
     """
     x = floating("softmax", x)
-    return _softmax(x, (axis_index("softmax", axis, x.ndim),))
+    return _softmax(x, axis_index("softmax", axis, x.ndim), False)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -95,7 +95,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     Tensor([-1000., -1000.,     0.], dtype=float32)
     """
     x = floating("log_softmax", x)
-    return _log_softmax(x, (axis_index("log_softmax", axis, x.ndim),))
+    return _softmax(x, axis_index("log_softmax", axis, x.ndim), True)
 
 
 def logsumexp(x: Any, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Tensor:

@@ -18,6 +18,7 @@ from .norm import Norm
 from .optim import Optim
 from .pool import Pool
 from .reduce import Reduce
+from .softmax import Softmax
 
 MODULES = {"emulated": "convgpu._emulated", "cuda": "convgpu._cuda"}
 
@@ -26,7 +27,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                         "driver of CUDA 12)"}
 
 
-class Native(Conv, Gemm, Pool, Layout, Norm, Elementwise, Reduce, Optim, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Norm, Elementwise, Reduce, Softmax, Optim, Crossing):
     """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -20,11 +20,13 @@ from .pool import (
     max_pool_indices,
 )
 from .reduce import reduce
+from .softmax import cross_entropy, cross_entropy_dgrad, softmax, softmax_dgrad
 
 __all__ = [
     "activate", "activate_dgrad", "add_n",
     "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",
+    "cross_entropy", "cross_entropy_dgrad", "softmax", "softmax_dgrad",
     "adam_step", "cast_all", "global_norm", "sgd_step",
 ]
