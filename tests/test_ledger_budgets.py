@@ -43,12 +43,11 @@ class Budget(NamedTuple):
 BUDGETS = (
     Budget("resnet50", 256, Figures(550, 75e9, 10.5e9), Figures(505, 59.8e9, 9.4e9)),
     Budget("mobilenet", 256, Figures(290, 30e9, 4.0e9), Figures(276, 26.3e9, 3.0e9)),
-    Budget("efficientnet_b0", 128, Figures(870, 26e9, 3.6e9), Figures(978, 49e9, 2.7e9)),
+    Budget("efficientnet_b0", 128, Figures(870, 26e9, 3.6e9), Figures(930, 42e9, 2.7e9)),
     Budget("vgg16", 64, Figures(146, 15.5e9, 4.3e9), Figures(146, 14.4e9, 3.7e9)),
     Budget("alexnet", 256, Figures(78, 4.9e9, 1.6e9), Figures(89, 4.8e9, 1.41e9)),
-    Budget("lenet5", 128, Figures(50, 15e6, 6e6), Figures(69, 14.7e6, 5.1e6)),
+    Budget("lenet5", 128, Figures(50, 15e6, 6e6), Figures(70, 14.7e6, 5.1e6)),
 )
-WAITS = 2  # goal: 0; the two are the check of labels in the loss
 
 
 def figures(found: Ledger) -> Figures:
@@ -73,7 +72,7 @@ def test_a_step_stays_within_its_limits(measured: tuple[Budget, Ledger]) -> None
     budget, found = measured
     for name, figure, limit in zip(Figures._fields, figures(found), budget.limit):
         assert figure <= limit, f"{budget.network}: {name} {figure:,} beyond {limit:,}\n{found}"
-    assert found.totals["host_waits"] <= WAITS, str(found)
+    assert found.totals["host_waits"] == 0, str(found)
 
 
 def test_goals_are_at_most_15_percent_above_what_is_needed(measured: tuple[Budget, Ledger]) -> None:
