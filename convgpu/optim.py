@@ -11,6 +11,7 @@ updates all parameters of one dtype (convgpu/ops/optim.py), and no step waits fo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -74,7 +75,8 @@ class Optimizer:
         self.clip_norm, self.loss_scale = clip_norm, loss_scale
         self._steps: Any = 0  # a Python number, or an array on the device of the parameters
         self._rates: dict[Any, tuple[float, Any]] = {}  # the learning rate on each device
-        self._state: dict[str, Any] = {}  # for each slot, a tree of arrays
+        self._state: dict[str, list[Any]] = {}  # for each slot, an array for each parameter
+        self._places: Any = None  # a tree of the parameters' places in these lists
 
     @property
     def steps(self) -> int:
@@ -96,21 +98,27 @@ class Optimizer:
             ValueError: the structure or a shape differs from that of params, or from earlier steps.
             TypeError: a parameter is not floating.
         """
-        states = [tree.map(_beside, params, self._state[slot]) if slot in self._state else tree.map(_zeros_for, params)
-                  for slot in self.slots]
-        tree.map(_check, params, grads, *states)
-        leaves = [as_tensor(p, "step") for p in tree.leaves(params)]
-        gradients = [as_tensor(g, "step").array for g in tree.leaves(grads)]
-        norm = self._norm(gradients)
+        known = [self._state[slot] for slot in self.slots if slot in self._state]
+        places = _numbered(params) if self._places is None else self._places
+        rows: dict[int, tuple[Tensor, Any, list[Any]]] = {}
+
+        def see(p: Any, g: Any, place: int) -> None:
+            rows[place] = _checked(as_tensor(p, "step"), as_tensor(g, "step"), [slot[place] for slot in known])
+
+        tree.map(see, params, grads, places)
+        leaves, gradients, state = zip(*[rows[i] for i in range(len(rows))]) if rows else ((), (), ())
+        arrays = [p.array for p in leaves]
+        states = [list(slot) for slot in zip(*state)] if known else [[_zeros_for(a) for a in arrays]
+                                                                     for _ in self.slots]
         own = type(self).update is not Optimizer.update
-        done = (self._step_by_update if own else self._step_by_op)(
-            [p.array for p in leaves], gradients, [tree.leaves(s) for s in states], norm)
-        new = iter([wrap(array).requires_grad_(p.requires_grad) for array, p in zip(done.params, leaves)])
-        self._steps = done.steps
-        self._state = {name: _filled(params, slot) for name, slot in zip(self.slots, done.slots)}
+        done = (self._step_by_update if own else self._step_by_op)(arrays, list(gradients), states,
+                                                                   self._norm(gradients))
+        new = [wrap(array).requires_grad_(p.requires_grad) for array, p in zip(done.params, leaves)]
+        self._steps, self._places = done.steps, places if self.slots and rows else None
+        self._state = dict(zip(self.slots, done.slots)) if rows else {}
         if self.loss_scale is not None and done.scaling is not None:
             self.loss_scale.state = done.scaling
-        return tree.map(lambda p: next(new), params)
+        return tree.map(lambda p, place: new[place], params, places)
 
     def _rule(self) -> ops.Rule:
         """The rule of the backend's op that takes the step."""
@@ -202,7 +210,8 @@ class Optimizer:
         >>> SGD(lr=0.1).state_dict()
         {'steps': 0}
         """
-        copies = {slot: tree.map(lambda s: np.array(to_numpy(s)), state) for slot, state in self._state.items()}
+        copies = {slot: tree.map(lambda place, state=state: np.array(to_numpy(state[place])), self._places)
+                  for slot, state in self._state.items()}
         if self.loss_scale is not None:
             copies["loss_scale"] = np.array(to_numpy(self.loss_scale.state))
         return {"steps": self.steps, **copies}
@@ -216,7 +225,9 @@ class Optimizer:
         if missing or unknown:
             raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {known}, got {sorted(state)}")
         self._steps = int(state["steps"])
-        self._state = {slot: tree.map(np.array, state[slot]) for slot in self.slots if slot in state}
+        slots = [slot for slot in self.slots if slot in state]
+        self._places = _numbered(state[slots[0]]) if slots else None
+        self._state = {slot: _in_places(state[slot], self._places) for slot in slots}
         if self.loss_scale is not None:
             self.loss_scale.state = np.array(state["loss_scale"], np.float32)
 
@@ -228,25 +239,32 @@ def _number(beside: Any, value: float, dtype: type) -> Any:
     return run_there("step", beside, lambda: np.zeros_like(beside, dtype=dtype, shape=()) + value)
 
 
-def _filled(params: Any, leaves: Sequence[Any]) -> Any:
-    """A tree of the structure of params with other leaves."""
-    following = iter(leaves)
-    return tree.map(lambda p: next(following), params)
+def _numbered(params: Any) -> Any:
+    """A tree of the same structure with the numbers 0, 1, ... as leaves."""
+    numbers = itertools.count()
+    return tree.map(lambda p: next(numbers), params)
 
 
-def _zeros_for(p: Any) -> Any:
-    array = as_tensor(p, "step").array
+def _in_places(state: Any, places: Any) -> list[Any]:
+    """Copies of a tree's arrays in the order of their places."""
+    found: dict[int, Any] = {}
+    tree.map(lambda place, s: found.update({place: np.array(s)}), places, state)
+    return [found[i] for i in range(len(found))]
+
+
+def _zeros_for(array: Any) -> Any:
     return np.zeros_like(array, dtype=accumulator(array.dtype))
 
 
-def _beside(p: Any, state: Any) -> Any:
-    """The state, moved to the parameter's device."""
-    return move(state, device_of(as_tensor(p, "step").array if isinstance(p, Tensor) else p))
+def _beside(array: Any, state: Any) -> Any:
+    """The state, moved to the device of an array."""
+    return move(state, device_of(array))
 
 
-def _check(p: Any, g: Any, *state: Any) -> None:
-    """Raise an error, before anything is changed, unless parameter, gradient and state fit each other."""
-    p, g = as_tensor(p, "step"), as_tensor(g, "step")
+def _checked(p: Tensor, g: Tensor, state: list[Any]) -> tuple[Tensor, Any, list[Any]]:
+    """A parameter, its gradient's array, and its state on its device; an error, before anything is changed, unless
+    they fit each other.
+    """
     if not is_float(p.dtype):
         raise TypeError(f"step: expected floating parameters, got {p.dtype} of shape {p.shape}")
     if g.device != p.device:
@@ -254,6 +272,7 @@ def _check(p: Any, g: Any, *state: Any) -> None:
     for shape in (g.shape, *[s.shape for s in state]):
         if shape != p.shape:
             raise ValueError(f"step: expected a gradient and a state of the parameter's shape {p.shape}, got {shape}")
+    return p, g.array, [_beside(p.array, s) for s in state]
 
 
 class SGD(Optimizer):
