@@ -379,9 +379,9 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
                          f"target.shape={target.shape}, output.shape={output.shape}")
     logits = output if from_logits else _logits_before(output, "softmax", axis)
     if logits is not None:
-        logarithms = log_softmax(logits, axis)
-    else:
-        logarithms = cnp.log(_probabilities(output, axis))
+        losses = cg.cross_entropy(logits, target, axis=axis, reduction="none")
+        return cast(losses, backend.standardize_dtype(output.dtype))
+    logarithms = cnp.log(_probabilities(output, axis))
     if target.device == GPU:  # a lookup would wait to see whether the targets are in range
         classes = cg.arange(output.shape[axis], device=GPU).reshape((-1,) + (1,) * (output.ndim - 1 - axis))
         target = cnp.expand_dims(target, axis)
