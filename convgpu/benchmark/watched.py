@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..backends import SEQUENCES, load, replaced
 from ..cases.problem import Problem
 from ..cases.tolerance import C_NUMPY
@@ -47,7 +49,7 @@ class Watched:
             given = arguments[0] if op in SEQUENCES else arguments[:inputs]
             arrays = tuple(None if a is None else to_numpy(a) for a in given)
             problem = Problem.of(op, arrays, arguments[inputs:])
-            here = tuple(map(_to_numpy, results)) if isinstance(results, tuple) else to_numpy(results)
+            here = tuple(map(_to_numpy, results)) if isinstance(results, tuple) else _to_numpy(results)
             check(problem, arrays, here, self._c, few=True)
             if problem.facts.product(problem.call) is not None:
                 self.flops += problem.work.flops
@@ -57,4 +59,5 @@ class Watched:
 
 
 def _to_numpy(array: Any) -> Any:
-    return None if array is None else to_numpy(array)
+    """The array on the host; of a full reduction NumPy returns a scalar."""
+    return array if array is None or isinstance(array, np.generic) else to_numpy(array)
