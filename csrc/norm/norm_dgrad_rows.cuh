@@ -15,7 +15,8 @@ namespace convgpu::norm {
 
 constexpr int kSumThreads = 256;
 constexpr int kBackThreads = 128;
-constexpr int kPlaces = 4;  // rows of which a thread loads everything at once
+// Rows of which a thread loads everything at once: for the sums, and for the gradient of x.
+constexpr int kPlaces = 4, kBackPlaces = 2;
 
 template <class A, int V>
 union SumRowsMemory {
@@ -127,15 +128,15 @@ __global__ void __launch_bounds__(kBackThreads, 3)
     int64_t o = -1;
     Affine<A, V> affine;
     Back<A, V> back;
-    for (int begin = 0; begin < kRowsOfThread; begin += kPlaces) {
-        Loaded<T, V, kPlaces> loaded;
+    for (int begin = 0; begin < kRowsOfThread; begin += kBackPlaces) {
+        Loaded<T, V, kBackPlaces> loaded;
 #pragma unroll
-        for (int k = 0; k < kPlaces; ++k) {
+        for (int k = 0; k < kBackPlaces; ++k) {
             const int64_t row = first + int64_t(begin + k) * blockDim.y;
             loaded.ask(k, row < p.outer * p.rows, images, row * p.channels + channel);
         }
 #pragma unroll
-        for (int k = 0; k < kPlaces; ++k) {
+        for (int k = 0; k < kBackPlaces; ++k) {
             const int64_t row = first + int64_t(begin + k) * blockDim.y;
             if (row >= p.outer * p.rows) return;
             if (const int64_t now = p.outer_of(row); now != o) {
