@@ -13,6 +13,7 @@ from convgpu.cases.problem import Judge, as_results
 from convgpu.cases.tolerance import C_KERNEL, C_NUMPY
 from convgpu.dtypes import as_dtype
 from convgpu.facts import FAMILIES
+from convgpu.geometry import NormGeometry
 
 FORMATS = ("channels_last", "channels_first")
 LAST, FIRST = FORMATS
@@ -51,6 +52,28 @@ def test_backends_stay_within_the_tolerance_of_the_reference(case, backend):
             assert error <= 1, (problem.op, dtype, data_format, problem.call.statics[1:])
             seen.add(problem.op)
     assert OPS - seen <= {"norm_infer"}
+
+
+def test_planted_faults_are_found():
+    """Two reductions are swapped, a part is dropped, what is left of a mean is dropped, a result has another dtype."""
+    def problem(name, op):
+        case, = [case for case in CASES if case.name == name]
+        return next(p for p in FAMILIES["norm"].problems(case, "float32", "channels_last") if p.op == op)
+
+    def error(p, change):
+        results = list(as_results(p.run(load("numpy"), p.arrays)))
+        assert Judge(p, C_NUMPY).error(results) <= 1
+        return Judge(p, C_NUMPY).error(change(results))
+
+    gradients = problem("batch", "norm_dgrad")
+    assert error(gradients, lambda r: [r[0], r[2], r[1]]) > 1
+    assert error(gradients, lambda r: [r[0], r[1] * np.float32(1 - 1e-4), r[2]]) > 1
+    assert error(gradients, lambda r: [r[0], r[1].astype(np.float64), r[2]]) > 1
+    far = problem("a large mean", "norm_stats")
+    assert error(far, lambda r: [r[0] * np.float32([1, 0]).reshape(2, 1, 1), *r[1:]]) > 1
+    x = far.arrays[0][:-1]
+    fewer = load("numpy").norm_stats(x, *far.arrays[1:], NormGeometry(1, x.size // 8, 8, 1, 8), *far.call.statics[1:])
+    assert error(far, lambda r: list(fewer)) > 1
 
 
 # --- batch_norm
