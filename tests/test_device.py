@@ -152,7 +152,8 @@ def test_the_tables_of_cases_reach_the_kernels_from_host_arrays(gpu):  # noqa: F
 
 def test_the_kernels_are_verified_there(gpu):  # noqa: F811
     report = verify("cuda", quick=True, cases=["channels_17_33", "depthwise_3x3_strided", "odd_31_5_63",
-                                               "channels-24-disjoint", "2x67x5x15", "seven", "rows_10", "digits"])
+                                               "channels-24-disjoint", "2x67x5x15", "seven", "rows_10", "digits",
+                                               "batch, odd channels", "scalar_and_nothing"])
     assert not report.failures and not report.absent
     rows = report.rows.values()
     assert {row.family for row in rows} == set(FAMILIES) and all(row.guards and row.repeats for row in rows)
