@@ -12,6 +12,7 @@ from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
 from .explain import explain
+from .generator import Generator
 from .gradients import grad, value_and_grad
 from .interop import from_dlpack
 from .mixed import mixed
@@ -63,7 +64,7 @@ __all__ = [
     "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
     "current_backend", "current_precision", "depthwise_conv", "depthwise_conv1d", "depthwise_conv2d",
     "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like",
-    "gelu", "gemm", "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d",
+    "gelu", "gemm", "Generator", "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d",
     "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d",
     "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
     "is_grad_enabled", "layer_norm", "leaky_relu", "ledger", "linear", "local_response_norm", "log", "log_softmax",

@@ -9,17 +9,21 @@ import numpy as np
 from .. import autograd
 from ..device import move
 from ..dtypes import accumulator, check_same_float
+from ..generator import Generator
 from ..tensor import Tensor, as_tensor, wrap
 
 
-def as_generator(op: str, generator: Any) -> np.random.Generator:
-    """The generator itself, or a new one from an integer seed."""
+def as_generator(op: str, generator: Any) -> np.random.Generator | Generator:
+    """The generator itself, or a new one of NumPy's from an integer seed."""
+    if isinstance(generator, Generator):
+        return generator
     if isinstance(generator, np.random.Generator):
         autograd.note(generator.bit_generator, "state")
         return generator
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
         return np.random.default_rng(int(generator))
-    raise TypeError(f"{op}: expected generator=, a numpy.random.Generator or an integer seed, got {generator!r:.40}")
+    raise TypeError(f"{op}: expected generator=, a Generator, a numpy.random.Generator or an integer seed, got "
+                    f"{generator!r:.40}")
 
 
 def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Tensor:
@@ -30,8 +34,8 @@ def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Te
     Args:
         x: a floating tensor of any shape.
         rate: the probability of a zero, in [0, 1].
-        generator: a numpy.random.Generator, whose state advances, or an integer seed, which draws the same mask each
-            time. It is not used where no mask is needed.
+        generator: a Generator of convgpu or of numpy.random, whose state advances, or an integer seed, which draws the
+            same mask each time. It is not used where no mask is needed.
         training: whether to drop elements; without it, x is returned.
 
     Raises:
@@ -46,6 +50,10 @@ def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Te
         raise ValueError(f"dropout: expected a rate in [0, 1], got {rate}")
     if not training or rate == 0:
         return x
-    kept = as_generator("dropout", generator).random(x.shape, dtype=np.float32) >= rate
+    source = as_generator("dropout", generator)
+    if isinstance(source, Generator):
+        kept = source.keeps(x.shape, rate)
+    else:
+        kept = source.random(x.shape, dtype=np.float32) >= rate
     scale = kept * accumulator(x.dtype).type(1 / (1 - rate) if rate < 1 else 0)
     return x * wrap(move(scale.astype(x.dtype), x.device))

@@ -1,0 +1,81 @@
+"""cg.Generator: known answers of Random123, states, streams, and what takes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convgpu as cg
+from convgpu.generator import philox
+
+
+@pytest.mark.parametrize("counter, key, words", [  # kat_vectors of Random123: philox4x32 of 10 rounds
+    ((0, 0, 0, 0), (0, 0), (0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8)),
+    ((0xffffffff,) * 4, (0xffffffff,) * 2, (0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd)),
+    ((0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344), (0xa4093822, 0x299f31d0),
+     (0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1))])
+def test_known_answers(counter, key, words):
+    assert tuple(philox(np.array([counter], np.uint32), key)[0]) == words
+
+
+def test_numbers_do_not_depend_on_how_they_are_drawn():
+    whole = cg.Generator(3).random(64, np.float32)
+    g = cg.Generator(3)
+    np.testing.assert_array_equal(np.concatenate([g.random(n, np.float32) for n in (4, 16, 44)]), whole)
+    assert g.state == (3, 0, 16)
+    g.random(5, np.float32)  # a draw takes whole blocks
+    assert g.state == (3, 0, 18)
+
+
+def test_uniform_and_normal_numbers_have_their_moments():
+    g = cg.Generator(0)
+    for dtype in (np.float32, np.float64):
+        u, z = g.random((200, 1000), dtype), g.standard_normal((200, 999), dtype)
+        assert u.dtype == z.dtype == dtype and u.min() >= 0 and u.max() < 1 and z.shape == (200, 999)
+        assert abs(u.mean() - 0.5) < 0.003 and abs(u.var() - 1 / 12) < 0.001
+        assert abs(z.mean()) < 0.01 and abs(z.var() - 1) < 0.02 and np.isfinite(z).all() and np.abs(z).max() > 4
+
+
+def test_states_are_set_and_split():
+    g = cg.Generator(5)
+    kept, first = g.state_dict(), g.random(10)
+    g.load_state_dict(kept)
+    np.testing.assert_array_equal(g.random(10), first)
+    a, b = cg.Generator(5).spawn(2)
+    assert len({tuple(x.random(4)) for x in (a, b, cg.Generator(5), cg.Generator(6), cg.Generator(5, stream=1))}) == 5
+    assert [x.state for x in cg.Generator(5).spawn(2)] == [(*x.state[:2], 0) for x in (a, b)]
+    g.state = (1, 2, 2**64 - 1)  # the counter goes around
+    assert g.random(8, np.float32).shape == (8,) and g.state == (1, 2, 1)
+
+
+def test_functions_take_it_as_their_generator():
+    g = cg.Generator(1)
+    x = cg.randn((3, 4), generator=g)
+    assert not np.array_equal(x, cg.randn((3, 4), generator=g))
+    np.testing.assert_array_equal(x, cg.randn((3, 4), generator=cg.Generator(1)))
+    y = cg.dropout(cg.ones((100, 100)), 0.25, generator=cg.Generator(2))
+    kept = cg.Generator(2).keeps((100, 100), 0.25)
+    np.testing.assert_array_equal(y.numpy() != 0, kept)
+    assert abs(kept.mean() - 0.75) < 0.02
+    assert cg.Generator(2).keeps(9, 0).all() and not cg.Generator(2).keeps(9, 1).any()
+
+
+def test_remat_draws_the_same_mask_again():
+    x = cg.ones((64,), requires_grad=True)
+    g, h = cg.Generator(4), cg.Generator(4)
+    plain = cg.grad((cg.dropout(x * 2, 0.5, generator=g) * x).sum(), x)
+    again = cg.grad(cg.remat(lambda t: (cg.dropout(t * 2, 0.5, generator=h) * t).sum())(x), x)
+    np.testing.assert_array_equal(plain, again)
+    assert g.state == h.state
+
+
+def test_errors():
+    for bad in (1.5, "1", True):
+        with pytest.raises(TypeError, match="Generator: expected seed to be an integer"):
+            cg.Generator(bad)
+    with pytest.raises(ValueError, match=r"Generator: expected seed in \[0, 2\^64\), got -1"):
+        cg.Generator(-1)
+    with pytest.raises(ValueError, match="Generator: expected a state of three integers"):
+        cg.Generator(0).state = (1, 2)
+    with pytest.raises(TypeError, match="dropout: expected generator=, a Generator, a numpy.random.Generator"):
+        cg.dropout([1.0], 0.5, generator="x")
