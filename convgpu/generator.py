@@ -114,7 +114,7 @@ class Generator:
         dtype = np.dtype(dtype)
         if dtype == np.float32:
             words = (self._words(2 * pairs) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-            smallest = np.float32(2.0**-24)
+            smallest: Any = np.float32(2.0**-24)
         else:
             words, smallest = (self._long_words(2 * pairs) >> np.uint64(11)) * 2.0**-53, 2.0**-53
         u, v = words[0::2], words[1::2]
