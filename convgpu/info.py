@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from . import __version__, gpu
-from .backends import CPU_BACKENDS
+from .backends import COMPILED_BACKENDS, CPU_BACKENDS, load
+from .backends.cpu import MODULE
 from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
 from .settings import current_backend
@@ -135,7 +136,7 @@ def report() -> str:
     """The text that `convgpu info` prints."""
     found, obstacle = driver(), gpu_obstacle()
     there = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
-    backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in CPU_BACKENDS)
+    backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in (*CPU_BACKENDS, *COMPILED_BACKENDS) if name in CPU_BACKENDS or has_cpu_kernels())
     lines = [
         f"convgpu    {__version__}",
         f"Python     {platform.python_version()} on {platform.system()} {platform.machine()}",
@@ -156,10 +157,23 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def has_cpu_kernels() -> bool:
+    """Whether this build of convgpu has the kernels that are written for the CPU."""
+    return importlib.util.find_spec(MODULE) is not None
+
+
 def _kernels() -> str:
     """The builds of the kernels that exist."""
     return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
-                      for name, module in MODULES.items()])
+                      for name, module in MODULES.items()] + [_cpu_kernels()])
+
+
+def _cpu_kernels() -> str:
+    """Whether the kernels for the CPU are built, and for which of their instruction sets this machine runs them."""
+    if not has_cpu_kernels():
+        return "cpu not built"
+    module = load("cpu").module
+    return f"cpu built (instruction set {module.instruction_set()} of {', '.join(module.instruction_sets())})"
 
 
 def _package(name: str, for_pip: str) -> str:

@@ -110,7 +110,7 @@ class use_backend(_Setting):
     def __init__(self, name: str):
         from . import backends  # imported late: the backends read this setting
 
-        known = backends.CPU_BACKENDS + backends.NATIVE_BACKENDS
+        known = backends.CPU_BACKENDS + backends.COMPILED_BACKENDS + backends.NATIVE_BACKENDS
         if name not in known:
             raise ValueError(f"use_backend: expected one of {known}, got {name!r}")
         backends.load(name)

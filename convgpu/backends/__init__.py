@@ -1,4 +1,4 @@
-"""The backends, which compute the ops: "reference", "numpy" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+"""The backends, which compute the ops: "reference", "numpy", "cpu" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
 A backend is a module, or an object in its place. Its functions have the names of the ops that they run (conv_fprop,
 conv_dgrad, max_pool, gemm, ...) and take and return arrays. There is no fallback to another backend: a function that a
@@ -19,6 +19,7 @@ from ..settings import use_backend
 
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
+COMPILED_BACKENDS = ("cpu",)  # kernels in C++, built where there is a compiler: not all ops yet, so not the default
 GPU_BACKENDS = ("cuda",)
 
 SEQUENCES: set[str] = set()  # the ops of any number of inputs, which are passed as one sequence
@@ -42,6 +43,8 @@ def load(name: str) -> Any:
     if name not in _loaded:
         if name in NATIVE_BACKENDS + GPU_BACKENDS:
             _loaded[name] = importlib.import_module(f"{__name__}.native").load(name)
+        elif name in COMPILED_BACKENDS:
+            _loaded[name] = importlib.import_module(f"{__name__}.{name}").load()
         else:
             _loaded[name] = importlib.import_module(f"{__name__}.{name}")
     return _loaded[name]

@@ -110,7 +110,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                                  description="Run the named cases against the reference in float64; exit status 1 if "
                                              "any call is wrong, 2 for wrong usage. docs/verification.md has the "
                                              "bound.")
-    verify.add_argument("--backend", choices=("cuda", "emulated", "numpy", "reference"),
+    verify.add_argument("--backend", choices=("cuda", "cpu", "emulated", "numpy", "reference"),
                         help="default: cuda where there is a usable GPU, else emulated where it is built, else numpy")
     verify.add_argument("--family", action="append", dest="families", choices=_Families(), metavar="FAMILY",
                         help="one family of ops: %(choices)s (may be repeated; default: all that the backend has)")

@@ -16,21 +16,21 @@ from contextlib import contextmanager
 
 from .. import backends, info
 from ..facts import FAMILIES
-from .checks import NATIVE
+from .checks import COMPILED
 from .child import CAN_FORK, Walk
 from .report import Failure, Finding, Report, Row
 from .selection import select
 
 __all__ = ["BACKENDS", "Failure", "Finding", "Report", "Row", "default_backend", "verify"]
 
-BACKENDS = (*NATIVE, "numpy", "reference")
+BACKENDS = (*COMPILED, "numpy", "reference")
 
 
 def default_backend() -> str:
-    """The backend that is verified where none is named: of the available ones, the one nearest to a GPU."""
+    """The backend that is verified where none is named: the fastest one that this machine has."""
     if info.gpu_obstacle() is None:
         return "cuda"
-    return "emulated" if importlib.util.find_spec("convgpu._emulated") else "numpy"
+    return "cpu" if importlib.util.find_spec("convgpu._cpu") else "numpy"
 
 
 def verify(backend: str | None = None, families: Iterable[str] | None = None, quick: bool = False,
@@ -38,7 +38,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     """Run the tables of cases on a backend.
 
     Args:
-        backend: "cuda", "emulated", "numpy" or "reference"; None: of the available ones, the one nearest to a GPU.
+        backend: "cuda", "cpu", "emulated", "numpy" or "reference"; None: the first of "cuda", "cpu" and "numpy" that is
+            there.
         families: names of convgpu.facts.FAMILIES; None: all families.
         quick: run each case in only one dtype and data format, which vary from case to case, and leave out large
             products unless they reach a kernel that nothing else reaches.

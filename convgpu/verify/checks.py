@@ -17,6 +17,7 @@ from .memory import Guards, protected, sides
 from .report import Finding
 
 NATIVE = ("cuda", "emulated")
+COMPILED = (*NATIVE, "cpu")  # compiled code writes the results: into guarded memory, held to the bound of kernels
 
 
 class Checked:
@@ -40,7 +41,7 @@ class Checked:
     def numbers(self) -> None:
         """Make three calls: the first must be within the bound, the second give the same bits, the third is misaligned.
         """
-        found, native = self.found, self.name in NATIVE
+        found, native = self.found, self.name in COMPILED
         try:
             tf32 = current_precision() == "tf32"
             judge = self._judge = Judge(self.problem, (C_KERNEL if native else C_NUMPY) + C_TF32 * tf32)
@@ -96,12 +97,12 @@ class Checked:
         """The results as NumPy arrays, and whether the guards are intact; None without guards."""
         problem = self.problem
         arrays = problem.operands() if arrays is None else arrays
-        if self.name not in NATIVE:
+        if self.name not in COMPILED:
             return list(as_results(problem.run(self.run, arrays))), None
         guards = Guards(self.run, shift)
         guarded = copy.copy(self.run)
         guarded.empty = guards.empty
-        arrays = [a if a is None or self.name == "emulated" else tensor(a).to("gpu").array for a in arrays]
+        arrays = [tensor(a).to("gpu").array if a is not None and self.name == "cuda" else a for a in arrays]
         if shift:
             arrays = [guards.copy(a) for a in arrays]
         results = [wrap(r).numpy() for r in as_results(problem.run(guarded, tuple(arrays)))]

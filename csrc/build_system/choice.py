@@ -1,5 +1,6 @@
 """Chooses the modules that an installation builds: those that suit the machine, unless the environment says otherwise.
 
+    CONVGPU_CPU=0|1        convgpu._cpu        unset: built if a C++ compiler is there; a failure is a warning then
     CONVGPU_CUDA=0|1       convgpu._cuda       unset: built for the GPU if nvcc and a GPU are there
     CONVGPU_EMULATED=0|1   convgpu._emulated   unset: built if the install is editable and a C++ compiler is there
     CONVGPU_ARCHS          the architectures of _cuda, for example "80;90a"; compute_80 adds PTX
@@ -33,6 +34,8 @@ class Choice(NamedTuple):
     cuda: bool
     emulated: bool
     archs: tuple[str, ...] = ()
+    cpu: bool = False
+    cpu_required: bool = False  # whether a failed build of _cpu is an error
 
 
 def _wish(variable: str) -> bool | None:
@@ -44,8 +47,8 @@ def _wish(variable: str) -> bool | None:
 
 def choose(editable: bool) -> Choice:
     """Return the modules that this installation builds."""
-    cuda, emulated = _wish("CONVGPU_CUDA"), _wish("CONVGPU_EMULATED")
-    for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated)):
+    cuda, emulated, cpu = _wish("CONVGPU_CUDA"), _wish("CONVGPU_EMULATED"), _wish("CONVGPU_CPU")
+    for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated), ("CONVGPU_CPU", cpu)):
         if wish and _obstacle():
             raise CannotBuild(f"{variable}=1: {_obstacle()}")
     able = _obstacle() is None
@@ -54,7 +57,7 @@ def choose(editable: bool) -> Choice:
         cuda = gpu is not None and toolchain.find_nvcc() is not None
     if emulated is None:
         emulated = editable and able
-    return Choice(cuda, emulated, _archs(gpu) if cuda else ())
+    return Choice(cuda, emulated, _archs(gpu) if cuda else (), able if cpu is None else cpu, cpu is True)
 
 
 def _obstacle() -> str | None:
@@ -77,7 +80,7 @@ def _archs(gpu: str | None) -> tuple[str, ...]:
 def requirements(editable: bool) -> list[str]:
     """Return the packages that pip must bring before the build; there are none if nothing is compiled."""
     choice = choose(editable)
-    packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated else []
+    packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated or choice.cpu else []
     needs_nvcc = choice.cuda and not os.environ.get("CONVGPU_KERNELS") and toolchain.find_nvcc() is None
     if needs_nvcc:
         packages += NVCC

@@ -2,6 +2,7 @@
 
     convgpu/libconvgpu_cuda.so      convgpu/_cuda.<abi>.so       by nvcc
     convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
+    convgpu/libconvgpu_cpu.so       convgpu/_cpu.<abi>.so        by the C++ compiler, kernels once per instruction set
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,14 @@ SHARED = ("common", "device", "tile", "hopper")  # the families share these fold
 # symbols are off, because the libraries of both machines may be loaded into one process.
 HOST_FLAGS = ["-std=c++17", "-O2", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique"]
 EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contract=off", "-pthread"]
+# The kernels for the CPU are compiled once per instruction set, each into a namespace of that name. Multiplications and
+# additions are contracted, and no code asks for floating-point exceptions or errno.
+CPU_KERNEL_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique", "-fno-math-errno",
+                    "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+CPU_INSTRUCTION_SETS = {
+    "x86_64": {"v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "v3": ["-march=x86-64-v3"], "plain": []},
+    "aarch64": {"neon": [], "plain": ["-fno-tree-vectorize"]},
+}
 # nvcc only warns when device code calls a host function, and drops what follows the call. Here it is an error.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
@@ -41,13 +51,17 @@ SERIALISED = r"\(C75[0-9][0-9]\)"
 class Target(NamedTuple):
     """Names one library and its module, and the commands that build them."""
 
-    name: str  # "cuda" or "emulated"
+    name: str  # "cuda", "emulated" or "cpu"
     compile_kernel: str  # commands, with ninja's $in and $out
     compile_binding: str
     link_library: str
     link_module: str
     sources: list[Path]
+    bindings: list[Path]
     carried: Path | None = None  # a library that was built elsewhere and is only copied
+    variants: dict[str, str] = {}  # commands that compile each of `varied` once more, by name
+    varied: list[Path] = []
+    required: bool = True  # whether a failure is an error, not a warning
 
     @property
     def library(self) -> str:
@@ -70,6 +84,17 @@ def kernel_sources() -> list[Path]:
 def binding_sources() -> list[Path]:
     """Return the sources of both modules."""
     return [SOURCES / "bind.cpp", *(SOURCES / family / "bind.cpp" for family in FAMILIES)]
+
+
+def cpu_sources() -> list[Path]:
+    """Return the sources of the library for the CPU that are compiled once."""
+    return [*sorted((SOURCES / "common").glob("*.cpp")),
+            *(path for path in sorted((SOURCES / "cpu").glob("*.cpp")) if path.stem != "bind")]
+
+
+def cpu_kernels() -> list[Path]:
+    """Return the sources of the library for the CPU that are compiled for every instruction set."""
+    return sorted((SOURCES / "cpu" / "kernels").glob("*.cpp"))
 
 
 def _join(*parts: str | Path | Sequence[str | Path]) -> str:
@@ -101,7 +126,25 @@ def emulated_target() -> Target:
     cxx = _compiler("CONVGPU_EMULATED")
     link = _join(cxx, "-shared -pthread -o $out $in")
     return Target("emulated", _compile_emulated(cxx), *_order(_binding(cxx, "emulated"), link),
-                  kernel_sources() + emulator_sources())
+                  kernel_sources() + emulator_sources(), binding_sources())
+
+
+def cpu_target(required: bool) -> Target:
+    """Describe the library and module of the kernels that are written for the CPU."""
+    cxx = _compiler("CONVGPU_CPU")
+    link = _join(cxx, "-shared -pthread -o $out $in")
+    return Target("cpu", _compile_cpu(cxx), *_order(_binding(cxx, "cpu"), link), cpu_sources(),
+                  [SOURCES / "cpu" / "bind.cpp"], variants=_cpu_variants(cxx), varied=cpu_kernels(), required=required)
+
+
+def _compile_cpu(cxx: str, more_flags: Sequence[str] = ()) -> str:
+    return _join(cxx, HOST_FLAGS, more_flags, "-pthread -MMD -MF $out.d -c $in -o $out")
+
+
+def _cpu_variants(cxx: str, more_flags: Sequence[str] = ()) -> dict[str, str]:
+    return {name: _join(cxx, CPU_KERNEL_FLAGS, flags, more_flags, f"-DCONVGPU_ISA={name}",
+                        "-MMD -MF $out.d -c $in -o $out")
+            for name, flags in CPU_INSTRUCTION_SETS[platform.machine()].items()}
 
 
 def emulator_sources() -> list[Path]:
@@ -127,7 +170,7 @@ def cuda_target(archs: Sequence[str]) -> Target:
         if not Path(carried).is_file():
             raise CannotBuild(f"CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no {carried}")
         return Target("cuda", "false", *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), "cp $in $out"), [],
-                      Path(carried).resolve())
+                      binding_sources(), Path(carried).resolve())
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
@@ -137,7 +180,8 @@ def cuda_target(archs: Sequence[str]) -> Target:
     command = _join(nvcc_command(nvcc), ["-DCONVGPU_SM_90A"] if "90a" in archs else [])
     compile_ = checked(_join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out"))
     link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
-    return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources())
+    return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources(),
+                  binding_sources())
 
 
 def checked(command: str) -> str:
@@ -163,9 +207,11 @@ def ninja_file(targets: Sequence[Target]) -> str:
         lines += _rules(target)
         abi = sysconfig.get_config_var("SOABI")
         objects = [_object(lines, target, "kernel", source, target.name) for source in target.sources]
+        objects += [_object(lines, target, variant, source, f"{target.name}/{variant}")
+                    for source in target.varied for variant in target.variants]
         objects += [_escaped(target.carried)] if target.carried else []
         lines.append(f"build {target.library}: {target.name}_library {' '.join(objects)}")
-        objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in binding_sources()]
+        objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in target.bindings]
         lines.append(f"build {target.module}: {target.name}_module {' '.join(objects)} {target.library}")
     return "\n".join(lines) + "\n"
 
@@ -173,9 +219,10 @@ def ninja_file(targets: Sequence[Target]) -> str:
 def _rules(target: Target) -> list[str]:
     lines = []
     for rule, command in (("kernel", target.compile_kernel), ("binding", target.compile_binding),
-                          ("library", target.link_library), ("module", target.link_module)):
+                          ("library", target.link_library), ("module", target.link_module),
+                          *target.variants.items()):
         lines += [f"rule {target.name}_{rule}", f"  command = {command}", f"  description = {target.name}: $out"]
-        if rule in ("kernel", "binding"):
+        if rule in ("kernel", "binding", *target.variants):
             lines += ["  depfile = $out.d", "  deps = gcc"]
     return lines
 
@@ -188,7 +235,8 @@ def _object(lines: list[str], target: Target, rule: str, source: Path, folder: s
 
 def targets_of(choice: Choice) -> list[Target]:
     """Return the libraries and modules to build. Raises CannotBuild."""
-    return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else [])
+    return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else []) + (
+        [cpu_target(choice.cpu_required)] if choice.cpu else [])
 
 
 def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],
@@ -219,11 +267,17 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
     work.mkdir(parents=True, exist_ok=True)
     into.mkdir(parents=True, exist_ok=True)
     (work / "build.ninja").write_text(ninja_file(targets))
-    subprocess.run([_ninja(), "-C", str(work)], check=True)
+    subprocess.run([_ninja(), "-C", str(work), *[t.module for t in targets if t.required]], check=True)
     copies = []
     for target in targets:
+        failed = not target.required and subprocess.run([_ninja(), "-C", str(work), target.module]).returncode != 0
         for name in (target.library, target.module):
             (into / name).unlink(missing_ok=True)  # a process that uses the old library keeps it
+        if failed:
+            warnings.warn(f"{target.module} could not be built; NumPy computes on the CPU. CONVGPU_CPU=1 makes this an "
+                          "error, CONVGPU_CPU=0 leaves the module out.", stacklevel=2)
+            continue
+        for name in (target.library, target.module):
             copies.append(Path(shutil.copy2(work / name, into / name)))
     return copies
 

@@ -1,0 +1,31 @@
+"""Backend "cpu": the kernels of csrc/cpu, which the C++ compiler builds for every instruction set.
+
+One file per family of ops calls the functions of the compiled module, convgpu._cpu. Arrays cross as they are, views
+included. The number of threads is the one that `convgpu.set_num_threads` sets; it does not change a bit of the results.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from .conv import Conv
+from .gemm import Gemm
+from .layout import Layout
+from .pool import Pool
+
+MODULE = "convgpu._cpu"
+
+
+class Cpu(Conv, Gemm, Pool, Layout):
+    """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
+
+
+def load() -> Cpu:
+    """The backend, if its module has been built."""
+    try:
+        return Cpu(importlib.import_module(MODULE))
+    except ModuleNotFoundError as error:
+        if error.name != MODULE:
+            raise
+        raise ImportError(f"backend 'cpu' needs the module {MODULE}, which an install builds where there is a C++ "
+                          "compiler: CONVGPU_CPU=1 pip install -e .", name=error.name) from None

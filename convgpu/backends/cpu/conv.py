@@ -1,0 +1,47 @@
+"""Convolution, and the sums that are the gradients of its bias."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...geometry import ConvGeometry
+from .crossing import Crossing
+
+
+class Conv(Crossing):
+    """conv_fprop, conv_dgrad, conv_wgrad, channel_sum: each calls the function of its name, in csrc/cpu/ops.cpp."""
+
+    def conv_fprop(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
+                   activation: str | None) -> np.ndarray:
+        """activation(bias + the sum of x * w over every window and its channels)."""
+        self.check_float("conv_fprop", x)
+        y = self.empty(geo.y_shape, x.dtype)
+        self.module.conv_fprop(self.readable(x), self.readable(w), self._bias(bias), y, self.geometry(geo),
+                               activation or "", self.threads)
+        return y
+
+    def conv_dgrad(self, gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
+                   activation: str | None) -> np.ndarray:
+        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters)."""
+        self.check_float("conv_dgrad", gy)
+        gx = self.empty(geo.x_shape, gy.dtype)
+        self.module.conv_dgrad(self.readable(gy), self.readable(w), self._bias(bias), gx, self.geometry(geo),
+                               activation or "", self.threads)
+        return gx
+
+    def conv_wgrad(self, x: np.ndarray, gy: np.ndarray, geo: ConvGeometry) -> np.ndarray:
+        """The sum of x * gy over all windows."""
+        self.check_float("conv_wgrad", x)
+        gw = self.empty(geo.w_shape, x.dtype)
+        self.module.conv_wgrad(self.readable(x), self.readable(gy), gw, self.geometry(geo), self.threads)
+        return gw
+
+    def channel_sum(self, gy: np.ndarray, channels_last: bool) -> np.ndarray:
+        """The sum of gy over all axes but the channels, which are the last axis (channels_last) or the second."""
+        self.check_float("channel_sum", gy)
+        gb = self.empty((gy.shape[-1 if channels_last else 1],), gy.dtype)
+        self.module.channel_sum(self.readable(gy), gb, channels_last, self.threads)
+        return gb
+
+    def _bias(self, bias: np.ndarray | None) -> np.ndarray | None:
+        return bias if bias is None or bias.flags.c_contiguous and bias.flags.aligned else bias.copy()

@@ -1,0 +1,382 @@
+// Convolution as an indirect matrix product: conv_fprop, and conv_dgrad phase by phase.
+//
+//   y[pixel][k] = activation(bias[k] + sum over taps, c of x[pixel at tap][c] * w[tap][c][k])
+//
+// A thread owns the results of a tile: a box of some 200 pixels, and some panels of kWidth channels of one group.
+// Layouts: any. Pixels are read where they are if their channels are neighbours of the computing type; otherwise, and
+// where channels are few, from a copy (source.h). Filters are packed into panels (packing.h).
+// Assumes that filters are finite where a tap may lie in the padding, which reads zeros; if they are not, each tap is
+// multiplied with the pixels that it has, and with no others.
+// Order: taps in ascending order of what they read, channel by channel within a tap, in blocks of kBlock terms
+// (product.h). It does not depend on the tiles.
+#include "activate.h"
+#include "packing.h"
+#include "source.h"
+#include "table.h"
+
+namespace convgpu::cpu::CONVGPU_ISA {
+namespace {
+
+constexpr int64_t kPixels = 240;          // of a tile, where there are enough
+constexpr int64_t kFewestPixels = 48;     // of a tile, where more tiles keep more threads busy
+constexpr int64_t kTiles = 32;            // so many tiles are enough for any number of threads
+constexpr int64_t kFewChannels = 16;      // with fewer channels, a row of taps is read as one run
+constexpr int64_t kCopy = 512 << 10;      // bytes of pixels that a thread copies at a time
+constexpr int64_t kPointers = 256 << 10;  // bytes of pointers to pixels that a thread holds
+constexpr double kSmall = 1 << 17;        // with fewer products than this, a second thread costs more than it gains
+
+enum class Reads { kInPlace, kRegion, kColumns };
+
+template <class T>
+class Convolution {
+    using A = Accumulator<T>;
+
+public:
+    Convolution(const ConvCall& call, const Gather& gather)
+        : call_(call),
+          gather_(gather),
+          sizes_{gather.axis[0].count, gather.axis[1].count, gather.axis[2].count},
+          panels_(parts(call.makes, kWidth<A>)),
+          boxes_(call.x.batch, sizes_, box_size()),
+          filters_(call, gather) {
+        choose_source();
+    }
+
+    void run() {
+        if (boxes_.count() == 0 || call_.makes == 0) return;
+        const double products = static_cast<double>(call_.x.batch) * gather_.pixels() * gather_.taps() * call_.reads *
+                                call_.makes * call_.groups;
+        const int threads = products < kSmall ? 1 : call_.threads;
+        const Memory packed(filters_.kept() ? filters_.bytes() : 0);
+        const Memory zeros(reads_ == Reads::kInPlace && gather_.padded ? call_.reads * sizeof(A) : 0);
+        zeros_ = reinterpret_cast<const A*>(zeros.data());
+        if (reads_ == Reads::kInPlace && gather_.padded) std::memset(zeros.data(), 0, call_.reads * sizeof(A));
+        if (filters_.kept()) filters_.pack(reinterpret_cast<A*>(packed.data()), threads);
+        tapwise_ = gather_.padded && !(filters_.kept() ? filters_.kept_and_finite() : filters_.finite());
+        const int64_t boxes = boxes_.count() * call_.groups;
+        cuts_ = smaller(panels_, parts(kTiles, boxes));
+        parallel_for(boxes * cuts_, threads, scratch_bytes(), [&](int64_t i, char* scratch) {
+            tile(boxes_[i / cuts_ / call_.groups], i / cuts_ % call_.groups, i % cuts_, scratch);
+        });
+    }
+
+private:
+    int64_t box_size() const {
+        const int64_t pixels = call_.x.batch * gather_.pixels();
+        int64_t size = kPixels;
+        while (size / 2 >= kFewestPixels && parts(pixels, size) * panels_ * call_.groups < kTiles) size /= 2;
+        return size;
+    }
+
+    void choose_source() {
+        const GatherAxis& w = gather_.axis[2];
+        bool run = call_.reads < kFewChannels && w.taps.size() > 1 && filters_.kept();
+        for (size_t i = 1; i < w.taps.size(); ++i) run &= w.taps[i].offset == w.taps[i - 1].offset + 1;
+        const bool neighbours = sizeof(T) == sizeof(A) && (call_.x.step_c == 1 || call_.reads == 1);
+        reads_ = neighbours && !run ? Reads::kInPlace : Reads::kRegion;
+        if (reads_ == Reads::kRegion) {
+            const int64_t each = larger<int64_t>(call_.reads, 1) * sizeof(A);
+            for (int64_t most = boxes_.pixels(); region_pixels(gather_, boxes_) * each > kCopy && most > 1;) {
+                boxes_ = Boxes(call_.x.batch, sizes_, most /= 2);
+            }
+            const int64_t region = region_pixels(gather_, boxes_), columns = boxes_.pixels() * gather_.taps();
+            if (region * each > kCopy || region > 2 * columns) {
+                reads_ = Reads::kColumns;
+                boxes_ = Boxes(call_.x.batch, sizes_, box_size());
+                for (int64_t most = boxes_.pixels(); boxes_.pixels() * each > kCopy && most > 1;) {
+                    boxes_ = Boxes(call_.x.batch, sizes_, most /= 2);
+                }
+            }
+        }
+        merged_ = run && reads_ == Reads::kRegion;
+        rows_ = parts(boxes_.pixels(), kRows) * kRows;
+        // Taps are taken in groups, each of whole blocks of terms, so that pointers and columns fit.
+        const int64_t width = merged_ ? w.taps.size() : 1, step = Blocks(call_.reads * width).taps * width;
+        int64_t most = kPointers / (rows_ * static_cast<int64_t>(sizeof(A*))) * width;
+        if (reads_ == Reads::kColumns) {
+            most = smaller(most, kCopy / (rows_ * larger<int64_t>(call_.reads, 1) * static_cast<int64_t>(sizeof(A))));
+        }
+        group_ = smaller(larger(most / step, int64_t(1)) * step, larger<int64_t>(gather_.taps(), 1));
+        source_elements_ = reads_ == Reads::kInPlace  ? 0
+                           : reads_ == Reads::kRegion ? region_pixels(gather_, boxes_) * call_.reads
+                                                      : rows_ * group_ * call_.reads;
+        in_place_ = sizeof(T) == sizeof(A) && (call_.y.step_c == 1 || call_.makes == 1);
+    }
+
+    // A thread's scratch memory, cut into pieces.
+    struct Scratch {
+        const A** pixels;  // for each row and tap, where the tap's channels are
+        A** results;       // for each row, where its results go
+        const A** some;    // the same for the rows that a tap has
+        A** some_results;
+        A *source, *result, *panel, *bias;
+    };
+    template <class E>
+    static E* cut(char*& at, int64_t count) {
+        E* const piece = reinterpret_cast<E*>(at);
+        at += parts(count * sizeof(E), 64) * 64;
+        return piece;
+    }
+    Scratch scratch_of(char* at) const {
+        Scratch s;
+        s.pixels = cut<const A*>(at, rows_ * group_);
+        s.results = cut<A*>(at, rows_);
+        s.some = cut<const A*>(at, rows_);
+        s.some_results = cut<A*>(at, rows_);
+        s.source = cut<A>(at, source_elements_);
+        s.result = cut<A>(at, in_place_ ? 0 : rows_ * kWidth<A>);
+        s.panel = cut<A>(at, filters_.kept() ? 0 : kBlock * kWidth<A>);
+        s.bias = cut<A>(at, kWidth<A>);
+        return s;
+    }
+    size_t scratch_bytes() const {
+        const int64_t pointers = (rows_ * group_ + 3 * rows_) * sizeof(A*);
+        const int64_t elements = source_elements_ + (in_place_ ? 0 : rows_ * kWidth<A>) +
+                                 (filters_.kept() ? 0 : kBlock * kWidth<A>) + kWidth<A>;
+        return pointers + elements * sizeof(A) + 9 * 64;
+    }
+
+    void tile(const Box& box, int64_t group, int64_t part, char* memory) const {
+        const Scratch scratch = scratch_of(memory);
+        Source<A> source{};
+        if (reads_ == Reads::kInPlace) {
+            source = {call_.x.at<const A>(0, 0, 0, 0, group * call_.reads), call_.x.step_n,
+                      {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
+        } else if (reads_ == Reads::kRegion) {
+            source = copy_region<T>(call_.x, gather_, box, group * call_.reads, call_.reads, scratch.source);
+        }
+        const int64_t taps = gather_.taps();
+        const bool once = taps <= group_;  // the pointers of all taps fit, and serve all panels
+        if (once) point(source, box, group, 0, taps, scratch);
+        for (int64_t panel = panels_ * part / cuts_; panel < panels_ * (part + 1) / cuts_; ++panel) {
+            const int64_t first = panel * kWidth<A>;
+            const Panel<A> columns = panel_of<A>(call_.makes - first);
+            aim(box, group, first, scratch.results, scratch.result);
+            const A* const bias = bias_of(group, first, columns, scratch.bias);
+            if (tapwise_ || taps * call_.reads == 0) {
+                begin_with_bias(box, columns, bias, scratch);
+            }
+            for (int64_t tap = 0; tap < taps && call_.reads > 0; tap += group_) {
+                const int64_t some = smaller(group_, taps - tap);
+                if (!once) point(source, box, group, tap, some, scratch);
+                if (tapwise_) {
+                    multiply_what_exists(box, group, panel, columns, tap, some, scratch);
+                } else {
+                    multiply_taps(box, group, panel, columns, tap, some, bias, scratch);
+                }
+            }
+            finish(box, group, first, columns, scratch);
+        }
+    }
+
+    // Sets the pointers of some taps: for rows of kRows pixels, and within these for each tap.
+    void point(const Source<A>& source, const Box& box, int64_t group, int64_t tap, int64_t taps,
+               const Scratch& scratch) const {
+        const int64_t S = merged_ ? 1 : gather_.axis[2].taps.size(), R = gather_.axis[1].taps.size();
+        const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1;
+        const int64_t begin = tap / width, count = taps / width;  // rows of taps, if they are merged
+        const GatherAxis* const axis = gather_.axis;
+        for (int64_t t = 0; t < count; ++t) {
+            const int64_t s = (begin + t) % S, r = (begin + t) / S % R, d = (begin + t) / S / R;
+            const int64_t dx = axis[0].taps[d].offset, hx = axis[1].taps[r].offset, wx = axis[2].taps[s].offset;
+            const A** to = scratch.pixels + t * kRows;
+            int lane = 0;
+            A* column = scratch.source + t * call_.reads;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
+                    for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
+                        const int64_t z = i * axis[0].step + dx, y = j * axis[1].step + hx;
+                        const bool inside = z >= 0 && z < call_.x.size[0] && y >= 0 && y < call_.x.size[1];
+                        const int64_t x0 = box.begin[3] * axis[2].step + wx;
+                        if (reads_ == Reads::kColumns) {
+                            copy_columns(n, z, y, x0, inside, box.count(3), group, column, count * call_.reads);
+                        }
+                        const A* from = source.data + n * source.step_n + z * source.step[0] + y * source.step[1] +
+                                        x0 * source.step[2];
+                        int64_t x = x0;
+                        for (int64_t k = box.begin[3]; k < box.end[3]; ++k) {
+                            if (reads_ == Reads::kColumns) {
+                                to[lane] = column;
+                                column += count * call_.reads;
+                            } else {
+                                const bool there = reads_ == Reads::kRegion || !gather_.padded ||
+                                                   (inside && x >= 0 && x < call_.x.size[2]);
+                                to[lane] = there ? from : zeros_;
+                            }
+                            from += axis[2].step * source.step[2];
+                            x += axis[2].step;
+                            if (++lane == kRows) {
+                                lane = 0;
+                                to += kRows * count;
+                            }
+                        }
+                    }
+                }
+            }
+            for (; lane > 0 && lane < kRows; ++lane) to[lane] = to[lane - 1];
+        }
+    }
+
+    // Copies what one tap reads for a row of pixels; what lies outside is zero.
+    void copy_columns(int64_t n, int64_t z, int64_t y, int64_t x, bool inside, int64_t count, int64_t group, A* to,
+                      int64_t row) const {
+        const int64_t step = gather_.axis[2].step, size = call_.x.size[2];
+        int64_t begin = x < 0 ? parts(-x, step) : 0, end = x < size ? parts(size - x, step) : 0;
+        end = inside ? smaller(end, count) : 0;
+        begin = smaller(begin, end);
+        for (int64_t i = 0; i < begin; ++i) std::memset(to + i * row, 0, call_.reads * sizeof(A));
+        for (int64_t i = end; i < count; ++i) std::memset(to + i * row, 0, call_.reads * sizeof(A));
+        if (begin == end) return;
+        fetch<T>(call_.x.at<const T>(n, z, y, x + begin * step, group * call_.reads), call_.x.step[2] * step,
+                 call_.x.step_c, to + begin * row, row, end - begin, call_.reads);
+    }
+
+    // Sets where the results of each pixel go, for a panel that begins at channel `first` of the group.
+    void aim(const Box& box, int64_t group, int64_t first, A** results, A* result) const {
+        for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t count) {
+            A* to = in_place_ ? call_.y.at<A>(n, d, h, w, group * call_.makes + first) : result;
+            const int64_t step = in_place_ ? gather_.axis[2].apart * call_.y.step[2] : kWidth<A>;
+            for (int64_t i = 0; i < count; ++i, to += step) *results++ = to;
+            result += count * kWidth<A>;
+        });
+    }
+
+    // Calls use(n, d, h, w, count) for each row of pixels of a box: where it begins in y, and how many pixels it has.
+    template <class Use>
+    void for_each_row(const Box& box, Use use) const {
+        const GatherAxis* const axis = gather_.axis;
+        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+            for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
+                for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
+                    use(n, axis[0].first + i * axis[0].apart, axis[1].first + j * axis[1].apart,
+                        axis[2].first + box.begin[3] * axis[2].apart, box.count(3));
+                }
+            }
+        }
+    }
+
+    const A* bias_of(int64_t group, int64_t first, const Panel<A>& columns, A* to) const {
+        if (!call_.bias) return nullptr;
+        const T* const bias = static_cast<const T*>(call_.bias) + group * call_.makes + first;
+        const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
+        for (int i = 0; i < columns.width(); ++i) to[i] = i < count ? widened(bias[i]) : A(0);
+        return to;
+    }
+
+    void multiply_taps(const Box& box, int64_t group, int64_t panel, const Panel<A>& columns, int64_t tap, int64_t taps,
+                       const A* bias, const Scratch& scratch) const {
+        const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1, inner = call_.reads * width;
+        const Blocks blocks(inner);
+        const int64_t pixels = box.pixels(), count = taps / width, all = gather_.taps();
+        for (int64_t t = 0; t < count; t += blocks.taps) {
+            const int64_t some = smaller(blocks.taps, count - t);
+            for (int64_t c = 0; c < inner; c += blocks.terms) {
+                const int64_t end = smaller(inner, c + blocks.terms);
+                const bool starts = tap + t == 0 && c == 0;
+                const bool ends = tap + (t + some) * width == all && end == inner;
+                // Rows of taps that are merged lie behind each other in a panel, as channels of one tap do.
+                const A* const b =
+                    merged_ ? filters_.block(group, panel, tap + t * width, some * width, 0, call_.reads, scratch.panel) +
+                                  c * columns.width()
+                            : filters_.block(group, panel, tap + t, some, c, end, scratch.panel);
+                const Finish<A> finish{!starts, ends ? bias : nullptr,
+                                       ends && call_.activation == Activation::kRelu};
+                for (int64_t p = 0; p < pixels; p += kRows) {
+                    const A* const* const rows = scratch.pixels + (p * count + t * kRows);
+                    multiply(columns, rows, some, c, end, b, columns.width(), scratch.results + p, 0,
+                             static_cast<int>(smaller<int64_t>(kRows, pixels - p)), finish);
+                }
+            }
+        }
+    }
+
+    // The same for filters that are not finite: a tap's products with the pixels that it has are added to the results.
+    void multiply_what_exists(const Box& box, int64_t group, int64_t panel, const Panel<A>& columns, int64_t tap,
+                              int64_t taps, const Scratch& scratch) const {
+        const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1, count = taps / width;
+        const Blocks blocks(call_.reads);
+        for (int64_t t = 0; t < taps; ++t) {
+            const int64_t pixels = choose(box, tap + t, t / width, count, t % width * call_.reads, scratch);
+            for (int64_t c = 0; c < call_.reads; c += blocks.terms) {
+                const int64_t end = smaller(call_.reads, c + blocks.terms);
+                const A* const b = filters_.block(group, panel, tap + t, 1, c, end, scratch.panel);
+                for (int64_t p = 0; p < pixels; p += kRows) {
+                    multiply(columns, scratch.some + p, 1, c, end, b, columns.width(), scratch.some_results + p, 0,
+                             static_cast<int>(smaller<int64_t>(kRows, pixels - p)), Finish<A>{true, nullptr, false});
+                }
+            }
+        }
+    }
+
+    // Collects the pixels of a box for which a tap lies inside, and returns how many these are.
+    int64_t choose(const Box& box, int64_t tap, int64_t t, int64_t count, int64_t shift, const Scratch& scratch) const {
+        const GatherAxis* const axis = gather_.axis;
+        const int64_t S = axis[2].taps.size(), R = axis[1].taps.size();
+        const int64_t offset[kAxes] = {axis[0].taps[tap / S / R].offset, axis[1].taps[tap / S % R].offset,
+                                       axis[2].taps[tap % S].offset};
+        int64_t p = 0, chosen = 0;
+        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+            for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
+                for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
+                    for (int64_t k = box.begin[3]; k < box.end[3]; ++k, ++p) {
+                        const int64_t at[kAxes] = {i * axis[0].step + offset[0], j * axis[1].step + offset[1],
+                                                   k * axis[2].step + offset[2]};
+                        bool inside = true;
+                        for (int a = 0; a < kAxes; ++a) inside &= at[a] >= 0 && at[a] < call_.x.size[a];
+                        if (!inside) continue;
+                        scratch.some[chosen] = scratch.pixels[p / kRows * kRows * count + t * kRows + p % kRows] + shift;
+                        scratch.some_results[chosen++] = scratch.results[p];
+                    }
+                }
+            }
+        }
+        for (int64_t i = chosen; i % kRows && chosen; ++i) scratch.some[i] = scratch.some[i - 1];
+        return chosen;
+    }
+
+    void begin_with_bias(const Box& box, const Panel<A>& columns, const A* bias, const Scratch& scratch) const {
+        const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
+        for (int64_t p = 0; p < box.pixels(); ++p) {
+            for (int k = 0; k < count; ++k) scratch.results[p][k] = bias ? bias[k] : A(0);
+        }
+    }
+
+    void finish(const Box& box, int64_t group, int64_t first, const Panel<A>& columns, const Scratch& scratch) const {
+        const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
+        const bool rectified = call_.activation == Activation::kRelu && !tapwise_ && gather_.taps() * call_.reads > 0;
+        if (call_.activation != Activation::kNone && !rectified) {
+            for (int64_t p = 0; p < box.pixels(); ++p) activate(call_.activation, scratch.results[p], count);
+        }
+        if (in_place_) return;
+        const A* from = scratch.result;
+        for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t pixels) {
+            deliver<T>(from, kWidth<A>, call_.y.at<T>(n, d, h, w, group * call_.makes + first),
+                       gather_.axis[2].apart * call_.y.step[2], call_.y.step_c, pixels, count);
+            from += pixels * kWidth<A>;
+        });
+    }
+
+    const ConvCall& call_;
+    const Gather& gather_;
+    int64_t sizes_[kAxes];
+    int64_t panels_, cuts_ = 1;  // panels of a group, and the parts that they are cut into
+    Boxes boxes_;
+    PackedFilters<T> filters_;
+    Reads reads_;
+    bool merged_, in_place_, tapwise_ = false;
+    int64_t rows_, group_, source_elements_;  // of a box, of a group of taps, of a copy
+    const A* zeros_ = nullptr;
+};
+
+}  // namespace
+
+template <class T>
+void convolve(const ConvCall& call) {
+    for (const Gather& gather : *call.gathers) {
+        if (!depthwise<T>(call, gather)) Convolution<T>(call, gather).run();
+    }
+}
+
+CONVGPU_FOR_EACH_DTYPE(convolve, ConvCall)
+
+}  // namespace convgpu::cpu::CONVGPU_ISA

@@ -1,0 +1,47 @@
+// The kernels that this instruction set has, each for four dtypes.
+#pragma once
+#include "../dtypes.h"
+#include "../kernels.h"
+
+namespace convgpu::cpu::CONVGPU_ISA {
+
+template <class T>
+void convolve(const ConvCall& call);
+template <class T>
+void conv_wgrad(const WgradCall& call);
+// These compute one channel per group, and return whether they did: if not, the general kernels are to do it.
+template <class T>
+bool depthwise(const ConvCall& call, const Gather& gather);
+template <class T>
+bool depthwise_wgrad(const WgradCall& call);
+template <class T>
+void gemm(const GemmCall& call);
+template <class T>
+void max_pool(const PoolCall& call);
+template <class T>
+void max_pool_dgrad(const PoolCall& call);
+template <class T>
+void max_pool_gather(const PoolCall& call);
+template <class T>
+void avg_pool(const PoolCall& call);
+template <class T>
+void avg_pool_dgrad(const PoolCall& call);
+template <class T>
+void lp_pool(const PoolCall& call);
+template <class T>
+void lp_pool_dgrad(const PoolCall& call);
+template <class T>
+void lp_pool_gather(const PoolCall& call);
+template <class T>
+void channel_sum(const SumCall& call);
+
+#define CONVGPU_FOR_EACH_DTYPE(kernel, Call)  \
+    template void kernel<Half>(const Call&);     \
+    template void kernel<BFloat16>(const Call&); \
+    template void kernel<float>(const Call&);    \
+    template void kernel<double>(const Call&);
+
+// In the order of DType: float16, bfloat16, float32, float64.
+extern const Kernels kTable[4];
+
+}  // namespace convgpu::cpu::CONVGPU_ISA
