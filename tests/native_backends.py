@@ -1,5 +1,5 @@
 """The backends that are compiled, as parameters of tests: the emulated kernels, skipped where they were not built, but
-never where CONVGPU_EMULATED=1 says that they must be there; and the GPU's, where there is one.
+never where CONVGPU_EMULATED=1 says that they must be there; the GPU's, where there is one; and those of the CPU.
 
 A file whose tests run on either has an autouse fixture `backend` with the parameters NATIVE, and marks `only_emulated`
 what changes the emulated machine or looks at plans alone. No such file is marked `needs_emulated` as a whole, which
@@ -22,6 +22,12 @@ BUILT = importlib.util.find_spec("convgpu._emulated") is not None or os.environ.
 
 needs_emulated = pytest.mark.skipif(not BUILT, reason="convgpu._emulated was not built (an editable install builds it)")
 NATIVE = [pytest.param("emulated", marks=needs_emulated)]
+
+# The kernels that are written for the CPU, skipped where they were not built, but never where CONVGPU_CPU=1.
+CPU_BUILT = importlib.util.find_spec("convgpu._cpu") is not None or os.environ.get("CONVGPU_CPU") == "1"
+needs_cpu = pytest.mark.skipif(not CPU_BUILT, reason="convgpu._cpu was not built (an install builds it where there is "
+                                                     "a C++ compiler)")
+CPU = [pytest.param("cpu", marks=needs_cpu)]
 only_emulated = pytest.mark.parametrize("backend", list(NATIVE), indirect=True)
 
 
@@ -51,6 +57,8 @@ if info.gpu_obstacle() is None:
     backends.NATIVE_BACKENDS += ("cuda_from_host",)
     backends._loaded["cuda_from_host"] = CudaFromHost()
     NATIVE.append(pytest.param("cuda_from_host", marks=pytest.mark.gpu))
+
+COMPILED = [*NATIVE, *CPU]  # for tests that ask for results alone, not for plans
 
 
 def skip_without_hopper(backend: str) -> None:

@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import pytest
 from conv_checks import DTYPES, FORMATS, by_name, check, problem, results
-from native_backends import NATIVE, needs_emulated
+from native_backends import COMPILED, needs_emulated
 
 # Tests of any backend, which run here on the kernels.
 from test_conv import (  # noqa: F401
@@ -43,7 +43,7 @@ MANY = frozenset({"channels", "paddings"})  # of these tags every fourth case
 FUZZ = int(os.environ.get("CONVGPU_FUZZ", "0"))
 
 
-@pytest.fixture(params=NATIVE)
+@pytest.fixture(params=COMPILED)
 def backend(request):
     with cg.use_backend(request.param):
         yield request.param

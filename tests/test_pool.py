@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from native_backends import NATIVE
+from native_backends import COMPILED, NATIVE
 
 import convgpu as cg
 from convgpu.backends import load
@@ -17,11 +17,11 @@ from convgpu.cases.pool import CASES, PoolCase
 from convgpu.cases.tolerance import C_KERNEL, C_NUMPY, worst
 from convgpu.dtypes import as_dtype
 
-BACKENDS = ("reference", "numpy", *NATIVE)
+BACKENDS = ("reference", "numpy", *COMPILED)
 FORMATS = ("channels_last", "channels_first")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-ON_EACH = pytest.mark.parametrize("backend", ["numpy", *NATIVE])  # of the backends that are held to the reference
-C_OF = {"numpy": C_NUMPY, "emulated": C_KERNEL, "cuda_from_host": C_KERNEL}
+ON_EACH = pytest.mark.parametrize("backend", ["numpy", *COMPILED])  # of the backends that are held to the reference
+C_OF = {"numpy": C_NUMPY, "emulated": C_KERNEL, "cpu": C_KERNEL, "cuda_from_host": C_KERNEL}
 BY_NAME = {case.name: case for case in CASES}
 
 

@@ -34,7 +34,7 @@ EMULATED_FLAGS = [*HOST_FLAGS, "-Wno-unknown-pragmas", "-Wno-psabi", "-ffp-contr
 # The kernels for the CPU are compiled once per instruction set, each into a namespace of that name. Multiplications and
 # additions are contracted, and no code asks for floating-point exceptions or errno.
 CPU_KERNEL_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique", "-fno-math-errno",
-                    "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+                    "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi", "-Wno-maybe-uninitialized"]
 CPU_INSTRUCTION_SETS = {
     "x86_64": {"v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "v3": ["-march=x86-64-v3"], "plain": []},
     "aarch64": {"neon": [], "plain": ["-fno-tree-vectorize"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from functools import lru_cache
 from types import ModuleType
@@ -14,6 +15,8 @@ from ...geometry import ConvGeometry, PoolGeometry
 from ..numpy import workers
 
 KEPT = 4096  # geometries that are kept: those that were used last
+LARGE = 1 << 15  # bytes from which an array is worth the microsecond that its alignment takes
+LINE = 64  # bytes of a cache line
 
 
 class Crossing:
@@ -26,8 +29,13 @@ class Crossing:
         self.geometry = lru_cache(maxsize=KEPT)(self._geometry)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A new array without defined values."""
-        return np.empty(shape, dtype)
+        """A new array without defined values. A large one begins at a cache line, so that no vector lies across two."""
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < LARGE:
+            return np.empty(shape, dtype)
+        memory = np.empty(nbytes + LINE, np.uint8)
+        return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % LINE)
 
     def check_float(self, op: str, x: np.ndarray) -> None:
         """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""

@@ -381,10 +381,7 @@ private:
         for (int64_t first = 0; first < lanes; first += kRows, to += tile_step) {
             const int64_t count = smaller<int64_t>(kRows, lanes - first);
             if (count == kRows) {
-                for (int64_t p = 0; p < pixels; ++p) {
-#pragma GCC unroll 6
-                    for (int r = 0; r < kRows; ++r) to[p * kRows + r] = from[p * step + first + r];
-                }
+                for (int64_t p = 0; p < pixels; ++p) std::memcpy(to + p * kRows, from + p * step + first, kRows * sizeof(A));
             } else {
                 for (int64_t p = 0; p < pixels; ++p) {
                     for (int r = 0; r < kRows; ++r) to[p * kRows + r] = r < count ? from[p * step + first + r] : A(0);

@@ -19,10 +19,11 @@ namespace {
 
 constexpr int64_t kPixels = 240;          // of a tile, where there are enough
 constexpr int64_t kFewestPixels = 48;     // of a tile, where more tiles keep more threads busy
-constexpr int64_t kTiles = 32;            // so many tiles are enough for any number of threads
+constexpr int64_t kTiles = 16;            // so many tiles are enough for any number of threads
 constexpr int64_t kFewChannels = 16;      // with fewer channels, a row of taps is read as one run
 constexpr int64_t kCopy = 512 << 10;      // bytes of pixels that a thread copies at a time
 constexpr int64_t kPointers = 256 << 10;  // bytes of pointers to pixels that a thread holds
+constexpr int64_t kFewBoxes = 2;          // so few boxes pack what they need of the filters themselves
 constexpr double kSmall = 1 << 17;        // with fewer products than this, a second thread costs more than it gains
 
 enum class Reads { kInPlace, kRegion, kColumns };
@@ -39,11 +40,13 @@ public:
           panels_(parts(call.makes, kWidth<A>)),
           boxes_(call.x.batch, sizes_, box_size()),
           filters_(call, gather) {
+        filters_.keep(boxes_.count() > kFewBoxes);
         choose_source();
     }
 
     void run() {
         if (boxes_.count() == 0 || call_.makes == 0) return;
+        if (gather_.taps() * call_.reads == 0) return fill();
         const double products = static_cast<double>(call_.x.batch) * gather_.pixels() * gather_.taps() * call_.reads *
                                 call_.makes * call_.groups;
         const int threads = products < kSmall ? 1 : call_.threads;
@@ -153,10 +156,8 @@ private:
             const Panel<A> columns = panel_of<A>(call_.makes - first);
             aim(box, group, first, scratch.results, scratch.result);
             const A* const bias = bias_of(group, first, columns, scratch.bias);
-            if (tapwise_ || taps * call_.reads == 0) {
-                begin_with_bias(box, columns, bias, scratch);
-            }
-            for (int64_t tap = 0; tap < taps && call_.reads > 0; tap += group_) {
+            if (tapwise_) begin_with_bias(box, columns, bias, scratch);
+            for (int64_t tap = 0; tap < taps; tap += group_) {
                 const int64_t some = smaller(group_, taps - tap);
                 if (!once) point(source, box, group, tap, some, scratch);
                 if (tapwise_) {
@@ -341,9 +342,25 @@ private:
         }
     }
 
+    // Results that no pixel of x reaches are the activated bias.
+    void fill() const {
+        const Memory memory(call_.groups * call_.makes * sizeof(A));
+        A* const row = reinterpret_cast<A*>(memory.data());
+        const int64_t channels = call_.groups * call_.makes;
+        for (int64_t k = 0; k < channels; ++k) row[k] = call_.bias ? widened(static_cast<const T*>(call_.bias)[k]) : A(0);
+        activate(call_.activation, row, channels);
+        parallel_for(boxes_.count(), call_.threads, 0, [&](int64_t i, char*) {
+            for_each_row(boxes_[i], [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t count) {
+                T* const to = call_.y.at<T>(n, d, h, w, 0);
+                const int64_t step = gather_.axis[2].apart * call_.y.step[2];
+                for (int64_t p = 0; p < count; ++p) deliver<T>(row, 0, to + p * step, step, call_.y.step_c, 1, channels);
+            });
+        });
+    }
+
     void finish(const Box& box, int64_t group, int64_t first, const Panel<A>& columns, const Scratch& scratch) const {
         const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
-        const bool rectified = call_.activation == Activation::kRelu && !tapwise_ && gather_.taps() * call_.reads > 0;
+        const bool rectified = call_.activation == Activation::kRelu && !tapwise_;
         if (call_.activation != Activation::kNone && !rectified) {
             for (int64_t p = 0; p < box.pixels(); ++p) activate(call_.activation, scratch.results[p], count);
         }

@@ -122,13 +122,14 @@ void some_anywhere(const Row<A>& row, int64_t k, int64_t begin, int64_t end, A* 
 }
 
 template <class A, int K, int kStep, int T>
-void some_neighbours(const Row<A>& row, int64_t k, int64_t pixel, A* y, int64_t channels) {
+CONVGPU_INLINE void some_neighbours(const Row<A>& row, int64_t k, int64_t pixel, A* y, int64_t channels) {
     for_each_vector<A>(channels, [&](int64_t c, int n, bool whole) __attribute__((always_inline)) {
         whole ? neighbours<A, K, kStep, T, true>(row, k, pixel, y, c, n)
               : neighbours<A, K, kStep, T, false>(row, k, pixel, y, c, n);
     });
 }
 
+// Pixel by pixel, then vector by vector of channels: the other order reads memory in steps, which is slower.
 template <class A, int K, int kStep>
 void inside_neighbours(const Row<A>& row, int64_t k, int64_t end, int64_t pixel, A* y, int64_t channels) {
     for (; k + kTogether <= end; k += kTogether) some_neighbours<A, K, kStep, kTogether>(row, k, pixel, y, channels);

@@ -4,7 +4,7 @@
 // sums of a vector of channels in registers, while it passes over a few rows of pixels.
 // Layouts: any; rows whose channels are not neighbours of the computing type are copied.
 // Taps outside the image are skipped.
-// Order: about kBlock pixels in a sequence, then these in float64, box by box, then the segments. Boxes and segments
+// Order: about kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and segments
 // follow from the geometry alone.
 #include "boxes.h"
 #include "packing.h"
@@ -15,42 +15,65 @@ namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
 constexpr int64_t kPixels = kBlock;      // of a box, at most
+constexpr int64_t kBoxes = 32;           // that are added before float64 takes over
 constexpr int64_t kSegments = 16;
 constexpr int64_t kChannels = 64;        // of a block
 constexpr int64_t kCopy = 4 << 20;       // bytes that a thread may copy
 constexpr int64_t kPartials = int64_t(16) << 20;
 constexpr double kSmall = 1 << 17;
 
+// A row of gy and the row of x that a row of taps reads for it, at their first pixels.
 template <class A>
 struct Rows {
-    const A *x, *gy;  // at the first pixel of gy, and at what tap 0 reads for it
-    int64_t count;    // pixels of gy
+    const A *x, *gy;
+    int64_t pixel, next;  // from pixel to pixel of x and of gy
+    int64_t width;        // pixels of x
 };
 
-// sum[s] += x[pixel + s] * gy[pixel] over a row, for K neighbouring taps.
+template <class A, bool kWhole>
+CONVGPU_INLINE Vector<A> read(const A* p, int n) {
+    return kWhole ? load(p) : load_first(p, n);
+}
+
+// sum[s] += x[pixel at tap s] * gy[pixel] for pixels [begin, end) of a row and K neighbouring taps, the first of which
+// reads `offset` pixels from the pixel itself. For pixels [lo, hi) all taps lie inside.
 template <class A, int K, int kStep, bool kWhole>
-CONVGPU_INLINE void add_row(const Rows<A>& row, int64_t pixel, int64_t next, Vector<A> (&sum)[K], int n) {
-    const auto read = [n](const A* p) __attribute__((always_inline)) { return kWhole ? load(p) : load_first(p, n); };
-    const A *x = row.x, *gy = row.gy;
-    int64_t i = 0;
+CONVGPU_INLINE void add_row(const Rows<A>& row, int64_t begin, int64_t end, int64_t lo, int64_t hi, int64_t offset,
+                            Vector<A> (&sum)[K], int n) {
+    const auto at_edge = [&](int64_t q) __attribute__((always_inline)) {
+        const Vector<A> g = read<A, kWhole>(row.gy + q * row.next, n);
+        const int64_t w = q * kStep + offset;
+#pragma GCC unroll 8
+        for (int s = 0; s < K; ++s) {
+            if (w + s >= 0 && w + s < row.width) sum[s] += read<A, kWhole>(row.x + (w + s) * row.pixel, n) * g;
+        }
+    };
+    int64_t q = begin;
+    for (; q < lo; ++q) at_edge(q);
     constexpr int T = 4;
-    for (; i + T <= row.count; i += T, x += T * kStep * pixel, gy += T * next) {
+    const A *x = row.x + (q * kStep + offset) * row.pixel, *gy = row.gy + q * row.next;
+    for (; q + T <= hi; q += T, x += T * kStep * row.pixel, gy += T * row.next) {
         Vector<A> g[T];
 #pragma GCC unroll 4
-        for (int t = 0; t < T; ++t) g[t] = read(gy + t * next);
+        for (int t = 0; t < T; ++t) g[t] = read<A, kWhole>(gy + t * row.next, n);
 #pragma GCC unroll 32
         for (int j = 0; j < (T - 1) * kStep + K; ++j) {
-            const Vector<A> v = read(x + j * pixel);
+            const Vector<A> v = read<A, kWhole>(x + j * row.pixel, n);
 #pragma GCC unroll 8
             for (int s = 0; s < K; ++s) {
                 if (j >= s && (j - s) % kStep == 0 && (j - s) / kStep < T) sum[s] += v * g[(j - s) / kStep];
             }
         }
     }
-    for (; i < row.count; ++i, x += kStep * pixel, gy += next) {
-        const Vector<A> g = read(gy);
-#pragma GCC unroll 8
-        for (int s = 0; s < K; ++s) sum[s] += read(x + s * pixel) * g;
+    for (; q < end; ++q) at_edge(q);
+}
+
+// The same for one tap, which lies inside for pixels [begin, end).
+template <class A, bool kWhole>
+CONVGPU_INLINE void add_tap(const Rows<A>& row, int64_t begin, int64_t end, int64_t step, int64_t offset, Vector<A>& sum,
+                            int n) {
+    for (int64_t q = begin; q < end; ++q) {
+        sum += read<A, kWhole>(row.x + (q * step + offset) * row.pixel, n) * read<A, kWhole>(row.gy + q * row.next, n);
     }
 }
 
@@ -82,7 +105,7 @@ public:
         const int threads = products < kSmall ? 1 : call_.threads;
         const Memory partials(segments_ * blocks_ * sums() * sizeof(double));
         partials_ = reinterpret_cast<double*>(partials.data());
-        const size_t bytes = copied_x() + (gy_in_place_ ? 0 : boxes_.pixels() * channels_ * sizeof(A)) + 64;
+        const size_t bytes = copied_x() + sums() * sizeof(A) + (gy_in_place_ ? 0 : boxes_.pixels() * channels_ * sizeof(A)) + 64;
         parallel_for(segments_ * blocks_, threads, bytes,
                      [&](int64_t i, char* scratch) { block(i / segments_, i % segments_, scratch); });
         parallel_for(blocks_, threads, 0, [&](int64_t i, char*) { add_segments(i); });
@@ -98,8 +121,12 @@ private:
         const int64_t first = i * channels_, channels = smaller(channels_, call_.groups - first);
         double* const sums_of = partials_ + (segment * blocks_ + i) * sums();
         std::memset(sums_of, 0, sums() * sizeof(double));
-        A* const copied_gy = reinterpret_cast<A*>(scratch + copied_x());
-        for (int64_t b = boxes_.count() * segment / segments_; b < boxes_.count() * (segment + 1) / segments_; ++b) {
+        A* const near = reinterpret_cast<A*>(scratch + copied_x());
+        A* const copied_gy = near + sums();
+        std::memset(near, 0, sums() * sizeof(A));
+        const int64_t end = boxes_.count() * (segment + 1) / segments_;
+        int64_t added = 0;
+        for (int64_t b = boxes_.count() * segment / segments_; b < end; ++b) {
             const Box box = boxes_[b];
             Source<A> x{call_.x.at<const A>(0, 0, 0, 0, x_in_place_ ? first : 0), call_.x.step_n,
                         {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
@@ -109,7 +136,13 @@ private:
             if (!gy_in_place_) gy = copy_gy(box, first, channels, copied_gy);
             for (int64_t c = 0; c < channels; c += kLanes<A>) {
                 const int n = static_cast<int>(smaller<int64_t>(kLanes<A>, channels - c));
-                n == kLanes<A> ? add_box<true>(box, x, gy, c, n, sums_of) : add_box<false>(box, x, gy, c, n, sums_of);
+                n == kLanes<A> ? add_box<true>(box, x, gy, c, n, near) : add_box<false>(box, x, gy, c, n, near);
+            }
+            if (++added % kBoxes == 0 || b + 1 == end) {
+                for (int64_t j = 0; j < sums(); ++j) {
+                    sums_of[j] += near[j];
+                    near[j] = 0;
+                }
             }
         }
     }
@@ -142,76 +175,74 @@ private:
     }
 
     template <bool kWhole>
-    void add_box(const Box& box, const Source<A>& x, const Source<A>& gy, int64_t c, int n, double* sums_of) const {
+    void add_box(const Box& box, const Source<A>& x, const Source<A>& gy, int64_t c, int n, A* near) const {
+        const int64_t S = gather_.axis[2].taps.size(), R = gather_.axis[1].taps.size();
+        for (int64_t row = 0; row < static_cast<int64_t>(gather_.axis[0].taps.size()) * R; ++row) {
+            A* const to = near + row * S * channels_ + c;
+            switch (close_ ? S * 2 + gather_.axis[2].step - 1 : 0) {
+                case 6:
+                    add_taps<3, 1, kWhole>(box, row, x, gy, c, n, to);
+                    break;
+                case 7:
+                    add_taps<3, 2, kWhole>(box, row, x, gy, c, n, to);
+                    break;
+                case 10:
+                    add_taps<5, 1, kWhole>(box, row, x, gy, c, n, to);
+                    break;
+                case 11:
+                    add_taps<5, 2, kWhole>(box, row, x, gy, c, n, to);
+                    break;
+                default:
+                    add_each_tap<kWhole>(box, row, x, gy, c, n, to);
+            }
+        }
+    }
+
+    // Calls use(rows) for the rows of gy of a box for which a row of taps lies inside.
+    template <class Use>
+    CONVGPU_INLINE void for_each_row(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c,
+                                     Use use) const {
         const GatherAxis* const axis = gather_.axis;
-        const int64_t S = axis[2].taps.size(), R = axis[1].taps.size(), D = axis[0].taps.size();
-        for (int64_t d = 0; d < D; ++d) {
-            for (int64_t r = 0; r < R; ++r) {
-                double* const to = sums_of + (d * R + r) * S * channels_ + c;
-                const auto rows = [&](int64_t tap, const Span& span, auto use) {
-                    const Span os = inside(0, d, box.begin[1], box.end[1]), ps = inside(1, r, box.begin[2], box.end[2]);
-                    for (int64_t i = box.begin[0]; i < box.end[0]; ++i) {
-                        for (int64_t o = os.begin; o < os.end; ++o) {
-                            for (int64_t p = ps.begin; p < ps.end; ++p) {
-                                use(Rows<A>{x.data + i * x.step_n + (o * axis[0].step + axis[0].taps[d].offset) * x.step[0] +
-                                                (p * axis[1].step + axis[1].taps[r].offset) * x.step[1] +
-                                                (span.begin * axis[2].step + axis[2].taps[tap].offset) * x.step[2] + c,
-                                            gy.data + i * gy.step_n + o * gy.step[0] + p * gy.step[1] +
-                                                span.begin * gy.step[2] + c,
-                                            span.end - span.begin});
-                            }
-                        }
-                    }
-                };
-                // Pixels for which all taps of the row lie inside are taken together, the others tap by tap.
-                Span all{box.begin[3], box.begin[3]};
-                switch (close_ ? S * 2 + axis[2].step - 1 : 0) {
-                    case 6:
-                        all = add_together<3, 1, kWhole>(box, rows, x.step[2], gy.step[2], n, to);
-                        break;
-                    case 7:
-                        all = add_together<3, 2, kWhole>(box, rows, x.step[2], gy.step[2], n, to);
-                        break;
-                    case 10:
-                        all = add_together<5, 1, kWhole>(box, rows, x.step[2], gy.step[2], n, to);
-                        break;
-                    case 11:
-                        all = add_together<5, 2, kWhole>(box, rows, x.step[2], gy.step[2], n, to);
-                        break;
-                    default:
-                        break;
-                }
-                for (int64_t s = 0; s < S; ++s) {
-                    const Span span = inside(2, s, box.begin[3], box.end[3]);
-                    const Span left{span.begin, smaller(span.end, larger(all.begin, span.begin))};
-                    const Span right{larger(span.begin, smaller(all.end, span.end)), span.end};
-                    Vector<A> sum[1] = {};
-                    const auto use = [&](const Rows<A>& row) {
-                        add_row<A, 1, 1, kWhole>(row, axis[2].step * x.step[2], gy.step[2], sum, n);
-                    };
-                    if (left.begin < left.end) rows(s, left, use);
-                    if (right.begin < right.end) rows(s, right, use);
-                    add_to(to + s * channels_, sum[0], n);
+        const int64_t R = axis[1].taps.size(), d = row / R, r = row % R;
+        const Span os = inside(0, d, box.begin[1], box.end[1]), ps = inside(1, r, box.begin[2], box.end[2]);
+        for (int64_t i = box.begin[0]; i < box.end[0]; ++i) {
+            for (int64_t o = os.begin; o < os.end; ++o) {
+                for (int64_t p = ps.begin; p < ps.end; ++p) {
+                    use(Rows<A>{x.data + i * x.step_n + (o * axis[0].step + axis[0].taps[d].offset) * x.step[0] +
+                                    (p * axis[1].step + axis[1].taps[r].offset) * x.step[1] + c,
+                                gy.data + i * gy.step_n + o * gy.step[0] + p * gy.step[1] + c, x.step[2], gy.step[2],
+                                call_.x.size[2]});
                 }
             }
         }
     }
 
-    // Returns the outputs that it took.
-    template <int K, int kStep, bool kWhole, class EachRow>
-    Span add_together(const Box& box, EachRow rows, int64_t pixel, int64_t next, int n, double* to) const {
+    template <int K, int kStep, bool kWhole>
+    __attribute__((noinline)) void add_taps(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c, int n,
+                  A* to) const {
         const Span first = inside(2, 0, box.begin[3], box.end[3]), last = inside(2, K - 1, box.begin[3], box.end[3]);
-        const Span all{larger(first.begin, last.begin), smaller(first.end, last.end)};
-        if (all.begin >= all.end) return {box.begin[3], box.begin[3]};
+        const int64_t lo = smaller(larger(first.begin, last.begin), box.end[3]), hi = smaller(first.end, last.end);
         Vector<A> sum[K] = {};
-        rows(0, all, [&](const Rows<A>& row) { add_row<A, K, kStep, kWhole>(row, pixel, next, sum, n); });
+        for_each_row(box, row, x, gy, c, [&](const Rows<A>& rows) __attribute__((always_inline)) {
+            add_row<A, K, kStep, kWhole>(rows, box.begin[3], box.end[3], lo, hi, gather_.axis[2].taps[0].offset, sum, n);
+        });
         for (int s = 0; s < K; ++s) add_to(to + s * channels_, sum[s], n);
-        return all;
     }
 
-    static void add_to(double* to, Vector<A> sum, int n) {
-        for (int i = 0; i < n; ++i) to[i] += sum[i];
+    template <bool kWhole>
+    void add_each_tap(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c, int n, A* to) const {
+        const GatherAxis& axis = gather_.axis[2];
+        for (int64_t s = 0; s < static_cast<int64_t>(axis.taps.size()); ++s) {
+            const Span span = inside(2, s, box.begin[3], box.end[3]);
+            Vector<A> sum{};
+            for_each_row(box, row, x, gy, c, [&](const Rows<A>& rows) {
+                add_tap<A, kWhole>(rows, span.begin, span.end, axis.step, axis.taps[s].offset, sum, n);
+            });
+            add_to(to + s * channels_, sum, n);
+        }
     }
+
+    static void add_to(A* to, Vector<A> sum, int n) { store_first(to, load_first(to, n) + sum, n); }
 
     void add_segments(int64_t i) const {
         const GatherAxis* const axis = gather_.axis;

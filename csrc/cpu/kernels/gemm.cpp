@@ -4,7 +4,8 @@
 // Layouts: any. Rows of a are read where they are if their elements are neighbours of the computing type, else from a
 // copy of kSlab terms. b is packed into panels, together if they take less than kPanels bytes, else block by block by
 // each tile; if y has few rows, b is read where it is.
-// Order: terms in blocks of kBlock (product.h). It does not depend on the tiles.
+// Order: terms in blocks of kBlock (product.h), blocks in chains of kChain terms, then the chains. It does not depend on
+// the tiles.
 #include "../kernels.h"
 #include "../threads.h"
 #include "activate.h"
@@ -18,6 +19,7 @@ namespace {
 constexpr int64_t kTileRows = 240, kFewestRows = 48, kTiles = 32;
 constexpr int64_t kFewRows = 24;  // for so few rows, packing b costs as much as the product
 constexpr int64_t kSlab = 4 * kBlock;
+constexpr int64_t kChain = 64 * kBlock;
 constexpr int64_t kPanels = int64_t(16) << 20;
 constexpr double kSmall = 1 << 17;
 
@@ -78,17 +80,20 @@ private:
 
     size_t scratch_bytes() const {
         const int64_t elements = (a_in_place_ ? 0 : rows_ * kSlab) + (kept_ ? 0 : kBlock * kWidth<A>) +
-                                 (y_in_place_ ? 0 : rows_ * kWidth<A>);
-        return elements * sizeof(A) + 2 * rows_ * sizeof(A*);
+                                 (y_in_place_ ? 0 : rows_ * kWidth<A>) + (chained() ? rows_ * kWidth<A> : 0);
+        return elements * sizeof(A) + 3 * rows_ * sizeof(A*);
     }
 
     void tile(int64_t item, int64_t first_row, int64_t begin, int64_t end, char* scratch) const {
         const int64_t rows = smaller(rows_, call_.M - first_row);
         const A** const a = reinterpret_cast<const A**>(scratch);
         A** const y = reinterpret_cast<A**>(scratch) + rows_;
-        A* const copy = reinterpret_cast<A*>(scratch + 2 * rows_ * sizeof(A*));
+        A** const chain = reinterpret_cast<A**>(scratch) + 2 * rows_;
+        A* const copy = reinterpret_cast<A*>(scratch + 3 * rows_ * sizeof(A*));
         A* const block = copy + (a_in_place_ ? 0 : rows_ * kSlab);
         A* const result = block + (kept_ ? 0 : kBlock * kWidth<A>);
+        A* const sums = result + (y_in_place_ ? 0 : rows_ * kWidth<A>);
+        for (int64_t r = 0; r < rows; ++r) chain[r] = sums + r * kWidth<A>;
         for (int64_t panel = begin; panel < end; ++panel) {
             const int64_t first = panel * kWidth<A>;
             const Panel<A> columns = panel_of<A>(call_.N - first);
@@ -112,14 +117,25 @@ private:
                     const A* const b = read_b ? at<const A>(call_.b, item, slab + k, first)
                                               : terms_of_b(item, panel, slab + k, slab + stop, block);
                     const int64_t step = read_b ? call_.b.step_i : columns.width();
-                    const Finish<A> finish{slab + k > 0, nullptr, false};
+                    const Finish<A> finish{(slab + k) % kChain > 0, nullptr, false};
                     for (int64_t r = 0; r < rows; r += kRows) {
-                        multiply(columns, a + r, 1, k, stop, b, step, y + r, 0,
+                        multiply(columns, a + r, 1, k, stop, b, step, (slab < kChain ? y : chain) + r, 0,
                                  static_cast<int>(smaller<int64_t>(kRows, rows - r)), finish);
                     }
                 }
+                const bool ends = slab + kSlab >= call_.K || (slab + kSlab) % kChain == 0;
+                if (ends && slab >= kChain) add_chain(rows, columns, chain, y);
             }
             end_panel(item, first_row, rows, first, columns, y, result);
+        }
+    }
+
+    bool chained() const { return call_.K > kChain; }
+
+    static void add_chain(int64_t rows, const Panel<A>& columns, const A* const* chain, A* const* y) {
+        const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
+        for (int64_t r = 0; r < rows; ++r) {
+            for (int n = 0; n < count; ++n) y[r][n] += chain[r][n];
         }
     }
 

@@ -4,6 +4,10 @@
 
 namespace convgpu::cpu::CONVGPU_ISA {
 
+#if defined(__AVX512F__)
+CONVGPU_INLINE __mmask16 first_16(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+#endif
+
 CONVGPU_INLINE Vector<float> read_lanes(const float* p, int n) { return load_first(p, n); }
 CONVGPU_INLINE Vector<double> read_lanes(const double* p, int n) { return load_first(p, n); }
 template <class T>
@@ -14,7 +18,7 @@ CONVGPU_INLINE Vector<float> read_each(const T* p, int n) {
 }
 CONVGPU_INLINE Vector<float> read_lanes(const Half* p, int n) {
 #if defined(__AVX512F__)
-    if (n == 16) return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return (Vector<float>)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_16(n), p));
 #elif defined(__F16C__)
     if (n == 8) return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #endif
@@ -22,10 +26,7 @@ CONVGPU_INLINE Vector<float> read_lanes(const Half* p, int n) {
 }
 CONVGPU_INLINE Vector<float> read_lanes(const BFloat16* p, int n) {
 #if defined(__AVX512F__)
-    if (n == 16) {
-        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-        return (Vector<float>)_mm512_slli_epi32(wide, 16);
-    }
+    return (Vector<float>)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_16(n), p)), 16);
 #elif defined(__AVX2__)
     if (n == 8) {
         const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -38,6 +39,9 @@ CONVGPU_INLINE Vector<float> read_lanes(const BFloat16* p, int n) {
 CONVGPU_INLINE void write_lanes(float* p, Vector<float> v, int n) { store_first(p, v, n); }
 CONVGPU_INLINE void write_lanes(double* p, Vector<double> v, int n) { store_first(p, v, n); }
 CONVGPU_INLINE void write_lanes(Half* p, Vector<float> v, int n) {
+#if defined(__AVX512F__)
+    return _mm256_mask_storeu_epi16(p, first_16(n), _mm512_cvtps_ph((__m512)v, 0));
+#endif
     float all[kLanes<float>];
     store(all, v);
     narrow(all, p, n);
@@ -53,7 +57,7 @@ template <class A, class Offset>
 CONVGPU_INLINE Integers<A> read_offsets(const Offset* p, int n) {
     if constexpr (sizeof(A) == 4 && sizeof(Offset) == 1) {
 #if defined(__AVX512F__)
-        if (n == 16) return (Integers<A>)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+        return (Integers<A>)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_16(n), p));
 #elif defined(__AVX2__)
         if (n == 8) return (Integers<A>)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 #endif
@@ -66,7 +70,7 @@ template <class A, class Offset>
 CONVGPU_INLINE void write_offsets(Offset* p, Integers<A> v, int n) {
     if constexpr (sizeof(A) == 4 && sizeof(Offset) == 1) {
 #if defined(__AVX512F__)
-        if (n == 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8((__m512i)v));
+        return _mm512_mask_cvtepi32_storeu_epi8(p, first_16(n), (__m512i)v);
 #elif defined(__AVX2__)
         if (n == 8) {
             const __m256i pairs = _mm256_packus_epi32((__m256i)v, (__m256i)v);

@@ -84,6 +84,23 @@ void forward(const PoolCall& call) {
     });
 }
 
+// What one pixel may have won from one window.
+template <class T, class Offset>
+struct Share {
+    const T* gy;
+    const Offset* winner;
+    int64_t code;  // the winner's offset if the pixel has won
+};
+constexpr int kFew = 16;  // so many windows over a pixel are listed once, for all channels
+
+template <class T, class Offset>
+CONVGPU_INLINE Vector<Accumulator<T>> share_of(const Share<T, Offset>& share, int64_t c, int lanes) {
+    using A = Accumulator<T>;
+    const Integers<A> won = read_offsets<A>(share.winner + c, lanes);
+    const Vector<A> g = read_lanes(share.gy + c, lanes);
+    return won == static_cast<decltype(+won[0])>(share.code) + Integers<A>{} ? g : Vector<A>{};
+}
+
 template <class T, class Offset>
 void backward(const PoolCall& call) {
     using A = Accumulator<T>;
@@ -103,9 +120,7 @@ void backward(const PoolCall& call) {
                     const Range os = covering(axis[0], d), ps = covering(axis[1], h);
                     for (int64_t w = box.begin[3]; w < box.end[3]; ++w, gx.data += gx.step) {
                         const Range qs = covering(axis[2], w);
-                        for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                            const int lanes = lanes_from<A>(c, part.channels);
-                            VectorSum<A> sum;
+                        const auto for_each_window = [&](auto use) {
                             for (int64_t o = os.begin; o < os.end; ++o) {
                                 const int64_t t = tap(axis[0], o, d);
                                 for (int64_t p = ps.begin; p < ps.end; ++p) {
@@ -113,13 +128,28 @@ void backward(const PoolCall& call) {
                                     for (int64_t q = qs.begin; q < qs.end; ++q) {
                                         const int64_t s = tap(axis[2], q, w);
                                         if (t < 0 || r < 0 || s < 0) continue;
-                                        const int64_t code = (t * axis[1].window + r) * axis[2].window + s;
-                                        const Integers<A> won = read_offsets<A>(winners.at(n, o, p, q) + c, lanes);
-                                        const Vector<A> g = read_lanes(gy.at(n, o, p, q) + c, lanes);
-                                        sum.add(won == static_cast<decltype(+won[0])>(code) + Integers<A>{} ? g : Vector<A>{});
+                                        use(Share<T, Offset>{gy.at(n, o, p, q), winners.at(n, o, p, q),
+                                                             (t * axis[1].window + r) * axis[2].window + s});
                                     }
                                 }
                             }
+                        };
+                        if (os.count() * ps.count() * qs.count() <= kFew) {
+                            Share<T, Offset> shares[kFew];
+                            int count = 0;
+                            for_each_window([&](const Share<T, Offset>& share) { shares[count++] = share; });
+                            for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
+                                const int lanes = lanes_from<A>(c, part.channels);
+                                Vector<A> sum{};
+                                for (int i = 0; i < count; ++i) sum += share_of(shares[i], c, lanes);
+                                write_lanes(gx.data + c, sum, lanes);
+                            }
+                            continue;
+                        }
+                        for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
+                            const int lanes = lanes_from<A>(c, part.channels);
+                            VectorSum<A> sum;
+                            for_each_window([&](const Share<T, Offset>& share) { sum.add(share_of(share, c, lanes)); });
                             write_lanes(gx.data + c, sum.value(), lanes);
                         }
                     }

@@ -2,6 +2,7 @@
 #pragma once
 #include "../kernels.h"
 #include "../threads.h"
+#include "lanes.h"
 #include "pixels.h"
 #include "product.h"
 
@@ -15,6 +16,7 @@ public:
 
     // Panels that together take more than this are not kept: each tile packs the blocks that it uses.
     static constexpr int64_t kLimit = int64_t(16) << 20;
+    static constexpr int64_t kCached = int64_t(1) << 20;
 
     PackedFilters(const ConvCall& call, const Gather& gather)
         : call_(call),
@@ -22,7 +24,9 @@ public:
           terms_(gather.taps() * call.reads),
           group_(parts(call.makes, kLanes<A>) * kLanes<A> * terms_) {}
 
-    bool kept() const { return bytes() <= kLimit; }
+    // Whether panels are packed once and kept. If they are large and few tiles read them, that costs more than it saves.
+    bool kept() const { return kept_; }
+    void keep(bool many_readers) { kept_ = bytes() <= (many_readers ? kLimit : kCached); }
     int64_t bytes() const { return call_.groups * group_ * static_cast<int64_t>(sizeof(A)); }
 
     // Fills `memory`, which has bytes().
@@ -55,13 +59,9 @@ public:
 
     // Whether all filters are finite. A product with padding's zeros would give NaN if one is not.
     bool finite() const {
-        const int64_t count = call_.groups * call_.makes;
-        for (int64_t tap = 0; tap < gather_.taps(); ++tap) {
-            for (int64_t c = 0; c < call_.reads; ++c) {
-                for (int64_t k = 0; k < count; ++k) {
-                    const A value = widened(at(k / call_.makes, tap)[c * call_.w.step_c + k % call_.makes * call_.w.step_k]);
-                    if (!(value - value == 0)) return false;
-                }
+        for (int64_t group = 0; group < call_.groups; ++group) {
+            for (int64_t tap = 0; tap < gather_.taps(); ++tap) {
+                if (!finite_rows(at(group, tap))) return false;
             }
         }
         return true;
@@ -93,6 +93,28 @@ private:
                gather_.axis[0].taps[tap / s / r].filter * call_.w.step[0];
     }
 
+    // The same for one tap of a group. The inner loop is over neighbours in memory.
+    bool finite_rows(const T* from) const {
+        const bool along_k = call_.w.step_k == 1;
+        const int64_t rows = along_k ? call_.reads : call_.makes, columns = along_k ? call_.makes : call_.reads;
+        const int64_t step = along_k ? call_.w.step_c : call_.w.step_k, next = along_k ? 1 : call_.w.step_c;
+        for (int64_t r = 0; r < rows; ++r) {
+            const T* const row = from + r * step;
+            A sum[kLanes<A>] = {};
+            int64_t i = 0;
+            if (next == 1) {
+                Vector<A> all{};
+                for (; i + kLanes<A> <= columns; i += kLanes<A>) all += read_lanes(row + i, kLanes<A>) * 0;
+                store(sum, all);
+            }
+            for (; i < columns; ++i) sum[0] += widened(row[i * next]) * 0;
+            for (const A s : sum) {
+                if (s != 0) return false;
+            }
+        }
+        return true;
+    }
+
     void pack_rows(int64_t group, int64_t panel, int64_t tap, int64_t begin, int64_t end, A* to) const {
         const int64_t first = panel * kWidth<A>, columns = smaller<int64_t>(kWidth<A>, call_.makes - first);
         const int width = panel_of<A>(columns).width();
@@ -108,6 +130,7 @@ private:
     const Gather& gather_;
     int64_t terms_, group_;  // the terms of a sum, and the elements of a group's panels
     A* panels_ = nullptr;
+    bool kept_ = true;
 };
 
 }  // namespace convgpu::cpu::CONVGPU_ISA
