@@ -28,7 +28,7 @@ TOOLS = ["pybind11>=2.13", "ninja"]
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with a C++ compiler and nothing else; machine(**there) changes what there is."""
-    for variable in ("CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS", "CONVGPU_KERNELS"):
+    for variable in ("CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS", "CONVGPU_KERNELS"):
         monkeypatch.delenv(variable, raising=False)
 
     def change(cxx="/usr/bin/g++", nvcc=None, headers=None, gpu=None, platform="linux", **environment):
@@ -48,20 +48,22 @@ CUDA = {"nvcc": "/opt/cuda/bin/nvcc", "gpu": "90a"}
 
 
 @pytest.mark.parametrize("there, editable, chosen", [
-    ({}, False, Choice(False, False)),
-    ({}, True, Choice(False, True)),
+    ({}, False, Choice(False, False, cpu=True)),
+    ({}, True, Choice(False, True, cpu=True)),
     ({"cxx": None}, True, Choice(False, False)),
     ({"platform": "darwin"}, True, Choice(False, False)),
-    ({"emulated": "0"}, True, Choice(False, False)),
-    ({"emulated": "1"}, False, Choice(False, True)),
-    (CUDA, False, Choice(True, False, ("90a",))),
-    (CUDA, True, Choice(True, True, ("90a",))),
-    (CUDA | {"gpu": None}, False, Choice(False, False)),
-    (CUDA | {"nvcc": None}, False, Choice(False, False)),
-    (CUDA | {"cuda": "0"}, False, Choice(False, False)),
-    (CUDA | {"archs": "80;compute_80"}, False, Choice(True, False, ("80", "compute_80"))),
-    ({"cuda": "1"}, False, Choice(True, False, choice.WHEEL_ARCHS)),
-    ({"cuda": "1", "archs": "80;90a"}, False, Choice(True, False, ("80", "90a"))),
+    ({"emulated": "0"}, True, Choice(False, False, cpu=True)),
+    ({"emulated": "1"}, False, Choice(False, True, cpu=True)),
+    ({"cpu": "0"}, True, Choice(False, True)),
+    ({"cpu": "1"}, False, Choice(False, False, cpu=True, cpu_required=True)),
+    (CUDA, False, Choice(True, False, ("90a",), cpu=True)),
+    (CUDA, True, Choice(True, True, ("90a",), cpu=True)),
+    (CUDA | {"gpu": None}, False, Choice(False, False, cpu=True)),
+    (CUDA | {"nvcc": None}, False, Choice(False, False, cpu=True)),
+    (CUDA | {"cuda": "0"}, False, Choice(False, False, cpu=True)),
+    (CUDA | {"archs": "80;compute_80"}, False, Choice(True, False, ("80", "compute_80"), cpu=True)),
+    ({"cuda": "1"}, False, Choice(True, False, choice.WHEEL_ARCHS, cpu=True)),
+    ({"cuda": "1", "archs": "80;90a"}, False, Choice(True, False, ("80", "90a"), cpu=True)),
 ])
 def test_what_is_built(machine, there, editable, chosen):
     machine(**there)
@@ -69,7 +71,9 @@ def test_what_is_built(machine, there, editable, chosen):
 
 
 @pytest.mark.parametrize("there, editable, packages", [
-    ({}, False, []),
+    ({}, False, TOOLS),
+    ({"cpu": "0"}, False, []),
+    ({"cxx": None}, True, []),
     ({}, True, TOOLS + HEADERS),
     ({"headers": ("/usr/include",)}, True, TOOLS),
     ({"cuda": "1"}, False, TOOLS + NVCC + HEADERS),
@@ -83,6 +87,7 @@ def test_pip_is_asked_only_for_what_the_build_needs(machine, there, editable, pa
 
 @pytest.mark.parametrize("there, message", [
     ({"cxx": None, "emulated": "1"}, "CONVGPU_EMULATED=1: expected a C\\+\\+ compiler .*, found none"),
+    ({"cxx": None, "cpu": "1"}, "CONVGPU_CPU=1: expected a C\\+\\+ compiler .*, found none"),
     ({"cxx": None, "cuda": "1"}, "CONVGPU_CUDA=1: expected a C\\+\\+ compiler .*, found none"),
     ({"platform": "win32", "cuda": "1"}, "CONVGPU_CUDA=1: expected Linux on x86-64 or arm64, got win32 on "),
     ({"cuda": "yes"}, "CONVGPU_CUDA: expected 0, 1 or nothing, got 'yes'"),
@@ -101,11 +106,11 @@ def test_the_build_itself_says_what_is_missing(machine):
         ninja.targets_of(Choice(False, True))
 
 
-@pytest.mark.parametrize("forced", ["EMULATED", "CUDA"])
+@pytest.mark.parametrize("forced", ["EMULATED", "CUDA", "CPU"])
 def test_setup_stops_with_the_reason(tmp_path, forced):
     """As pip runs it, on a machine whose PATH holds no compiler."""
     environment = {k: v for k, v in os.environ.items() if k not in (
-        "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS")}
+        "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS")}
     done = subprocess.run([sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path], cwd=ROOT, text=True,
                           env=environment | {"PATH": str(tmp_path), f"CONVGPU_{forced}": "1"}, capture_output=True)
     assert done.returncode != 0 and f"CONVGPU_{forced}=1: expected a C++ compiler" in done.stderr, done.stderr[-2000:]
@@ -183,7 +188,7 @@ def test_only_the_device_and_the_emulator_know_the_machine():
     """No launch syntax, no inline assembly and no architecture in a kernel; no source is left out of the build."""
     built = {*ninja.kernel_sources(), *ninja.binding_sources()}
     for path in sorted((ROOT / "csrc").rglob("*")):
-        if path.is_dir() or {"device", "emulator", "build_system"} & set(path.relative_to(ROOT / "csrc").parts):
+        if path.is_dir() or {"cpu", "device", "emulator", "build_system"} & set(path.relative_to(ROOT / "csrc").parts):
             continue
         assert path in built or path.suffix in (".h", ".cuh") or path.name == "instances.json", f"{path} is not built"
         text = path.read_text()
@@ -193,6 +198,46 @@ def test_only_the_device_and_the_emulator_know_the_machine():
             facts = ("owns", "Layouts:", "Assumes", "Order|order of summation|Nothing is")
             missing = [fact for fact in facts if not re.search(fact, text)]
             assert not missing, f"{path}: does not say {missing}"
+
+
+def test_kernels_for_the_cpu_say_what_they_are_and_are_all_built():
+    built = {*ninja.cpu_sources(), *ninja.cpu_kernels(), ROOT / "csrc" / "cpu" / "bind.cpp"}
+    assert {path for path in (ROOT / "csrc" / "cpu").rglob("*.cpp")} <= built
+    for path in ninja.cpu_kernels():
+        text = path.read_text()
+        missing = [fact for fact in ("owns", "Layouts:", "Order:") if path.stem != "table" and fact not in text]
+        assert not missing, f"{path}: does not say {missing}"
+        assert not re.search(r"#include <(algorithm|vector|string|cmath)>", text), f"{path}: shared by instruction sets"
+
+
+@pytest.mark.parametrize("name", ["v4", "v3", "neon"])
+def test_an_instruction_set_shares_no_function_with_others(name):
+    """The linker keeps one of several functions of a name, which could be of a set that the machine lacks."""
+    objects = sorted((ROOT / "build" / "kernels" / "cpu" / name).rglob("*.o"))
+    if not objects:
+        pytest.skip(f"no kernels were built here for {name}")
+    symbols = subprocess.run(["nm", "-C", "--defined-only", *objects], capture_output=True, text=True, check=True).stdout
+    shared = [line for line in symbols.splitlines() if re.match(r"[0-9a-f]+ [WVuT] ", line)
+              and f"convgpu::cpu::{name}::" not in line and "DW.ref.__gxx_personality" not in line]
+    assert not shared, shared[:10]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_failed_build_for_the_cpu_is_a_warning_unless_it_was_asked_for(tmp_path, monkeypatch, required):
+    """NumPy computes then, and no older module is left behind."""
+    for flags in ("CPU_KERNEL_FLAGS", "HOST_FLAGS"):
+        monkeypatch.setattr(ninja, flags, ["-no-such-flag"])
+    target = ninja.cpu_target(required)
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / target.module).touch()
+    if required:
+        with pytest.raises(subprocess.CalledProcessError):
+            ninja.build([target], into, tmp_path / "work")
+        return
+    with pytest.warns(UserWarning, match="_cpu.* could not be built; NumPy computes on the CPU. CONVGPU_CPU=1 makes"):
+        assert ninja.build([target], into, tmp_path / "work") == []
+    assert not list(into.iterdir())
 
 
 def test_templates_are_declared_in_headers():

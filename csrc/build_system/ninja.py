@@ -267,7 +267,9 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
     work.mkdir(parents=True, exist_ok=True)
     into.mkdir(parents=True, exist_ok=True)
     (work / "build.ninja").write_text(ninja_file(targets))
-    subprocess.run([_ninja(), "-C", str(work), *[t.module for t in targets if t.required]], check=True)
+    required = [target.module for target in targets if target.required]
+    if required:
+        subprocess.run([_ninja(), "-C", str(work), *required], check=True)
     copies = []
     for target in targets:
         failed = not target.required and subprocess.run([_ninja(), "-C", str(work), target.module]).returncode != 0

@@ -1,0 +1,287 @@
+"""The kernels that are written for the CPU: the bits at any number of threads and in a forked child, every instruction
+set, arrays as they lie, memory, and what the module refuses. The tables of cases are run by the tests of each family and
+by `convgpu verify`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conv_checks import check
+from native_backends import needs_cpu
+
+import convgpu as cg
+from convgpu import geometry, verify
+from convgpu.backends import load
+from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
+from convgpu.cases.conv import CASES
+from convgpu.cases.tolerance import C_KERNEL
+from convgpu.facts import FAMILIES
+
+pytestmark = needs_cpu
+
+ROOT = Path(__file__).parent.parent
+FORMATS = ("channels_last", "channels_first")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+@pytest.fixture
+def run():
+    return load("cpu")
+
+
+@pytest.fixture
+def module(run):
+    yield run.module
+    run.module.use_instruction_set("")
+
+
+@pytest.fixture
+def threads():
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)
+
+
+def normal(*shape, seed=0, dtype="float32"):
+    return np.random.default_rng(seed).standard_normal(shape).astype(cg.dtypes.as_dtype(dtype))
+
+
+def geo_of(x, w, data_format="channels_last", **options):
+    return geometry.conv_geometry("test", x.shape, w.shape, options.get("stride", 1), options.get("padding", 1),
+                                  options.get("dilation", 1), options.get("groups", 1), data_format)
+
+
+def everything(run, dtype="float32"):
+    """The results of every op on problems of many tiles, some of which are cut into segments."""
+    results = []
+    for channels, filters, groups, stride in ((3, 40, 1, 2), (48, 70, 1, 1), (32, 32, 32, 1), (24, 36, 3, 2)):
+        x, w = normal(4, 30, 29, channels, dtype=dtype), normal(3, 3, channels // groups, filters, seed=1, dtype=dtype)
+        geo = geo_of(x, w, groups=groups, stride=stride)
+        gy = normal(*geo.y_shape, seed=2, dtype=dtype)
+        results += [run.conv_fprop(x, w, None, geo, "relu"), run.conv_dgrad(gy, w, None, geo, None),
+                    run.conv_wgrad(x, gy, geo), run.channel_sum(gy, True)]
+        pool = geometry.pool_geometry("test", x.shape, 3, 2, 1, 1, False, False, "channels_last")
+        y, offsets = run.max_pool(x, pool, True)
+        results += [y, offsets, run.max_pool_dgrad(y, offsets, pool), run.avg_pool(x, pool),
+                    run.avg_pool_dgrad(y, pool), run.lp_pool(x, pool, 2.0)]
+    a, b = normal(3, 300, 500, dtype=dtype), normal(3, 500, 90, seed=3, dtype=dtype)
+    return [*results, run.matmul(a, b), run.gemm(a[0], b[0], None, 1.0, 0.0, False, False, None)]
+
+
+def digest(results):
+    return hashlib.sha256(b"".join(r.tobytes() for r in results)).hexdigest()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_number_of_threads_gives_the_same_bits(run, threads, dtype):
+    threads(1)
+    one = everything(run, dtype)
+    for count in (2, 3, 7, 64):
+        threads(count)
+        for ours, right in zip(everything(run, dtype), one, strict=True):
+            assert ours.tobytes() == right.tobytes(), count
+
+
+def test_many_threads_of_python_at_once_give_the_same_bits(run, threads):
+    threads(3)
+    right, found = digest(everything(run)), []
+    workers = [threading.Thread(target=lambda: found.append(digest(everything(run)))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [right] * 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork a process")
+def test_a_forked_child_computes_with_threads_of_its_own(run, threads):
+    threads(4)
+    right = digest(everything(run))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, digest(everything(run)).encode())
+        os._exit(0)
+    assert os.read(read, 64).decode() == right
+    assert os.waitpid(child, 0)[1] == 0
+    assert digest(everything(run)) == right
+
+
+def test_another_process_computes_the_same_bits(run):
+    code = ("from test_cpu_kernels import digest, everything\nfrom convgpu.backends import load\n"
+            "print(digest(everything(load('cpu'))))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}", "CONVGPU_NUM_THREADS": "5"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == digest(everything(run))
+
+
+# --- the tables of cases, in guarded memory and against protected pages
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_verify(family):
+    """Dense convolutions have a suite of their own, test_conv_kernels.py, which runs more of them."""
+    cases = [case.name for case in FAMILIES[family].cases]
+    report = verify.verify("cpu", [family], quick=True, cases=cases[::4] if family == "conv" else cases)
+    if family in report.absent:
+        pytest.skip(f"{family} has no kernels for the CPU")
+    assert report.passed([family]), str(report)
+
+
+# --- every instruction set
+
+
+def sets():
+    return load("cpu").module.instruction_sets() if importlib.util.find_spec("convgpu._cpu") else ["plain"]
+
+
+@pytest.mark.parametrize("name", sets())
+def test_every_instruction_set_stays_within_the_bound(module, name):
+    module.use_instruction_set(name)
+    assert module.instruction_set() == name
+    with cg.use_backend("cpu"):
+        for i, case in enumerate(CASES):
+            if i % 7 == 0 and "long" not in case.tags:
+                check(case, DTYPES[i // 7 % 4], FORMATS[i // 28 % 2], C_KERNEL)
+    for family in ("pool", "gemm", "layout"):
+        names = [case.name for case in FAMILIES[family].cases][::9]
+        report = verify.verify("cpu", [family], quick=True, cases=names)
+        assert report.passed([family]), str(report)
+
+
+@pytest.mark.parametrize("name", ["v5", "sse"])
+def test_an_instruction_set_that_is_not_there_is_refused(name):
+    done = subprocess.run([sys.executable, "-c", "import convgpu; convgpu.backends.load('cpu').module.instruction_set()"],
+                          env={**os.environ, "CONVGPU_CPU_ISA": name}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert re.search(rf"CONVGPU_CPU_ISA: expected an instruction set that this machine has \(.*plain\), got {name}",
+                     done.stderr)
+
+
+def test_the_environment_chooses_the_instruction_set():
+    done = subprocess.run([sys.executable, "-m", "convgpu", "info"], env={**os.environ, "CONVGPU_CPU_ISA": "plain"},
+                          capture_output=True, text=True)
+    assert "cpu built (instruction set plain of " in done.stdout
+
+
+# --- arrays as they lie
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_views_are_read_where_they_lie(run, dtype, data_format):
+    last = data_format == "channels_last"
+    big = normal(5, 14, 15, 16, dtype=dtype)
+    views = [big[::2, 1:-1, ::-1], big[1:4, ::2, 3:, :8], big.transpose(0, 2, 1, 3), np.moveaxis(big, 3, 1),
+             np.broadcast_to(big[:1], big.shape), big[..., ::2]]
+    for x in views:
+        channels = x.shape[-1 if last else 1]
+        w = normal(3, 3, channels, 9, seed=1, dtype=dtype)[::-1] if last else normal(
+            9, channels, 3, 3, seed=1, dtype=dtype)[..., ::-1]
+        geo = geo_of(x, w, data_format)
+        gy = normal(*geo.y_shape[:-1], 2 * geo.y_shape[-1], seed=2, dtype=dtype)[..., ::2]
+        whole = [np.ascontiguousarray(a) for a in (x, w, gy)]
+        for op, ours, theirs in (("conv_fprop", (x, w, None, geo, None), (whole[0], whole[1], None, geo, None)),
+                                 ("conv_dgrad", (gy, w, None, geo, None), (whole[2], whole[1], None, geo, None)),
+                                 ("conv_wgrad", (x, gy, geo), (whole[0], whole[2], geo))):
+            got, expected = getattr(run, op)(*ours), getattr(load("reference"), op)(*theirs)
+            tolerance = {"float64": 1e-12, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}[dtype]
+            np.testing.assert_allclose(got.astype(np.float64), expected.astype(np.float64), rtol=tolerance,
+                                       atol=20 * tolerance)
+
+
+def test_addresses_that_suit_no_element_are_copied(run):
+    raw = np.zeros(4 * 6 * 6 * 3 + 1, np.uint8)
+    x = raw[1:].view(np.float32).reshape(1, 6, 6, 3)
+    x[...] = normal(1, 6, 6, 3)
+    w = normal(3, 3, 3, 4, seed=1)
+    assert not x.flags.aligned
+    np.testing.assert_array_equal(run.conv_fprop(x, w, None, geo_of(x, w), None),
+                                  run.conv_fprop(x.copy(), w, None, geo_of(x, w), None))
+
+
+def test_another_byte_order_is_refused(run, module):
+    x, w = normal(1, 6, 6, 3), normal(3, 3, 3, 4)
+    geo, y = run.geometry(geo_of(x, w)), np.empty((1, 6, 6, 4), np.float32)
+    with pytest.raises(TypeError, match="expected this machine's byte order, got >f4"):
+        module.conv_fprop(x.astype(">f4"), w, None, y, geo, "", 1)
+
+
+def test_what_does_not_fit_is_refused(run, module):
+    x, w = normal(1, 6, 6, 3), normal(3, 3, 3, 4)
+    geo = run.geometry(geo_of(x, w))
+    y = np.empty((1, 6, 6, 4), np.float32)
+    with pytest.raises(ValueError, match=r"conv_fprop: expected x of shape \(1, 6, 6, 3\), got \(1, 6, 5, 3\)"):
+        module.conv_fprop(x[:, :, :5], w, None, y, geo, "", 1)
+    with pytest.raises(TypeError, match="conv_fprop: expected w of dtype float32, got float64"):
+        module.conv_fprop(x, w.astype(np.float64), None, y, geo, "", 1)
+    with pytest.raises(ValueError, match="activation: expected relu, sigmoid, tanh or nothing, got gelu"):
+        module.conv_fprop(x, w, None, y, geo, "gelu", 1)
+    with pytest.raises(NotImplementedError, match="max_pool of int32 is not implemented on backend 'cpu'"), \
+            cg.use_backend("cpu"):
+        cg.max_pool(np.zeros((1, 4, 4, 1), np.int32), 2)
+
+
+def test_the_backend_is_chosen_by_name_and_is_not_the_default():
+    assert cg.current_backend() == "numpy"
+    with cg.use_backend("cpu"):
+        assert cg.current_backend() == "cpu"
+        x = cg.tensor(normal(2, 8, 8, 4), requires_grad=True)
+        w = cg.tensor(normal(3, 3, 4, 5), requires_grad=True)
+        cg.conv2d(x, w, padding="same", activation="relu").sum().backward()
+        assert x.grad.shape == x.shape and w.grad.shape == w.shape
+
+
+# --- memory
+
+
+@pytest.mark.parametrize(("x", "w", "options"), [
+    ((64, 56, 56, 64), (3, 3, 64, 64), {}), ((64, 64, 56, 56), (64, 64, 3, 3), {"data_format": "channels_first"}),
+    ((2, 7, 7, 2048), (7, 7, 2048, 1024), {"padding": 0}), ((1, 20000, 64), (501, 64, 64), {"padding": 250})],
+    ids=["batch of 64", "channels first", "filters of 400 MB", "a long filter"])
+def test_a_call_takes_at_most_64_mb(x, w, options):
+    """In a process of its own, whose largest size is compared with what the arrays take."""
+    code = f"""
+import resource, numpy as np
+from test_cpu_kernels import geo_of
+from convgpu.backends import load
+from convgpu.backends.numpy.workers import set_num_threads
+set_num_threads(8)
+run, x, w = load("cpu"), np.ones({x}, np.float32), np.ones({w}, np.float32)
+geo = geo_of(x, w, **{options})
+gy = np.ones(geo.y_shape, np.float32)
+for call, out in ((lambda: run.conv_fprop(x, w, None, geo, None), gy), (lambda: run.conv_dgrad(gy, w, None, geo, None), x),
+                  (lambda: run.conv_wgrad(x, gy, geo), w)):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    call()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 - out.nbytes
+    print(grown)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"})
+    assert done.returncode == 0, done.stderr
+    grown = [int(line) for line in done.stdout.split()]
+    assert len(grown) == 3 and max(grown) <= 64 << 20, grown
+
+
+# --- products
+
+
+@pytest.mark.parametrize("shapes", [((5, 3, 4), (4, 6)), ((5, 3, 4), (5, 4, 6)), ((2, 1, 3, 4), (1, 5, 4, 6)),
+                                    ((3, 4), (7, 4, 6)), ((0, 3, 4), (4, 6)), ((3, 0), (0, 6)), ((1, 700), (700, 300))])
+def test_stacks_of_products(run, shapes):
+    a, b = (normal(*shape, seed=i) for i, shape in enumerate(shapes))
+    for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
+        y = run.matmul(left, right)
+        np.testing.assert_allclose(y, np.matmul(a.astype("f8"), b.astype("f8")), rtol=1e-4, atol=1e-4)
