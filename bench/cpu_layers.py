@@ -1,4 +1,4 @@
-"""Times the CPU backend and PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
+"""Times the CPU backend and PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick] [--backend cpu]
 
 It times every layer of convgpu.cases.networks in each direction, and PyTorch with oneDNN in the better of its two
 layouts. Results are added to bench/results. With more than one thread only the wall clock counts, so nothing else may
@@ -11,7 +11,8 @@ import argparse
 
 import report
 
-from convgpu import set_num_threads
+from convgpu import set_num_threads, use_backend
+from convgpu.backends import COMPILED_BACKENDS, CPU_BACKENDS
 from convgpu.benchmark import quiet_blas
 from convgpu.benchmark.devices import CpuDevice
 from convgpu.benchmark.layers import measure
@@ -43,13 +44,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three samples instead of nine")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="rows with this text; nothing is recorded")
+    parser.add_argument("--backend", choices=(*CPU_BACKENDS, *COMPILED_BACKENDS), default="numpy",
+                        help="what computes on the CPU; only the default's results are recorded")
     options = parser.parse_args()
     quiet_blas()
+    use_backend(options.backend)
     for threads in options.threads:
         set_num_threads(threads)
         results = measure(problems(options.only), [CpuDevice()], Torch(), 3 if options.quick else 9, watch=told,
                           progress=Bar())
-        if not options.only and not results.interrupted:
+        if not options.only and options.backend == "numpy" and not results.interrupted:
             report.save(results, f"cpu_layers_{threads}")
 
 

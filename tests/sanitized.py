@@ -29,6 +29,15 @@ def build(sanitizer: str) -> Path:
                                  ROOT / "build" / f"sanitized_{sanitizer}")
 
 
+CPU_FLAGS = {"address": ["-O1", "-g1", *ADDRESS], "thread": ["-O1", "-g1", "-fsanitize=thread"]}
+
+
+def build_for_cpu(sanitizer: str, instruction_set: str) -> Path:
+    """The program of the kernels that are written for the CPU, tests/cpu/main.cpp."""
+    return ninja.build_cpu_program(f"cpu_{sanitizer}", ROOT / "tests" / "cpu" / "main.cpp", CPU_FLAGS[sanitizer],
+                                   instruction_set, ROOT / "build" / f"sanitized_cpu_{sanitizer}")
+
+
 def run(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program; what it says of either kind is in stdout."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": os.environ | environment}

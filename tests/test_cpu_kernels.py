@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sanitized
 from conv_checks import check
 from native_backends import needs_cpu
 
@@ -285,3 +286,14 @@ def test_stacks_of_products(run, shapes):
     for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
         y = run.matmul(left, right)
         np.testing.assert_allclose(y, np.matmul(a.astype("f8"), b.astype("f8")), rtol=1e-4, atol=1e-4)
+
+
+# --- sanitizers
+
+
+@pytest.mark.parametrize("sanitizer", sanitized.CPU_FLAGS)
+def test_kernels_under_sanitizers(sanitizer, module):
+    """AddressSanitizer and UBSan find accesses outside arrays, ThreadSanitizer what the pool of threads leaves open."""
+    done = sanitized.run(sanitized.build_for_cpu(sanitizer, module.instruction_set()))
+    assert done.returncode == 0 and not sanitized.reports(done.stdout), done.stdout[-6000:]
+    assert ", 0 wrong" in done.stdout

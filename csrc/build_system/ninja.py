@@ -137,8 +137,9 @@ def cpu_target(required: bool) -> Target:
                   [SOURCES / "cpu" / "bind.cpp"], variants=_cpu_variants(cxx), varied=cpu_kernels(), required=required)
 
 
-def _compile_cpu(cxx: str, more_flags: Sequence[str] = ()) -> str:
-    return _join(cxx, HOST_FLAGS, more_flags, "-pthread -MMD -MF $out.d -c $in -o $out")
+def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None) -> str:
+    built = [f"-DCONVGPU_HAS_{name}" for name in CPU_INSTRUCTION_SETS[platform.machine()] if only in (None, name)]
+    return _join(cxx, HOST_FLAGS, more_flags, built, "-pthread -MMD -MF $out.d -c $in -o $out")
 
 
 def _cpu_variants(cxx: str, more_flags: Sequence[str] = ()) -> dict[str, str]:
@@ -252,6 +253,25 @@ def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[s
         for source in parts:
             objects.append(f"{source.relative_to(ROOT)}.o")
             lines.append(f"build {objects[-1]}: {rule} {_escaped(source)}")
+    lines.append(f"build {name}: program {' '.join(objects)}")
+    (work / "build.ninja").write_text("\n".join(lines) + "\n")
+    subprocess.run([_ninja(), "-C", str(work)], check=True)
+    return work / name
+
+
+def build_cpu_program(name: str, source: Path, flags: Sequence[str], instruction_set: str, work: Path) -> Path:
+    """Build a program from one source and the CPU's kernels for one instruction set, and return its path."""
+    cxx = _compiler("CONVGPU_CPU")
+    work.mkdir(parents=True, exist_ok=True)
+    commands = {"host": _compile_cpu(cxx, flags, instruction_set),
+                "kernel": _cpu_variants(cxx, flags)[instruction_set]}
+    lines = [f"rule program\n  command = {_join(cxx, flags, '-pthread -o $out $in')}"]
+    objects = []
+    for rule, parts in (("host", [source, *cpu_sources()]), ("kernel", cpu_kernels())):
+        lines += [f"rule {rule}", f"  command = {commands[rule]}", "  depfile = $out.d", "  deps = gcc"]
+        for part in parts:
+            objects.append(f"{part.relative_to(ROOT)}.o")
+            lines.append(f"build {objects[-1]}: {rule} {_escaped(part)}")
     lines.append(f"build {name}: program {' '.join(objects)}")
     (work / "build.ninja").write_text("\n".join(lines) + "\n")
     subprocess.run([_ninja(), "-C", str(work)], check=True)

@@ -6,19 +6,16 @@
 
 namespace convgpu::cpu {
 
-// The build compiles the kernels once for each of these.
-#if defined(__x86_64__)
+// The build compiles the kernels once for each of these that it defines a macro for.
 namespace v4 {
 extern const Kernels kTable[4];
 }
 namespace v3 {
 extern const Kernels kTable[4];
 }
-#elif defined(__aarch64__)
 namespace neon {
 extern const Kernels kTable[4];
 }
-#endif
 namespace plain {
 extern const Kernels kTable[4];
 }
@@ -31,26 +28,31 @@ struct InstructionSet {
     bool (*there)();
 };
 
-bool always() { return true; }
+[[maybe_unused]] bool always() { return true; }
 #if defined(__x86_64__)
-bool has_v3() {
+[[maybe_unused]] bool has_v3() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
            __builtin_cpu_supports("f16c");
 }
-bool has_v4() {
+[[maybe_unused]] bool has_v4() {
     return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #endif
 
 const InstructionSet kSets[] = {
-#if defined(__x86_64__)
+#if defined(CONVGPU_HAS_v4)
     {"v4", v4::kTable, has_v4},
+#endif
+#if defined(CONVGPU_HAS_v3)
     {"v3", v3::kTable, has_v3},
-#elif defined(__aarch64__)
+#endif
+#if defined(CONVGPU_HAS_neon)
     {"neon", neon::kTable, always},
 #endif
+#if defined(CONVGPU_HAS_plain)
     {"plain", plain::kTable, always},
+#endif
 };
 
 const InstructionSet& set_of(const std::string& name) {

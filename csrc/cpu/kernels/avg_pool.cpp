@@ -18,6 +18,8 @@ void avg_pool(const PoolCall& call) {
                   [&](const Boxes& boxes) { return input_pixels(axis, boxes); },
                   [&](const Part& part, char* scratch) {
         const auto x = read_part<T>(call.x, input_part(axis, part), scratch);
+        const int64_t step[kAxes] = {x.step[0] * axis[0].dilation, x.step[1] * axis[1].dilation,
+                                     x.step[2] * axis[2].dilation};
         const Box& box = part.box;
         for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
             for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
@@ -35,8 +37,8 @@ void avg_pool(const PoolCall& call) {
                             VectorSum<A> sum;
                             for (int64_t t = ts.begin; t < ts.end; ++t) {
                                 for (int64_t r = rs.begin; r < rs.end; ++r) {
-                                    const T* const row = at + t * x.step[0] + r * x.step[1] + c;
-                                    for (int64_t s = ss.begin; s < ss.end; ++s) sum.add(read_lanes(row + s * x.step[2], lanes));
+                                    const T* const row = at + t * step[0] + r * step[1] + c;
+                                    for (int64_t s = ss.begin; s < ss.end; ++s) sum.add(read_lanes(row + s * step[2], lanes));
                                 }
                             }
                             write_lanes(y.data + c, sum.value() / all, lanes);
@@ -74,6 +76,7 @@ void avg_pool_dgrad(const PoolCall& call) {
                                 for (int64_t p = ps.begin; p < ps.end; ++p) {
                                     const int64_t rows = planes * divisor(axis[1], p, call.count_include_pad);
                                     for (int64_t q = qs.begin; q < qs.end; ++q) {
+                                        if (!holds(axis, o, p, q, d, h, w)) continue;
                                         const A all = static_cast<A>(rows * divisor(axis[2], q, call.count_include_pad));
                                         sum.add(read_lanes(gy.at(n, o, p, q) + c, lanes) * (1 / all));
                                     }

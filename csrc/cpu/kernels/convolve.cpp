@@ -147,6 +147,8 @@ private:
                       {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
         } else if (reads_ == Reads::kRegion) {
             source = copy_region<T>(call_.x, gather_, box, group * call_.reads, call_.reads, scratch.source);
+        } else {
+            source.data = scratch.source;
         }
         const int64_t taps = gather_.taps();
         const bool once = taps <= group_;  // the pointers of all taps fit, and serve all panels

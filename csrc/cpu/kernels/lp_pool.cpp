@@ -119,6 +119,7 @@ void lp_pool_dgrad(const PoolCall& call) {
         for (int64_t o = os.begin; o < os.end; ++o) {
             for (int64_t p = ps.begin; p < ps.end; ++p) {
                 for (int64_t q = qs.begin; q < qs.end; ++q) {
+                    if (!holds(axis, o, p, q, d, h, w)) continue;
                     sum.add(widened(*call.gy.at<const T>(n, o, p, q, c)) *
                             power_of_quotient(x, widened(*call.y.at<const T>(n, o, p, q, c)), exponent, call.with_sign));
                 }

@@ -43,6 +43,10 @@ CONVGPU_INLINE int64_t tap(const PoolAxis& a, int64_t o, int64_t pixel) {
     const int64_t distance = pixel - start(a, o);
     return distance % a.dilation == 0 ? distance / a.dilation : -1;
 }
+// Whether pixel (d, h, w) is a tap of output (o, p, q), whose window reaches over it.
+CONVGPU_INLINE bool holds(const PoolAxis* axis, int64_t o, int64_t p, int64_t q, int64_t d, int64_t h, int64_t w) {
+    return tap(axis[0], o, d) >= 0 && tap(axis[1], p, h) >= 0 && tap(axis[2], q, w) >= 0;
+}
 
 // The input pixels that outputs [begin, end) read, and the outputs that read pixels [begin, end).
 CONVGPU_INLINE Range pixels_of(const PoolAxis& a, int64_t begin, int64_t end) {

@@ -1,0 +1,246 @@
+// Runs the CPU's kernels on arrays of exactly the bytes that they need, on one thread and on several, and compares them
+// with plain loops. The sanitizers watch this program.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../../csrc/cpu/isa.h"
+#include "../../csrc/cpu/ops.h"
+
+using namespace convgpu;
+using cpu::ConvProblem;
+
+namespace {
+
+// An array of float32 or float64 without a byte to spare, of whole numbers from -3 to 3: their sums are exact.
+struct Owned {
+    std::unique_ptr<char[]> memory;
+    Array array;
+
+    Owned(Shape shape, DType dtype, unsigned seed = 0) {
+        array.shape = std::move(shape);
+        array.dtype = dtype;
+        array.strides.resize(array.shape.size());
+        auto step = static_cast<int64_t>(size_of(dtype));
+        for (size_t a = array.shape.size(); a-- > 0; step *= array.shape[a]) array.strides[a] = step;
+        memory.reset(new char[array.size() * size_of(dtype)]);
+        array.data = memory.get();
+        std::mt19937 random(seed);
+        for (int64_t i = 0; i < array.size(); ++i) set(i, seed ? static_cast<int>(random() % 7) - 3 : NAN);
+    }
+    double get(int64_t i) const {
+        switch (array.dtype) {
+            case DType::kFloat64:
+                return array.as<double>()[i];
+            case DType::kFloat32:
+                return array.as<float>()[i];
+            default: {  // bfloat16
+                const uint32_t bits = uint32_t(array.as<uint16_t>()[i]) << 16;
+                float value;
+                std::memcpy(&value, &bits, 4);
+                return value;
+            }
+        }
+    }
+    void set(int64_t i, double value) {
+        if (array.dtype == DType::kFloat64) {
+            array.as<double>()[i] = value;
+        } else if (array.dtype == DType::kFloat32) {
+            array.as<float>()[i] = static_cast<float>(value);
+        } else {
+            const float narrow = static_cast<float>(value);
+            uint32_t bits;
+            std::memcpy(&bits, &narrow, 4);
+            array.as<uint16_t>()[i] = static_cast<uint16_t>(bits >> 16);
+        }
+    }
+};
+
+int failures = 0, runs = 0;
+
+void expect(const Owned& got, const std::vector<double>& right, const std::string& what) {
+    ++runs;
+    const double tolerance = got.array.dtype == DType::kBFloat16 ? 1.0 / 128 : 0;
+    for (int64_t i = 0; i < got.array.size(); ++i) {
+        if (std::fabs(got.get(i) - right[i]) <= tolerance * std::fabs(right[i])) continue;
+        std::printf("%s: element %ld: expected %g, got %g\n", what.c_str(), static_cast<long>(i), right[i], got.get(i));
+        ++failures;
+        return;
+    }
+}
+
+struct Case {
+    int64_t batch, channels, filters;
+    Shape size, kernel, stride, before, after, dilation;
+    int64_t groups;
+};
+
+const Case kCases[] = {
+    {2, 3, 5, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},        // few channels: a row of taps is one run
+    {1, 3, 20, {21, 19}, {7, 7}, {2, 2}, {3, 3}, {3, 3}, {1, 1}, 1},      // a stem
+    {3, 17, 70, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},       // several images in a box
+    {1, 150, 9, {6, 5}, {3, 3}, {2, 1}, {1, 2}, {2, 0}, {1, 1}, 1},       // blocks within a tap
+    {2, 20, 33, {12, 13}, {1, 1}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, 1},     // phases without taps
+    {2, 18, 24, {10, 9}, {3, 2}, {2, 3}, {2, 0}, {1, 4}, {2, 1}, 3},      // groups, dilation, asymmetric padding
+    {2, 37, 37, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 37},    // depthwise
+    {2, 20, 20, {13, 12}, {5, 5}, {2, 2}, {2, 1}, {2, 3}, {1, 1}, 20},    // depthwise with a stride
+    {1, 19, 19, {11, 9}, {3, 3}, {1, 1}, {3, 3}, {3, 3}, {3, 3}, 19},     // depthwise with a dilation
+    {1, 6, 12, {11, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 6},       // two filters for each channel
+    {1, 5, 6, {4, 5, 6}, {2, 3, 3}, {1, 2, 1}, {1, 1, 0}, {0, 1, 2}, {1, 1, 1}, 1},
+    {3, 4, 65, {300}, {9}, {4}, {4}, {4}, {1}, 1},
+    {0, 4, 5, {6, 6}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},         // no images
+};
+
+// Calls use(x element, w element, y element) for every product of a convolution.
+template <class Use>
+void each_product(const ConvGeometry& geo, Use use) {
+    const int rank = geo.rank();
+    const int64_t pixels = geo.output_pixels(), taps = geo.taps(), inputs = geo.input_pixels();
+    const int64_t c_each = geo.channels / geo.groups, k_each = geo.filters / geo.groups;
+    for (int64_t n = 0; n < geo.batch; ++n) {
+        for (int64_t p = 0; p < pixels; ++p) {
+            for (int64_t t = 0; t < taps; ++t) {
+                int64_t pixel = 0, out = p, tap = t, step = 1;
+                bool inside = true;
+                for (int a = rank - 1; a >= 0; --a) {
+                    const int64_t at = out % geo.output[a] * geo.stride[a] + tap % geo.kernel[a] * geo.dilation[a] -
+                                       geo.before[a];
+                    inside &= at >= 0 && at < geo.size[a];
+                    pixel += at * step;
+                    step *= geo.size[a];
+                    out /= geo.output[a];
+                    tap /= geo.kernel[a];
+                }
+                if (!inside) continue;
+                for (int64_t k = 0; k < geo.filters; ++k) {
+                    for (int64_t c = 0; c < c_each; ++c) {
+                        const int64_t channel = k / k_each * c_each + c;
+                        if (geo.channels_last) {
+                            use((n * inputs + pixel) * geo.channels + channel, (t * c_each + c) * geo.filters + k,
+                                (n * pixels + p) * geo.filters + k);
+                        } else {
+                            use((n * geo.channels + channel) * inputs + pixel, (k * c_each + c) * taps + t,
+                                (n * geo.filters + k) * pixels + p);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+void convolutions(DType dtype, bool channels_last, int threads) {
+    for (const Case& c : kCases) {
+        ConvGeometry geo{c.batch, c.channels, c.filters, c.size, c.kernel, c.stride, c.before, c.after, c.dilation,
+                         c.groups, channels_last, {}};
+        geo.check();
+        const ConvProblem problem(geo);
+        const Owned x(geo.x_shape(), dtype, 1), w(geo.w_shape(), dtype, 2), gy(geo.y_shape(), dtype, 3);
+        const Owned bias({geo.filters}, dtype, 4);
+        Owned y(geo.y_shape(), dtype), gx(geo.x_shape(), dtype), gw(geo.w_shape(), dtype);
+        std::vector<double> right_y(y.array.size()), right_gx(gx.array.size()), right_gw(gw.array.size());
+        const int64_t inner = channels_last ? 1 : geo.output_pixels();
+        for (int64_t i = 0; i < y.array.size(); ++i) right_y[i] = bias.get(i / inner % geo.filters);
+        each_product(geo, [&](int64_t i, int64_t j, int64_t k) {
+            right_y[k] += x.get(i) * w.get(j);
+            right_gx[i] += gy.get(k) * w.get(j);
+            right_gw[j] += x.get(i) * gy.get(k);
+        });
+        for (double& value : right_y) value = value > 0 ? value : 0;
+        cpu::conv_fprop(x.array, w.array, &bias.array, y.array, problem, Activation::kRelu, threads);
+        cpu::conv_dgrad(gy.array, w.array, nullptr, gx.array, problem, Activation::kNone, threads);
+        cpu::conv_wgrad(x.array, gy.array, gw.array, problem, threads);
+        const std::string name = std::to_string(&c - kCases) + (channels_last ? " last " : " first ") + name_of(dtype);
+        expect(y, right_y, "conv_fprop " + name);
+        expect(gx, right_gx, "conv_dgrad " + name);
+        expect(gw, right_gw, "conv_wgrad " + name);
+        Owned gb({geo.filters}, dtype);
+        std::vector<double> right_gb(geo.filters);
+        for (int64_t i = 0; i < gy.array.size(); ++i) right_gb[i / inner % geo.filters] += gy.get(i);
+        cpu::channel_sum(gy.array, gb.array, channels_last, threads);
+        expect(gb, right_gb, "channel_sum " + name);
+    }
+}
+
+void pools(DType dtype, bool channels_last, int threads) {
+    PoolGeometry geo{2, 21, {11, 9}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {6, 5}, false, false, channels_last};
+    geo.check();
+    const Owned x(geo.x_shape(), dtype, 1), gy(geo.y_shape(), dtype, 2);
+    Owned y(geo.y_shape(), dtype), gx(geo.x_shape(), dtype), z(geo.y_shape(), dtype), average(geo.y_shape(), dtype);
+    Owned share(geo.x_shape(), dtype), norm(geo.y_shape(), dtype), gnorm(geo.x_shape(), dtype);
+    Array offsets = gy.array;
+    const std::unique_ptr<char[]> memory(new char[gy.array.size()]);
+    offsets.data = memory.get();
+    for (int64_t& stride : offsets.strides) stride /= static_cast<int64_t>(size_of(dtype));
+    offsets.dtype = geo.offset_dtype();
+    cpu::max_pool(x.array, y.array, &offsets, geo, threads);
+    cpu::max_pool_dgrad(gy.array, offsets, gx.array, geo, threads);
+    cpu::max_pool_gather(x.array, offsets, z.array, geo, threads);
+    cpu::avg_pool(x.array, average.array, geo, threads);
+    cpu::avg_pool_dgrad(gy.array, share.array, geo, threads);
+    cpu::lp_pool(x.array, norm.array, geo, 3.0, threads);
+    cpu::lp_pool_dgrad(gy.array, x.array, norm.array, gnorm.array, geo, 2.0, true, threads);
+    cpu::lp_pool_gather(x.array, x.array, norm.array, z.array, geo, 2.0, false, threads);
+    cpu::max_pool_gather(x.array, offsets, z.array, geo, threads);
+    std::vector<double> right(y.array.size());
+    double given = 0, received = 0;
+    for (int64_t i = 0; i < y.array.size(); ++i) {
+        right[i] = y.get(i);
+        given += gy.get(i);
+    }
+    for (int64_t i = 0; i < gx.array.size(); ++i) received += gx.get(i);
+    expect(z, right, "max_pool_gather");
+    ++runs;
+    if (given != received) {
+        std::printf("max_pool_dgrad: expected a sum of %g, got %g\n", given, received);
+        ++failures;
+    }
+}
+
+void products(DType dtype, int threads) {
+    for (const auto& [items, M, N, K] : {std::tuple<int64_t, int64_t, int64_t, int64_t>{1, 5, 7, 300}, {2, 130, 70, 9},
+                                        {1, 33, 65, 17}, {1, 1, 50, 20}, {3, 7, 1, 1}}) {
+        const Owned a({items, M, K}, dtype, 1), b({items, K, N}, dtype, 2);
+        Owned y({items, M, N}, dtype);
+        std::vector<double> right(y.array.size());
+        for (int64_t i = 0; i < y.array.size(); ++i) {
+            for (int64_t k = 0; k < K; ++k) right[i] += a.get(i / N * K + k) * b.get(i / N / M * K * N + k * N + i % N);
+        }
+        cpu::gemm(a.array, b.array, nullptr, y.array, 1, 0, Activation::kNone, threads);
+        expect(y, right, "gemm");
+        Owned swapped({items, N, M}, dtype), again({items, M, N}, dtype);
+        cpu::swap_last_axes(y.array, swapped.array, threads);
+        cpu::swap_last_axes(swapped.array, again.array, threads);
+        for (int64_t i = 0; i < y.array.size(); ++i) right[i] = y.get(i);
+        expect(again, right, "swap_last_axes");
+    }
+}
+
+void everything(int threads) {
+    for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
+        for (const bool channels_last : {true, false}) {
+            convolutions(dtype, channels_last, threads);
+            pools(dtype, channels_last, threads);
+        }
+        products(dtype, threads);
+    }
+}
+
+}  // namespace
+
+int main() {
+    everything(1);
+    everything(4);
+    // Two threads at once: one has the pool's helpers, the other works alone.
+    std::thread other([] { products(DType::kFloat32, 4); });
+    for (int i = 0; i < 3; ++i) pools(DType::kFloat64, true, 4);
+    other.join();
+    std::printf("%d results on %s, %d wrong\n", runs, cpu::instruction_set().c_str(), failures);
+    return failures != 0;
+}
