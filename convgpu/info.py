@@ -136,7 +136,8 @@ def report() -> str:
     """The text that `convgpu info` prints."""
     found, obstacle = driver(), gpu_obstacle()
     there = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
-    backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in (*CPU_BACKENDS, *COMPILED_BACKENDS) if name in CPU_BACKENDS or has_cpu_kernels())
+    there_are = CPU_BACKENDS + (COMPILED_BACKENDS if has_cpu_kernels() else ())
+    backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in there_are)
     lines = [
         f"convgpu    {__version__}",
         f"Python     {platform.python_version()} on {platform.system()} {platform.machine()}",

@@ -202,7 +202,7 @@ def test_only_the_device_and_the_emulator_know_the_machine():
 
 def test_kernels_for_the_cpu_say_what_they_are_and_are_all_built():
     built = {*ninja.cpu_sources(), *ninja.cpu_kernels(), ROOT / "csrc" / "cpu" / "bind.cpp"}
-    assert {path for path in (ROOT / "csrc" / "cpu").rglob("*.cpp")} <= built
+    assert set((ROOT / "csrc" / "cpu").rglob("*.cpp")) <= built
     for path in ninja.cpu_kernels():
         text = path.read_text()
         missing = [fact for fact in ("owns", "Layouts:", "Order:") if path.stem != "table" and fact not in text]
@@ -216,8 +216,8 @@ def test_an_instruction_set_shares_no_function_with_others(name):
     objects = sorted((ROOT / "build" / "kernels" / "cpu" / name).rglob("*.o"))
     if not objects:
         pytest.skip(f"no kernels were built here for {name}")
-    symbols = subprocess.run(["nm", "-C", "--defined-only", *objects], capture_output=True, text=True, check=True).stdout
-    shared = [line for line in symbols.splitlines() if re.match(r"[0-9a-f]+ [WVuT] ", line)
+    done = subprocess.run(["nm", "-C", "--defined-only", *objects], capture_output=True, text=True, check=True)
+    shared = [line for line in done.stdout.splitlines() if re.match(r"[0-9a-f]+ [WVuT] ", line)
               and f"convgpu::cpu::{name}::" not in line and "DW.ref.__gxx_personality" not in line]
     assert not shared, shared[:10]
 

@@ -1,6 +1,5 @@
 """The kernels that are written for the CPU: the bits at any number of threads and in a forked child, every instruction
-set, arrays as they lie, memory, and what the module refuses. The tables of cases are run by the tests of each family and
-by `convgpu verify`."""
+set, arrays as they lie, memory, and what the module refuses. The tests of each family run the tables of cases too."""
 
 from __future__ import annotations
 
@@ -163,7 +162,8 @@ def test_every_instruction_set_stays_within_the_bound(module, name):
 
 @pytest.mark.parametrize("name", ["v5", "sse"])
 def test_an_instruction_set_that_is_not_there_is_refused(name):
-    done = subprocess.run([sys.executable, "-c", "import convgpu; convgpu.backends.load('cpu').module.instruction_set()"],
+    code = "import convgpu; convgpu.backends.load('cpu').module.instruction_set()"
+    done = subprocess.run([sys.executable, "-c", code],
                           env={**os.environ, "CONVGPU_CPU_ISA": name}, capture_output=True, text=True)
     assert done.returncode != 0
     assert re.search(rf"CONVGPU_CPU_ISA: expected an instruction set that this machine has \(.*plain\), got {name}",
@@ -262,7 +262,8 @@ set_num_threads(8)
 run, x, w = load("cpu"), np.ones({x}, np.float32), np.ones({w}, np.float32)
 geo = geo_of(x, w, **{options})
 gy = np.ones(geo.y_shape, np.float32)
-for call, out in ((lambda: run.conv_fprop(x, w, None, geo, None), gy), (lambda: run.conv_dgrad(gy, w, None, geo, None), x),
+for call, out in ((lambda: run.conv_fprop(x, w, None, geo, None), gy),
+                  (lambda: run.conv_dgrad(gy, w, None, geo, None), x),
                   (lambda: run.conv_wgrad(x, gy, geo), w)):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     call()

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from native_backends import COMPILED, NATIVE
+from native_backends import COMPILED
 
 import convgpu as cg
 from convgpu.backends import load

@@ -1,4 +1,4 @@
-"""The backends, which compute the ops: "reference", "numpy", "cpu" and "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+"""The backends, which compute the ops: "reference", "numpy", "cpu", "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
 A backend is a module, or an object in its place. Its functions have the names of the ops that they run (conv_fprop,
 conv_dgrad, max_pool, gemm, ...) and take and return arrays. There is no fallback to another backend: a function that a
