@@ -1,8 +1,9 @@
 """Times the CPU backend and PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
 
 It times every layer of convgpu.cases.networks in each direction, and PyTorch with oneDNN in the better of its two
-layouts. Results are added to bench/results; those of another backend than NumPy (--backend cpu) are only shown. With more than one thread only the wall clock counts, so nothing else may
-run: idle PyTorch threads, which spin, suffer most from other programs.
+layouts. Results are added to bench/results; those of another backend than NumPy (--backend cpu) are only shown. With
+more than one thread only the wall clock counts, so nothing else may run: idle PyTorch threads, which spin, suffer most
+from other programs.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ void check_view(const char* op, const char* name, const Array& array, const Shap
     if (array.size() == 0) return;
     const auto bytes = static_cast<int64_t>(size_of(dtype));
     if (!is_aligned(array.data, bytes)) {
-        throw std::invalid_argument(rule + " aligned to " + std::to_string(bytes) + " bytes, got an address of remainder " +
+        throw std::invalid_argument(rule + " aligned to " + std::to_string(bytes) +
+                                    " bytes, got an address of remainder " +
                                     std::to_string(reinterpret_cast<uintptr_t>(array.data) % bytes));
     }
     for (size_t axis = 0; axis < shape.size(); ++axis) {

@@ -109,7 +109,8 @@ void bind_geometries(py::module_& m) {
 }
 
 void bind_conv(py::module_& m) {
-    using Launch = void (*)(const Array&, const Array&, const Array*, const Array&, const ConvProblem&, Activation, int);
+    using Launch =
+        void (*)(const Array&, const Array&, const Array*, const Array&, const ConvProblem&, Activation, int);
     const auto def = [&m](const char* name, Launch launch) {
         m.def(
             name,
@@ -211,7 +212,8 @@ void bind_pool(py::module_& m) {
             lp_pool(in, out, geo, norm_type, threads);
         },
         "x"_a, "y"_a, "geo"_a, "norm_type"_a, "threads"_a);
-    using Four = void (*)(const Array&, const Array&, const Array&, const Array&, const PoolGeometry&, double, bool, int);
+    using Four =
+        void (*)(const Array&, const Array&, const Array&, const Array&, const PoolGeometry&, double, bool, int);
     const auto def_four = [&m](const char* name, Four launch) {
         m.def(
             name,

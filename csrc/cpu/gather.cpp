@@ -61,7 +61,8 @@ std::vector<Gather> dgrad_gathers(const ConvGeometry& geo) {
         for (const GatherAxis& h : axes[1]) {
             for (const GatherAxis& w : axes[2]) {
                 Gather gather{{d, h, w}, false};
-                for (int a = 0; a < kAxes; ++a) gather.padded |= reaches_outside(gather.axis[a], options_of(geo, a).output);
+                for (int a = 0; a < kAxes; ++a)
+                    gather.padded |= reaches_outside(gather.axis[a], options_of(geo, a).output);
                 gathers.push_back(gather);
             }
         }

@@ -8,7 +8,8 @@
 
 namespace convgpu::cpu {
 
-// The names of the instruction sets that were built and that this machine has, the fastest first. "plain" is always one.
+// The names of the instruction sets that were built and that this machine has, the fastest first. "plain" is always
+// one.
 std::vector<std::string> instruction_sets();
 
 // The one in use. Throws std::invalid_argument if CONVGPU_CPU_ISA names none of instruction_sets().

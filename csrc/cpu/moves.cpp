@@ -39,7 +39,8 @@ void indices_of(const Images& offsets, const Images& indices, const PoolGeometry
                                         geo.after[a], geo.dilation[a], geo.output[a], geo.adaptive};
     }
     const auto pixel = [&axis](int a, int64_t o, int64_t tap) {
-        const int64_t start = axis[a].adaptive ? o * axis[a].size / axis[a].output : o * axis[a].stride - axis[a].before;
+        const int64_t start =
+            axis[a].adaptive ? o * axis[a].size / axis[a].output : o * axis[a].stride - axis[a].before;
         return start + tap * axis[a].dilation;
     };
     parallel_for(indices.batch * indices.size[0] * indices.size[1], threads, 0, [&](int64_t row, char*) {

@@ -138,14 +138,16 @@ State* state() {
 
 }  // namespace
 
-Memory::Memory(size_t bytes) : data_(nullptr), bytes_(std::max<size_t>((bytes + kAlignment - 1) / kAlignment, 1) * kAlignment) {
+Memory::Memory(size_t bytes)
+    : data_(nullptr), bytes_(std::max<size_t>((bytes + kAlignment - 1) / kAlignment, 1) * kAlignment) {
     State& s = *state();
     {
         const std::lock_guard<std::mutex> lock(s.mutex);
         size_t best = s.free.size();
         for (size_t i = 0; i < s.free.size(); ++i) {
             const size_t has = s.free[i].bytes;
-            if (has >= bytes_ && has <= 4 * bytes_ + 65536 && (best == s.free.size() || has < s.free[best].bytes)) best = i;
+            if (has >= bytes_ && has <= 4 * bytes_ + 65536 && (best == s.free.size() || has < s.free[best].bytes))
+                best = i;
         }
         if (best < s.free.size()) {
             data_ = s.free[best].data;

@@ -21,7 +21,9 @@ template <class Tile>
 void parallel_for(int64_t count, int threads, size_t bytes, Tile&& tile) {
     run_tiles(
         count, threads, bytes,
-        [](void* context, int64_t i, char* scratch) { (*static_cast<std::remove_reference_t<Tile>*>(context))(i, scratch); },
+        [](void* context, int64_t i, char* scratch) {
+            (*static_cast<std::remove_reference_t<Tile>*>(context))(i, scratch);
+        },
         &tile);
 }
 

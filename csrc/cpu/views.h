@@ -18,8 +18,8 @@ struct Images {
     }
 };
 
-// Element (t, r, s, c, k) is at data + t * step[0] + r * step[1] + s * step[2] + c * step_c + k * step_k, where c counts
-// the channels of a group and k counts all filters.
+// Element (t, r, s, c, k) is at data + t * step[0] + r * step[1] + s * step[2] + c * step_c + k * step_k, where c
+// counts the channels of a group and k counts all filters.
 struct Filters {
     char* data = nullptr;
     int64_t step[kAxes] = {}, step_c = 0, step_k = 0;

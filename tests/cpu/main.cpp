@@ -1,5 +1,6 @@
 // Runs the CPU's kernels on arrays of exactly the bytes that they need, on one thread and on several, and compares them
 // with plain loops. The sanitizers watch this program.
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "../../csrc/cpu/isa.h"
@@ -62,7 +64,7 @@ struct Owned {
     }
 };
 
-int failures = 0, runs = 0;
+std::atomic<int> failures{0}, runs{0};
 
 void expect(const Owned& got, const std::vector<double>& right, const std::string& what) {
     ++runs;
@@ -82,19 +84,19 @@ struct Case {
 };
 
 const Case kCases[] = {
-    {2, 3, 5, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},        // few channels: a row of taps is one run
-    {1, 3, 20, {21, 19}, {7, 7}, {2, 2}, {3, 3}, {3, 3}, {1, 1}, 1},      // a stem
-    {3, 17, 70, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},       // several images in a box
-    {1, 150, 9, {6, 5}, {3, 3}, {2, 1}, {1, 2}, {2, 0}, {1, 1}, 1},       // blocks within a tap
-    {2, 20, 33, {12, 13}, {1, 1}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, 1},     // phases without taps
-    {2, 18, 24, {10, 9}, {3, 2}, {2, 3}, {2, 0}, {1, 4}, {2, 1}, 3},      // groups, dilation, asymmetric padding
-    {2, 37, 37, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 37},    // depthwise
-    {2, 20, 20, {13, 12}, {5, 5}, {2, 2}, {2, 1}, {2, 3}, {1, 1}, 20},    // depthwise with a stride
-    {1, 19, 19, {11, 9}, {3, 3}, {1, 1}, {3, 3}, {3, 3}, {3, 3}, 19},     // depthwise with a dilation
-    {1, 6, 12, {11, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 6},       // two filters for each channel
+    {2, 3, 5, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},      // few channels: a row of taps is one run
+    {1, 3, 20, {21, 19}, {7, 7}, {2, 2}, {3, 3}, {3, 3}, {1, 1}, 1},    // a stem
+    {3, 17, 70, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},     // several images in a box
+    {1, 150, 9, {6, 5}, {3, 3}, {2, 1}, {1, 2}, {2, 0}, {1, 1}, 1},     // blocks within a tap
+    {2, 20, 33, {12, 13}, {1, 1}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, 1},   // phases without taps
+    {2, 18, 24, {10, 9}, {3, 2}, {2, 3}, {2, 0}, {1, 4}, {2, 1}, 3},    // groups, dilation, asymmetric padding
+    {2, 37, 37, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 37},  // depthwise
+    {2, 20, 20, {13, 12}, {5, 5}, {2, 2}, {2, 1}, {2, 3}, {1, 1}, 20},  // depthwise with a stride
+    {1, 19, 19, {11, 9}, {3, 3}, {1, 1}, {3, 3}, {3, 3}, {3, 3}, 19},   // depthwise with a dilation
+    {1, 6, 12, {11, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 6},     // two filters for each channel
     {1, 5, 6, {4, 5, 6}, {2, 3, 3}, {1, 2, 1}, {1, 1, 0}, {0, 1, 2}, {1, 1, 1}, 1},
     {3, 4, 65, {300}, {9}, {4}, {4}, {4}, {1}, 1},
-    {0, 4, 5, {6, 6}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},         // no images
+    {0, 4, 5, {6, 6}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1},  // no images
 };
 
 // Calls use(x element, w element, y element) for every product of a convolution.
@@ -109,8 +111,8 @@ void each_product(const ConvGeometry& geo, Use use) {
                 int64_t pixel = 0, out = p, tap = t, step = 1;
                 bool inside = true;
                 for (int a = rank - 1; a >= 0; --a) {
-                    const int64_t at = out % geo.output[a] * geo.stride[a] + tap % geo.kernel[a] * geo.dilation[a] -
-                                       geo.before[a];
+                    const int64_t at =
+                        out % geo.output[a] * geo.stride[a] + tap % geo.kernel[a] * geo.dilation[a] - geo.before[a];
                     inside &= at >= 0 && at < geo.size[a];
                     pixel += at * step;
                     step *= geo.size[a];
@@ -137,8 +139,8 @@ void each_product(const ConvGeometry& geo, Use use) {
 
 void convolutions(DType dtype, bool channels_last, int threads) {
     for (const Case& c : kCases) {
-        ConvGeometry geo{c.batch, c.channels, c.filters, c.size, c.kernel, c.stride, c.before, c.after, c.dilation,
-                         c.groups, channels_last, {}};
+        ConvGeometry geo{c.batch,  c.channels, c.filters,  c.size,   c.kernel,      c.stride,
+                         c.before, c.after,    c.dilation, c.groups, channels_last, {}};
         geo.check();
         const ConvProblem problem(geo);
         const Owned x(geo.x_shape(), dtype, 1), w(geo.w_shape(), dtype, 2), gy(geo.y_shape(), dtype, 3);
@@ -204,8 +206,11 @@ void pools(DType dtype, bool channels_last, int threads) {
 }
 
 void products(DType dtype, int threads) {
-    for (const auto& [items, M, N, K] : {std::tuple<int64_t, int64_t, int64_t, int64_t>{1, 5, 7, 300}, {2, 130, 70, 9},
-                                        {1, 33, 65, 17}, {1, 1, 50, 20}, {3, 7, 1, 1}}) {
+    for (const auto& [items, M, N, K] : {std::tuple<int64_t, int64_t, int64_t, int64_t>{1, 5, 7, 300},
+                                         {2, 130, 70, 9},
+                                         {1, 33, 65, 17},
+                                         {1, 1, 50, 20},
+                                         {3, 7, 1, 1}}) {
         const Owned a({items, M, K}, dtype, 1), b({items, K, N}, dtype, 2);
         Owned y({items, M, N}, dtype);
         std::vector<double> right(y.array.size());
@@ -241,6 +246,6 @@ int main() {
     std::thread other([] { products(DType::kFloat32, 4); });
     for (int i = 0; i < 3; ++i) pools(DType::kFloat64, true, 4);
     other.join();
-    std::printf("%d results on %s, %d wrong\n", runs, cpu::instruction_set().c_str(), failures);
+    std::printf("%d results on %s, %d wrong\n", runs.load(), cpu::instruction_set().c_str(), failures.load());
     return failures != 0;
 }

@@ -1,12 +1,11 @@
 // The filters' gradient: gw[tap][c][k] = sum over pixels of x[pixel at tap][c] * gy[pixel][k].
 //
-// A thread owns a block of gw (some taps, channels and filters of one group) for one segment of the pixels. It takes the
-// pixels of its segment box by box: it packs x as [tile of channels][pixel][kRows] and gy as [panel][pixel][kWidth], and
-// for each tap multiplies the runs of pixels whose tap lies inside, so that padding is never multiplied.
-// Layouts: any. Where channels are few, a row of taps takes the place of the channels; then padding is multiplied, and
-// should gw not be finite, it is computed once more without that.
-// Order: pixels in groups of kBlock, these within a box, boxes within a segment, then the segments. Boxes and segments
-// follow from the geometry alone.
+// A thread owns a block of gw (some taps, channels and filters of one group) for one segment of the pixels. It takes
+// the pixels of its segment box by box: it packs x as [tile of channels][pixel][kRows] and gy as
+// [panel][pixel][kWidth], and for each tap multiplies the runs of pixels whose tap lies inside, so that padding is
+// never multiplied. Layouts: any. Where channels are few, a row of taps takes the place of the channels; then padding
+// is multiplied, and should gw not be finite, it is computed once more without that. Order: pixels in groups of kBlock,
+// these within a box, boxes within a segment, then the segments. Boxes and segments follow from the geometry alone.
 #include "boxes.h"
 #include "packing.h"
 #include "source.h"
@@ -15,14 +14,14 @@
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
-constexpr int64_t kPixels = 512;                 // of a box, where they fit
-constexpr int64_t kCopy = 768 << 10;             // bytes of packed pixels of x, and of gy
-constexpr int64_t kResults = 256 << 10;          // elements of gw that a thread owns at a time
-constexpr int64_t kColumns = 1024;               // filters that a thread owns at a time
-constexpr int64_t kTasks = 16;                   // so many tasks are enough for any number of threads
-constexpr int64_t kSegment = 1024;               // a segment has at least so many pixels
-constexpr int64_t kPartials = int64_t(16) << 20; // bytes of the sums of all segments
-constexpr int64_t kFewChannels = 16;             // with fewer channels, a row of taps takes their place
+constexpr int64_t kPixels = 512;                  // of a box, where they fit
+constexpr int64_t kCopy = 768 << 10;              // bytes of packed pixels of x, and of gy
+constexpr int64_t kResults = 256 << 10;           // elements of gw that a thread owns at a time
+constexpr int64_t kColumns = 1024;                // filters that a thread owns at a time
+constexpr int64_t kTasks = 16;                    // so many tasks are enough for any number of threads
+constexpr int64_t kSegment = 1024;                // a segment has at least so many pixels
+constexpr int64_t kPartials = int64_t(16) << 20;  // bytes of the sums of all segments
+constexpr int64_t kFewChannels = 16;              // with fewer channels, a row of taps takes their place
 constexpr double kSmall = 1 << 17;
 
 // Neighbouring pixels of gy from the g-th one of a box, and where the first one's tap lies in the packed x.
@@ -67,8 +66,8 @@ __attribute__((noinline)) void multiply_runs(const A* x, const A* gy, const Run*
 }
 
 template <class A>
-CONVGPU_INLINE void multiply_runs(int vectors, const A* x, const A* gy, const Run* run, int64_t runs, int64_t step, A* to,
-                                  bool add) {
+CONVGPU_INLINE void multiply_runs(int vectors, const A* x, const A* gy, const Run* run, int64_t runs, int64_t step,
+                                  A* to, bool add) {
     switch (vectors) {
         case 1:
             return multiply_runs<A, 1>(x, gy, run, runs, step, to, add);
@@ -107,8 +106,8 @@ public:
     bool suits() const { return !(merged_ && tap_by_tap_); }
 
     void run() {
-        const double products = static_cast<double>(boxes_.count()) * boxes_.pixels() * gather_.taps() * call_.channels *
-                                call_.filters * call_.groups;
+        const double products = static_cast<double>(boxes_.count()) * boxes_.pixels() * gather_.taps() *
+                                call_.channels * call_.filters * call_.groups;
         const int threads = products < kSmall ? 1 : call_.threads;
         const int64_t blocks = row_blocks_ * tile_blocks_ * panel_blocks_ * call_.groups;
         const Memory partials(segments_ > 1 ? segments_ * all() * sizeof(A) : 0);
@@ -188,7 +187,8 @@ private:
             if (tap_by_tap_ || axis.taps.size() == 1 || (a == 2 && merged_)) {
                 pixels *= part;
             } else {
-                const int64_t span = (part - 1) * axis.step + axis.taps[axis.taps.size() - 1].offset - axis.taps[0].offset;
+                const int64_t span =
+                    (part - 1) * axis.step + axis.taps[axis.taps.size() - 1].offset - axis.taps[0].offset;
                 pixels *= larger<int64_t>(smaller(span + 1, call_.x.size[a]), 1);
             }
         }
@@ -253,7 +253,8 @@ private:
                     for (int64_t tile = tiles[0]; tile < tiles[1]; ++tile) {
                         const A* const x = s.x + (tile - tiles[0]) * slots * kRows;
                         sum_runs(vectors, x, gy, s.runs, runs, x_step(packed_taps(row)), s.part);
-                        A* const to = s.sums + ((row - rows[0]) * (tiles[1] - tiles[0]) + tile - tiles[0]) * kRows * columns +
+                        A* const to = s.sums +
+                                      ((row - rows[0]) * (tiles[1] - tiles[0]) + tile - tiles[0]) * kRows * columns +
                                       (panel - panels[0]) * kWidth<A>;
                         for (int r = 0; r < kRows; ++r) {
                             for (int v = 0; v < vectors; ++v) {
@@ -268,7 +269,8 @@ private:
         for (int64_t row = rows[0]; row < rows[1]; ++row) {
             const A* const from = s.sums + (row - rows[0]) * (tiles[1] - tiles[0]) * kRows * columns;
             const int64_t lane = tiles[0] * kRows, lanes = smaller(lanes_, tiles[1] * kRows) - lane;
-            const int64_t first = panels[0] * kWidth<A>, filters = smaller(call_.filters, panels[1] * kWidth<A>) - first;
+            const int64_t first = panels[0] * kWidth<A>,
+                          filters = smaller(call_.filters, panels[1] * kWidth<A>) - first;
             if (segments_ == 1) {
                 put(from, columns, group, row, lane, lanes, first, filters);
                 continue;
@@ -331,8 +333,9 @@ private:
                     const int64_t d = l[0].begin + i * l[0].apart, h = l[1].begin + j * l[1].apart;
                     if (d < 0 || d >= call_.x.size[0] || h < 0 || h >= call_.x.size[1]) continue;  // no run reads it
                     int64_t step = 0;
-                    const A* const row = merged_ ? run_of(n, d, h, l[2], group, s.row, step)
-                                                 : row_of(n, d, h, l[2], group * call_.channels + first, lanes, s.row, step);
+                    const A* const row =
+                        merged_ ? run_of(n, d, h, l[2], group, s.row, step)
+                                : row_of(n, d, h, l[2], group * call_.channels + first, lanes, s.row, step);
                     interleave(row + (merged_ ? first : 0), step, lanes, l[2].count, s.x + slot * kRows, slots * kRows);
                 }
             }
@@ -355,8 +358,8 @@ private:
         }
         if (outside > 0) std::memset(copy, 0, l.count * channels * sizeof(A));  // no run reads these
         if (end > begin) {
-            fetch<T>(call_.x.at<const T>(n, d, h, l.begin + begin * l.apart, c), call_.x.step[2] * l.apart, call_.x.step_c,
-                     copy + begin * channels, channels, end - begin, channels);
+            fetch<T>(call_.x.at<const T>(n, d, h, l.begin + begin * l.apart, c), call_.x.step[2] * l.apart,
+                     call_.x.step_c, copy + begin * channels, channels, end - begin, channels);
         }
         return copy;
     }
@@ -381,7 +384,8 @@ private:
         for (int64_t first = 0; first < lanes; first += kRows, to += tile_step) {
             const int64_t count = smaller<int64_t>(kRows, lanes - first);
             if (count == kRows) {
-                for (int64_t p = 0; p < pixels; ++p) std::memcpy(to + p * kRows, from + p * step + first, kRows * sizeof(A));
+                for (int64_t p = 0; p < pixels; ++p)
+                    std::memcpy(to + p * kRows, from + p * step + first, kRows * sizeof(A));
             } else {
                 for (int64_t p = 0; p < pixels; ++p) {
                     for (int r = 0; r < kRows; ++r) to[p * kRows + r] = r < count ? from[p * step + first + r] : A(0);
@@ -400,7 +404,8 @@ private:
         int64_t begin = box.begin[3], end = box.end[3];
         if (!merged_) {
             begin = larger(begin, offset[2] < 0 ? parts(-offset[2], axis[2].step) : int64_t(0));
-            end = smaller(end, offset[2] < call_.x.size[2] ? parts(call_.x.size[2] - offset[2], axis[2].step) : int64_t(0));
+            end = smaller(end,
+                          offset[2] < call_.x.size[2] ? parts(call_.x.size[2] - offset[2], axis[2].step) : int64_t(0));
         }
         int64_t count = 0;
         for (int64_t n = 0; n < box.count(0); ++n) {
@@ -409,11 +414,11 @@ private:
                     const int64_t d = (box.begin[1] + i) * axis[0].step + offset[0];
                     const int64_t h = (box.begin[2] + j) * axis[1].step + offset[1];
                     if (d < 0 || d >= call_.x.size[0] || h < 0 || h >= call_.x.size[1]) continue;
-                    const int64_t line_of = (n * l[0].count + (d - l[0].begin) / l[0].apart) * l[1].count +
-                                            (h - l[1].begin) / l[1].apart;
+                    const int64_t line_of =
+                        (n * l[0].count + (d - l[0].begin) / l[0].apart) * l[1].count + (h - l[1].begin) / l[1].apart;
                     for (int64_t q = begin; q < end; q += kBlock) {
-                        const int64_t at = merged_ ? q - box.begin[3]
-                                                   : (q * axis[2].step + offset[2] - l[2].begin) / l[2].apart;
+                        const int64_t at =
+                            merged_ ? q - box.begin[3] : (q * axis[2].step + offset[2] - l[2].begin) / l[2].apart;
                         runs[count++] = {line_of * l[2].count + at,
                                          ((n * box.count(1) + i) * box.count(2) + j) * box.count(3) + q - box.begin[3],
                                          smaller<int64_t>(kBlock, end - q)};
@@ -455,11 +460,11 @@ private:
     const WgradCall& call_;
     const Gather& gather_;
     bool merged_, tap_by_tap_ = false;
-    int64_t width_, rows_, lanes_;      // taps of a row of taps; rows of taps; lanes that x has for each of these
-    int64_t tiles_, panels_, padded_;   // of lanes, of filters; filters in whole vectors
+    int64_t width_, rows_, lanes_;     // taps of a row of taps; rows of taps; lanes that x has for each of these
+    int64_t tiles_, panels_, padded_;  // of lanes, of filters; filters in whole vectors
     int64_t sizes_[kAxes];
     Boxes boxes_;
-    int64_t each_rows_, each_tiles_, each_panels_;          // of a block
+    int64_t each_rows_, each_tiles_, each_panels_;  // of a block
     int64_t row_blocks_, tile_blocks_, panel_blocks_, segments_;
     A* partials_ = nullptr;
 };
@@ -473,8 +478,8 @@ bool all_finite(const WgradCall& call) {
                             t / S % R * call.gw.step[1] + t / S / R * call.gw.step[0];
         for (int64_t c = 0; c < call.channels; ++c) {
             for (int64_t k = 0; k < filters; ++k) {
-                const auto value = widened(at[c * call.gw.step_c + k % call.filters * call.gw.step_k +
-                                              k / call.filters * call.step_group]);
+                const auto value = widened(
+                    at[c * call.gw.step_c + k % call.filters * call.gw.step_k + k / call.filters * call.step_group]);
                 if (!(value - value == 0)) return false;
             }
         }

@@ -134,8 +134,8 @@ private:
     }
     size_t scratch_bytes() const {
         const int64_t pointers = (rows_ * group_ + 3 * rows_) * sizeof(A*);
-        const int64_t elements = source_elements_ + (in_place_ ? 0 : rows_ * kWidth<A>) +
-                                 (filters_.kept() ? 0 : kBlock * kWidth<A>) + kWidth<A>;
+        const int64_t elements =
+            source_elements_ + (in_place_ ? 0 : rows_ * kWidth<A>)+(filters_.kept() ? 0 : kBlock * kWidth<A>)+kWidth<A>;
         return pointers + elements * sizeof(A) + 9 * 64;
     }
 
@@ -143,7 +143,8 @@ private:
         const Scratch scratch = scratch_of(memory);
         Source<A> source{};
         if (reads_ == Reads::kInPlace) {
-            source = {call_.x.at<const A>(0, 0, 0, 0, group * call_.reads), call_.x.step_n,
+            source = {call_.x.at<const A>(0, 0, 0, 0, group * call_.reads),
+                      call_.x.step_n,
                       {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
         } else if (reads_ == Reads::kRegion) {
             source = copy_region<T>(call_.x, gather_, box, group * call_.reads, call_.reads, scratch.source);
@@ -278,12 +279,11 @@ private:
                 const bool starts = tap + t == 0 && c == 0;
                 const bool ends = tap + (t + some) * width == all && end == inner;
                 // Rows of taps that are merged lie behind each other in a panel, as channels of one tap do.
-                const A* const b =
-                    merged_ ? filters_.block(group, panel, tap + t * width, some * width, 0, call_.reads, scratch.panel) +
-                                  c * columns.width()
-                            : filters_.block(group, panel, tap + t, some, c, end, scratch.panel);
-                const Finish<A> finish{!starts, ends ? bias : nullptr,
-                                       ends && call_.activation == Activation::kRelu};
+                const A* const b = merged_ ? filters_.block(group, panel, tap + t * width, some * width, 0, call_.reads,
+                                                            scratch.panel) +
+                                                 c * columns.width()
+                                           : filters_.block(group, panel, tap + t, some, c, end, scratch.panel);
+                const Finish<A> finish{!starts, ends ? bias : nullptr, ends && call_.activation == Activation::kRelu};
                 for (int64_t p = 0; p < pixels; p += kRows) {
                     const A* const* const rows = scratch.pixels + (p * count + t * kRows);
                     multiply(columns, rows, some, c, end, b, columns.width(), scratch.results + p, 0,
@@ -327,7 +327,8 @@ private:
                         bool inside = true;
                         for (int a = 0; a < kAxes; ++a) inside &= at[a] >= 0 && at[a] < call_.x.size[a];
                         if (!inside) continue;
-                        scratch.some[chosen] = scratch.pixels[p / kRows * kRows * count + t * kRows + p % kRows] + shift;
+                        scratch.some[chosen] =
+                            scratch.pixels[p / kRows * kRows * count + t * kRows + p % kRows] + shift;
                         scratch.some_results[chosen++] = scratch.results[p];
                     }
                 }
@@ -349,13 +350,15 @@ private:
         const Memory memory(call_.groups * call_.makes * sizeof(A));
         A* const row = reinterpret_cast<A*>(memory.data());
         const int64_t channels = call_.groups * call_.makes;
-        for (int64_t k = 0; k < channels; ++k) row[k] = call_.bias ? widened(static_cast<const T*>(call_.bias)[k]) : A(0);
+        for (int64_t k = 0; k < channels; ++k)
+            row[k] = call_.bias ? widened(static_cast<const T*>(call_.bias)[k]) : A(0);
         activate(call_.activation, row, channels);
         parallel_for(boxes_.count(), call_.threads, 0, [&](int64_t i, char*) {
             for_each_row(boxes_[i], [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t count) {
                 T* const to = call_.y.at<T>(n, d, h, w, 0);
                 const int64_t step = gather_.axis[2].apart * call_.y.step[2];
-                for (int64_t p = 0; p < count; ++p) deliver<T>(row, 0, to + p * step, step, call_.y.step_c, 1, channels);
+                for (int64_t p = 0; p < count; ++p)
+                    deliver<T>(row, 0, to + p * step, step, call_.y.step_c, 1, channels);
             });
         });
     }

@@ -16,11 +16,11 @@
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
-constexpr int64_t kPixels = 512;          // of a tile, at least a row of pixels
-constexpr int64_t kTiles = 32;            // so many tiles are enough for any number of threads
-constexpr int64_t kCopy = 256 << 10;      // bytes of pixels that a thread copies at a time
-constexpr int64_t kChannels = 256;        // of a tile
-constexpr int64_t kCopiedChannels = 64;   // of a tile that copies
+constexpr int64_t kPixels = 512;                 // of a tile, at least a row of pixels
+constexpr int64_t kTiles = 32;                   // so many tiles are enough for any number of threads
+constexpr int64_t kCopy = 256 << 10;             // bytes of pixels that a thread copies at a time
+constexpr int64_t kChannels = 256;               // of a tile
+constexpr int64_t kCopiedChannels = 64;          // of a tile that copies
 constexpr int64_t kFilters = int64_t(16) << 20;  // bytes of filters that are kept in order
 constexpr double kSmall = 1 << 17;
 constexpr int kTogether = 6;  // pixels that are computed together
@@ -35,11 +35,11 @@ struct TapRow {
 template <class A>
 struct Row {
     const TapRow<A>* taps;
-    int64_t rows;             // rows of taps that lie inside the image
-    const int64_t* offset;    // of each tap of a row, in elements of x from tap 0
-    int64_t width;            // taps of a row
-    int64_t next_w;           // from a tap's filters to those of the next, in elements
-    int64_t next_x, next_y;   // from one result to the next, in elements of x and of y
+    int64_t rows;            // rows of taps that lie inside the image
+    const int64_t* offset;   // of each tap of a row, in elements of x from tap 0
+    int64_t width;           // taps of a row
+    int64_t next_w;          // from a tap's filters to those of the next, in elements
+    int64_t next_x, next_y;  // from one result to the next, in elements of x and of y
     const A* bias;
     bool relu;
 };
@@ -139,7 +139,8 @@ void inside_neighbours(const Row<A>& row, int64_t k, int64_t end, int64_t pixel,
 
 // Results [k, end), whose taps all lie inside.
 template <class A>
-void inside(const Row<A>& row, int64_t k, int64_t end, int64_t step, int64_t pixel, bool close, A* y, int64_t channels) {
+void inside(const Row<A>& row, int64_t k, int64_t end, int64_t step, int64_t pixel, bool close, A* y,
+            int64_t channels) {
     if (close && row.rows * row.width <= kBlock) {
         switch (row.width * 2 + (step - 1)) {
             case 2:
@@ -242,19 +243,26 @@ private:
         int64_t* const offsets = reinterpret_cast<int64_t*>(scratch + tap_rows() * sizeof(TapRow<A>));
         A* const copy = reinterpret_cast<A*>(offsets + axis[2].taps.size());
         A* const result = copy + copied() / sizeof(A);
-        Source<A> x{call_.x.at<const A>(0, 0, 0, 0, x_in_place_ ? first : 0), call_.x.step_n,
+        Source<A> x{call_.x.at<const A>(0, 0, 0, 0, x_in_place_ ? first : 0),
+                    call_.x.step_n,
                     {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
         if (!x_in_place_) x = copy_region<T>(call_.x, gather_, box, first, channels, copy);
         const int64_t left = axis[2].taps[0].offset, right = axis[2].taps[axis[2].taps.size() - 1].offset;
         for (size_t s = 0; s < axis[2].taps.size(); ++s) offsets[s] = (axis[2].taps[s].offset - left) * x.step[2];
-        Row<A> row{taps, 0, offsets, static_cast<int64_t>(axis[2].taps.size()), padded_, axis[2].step * x.step[2],
+        Row<A> row{taps,
+                   0,
+                   offsets,
+                   static_cast<int64_t>(axis[2].taps.size()),
+                   padded_,
+                   axis[2].step * x.step[2],
                    y_in_place_ ? axis[2].apart * call_.y.step[2] : channels,
                    call_.bias ? filters_ + gather_.taps() * padded_ + first : nullptr,
                    call_.activation == Activation::kRelu};
         // Results [begin, end) of a row have all their taps inside.
         const int64_t lo = left < 0 ? parts(-left, axis[2].step) : 0;
         const int64_t hi = right < call_.x.size[2] ? parts(call_.x.size[2] - right, axis[2].step) : 0;
-        const int64_t begin = smaller(larger(box.begin[3], lo), box.end[3]), end = larger(smaller(box.end[3], hi), begin);
+        const int64_t begin = smaller(larger(box.begin[3], lo), box.end[3]),
+                      end = larger(smaller(box.end[3], hi), begin);
         for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
             for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
                 for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
@@ -281,8 +289,9 @@ private:
             for (int64_t r = 0; r < R; ++r) {
                 const int64_t h = j * axis[1].step + axis[1].taps[r].offset;
                 if (h < 0 || h >= call_.x.size[1]) continue;
-                taps[rows++] = {x.data + n * x.step_n + d * x.step[0] + h * x.step[1] + axis[2].taps[0].offset * x.step[2],
-                                filters_ + (t * R + r) * S * padded_ + first};
+                taps[rows++] = {
+                    x.data + n * x.step_n + d * x.step[0] + h * x.step[1] + axis[2].taps[0].offset * x.step[2],
+                    filters_ + (t * R + r) * S * padded_ + first};
             }
         }
         return rows;

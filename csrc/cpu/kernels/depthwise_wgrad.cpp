@@ -4,8 +4,8 @@
 // sums of a vector of channels in registers, while it passes over a few rows of pixels.
 // Layouts: any; rows whose channels are not neighbours of the computing type are copied.
 // Taps outside the image are skipped.
-// Order: about kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and segments
-// follow from the geometry alone.
+// Order: about kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and
+// segments follow from the geometry alone.
 #include "boxes.h"
 #include "packing.h"
 #include "source.h"
@@ -14,11 +14,11 @@
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
-constexpr int64_t kPixels = kBlock;      // of a box, at most
-constexpr int64_t kBoxes = 32;           // that are added before float64 takes over
+constexpr int64_t kPixels = kBlock;  // of a box, at most
+constexpr int64_t kBoxes = 32;       // that are added before float64 takes over
 constexpr int64_t kSegments = 16;
-constexpr int64_t kChannels = 64;        // of a block
-constexpr int64_t kCopy = 4 << 20;       // bytes that a thread may copy
+constexpr int64_t kChannels = 64;   // of a block
+constexpr int64_t kCopy = 4 << 20;  // bytes that a thread may copy
 constexpr int64_t kPartials = int64_t(16) << 20;
 constexpr double kSmall = 1 << 17;
 
@@ -70,8 +70,8 @@ CONVGPU_INLINE void add_row(const Rows<A>& row, int64_t begin, int64_t end, int6
 
 // The same for one tap, which lies inside for pixels [begin, end).
 template <class A, bool kWhole>
-CONVGPU_INLINE void add_tap(const Rows<A>& row, int64_t begin, int64_t end, int64_t step, int64_t offset, Vector<A>& sum,
-                            int n) {
+CONVGPU_INLINE void add_tap(const Rows<A>& row, int64_t begin, int64_t end, int64_t step, int64_t offset,
+                            Vector<A>& sum, int n) {
     for (int64_t q = begin; q < end; ++q) {
         sum += read<A, kWhole>(row.x + (q * step + offset) * row.pixel, n) * read<A, kWhole>(row.gy + q * row.next, n);
     }
@@ -90,7 +90,8 @@ public:
         x_in_place_ = sizeof(T) == sizeof(A) && call.x.step_c == 1;
         gy_in_place_ = sizeof(T) == sizeof(A) && call.gy.step_c == 1;
         channels_ = smaller<int64_t>(call.groups, kChannels);
-        for (int64_t most = kPixels; most > 1 && copied_x() > kCopy / 4;) boxes_ = Boxes(call.x.batch, sizes_, most /= 2);
+        for (int64_t most = kPixels; most > 1 && copied_x() > kCopy / 4;)
+            boxes_ = Boxes(call.x.batch, sizes_, most /= 2);
         const GatherAxis& w = gather_.axis[2];
         close_ = w.step <= 2;
         for (size_t i = 1; i < w.taps.size(); ++i) close_ &= w.taps[i].offset == w.taps[i - 1].offset + 1;
@@ -105,7 +106,8 @@ public:
         const int threads = products < kSmall ? 1 : call_.threads;
         const Memory partials(segments_ * blocks_ * sums() * sizeof(double));
         partials_ = reinterpret_cast<double*>(partials.data());
-        const size_t bytes = copied_x() + sums() * sizeof(A) + (gy_in_place_ ? 0 : boxes_.pixels() * channels_ * sizeof(A)) + 64;
+        const size_t bytes =
+            copied_x() + sums() * sizeof(A) + (gy_in_place_ ? 0 : boxes_.pixels() * channels_ * sizeof(A)) + 64;
         parallel_for(segments_ * blocks_, threads, bytes,
                      [&](int64_t i, char* scratch) { block(i / segments_, i % segments_, scratch); });
         parallel_for(blocks_, threads, 0, [&](int64_t i, char*) { add_segments(i); });
@@ -128,10 +130,12 @@ private:
         int64_t added = 0;
         for (int64_t b = boxes_.count() * segment / segments_; b < end; ++b) {
             const Box box = boxes_[b];
-            Source<A> x{call_.x.at<const A>(0, 0, 0, 0, x_in_place_ ? first : 0), call_.x.step_n,
+            Source<A> x{call_.x.at<const A>(0, 0, 0, 0, x_in_place_ ? first : 0),
+                        call_.x.step_n,
                         {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
             if (!x_in_place_) x = copy_region<T>(call_.x, gather_, box, first, channels, reinterpret_cast<A*>(scratch));
-            Source<A> gy{call_.gy.at<const A>(0, 0, 0, 0, gy_in_place_ ? first : 0), call_.gy.step_n,
+            Source<A> gy{call_.gy.at<const A>(0, 0, 0, 0, gy_in_place_ ? first : 0),
+                         call_.gy.step_n,
                          {call_.gy.step[0], call_.gy.step[1], call_.gy.step[2]}};
             if (!gy_in_place_) gy = copy_gy(box, first, channels, copied_gy);
             for (int64_t c = 0; c < channels; c += kLanes<A>) {
@@ -218,19 +222,21 @@ private:
     }
 
     template <int K, int kStep, bool kWhole>
-    __attribute__((noinline)) void add_taps(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c, int n,
-                  A* to) const {
+    __attribute__((noinline)) void add_taps(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy,
+                                            int64_t c, int n, A* to) const {
         const Span first = inside(2, 0, box.begin[3], box.end[3]), last = inside(2, K - 1, box.begin[3], box.end[3]);
         const int64_t lo = smaller(larger(first.begin, last.begin), box.end[3]), hi = smaller(first.end, last.end);
         Vector<A> sum[K] = {};
         for_each_row(box, row, x, gy, c, [&](const Rows<A>& rows) __attribute__((always_inline)) {
-            add_row<A, K, kStep, kWhole>(rows, box.begin[3], box.end[3], lo, hi, gather_.axis[2].taps[0].offset, sum, n);
+            add_row<A, K, kStep, kWhole>(rows, box.begin[3], box.end[3], lo, hi, gather_.axis[2].taps[0].offset, sum,
+                                         n);
         });
         for (int s = 0; s < K; ++s) add_to(to + s * channels_, sum[s], n);
     }
 
     template <bool kWhole>
-    void add_each_tap(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c, int n, A* to) const {
+    void add_each_tap(const Box& box, int64_t row, const Source<A>& x, const Source<A>& gy, int64_t c, int n,
+                      A* to) const {
         const GatherAxis& axis = gather_.axis[2];
         for (int64_t s = 0; s < static_cast<int64_t>(axis.taps.size()); ++s) {
             const Span span = inside(2, s, box.begin[3], box.end[3]);

@@ -4,8 +4,8 @@
 // Layouts: any. Rows of a are read where they are if their elements are neighbours of the computing type, else from a
 // copy of kSlab terms. b is packed into panels, together if they take less than kPanels bytes, else block by block by
 // each tile; if y has few rows, b is read where it is.
-// Order: terms in blocks of kBlock (product.h), blocks in chains of kChain terms, then the chains. It does not depend on
-// the tiles.
+// Order: terms in blocks of kBlock (product.h), blocks in chains of kChain terms, then the chains. It does not depend
+// on the tiles.
 #include "../kernels.h"
 #include "../threads.h"
 #include "activate.h"
@@ -79,8 +79,9 @@ private:
     }
 
     size_t scratch_bytes() const {
-        const int64_t elements = (a_in_place_ ? 0 : rows_ * kSlab) + (kept_ ? 0 : kBlock * kWidth<A>) +
-                                 (y_in_place_ ? 0 : rows_ * kWidth<A>) + (chained() ? rows_ * kWidth<A> : 0);
+        const int64_t elements =
+            (a_in_place_ ? 0 : rows_ * kSlab) +
+            (kept_ ? 0 : kBlock * kWidth<A>)+(y_in_place_ ? 0 : rows_ * kWidth<A>)+(chained() ? rows_ * kWidth<A> : 0);
         return elements * sizeof(A) + 3 * rows_ * sizeof(A*);
     }
 
@@ -104,8 +105,8 @@ private:
                 const int64_t terms = smaller(kSlab, call_.K - slab);
                 // A copy that holds all terms serves all panels.
                 if (!a_in_place_ && (call_.K > kSlab || panel == begin)) {
-                    fetch<T>(at<const T>(call_.a, item, first_row, slab), call_.a.step_i, call_.a.step_j, copy, kSlab, rows,
-                             terms);
+                    fetch<T>(at<const T>(call_.a, item, first_row, slab), call_.a.step_i, call_.a.step_j, copy, kSlab,
+                             rows, terms);
                 }
                 for (int64_t r = 0; r < parts(rows, kRows) * kRows; ++r) {
                     const int64_t row = smaller(r, rows - 1);

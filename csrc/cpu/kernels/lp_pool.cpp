@@ -54,18 +54,20 @@ private:
 // Calls use(n, i, j, k, c) for every element of `result`.
 template <class Use>
 void for_each_element(const PoolCall& call, const Images& result, Use use) {
-    for_each_part(result, call.threads, false, 0, 0, 16 * call.work, [](const Boxes&) { return 0; }, [&](const Part& part, char*) {
-        const Box& box = part.box;
-        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
-            for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
-                for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
-                    for (int64_t k = box.begin[3]; k < box.end[3]; ++k) {
-                        for (int64_t c = part.c; c < part.c + part.channels; ++c) use(n, i, j, k, c);
+    for_each_part(
+        result, call.threads, false, 0, 0, 16 * call.work, [](const Boxes&) { return 0; },
+        [&](const Part& part, char*) {
+            const Box& box = part.box;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
+                    for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
+                        for (int64_t k = box.begin[3]; k < box.end[3]; ++k) {
+                            for (int64_t c = part.c; c < part.c + part.channels; ++c) use(n, i, j, k, c);
+                        }
                     }
                 }
             }
-        }
-    });
+        });
 }
 
 // Calls use(d, h, w) for the pixels of a window that lie inside the input, in row-major order.
@@ -120,8 +122,9 @@ void lp_pool_dgrad(const PoolCall& call) {
             for (int64_t p = ps.begin; p < ps.end; ++p) {
                 for (int64_t q = qs.begin; q < qs.end; ++q) {
                     if (!holds(axis, o, p, q, d, h, w)) continue;
-                    sum.add(widened(*call.gy.at<const T>(n, o, p, q, c)) *
-                            power_of_quotient(x, widened(*call.y.at<const T>(n, o, p, q, c)), exponent, call.with_sign));
+                    sum.add(
+                        widened(*call.gy.at<const T>(n, o, p, q, c)) *
+                        power_of_quotient(x, widened(*call.y.at<const T>(n, o, p, q, c)), exponent, call.with_sign));
                 }
             }
         }

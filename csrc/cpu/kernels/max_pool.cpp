@@ -21,8 +21,9 @@ void with_offset_type(int bytes, Use use) {
 
 // The winner of each lane of one window: its value, and its tap.
 template <class T, bool kOffsets>
-CONVGPU_INLINE void find_winner(const T* x, const int64_t (&step)[kAxes], const PoolAxis* axis, const Range (&taps)[kAxes],
-                                int n, Vector<Accumulator<T>>& best, Integers<Accumulator<T>>& winner) {
+CONVGPU_INLINE void find_winner(const T* x, const int64_t (&step)[kAxes], const PoolAxis* axis,
+                                const Range (&taps)[kAxes], int n, Vector<Accumulator<T>>& best,
+                                Integers<Accumulator<T>>& winner) {
     using A = Accumulator<T>;
     bool first = true;
     for (int64_t t = taps[0].begin; t < taps[0].end; ++t) {
@@ -50,38 +51,40 @@ void forward(const PoolCall& call) {
     using A = Accumulator<T>;
     const PoolAxis* const axis = call.axis;
     const bool copies = call.x.step_c != 1 || call.y.step_c != 1;
-    for_each_part(call.y, call.threads, copies, 3, sizeof(T) > 4 ? 8 : 4, call.work,
-                  [&](const Boxes& boxes) { return input_pixels(axis, boxes); },
-                  [&](const Part& part, char* scratch) {
-        const auto x = read_part<T>(call.x, input_part(axis, part), scratch);
-        const int64_t step[kAxes] = {x.step[0] * axis[0].dilation, x.step[1] * axis[1].dilation,
-                                     x.step[2] * axis[2].dilation};
-        const Box& box = part.box;
-        char* const codes = scratch + parts(box.count(3) * part.channels * sizeof(T), 64) * 64;
-        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
-            for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
-                for (int64_t p = box.begin[2]; p < box.end[2]; ++p) {
-                    auto y = result_row<T>(call.y, part, n, o, p, scratch);
-                    auto winners = result_row<Offset>(call.offset_view, part, n, o, p, codes);
-                    Range taps[kAxes] = {inside(axis[0], o), inside(axis[1], p), {}};
-                    for (int64_t q = box.begin[3]; q < box.end[3]; ++q, y.data += y.step, winners.data += winners.step) {
-                        taps[2] = inside(axis[2], q);
-                        const T* const at = x.at(n, start(axis[0], o), start(axis[1], p), start(axis[2], q));
-                        for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                            const int lanes = lanes_from<A>(c, part.channels);
-                            Vector<A> best{};
-                            Integers<A> winner{};
-                            find_winner<T, kOffsets>(at + c, step, axis, taps, lanes, best, winner);
-                            write_lanes(y.data + c, best, lanes);
-                            if (kOffsets) write_offsets<A>(winners.data + c, winner, lanes);
+    for_each_part(
+        call.y, call.threads, copies, 3, sizeof(T) > 4 ? 8 : 4, call.work,
+        [&](const Boxes& boxes) { return input_pixels(axis, boxes); },
+        [&](const Part& part, char* scratch) {
+            const auto x = read_part<T>(call.x, input_part(axis, part), scratch);
+            const int64_t step[kAxes] = {x.step[0] * axis[0].dilation, x.step[1] * axis[1].dilation,
+                                         x.step[2] * axis[2].dilation};
+            const Box& box = part.box;
+            char* const codes = scratch + parts(box.count(3) * part.channels * sizeof(T), 64) * 64;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
+                    for (int64_t p = box.begin[2]; p < box.end[2]; ++p) {
+                        auto y = result_row<T>(call.y, part, n, o, p, scratch);
+                        auto winners = result_row<Offset>(call.offset_view, part, n, o, p, codes);
+                        Range taps[kAxes] = {inside(axis[0], o), inside(axis[1], p), {}};
+                        for (int64_t q = box.begin[3]; q < box.end[3];
+                             ++q, y.data += y.step, winners.data += winners.step) {
+                            taps[2] = inside(axis[2], q);
+                            const T* const at = x.at(n, start(axis[0], o), start(axis[1], p), start(axis[2], q));
+                            for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
+                                const int lanes = lanes_from<A>(c, part.channels);
+                                Vector<A> best{};
+                                Integers<A> winner{};
+                                find_winner<T, kOffsets>(at + c, step, axis, taps, lanes, best, winner);
+                                write_lanes(y.data + c, best, lanes);
+                                if (kOffsets) write_offsets<A>(winners.data + c, winner, lanes);
+                            }
                         }
+                        deliver_row<T>(call.y, part, n, o, p, scratch);
+                        if (kOffsets) deliver_row<Offset>(call.offset_view, part, n, o, p, codes);
                     }
-                    deliver_row<T>(call.y, part, n, o, p, scratch);
-                    if (kOffsets) deliver_row<Offset>(call.offset_view, part, n, o, p, codes);
                 }
             }
-        }
-    });
+        });
 }
 
 // What one pixel may have won from one window.
@@ -106,84 +109,88 @@ void backward(const PoolCall& call) {
     using A = Accumulator<T>;
     const PoolAxis* const axis = call.axis;
     const bool copies = call.gx.step_c != 1 || call.gy.step_c != 1 || call.offset_view.step_c != 1;
-    for_each_part(call.gx, call.threads, copies, 3, sizeof(T) > 4 ? 8 : 4, call.work,
-                  [&](const Boxes& boxes) { return output_pixels(axis, boxes); },
-                  [&](const Part& part, char* scratch) {
-        const Part windows = output_part(axis, part);
-        const auto gy = read_part<T>(call.gy, windows, scratch);
-        const auto winners = read_part<Offset>(call.offset_view, windows, scratch);
-        const Box& box = part.box;
-        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
-            for (int64_t d = box.begin[1]; d < box.end[1]; ++d) {
-                for (int64_t h = box.begin[2]; h < box.end[2]; ++h) {
-                    auto gx = result_row<T>(call.gx, part, n, d, h, scratch);
-                    const Range os = covering(axis[0], d), ps = covering(axis[1], h);
-                    for (int64_t w = box.begin[3]; w < box.end[3]; ++w, gx.data += gx.step) {
-                        const Range qs = covering(axis[2], w);
-                        const auto for_each_window = [&](auto use) {
-                            for (int64_t o = os.begin; o < os.end; ++o) {
-                                const int64_t t = tap(axis[0], o, d);
-                                for (int64_t p = ps.begin; p < ps.end; ++p) {
-                                    const int64_t r = tap(axis[1], p, h);
-                                    for (int64_t q = qs.begin; q < qs.end; ++q) {
-                                        const int64_t s = tap(axis[2], q, w);
-                                        if (t < 0 || r < 0 || s < 0) continue;
-                                        use(Share<T, Offset>{gy.at(n, o, p, q), winners.at(n, o, p, q),
-                                                             (t * axis[1].window + r) * axis[2].window + s});
+    for_each_part(
+        call.gx, call.threads, copies, 3, sizeof(T) > 4 ? 8 : 4, call.work,
+        [&](const Boxes& boxes) { return output_pixels(axis, boxes); },
+        [&](const Part& part, char* scratch) {
+            const Part windows = output_part(axis, part);
+            const auto gy = read_part<T>(call.gy, windows, scratch);
+            const auto winners = read_part<Offset>(call.offset_view, windows, scratch);
+            const Box& box = part.box;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t d = box.begin[1]; d < box.end[1]; ++d) {
+                    for (int64_t h = box.begin[2]; h < box.end[2]; ++h) {
+                        auto gx = result_row<T>(call.gx, part, n, d, h, scratch);
+                        const Range os = covering(axis[0], d), ps = covering(axis[1], h);
+                        for (int64_t w = box.begin[3]; w < box.end[3]; ++w, gx.data += gx.step) {
+                            const Range qs = covering(axis[2], w);
+                            const auto for_each_window = [&](auto use) {
+                                for (int64_t o = os.begin; o < os.end; ++o) {
+                                    const int64_t t = tap(axis[0], o, d);
+                                    for (int64_t p = ps.begin; p < ps.end; ++p) {
+                                        const int64_t r = tap(axis[1], p, h);
+                                        for (int64_t q = qs.begin; q < qs.end; ++q) {
+                                            const int64_t s = tap(axis[2], q, w);
+                                            if (t < 0 || r < 0 || s < 0) continue;
+                                            use(Share<T, Offset>{gy.at(n, o, p, q), winners.at(n, o, p, q),
+                                                                 (t * axis[1].window + r) * axis[2].window + s});
+                                        }
                                     }
                                 }
+                            };
+                            if (os.count() * ps.count() * qs.count() <= kFew) {
+                                Share<T, Offset> shares[kFew];
+                                int count = 0;
+                                for_each_window([&](const Share<T, Offset>& share) { shares[count++] = share; });
+                                for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
+                                    const int lanes = lanes_from<A>(c, part.channels);
+                                    Vector<A> sum{};
+                                    for (int i = 0; i < count; ++i) sum += share_of(shares[i], c, lanes);
+                                    write_lanes(gx.data + c, sum, lanes);
+                                }
+                                continue;
                             }
-                        };
-                        if (os.count() * ps.count() * qs.count() <= kFew) {
-                            Share<T, Offset> shares[kFew];
-                            int count = 0;
-                            for_each_window([&](const Share<T, Offset>& share) { shares[count++] = share; });
                             for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
                                 const int lanes = lanes_from<A>(c, part.channels);
-                                Vector<A> sum{};
-                                for (int i = 0; i < count; ++i) sum += share_of(shares[i], c, lanes);
-                                write_lanes(gx.data + c, sum, lanes);
+                                VectorSum<A> sum;
+                                for_each_window(
+                                    [&](const Share<T, Offset>& share) { sum.add(share_of(share, c, lanes)); });
+                                write_lanes(gx.data + c, sum.value(), lanes);
                             }
-                            continue;
                         }
-                        for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                            const int lanes = lanes_from<A>(c, part.channels);
-                            VectorSum<A> sum;
-                            for_each_window([&](const Share<T, Offset>& share) { sum.add(share_of(share, c, lanes)); });
-                            write_lanes(gx.data + c, sum.value(), lanes);
-                        }
+                        deliver_row<T>(call.gx, part, n, d, h, scratch);
                     }
-                    deliver_row<T>(call.gx, part, n, d, h, scratch);
                 }
             }
-        }
-    });
+        });
 }
 
 // y = x at the winners.
 template <class T, class Offset>
 void at_winners(const PoolCall& call) {
     const PoolAxis* const axis = call.axis;
-    for_each_part(call.y, call.threads, false, 0, 0, call.work, [](const Boxes&) { return 0; },
-                  [&](const Part& part, char*) {
-        const Box& box = part.box;
-        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
-            for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
-                for (int64_t p = box.begin[2]; p < box.end[2]; ++p) {
-                    for (int64_t q = box.begin[3]; q < box.end[3]; ++q) {
-                        for (int64_t c = part.c; c < part.c + part.channels; ++c) {
-                            const int64_t code = *call.offset_view.at<const Offset>(n, o, p, q, c);
-                            const int64_t s = code % axis[2].window, r = code / axis[2].window % axis[1].window;
-                            const int64_t t = code / axis[2].window / axis[1].window;
-                            *call.y.at<T>(n, o, p, q, c) = *call.x.at<const T>(
-                                n, start(axis[0], o) + t * axis[0].dilation, start(axis[1], p) + r * axis[1].dilation,
-                                start(axis[2], q) + s * axis[2].dilation, c);
+    for_each_part(
+        call.y, call.threads, false, 0, 0, call.work, [](const Boxes&) { return 0; },
+        [&](const Part& part, char*) {
+            const Box& box = part.box;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
+                    for (int64_t p = box.begin[2]; p < box.end[2]; ++p) {
+                        for (int64_t q = box.begin[3]; q < box.end[3]; ++q) {
+                            for (int64_t c = part.c; c < part.c + part.channels; ++c) {
+                                const int64_t code = *call.offset_view.at<const Offset>(n, o, p, q, c);
+                                const int64_t s = code % axis[2].window, r = code / axis[2].window % axis[1].window;
+                                const int64_t t = code / axis[2].window / axis[1].window;
+                                *call.y.at<T>(n, o, p, q, c) =
+                                    *call.x.at<const T>(n, start(axis[0], o) + t * axis[0].dilation,
+                                                        start(axis[1], p) + r * axis[1].dilation,
+                                                        start(axis[2], q) + s * axis[2].dilation, c);
+                            }
                         }
                     }
                 }
             }
-        }
-    });
+        });
 }
 
 }  // namespace

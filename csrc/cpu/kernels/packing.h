@@ -24,7 +24,8 @@ public:
           terms_(gather.taps() * call.reads),
           group_(parts(call.makes, kLanes<A>) * kLanes<A> * terms_) {}
 
-    // Whether panels are packed once and kept. If they are large and few tiles read them, that costs more than it saves.
+    // Whether panels are packed once and kept. If they are large and few tiles read them, that costs more than it
+    // saves.
     bool kept() const { return kept_; }
     void keep(bool many_readers) { kept_ = bytes() <= (many_readers ? kLimit : kCached); }
     int64_t bytes() const { return call_.groups * group_ * static_cast<int64_t>(sizeof(A)); }
@@ -44,7 +45,8 @@ public:
         });
     }
 
-    // The rows of `taps` taps from the first one, channels [begin, end). `scratch` has room for them if nothing is kept.
+    // The rows of `taps` taps from the first one, channels [begin, end). `scratch` has room for them if nothing is
+    // kept.
     const A* block(int64_t group, int64_t panel, int64_t tap, int64_t taps, int64_t begin, int64_t end,
                    A* scratch) const {
         const int width = panel_of<A>(call_.makes - panel * kWidth<A>).width();

@@ -23,7 +23,8 @@ struct Span {
 };
 CONVGPU_INLINE Span span_of(const GatherAxis& axis, int64_t begin, int64_t end) {
     if (axis.taps.empty() || begin >= end) return {0, 0};
-    return {begin * axis.step + axis.taps[0].offset, (end - 1) * axis.step + axis.taps[axis.taps.size() - 1].offset + 1};
+    return {begin * axis.step + axis.taps[0].offset,
+            (end - 1) * axis.step + axis.taps[axis.taps.size() - 1].offset + 1};
 }
 
 // How many pixels the region of the largest box has.

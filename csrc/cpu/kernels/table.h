@@ -35,7 +35,7 @@ void lp_pool_gather(const PoolCall& call);
 template <class T>
 void channel_sum(const SumCall& call);
 
-#define CONVGPU_FOR_EACH_DTYPE(kernel, Call)  \
+#define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
     template void kernel<BFloat16>(const Call&); \
     template void kernel<float>(const Call&);    \

@@ -107,8 +107,8 @@ struct Part {
 
 CONVGPU_INLINE bool neighbours(const Images& x, int64_t channels) { return x.step_c == 1 || channels == 1; }
 
-// The pixels of a part where they are, if their channels are neighbours; else in a copy at `scratch`, which is advanced.
-// `scratch` is a multiple of 64.
+// The pixels of a part where they are, if their channels are neighbours; else in a copy at `scratch`, which is
+// advanced. `scratch` is a multiple of 64.
 template <class E>
 Pixels<const E> read_part(const Images& x, const Part& part, char*& scratch) {
     if (neighbours(x, part.channels)) {
@@ -128,7 +128,8 @@ Pixels<const E> read_part(const Images& x, const Part& part, char*& scratch) {
         }
     }
     scratch += parts(b.pixels() * part.channels * sizeof(E), 64) * 64;
-    copy.data -= b.begin[0] * copy.step_n + b.begin[1] * copy.step[0] + b.begin[2] * copy.step[1] + b.begin[3] * copy.step[2];
+    copy.data -=
+        b.begin[0] * copy.step_n + b.begin[1] * copy.step[0] + b.begin[2] * copy.step[1] + b.begin[3] * copy.step[2];
     return copy;
 }
 
@@ -139,12 +140,14 @@ struct ResultRow {
     int64_t step;
 };
 template <class E>
-CONVGPU_INLINE ResultRow<E> result_row(const Images& y, const Part& part, int64_t n, int64_t d, int64_t h, char* buffer) {
+CONVGPU_INLINE ResultRow<E> result_row(const Images& y, const Part& part, int64_t n, int64_t d, int64_t h,
+                                       char* buffer) {
     if (neighbours(y, part.channels)) return {y.at<E>(n, d, h, part.box.begin[3], part.c), y.step[2]};
     return {reinterpret_cast<E*>(buffer), part.channels};
 }
 template <class E>
-CONVGPU_INLINE void deliver_row(const Images& y, const Part& part, int64_t n, int64_t d, int64_t h, const char* buffer) {
+CONVGPU_INLINE void deliver_row(const Images& y, const Part& part, int64_t n, int64_t d, int64_t h,
+                                const char* buffer) {
     if (neighbours(y, part.channels)) return;
     scatter_pixels(reinterpret_cast<const E*>(buffer), part.channels, y.at<E>(n, d, h, part.box.begin[3], part.c),
                    y.step[2], y.step_c, part.box.count(3), part.channels);
@@ -209,7 +212,8 @@ CONVGPU_INLINE int64_t output_pixels(const PoolAxis* axis, const Boxes& boxes) {
     int64_t pixels = boxes.part(0);
     for (int a = 0; a < kAxes; ++a) {
         const int64_t span = boxes.part(1 + a) + (axis[a].window - 1) * axis[a].dilation;
-        const int64_t outputs = axis[a].adaptive ? parts(span * axis[a].output, axis[a].size) + 2 : span / axis[a].stride + 2;
+        const int64_t outputs =
+            axis[a].adaptive ? parts(span * axis[a].output, axis[a].size) + 2 : span / axis[a].stride + 2;
         pixels *= smaller(outputs, axis[a].output);
     }
     return pixels;
