@@ -21,7 +21,7 @@ from .dtypes import DTypeLike, as_dtype, is_float
 from .op import Op
 from .recorder import Call, Recorder
 from .roofline import GPUS, OLDEST_ARCH, Gpu, Work, find_gpu
-from .settings import current_precision
+from .settings import current_backend, current_precision
 from .tensor import Tensor
 
 OTHERWISE = "H200"  # the GPU that is explained on machines without one
@@ -126,8 +126,9 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
             as the changes of layout do: "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw".
         operands, options: those of the function. A shape may stand for a tensor.
         dtype: the dtype of operands given as shapes, unless another operand has a dtype.
-        device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for the GPU of this machine, "cpu" for the method of the
-            numpy backend. By default it is the GPU of this machine, or an H200 where there is none.
+        device: a GPU by name ("H200", "RTX 4090", ...), "gpu" for the GPU of this machine, "cpu" for the method of
+            backend "cpu" where that is in use, else of "numpy". By default it is the GPU of this machine, or an H200
+            where there is none.
         precision: how float32 products are computed: "float32" or "tf32"; by default as `set_precision` was told.
 
     Returns:
@@ -149,12 +150,20 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
     precision = precision or current_precision()
     if device is not None and device.lower().partition(":")[0] == CPU:
         name = parse_device(device)
-        found = [Explanation(call, name, _facts(call).method(call), _facts(call).work(call, precision), None)
-                 for call in calls]
+        found = [Explanation(call, name, _method(call), _facts(call).work(call, precision), None) for call in calls]
     else:
         name, gpu = chosen_gpu(device)
         found = [_on_gpu(call, name, gpu, precision) for call in calls]
     return found[0] if len(found) == 1 else Explanations(found)
+
+
+def _method(call: Call) -> str:
+    """How the CPU's backend in use computes a call: in words of "cpu", or of "numpy" for all others."""
+    if current_backend() == "cpu":
+        from .backends.cpu.methods import method_of
+
+        return method_of(call)
+    return _facts(call).method(call)
 
 
 def _facts(call: Call) -> Any:

@@ -244,6 +244,18 @@ def test_the_backend_is_chosen_by_name_and_is_not_the_default():
         assert x.grad.shape == x.shape and w.grad.shape == w.shape
 
 
+def test_explain_says_how_the_backend_in_use_computes():
+    with cg.use_backend("cpu"):
+        for op, operands, options, text in (
+                ("conv2d", ((2, 9, 9, 64), (3, 3, 64, 64)), {}, "rows by pointers into the image"),
+                ("conv2d", ((2, 9, 9, 3), (3, 3, 3, 64)), {}, "each row of taps one run"),
+                ("conv_dgrad", ((2, 9, 9, 64), (3, 3, 64, 64)), {"stride": 2}, "phase by phase of the stride"),
+                ("depthwise_conv2d", ((2, 9, 9, 8), (3, 3, 8, 1)), {}, "depthwise, a vector of channels at a time"),
+                ("max_pool2d", ((2, 9, 9, 8), 2), {}, "windows, a vector of channels at a time")):
+            assert text in str(cg.explain(op, *operands, device="cpu", **options)), op
+    assert "im2col" in str(cg.explain("conv2d", (2, 9, 9, 64), (3, 3, 64, 64), device="cpu"))
+
+
 # --- memory
 
 

@@ -1,0 +1,53 @@
+"""How the kernels of csrc/cpu compute a call, in words: what `explain` says where backend "cpu" is in use."""
+
+from __future__ import annotations
+
+from ...geometry import ConvGeometry
+from ...recorder import Call
+
+FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
+
+_OTHERS = {
+    "channel_sum": "sums of vectors, in segments",
+    "gemm": "matrix products of packed panels, sums in blocks of 128",
+    "matmul": "matrix products of packed panels, sums in blocks of 128",
+    "max_pool": "windows, a vector of channels at a time",
+    "max_pool_dgrad": "each pixel gathers from the windows that it has won",
+    "max_pool_gather": "winners, one by one",
+    "max_pool_indices": "winners, one by one",
+    "avg_pool": "windows, a vector of channels at a time",
+    "avg_pool_dgrad": "each pixel gathers from the windows that hold it",
+    "lp_pool": "windows, element by element",
+    "lp_pool_dgrad": "each pixel gathers from the windows that hold it, element by element",
+    "lp_pool_gather": "windows, element by element",
+    "nchw_to_nhwc": "one transposed copy",
+    "nhwc_to_nchw": "one transposed copy",
+    "oihw_to_hwio": "two transposed copies",
+    "hwio_to_oihw": "two transposed copies",
+}
+
+
+def method_of(call: Call) -> str:
+    """The method where no Inf or NaN meets padding.
+
+    Raises:
+        NotImplementedError: the backend does not have the op.
+    """
+    if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
+        return _convolution(call.op, call.statics[0])
+    if call.op not in _OTHERS:
+        raise NotImplementedError(f"{call.op} is not implemented on backend 'cpu'")
+    return _OTHERS[call.op]
+
+
+def _convolution(op: str, geo: ConvGeometry) -> str:
+    if 0 in geo.x_shape or 0 in geo.w_shape or 0 in geo.y_shape:
+        return "no sums to take"
+    phases = ", phase by phase of the stride" if op == "conv_dgrad" and set(geo.stride) != {1} else ""
+    if geo.groups == geo.channels == geo.filters > 1:
+        return f"depthwise, a vector of channels at a time{phases}"
+    reads = (geo.filters if op == "conv_dgrad" else geo.channels) // geo.groups
+    run = geo.kernel[-1] > 1 and reads < FEW_CHANNELS and geo.dilation[-1] == 1 and not phases
+    rows = "each row of taps one run" if run else ("runs of pixels per tap" if op == "conv_wgrad" else
+                                                   "rows by pointers into the image")
+    return f"matrix products of packed panels, {rows}{phases}"
