@@ -21,6 +21,7 @@ constexpr int64_t kColumns = 1024;                // filters that a thread owns 
 constexpr int64_t kTasks = 16;                    // so many tasks are enough for any number of threads
 constexpr int64_t kSegment = 1024;                // a segment has at least so many pixels
 constexpr int64_t kPartials = int64_t(16) << 20;  // bytes of the sums of all segments
+constexpr size_t kLongestRun = 64;                // taps of a row that may take the place of the channels
 constexpr int64_t kFewChannels = 16;              // with fewer channels, a row of taps takes their place
 constexpr double kSmall = 1 << 17;
 
@@ -493,7 +494,7 @@ template <class T>
 void conv_wgrad(const WgradCall& call) {
     if (depthwise_wgrad<T>(call)) return;
     const auto& taps = call.gather->axis[2].taps;
-    bool merged = call.channels < kFewChannels && taps.size() > 1;
+    bool merged = call.channels < kFewChannels && taps.size() > 1 && taps.size() <= kLongestRun;
     for (size_t i = 1; i < taps.size(); ++i) merged &= taps[i].offset == taps[i - 1].offset + 1;
     if (merged) {
         WeightGradient<T> gradient(call, true);

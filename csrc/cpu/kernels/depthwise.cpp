@@ -180,8 +180,8 @@ public:
         y_in_place_ = sizeof(T) == sizeof(A) && call.y.step_c == 1;
         channels_ = smaller<int64_t>(call.groups, x_in_place_ && y_in_place_ ? kChannels : kCopiedChannels);
         int64_t most = boxes_.pixels();
-        while (most > 1 && (copied() > kCopy || boxes_.count() * parts(call.groups, channels_) < kTiles)) {
-            if (copied() <= kCopy && most <= 2 * gather.axis[2].count) break;
+        while (most > 1 && (copies() > kCopy || boxes_.count() * parts(call.groups, channels_) < kTiles)) {
+            if (copies() <= kCopy && most <= 2 * gather.axis[2].count) break;
             boxes_ = Boxes(call.x.batch, sizes_, most /= 2);
         }
         const GatherAxis& w = gather.axis[2];
@@ -190,7 +190,7 @@ public:
     }
 
     bool suits() const {
-        return gather_.taps() > 0 && copied() <= 16 * kCopy &&
+        return gather_.taps() > 0 && copies() <= 16 * kCopy &&
                (gather_.taps() + 1) * padded_ * static_cast<int64_t>(sizeof(A)) <= kFilters;
     }
 
@@ -210,10 +210,13 @@ private:
         if (x_in_place_) return 0;
         return region_pixels(gather_, boxes_) * channels_ * static_cast<int64_t>(sizeof(A));
     }
+    // The bytes of the copies of x and of a row of results.
+    int64_t copies() const {
+        return copied() + (y_in_place_ ? 0 : boxes_.part(3) * channels_ * static_cast<int64_t>(sizeof(A)));
+    }
     int64_t tap_rows() const { return gather_.axis[0].taps.size() * gather_.axis[1].taps.size(); }
     size_t scratch_bytes() const {
-        return tap_rows() * sizeof(TapRow<A>) + gather_.axis[2].taps.size() * sizeof(int64_t) + copied() +
-               (y_in_place_ ? 0 : boxes_.part(3) * channels_ * sizeof(A)) + 64;
+        return tap_rows() * sizeof(TapRow<A>) + gather_.axis[2].taps.size() * sizeof(int64_t) + copies() + 64;
     }
 
     // Filters as [tap][channel], and behind them the bias.

@@ -27,10 +27,15 @@ CONVGPU_INLINE Span span_of(const GatherAxis& axis, int64_t begin, int64_t end) 
             (end - 1) * axis.step + axis.taps[axis.taps.size() - 1].offset + 1};
 }
 
-// How many pixels the region of the largest box has.
+// How many pixels the region of the largest box has; kTooMany stands for any larger number.
+constexpr int64_t kTooMany = int64_t(1) << 40;
 CONVGPU_INLINE int64_t region_pixels(const Gather& gather, const Boxes& boxes) {
     int64_t count = boxes.part(0);
-    for (int a = 0; a < kAxes; ++a) count *= span_of(gather.axis[a], 0, boxes.part(1 + a)).count();
+    for (int a = 0; a < kAxes; ++a) {
+        const int64_t span = span_of(gather.axis[a], 0, boxes.part(1 + a)).count();
+        if (span > 0 && count > kTooMany / span) return kTooMany;
+        count *= span;
+    }
     return count;
 }
 
