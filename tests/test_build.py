@@ -48,22 +48,22 @@ CUDA = {"nvcc": "/opt/cuda/bin/nvcc", "gpu": "90a"}
 
 
 @pytest.mark.parametrize("there, editable, chosen", [
-    ({}, False, Choice(False, False, cpu=True)),
+    ({}, False, Choice(False, False)),
     ({}, True, Choice(False, True, cpu=True)),
     ({"cxx": None}, True, Choice(False, False)),
     ({"platform": "darwin"}, True, Choice(False, False)),
     ({"emulated": "0"}, True, Choice(False, False, cpu=True)),
-    ({"emulated": "1"}, False, Choice(False, True, cpu=True)),
+    ({"emulated": "1"}, False, Choice(False, True)),
     ({"cpu": "0"}, True, Choice(False, True)),
     ({"cpu": "1"}, False, Choice(False, False, cpu=True, cpu_required=True)),
-    (CUDA, False, Choice(True, False, ("90a",), cpu=True)),
+    (CUDA, False, Choice(True, False, ("90a",))),
     (CUDA, True, Choice(True, True, ("90a",), cpu=True)),
-    (CUDA | {"gpu": None}, False, Choice(False, False, cpu=True)),
-    (CUDA | {"nvcc": None}, False, Choice(False, False, cpu=True)),
-    (CUDA | {"cuda": "0"}, False, Choice(False, False, cpu=True)),
-    (CUDA | {"archs": "80;compute_80"}, False, Choice(True, False, ("80", "compute_80"), cpu=True)),
-    ({"cuda": "1"}, False, Choice(True, False, choice.WHEEL_ARCHS, cpu=True)),
-    ({"cuda": "1", "archs": "80;90a"}, False, Choice(True, False, ("80", "90a"), cpu=True)),
+    (CUDA | {"gpu": None}, False, Choice(False, False)),
+    (CUDA | {"nvcc": None}, False, Choice(False, False)),
+    (CUDA | {"cuda": "0"}, False, Choice(False, False)),
+    (CUDA | {"archs": "80;compute_80"}, False, Choice(True, False, ("80", "compute_80"))),
+    ({"cuda": "1"}, False, Choice(True, False, choice.WHEEL_ARCHS)),
+    ({"cuda": "1", "archs": "80;90a"}, False, Choice(True, False, ("80", "90a"))),
 ])
 def test_what_is_built(machine, there, editable, chosen):
     machine(**there)
@@ -71,8 +71,8 @@ def test_what_is_built(machine, there, editable, chosen):
 
 
 @pytest.mark.parametrize("there, editable, packages", [
-    ({}, False, TOOLS),
-    ({"cpu": "0"}, False, []),
+    ({}, False, []),
+    ({"cpu": "1"}, False, TOOLS),
     ({"cxx": None}, True, []),
     ({}, True, TOOLS + HEADERS),
     ({"headers": ("/usr/include",)}, True, TOOLS),

@@ -1,6 +1,7 @@
 """Chooses the modules that an installation builds: those that suit the machine, unless the environment says otherwise.
 
-    CONVGPU_CPU=0|1        convgpu._cpu        unset: built if a C++ compiler is there; a failure is a warning then
+    CONVGPU_CPU=0|1        convgpu._cpu        unset: built if the install is editable and a C++ compiler is there, and a
+                                               failure is a warning
     CONVGPU_CUDA=0|1       convgpu._cuda       unset: built for the GPU if nvcc and a GPU are there
     CONVGPU_EMULATED=0|1   convgpu._emulated   unset: built if the install is editable and a C++ compiler is there
     CONVGPU_ARCHS          the architectures of _cuda, for example "80;90a"; compute_80 adds PTX
@@ -57,7 +58,7 @@ def choose(editable: bool) -> Choice:
         cuda = gpu is not None and toolchain.find_nvcc() is not None
     if emulated is None:
         emulated = editable and able
-    return Choice(cuda, emulated, _archs(gpu) if cuda else (), able if cpu is None else cpu, cpu is True)
+    return Choice(cuda, emulated, _archs(gpu) if cuda else (), editable and able if cpu is None else cpu, cpu is True)
 
 
 def _obstacle() -> str | None:
