@@ -1,6 +1,6 @@
 // The kernels of one instruction set and one dtype, as launchers call them: a table of functions.
 #pragma once
-#include "../common/activation.h"
+#include "../common/options.h"
 #include "../common/geometry.h"
 #include "gather.h"
 #include "views.h"

@@ -2,7 +2,7 @@
 //
 // Arrays may have any strides that are whole elements; results must not overlap operands.
 #pragma once
-#include "../common/activation.h"
+#include "../common/options.h"
 #include "../common/array.h"
 #include "../common/geometry.h"
 #include "gather.h"

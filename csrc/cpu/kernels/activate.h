@@ -2,7 +2,7 @@
 #pragma once
 #include <math.h>
 
-#include "../../common/activation.h"
+#include "../../common/options.h"
 #include "vector.h"
 
 namespace convgpu::cpu::CONVGPU_ISA {
