@@ -43,7 +43,8 @@ Plan plan(Op op, const Shape& x, int axis, DType dtype, int alignment) {
         if (a > axis) plan.inner *= x[a];
     }
     const int64_t full = kVectorBytes / static_cast<int64_t>(size_of(dtype));
-    if (alignment >= kVectorBytes && plan.inner == 1 && plan.classes % full == 0) plan.vector = static_cast<int>(full);
+    const bool whole = plan.inner == 1 && plan.classes % full == 0 && dtype != DType::kFloat64;
+    if (alignment >= kVectorBytes && whole) plan.vector = static_cast<int>(full);
     if (plan.inner == 1) {  // where lines lie side by side, neighbouring threads own neighbouring lines
         constexpr int64_t kLeast = 4;
         while (plan.sharing < kThreads && plan.sharing * 2 * kLeast <= plan.classes / plan.vector) plan.sharing *= 2;

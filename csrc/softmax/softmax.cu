@@ -22,7 +22,8 @@ template <class Use>
 void dispatch_vector(const Plan& plan, Use&& use) {
     dispatch_float(plan.dtype, [&](auto type) {
         if (plan.vector == 1) return use(type, Int<1>{});
-        use(type, Int<static_cast<int>(kVectorBytes / sizeof(TypeOf<decltype(type)>))>{});
+        using T = TypeOf<decltype(type)>;  // float64 is read one by one, for the sake of registers
+        use(type, Int<sizeof(T) < 8 ? static_cast<int>(kVectorBytes / sizeof(T)) : 1>{});
     });
 }
 
