@@ -12,7 +12,7 @@ namespace convgpu::elementwise {
 constexpr int kActivateDgradEach = 1;  // vectors of a thread
 
 template <class T, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     activate_dgrad_vectors(const T* __restrict__ gy, const T* __restrict__ v, T* __restrict__ gx, int64_t size,
                            const __grid_constant__ Activated<Accumulator<T>> by) {
     using A = Accumulator<T>;
