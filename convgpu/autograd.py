@@ -267,6 +267,10 @@ def _compute_on_gpu(op: Op, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
         return run_on_backend(op.name, arrays, statics)
     if op.variadic:
         return forward(arrays, *statics)
+    if op.by_kernel is not None:
+        result = op.by_kernel(*arrays, *statics)
+        if result is not NotImplemented:
+            return result
     return forward(*arrays, *statics) if op.moves else gpu.in_float32(forward, arrays, statics)
 
 

@@ -47,6 +47,8 @@ class Op:
         moves: the op moves elements and does not compute with them, so that bfloat16 stays as it is on the GPU.
         cheap: one pass over the elements computes the first output again, with the same bits. Where all inputs are kept
             in any case, ops that need this output for their backward pass do not keep it but have it computed again.
+        by_kernel: computes the output from arrays on the GPU with a backend's kernel; it returns NotImplemented for
+            those that it leaves to `forward`.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 
@@ -60,11 +62,12 @@ class Op:
     registry: dict[str, Op] = {}
 
     def __init__(self, name: str, signature: str, forward: Callable[..., Any] | None = None, *,
-                 broadcasts: bool = False, moves: bool = False, cheap: bool = False):
+                 broadcasts: bool = False, moves: bool = False, cheap: bool = False,
+                 by_kernel: Callable[..., Any] | None = None):
         arguments, _, outputs = signature.partition("->")
         inputs, _, statics = arguments.partition(";")
         self.name, self.signature, self.forward = name, signature, forward
-        self.broadcasts, self.moves, self.cheap = broadcasts, moves, cheap
+        self.broadcasts, self.moves, self.cheap, self.by_kernel = broadcasts, moves, cheap, by_kernel
         self.__name__ = name
         self.__doc__ = f"{name}({arguments.strip()}) -> {outputs.strip()}\n\n{_summary(forward)}".strip()
         self._defaults: dict[str, Any] = {}

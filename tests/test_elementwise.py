@@ -7,11 +7,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from gpu_device import gpu  # noqa: F401 - a fixture
+from native_backends import needs_emulated
 
 import convgpu as cg
 import convgpu.numpy as cnp
-from convgpu import Tensor
-from convgpu.ops.elementwise import to_device
+from convgpu import Tensor, backends
+from convgpu.ops.elementwise import binary, to_device
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(t) for t in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]
@@ -318,3 +320,107 @@ def test_tanh_of_integers_has_the_dtype_of_numpy() -> None:
     for dtype in ("bool", "int8", "uint8", "int16", "int32", "int64"):
         x = np.ones(2, dtype)
         assert cg.tanh(x).dtype == np.tanh(x).dtype and abs(cg.tanh(x).numpy() - np.tanh(1.0)).max() < 1e-3
+
+
+# --- binary: arithmetic of bfloat16 on a GPU
+
+ARITHMETIC = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+
+
+@pytest.mark.parametrize("function", [*ARITHMETIC, "reversed_subtract", "reversed_divide"])
+def test_functions_of_two_operands_have_gradients_to_the_second_order(function: str, backend: str) -> None:
+    a, b = np.float64([[1.5, -0.5, 2.0]]), np.float64([[0.7], [-1.25]])
+    assert cg.check_grad(lambda a, b: binary(a, b, function), a, b, order=2) < 1e-6
+    assert cg.check_grad(lambda a: binary(a, None, function, 0.75), a, order=2) < 1e-6
+
+
+@needs_emulated
+@pytest.mark.parametrize("dtype", ["float16", BFLOAT16, "float32", "float64"], ids=str)
+def test_the_kernel_agrees_with_numpy_on_views(dtype: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 8, 24)).astype(dtype)
+    views = [x[::2, :, 3:9], x[::-1][:3, :, ::4], np.broadcast_to(x[0, 0, :6], (3, 8, 6)),
+             np.broadcast_to(x[:3, :1, :1], (3, 8, 6)), x.transpose(0, 2, 1)[:3, :8, :6], x[:3, :, 1:7]]
+    emulated, numpy = backends.load("emulated"), backends.load("numpy")
+    for a, b in itertools.product(views, views):
+        for function in ("subtract", "divide"):
+            got, expected = (backend.binary(a, b, function, None) for backend in (emulated, numpy))
+            assert got.dtype == expected.dtype and got.shape == (3, 8, 6) and got.flags.c_contiguous
+            np.testing.assert_array_equal(got, expected)
+    for a in views:
+        np.testing.assert_array_equal(emulated.binary(a, None, "multiply", 3.0), a * a.dtype.type(3))
+
+
+@needs_emulated
+def test_the_kernel_refuses_what_it_cannot_compute() -> None:
+    emulated, ones = backends.load("emulated"), np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="broadcast"):
+        emulated.binary(ones, np.ones(2, np.float32), "add", None)
+    with pytest.raises(TypeError, match="add: expected operands of one dtype, got float32 and float64"):
+        emulated.binary(ones, np.ones(3), "add", None)
+    with pytest.raises(NotImplementedError, match="add of int64 is not implemented on backend 'emulated'"):
+        emulated.binary(np.ones(3, int), np.ones(3, int), "add", None)
+    with pytest.raises(ValueError, match="binary: expected the name of a function of two operands, got hypot"):
+        emulated.binary(ones, ones, "hypot", None)
+
+
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls of `binary` from now on: its name and the function."""
+    from convgpu.ops import elementwise
+
+    calls: list[tuple[str, str]] = []
+    run = elementwise.run_on_backend
+    monkeypatch.setattr(elementwise, "run_on_backend",
+                        lambda op, arrays, statics: calls.append((op, statics[0])) or run(op, arrays, statics))
+    return calls
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 5, 8), (2, 1, 1, 8)), ((7,), (7,)), ((), (4, 3)), ((0, 3), (1, 3))],
+                         ids=str)
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_bfloat16_on_the_gpu_is_one_kernel_with_the_bits_of_the_cpu(
+        name: str, shapes: Any, gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 - the fixture
+    rng, function = np.random.default_rng(1), getattr(cnp, name)
+    xs = [np.asarray(rng.standard_normal(shape)).astype(BFLOAT16) for shape in shapes]
+    hostile = np.float32([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 3e38])
+    for x in xs:
+        some = hostile[:x.size // 2].astype(BFLOAT16)
+        x.reshape(-1)[:some.size] = some
+    calls = launched(monkeypatch)
+    results = []
+    for device in ("gpu", "cpu"):
+        tensors = [cg.tensor(x, device=device) for x in xs]
+        with np.errstate(all="ignore"):
+            results.append([function(*tensors), function(tensors[0], 0.3), function(2, tensors[1])])
+    assert calls == [("binary", name)] * 2 + [("binary", "reversed_" * (name in ("subtract", "divide")) + name)]
+    for got, expected in zip(*results):
+        assert got.device == "gpu" and got.dtype == BFLOAT16 == expected.dtype
+        np.testing.assert_array_equal(got.numpy().astype(np.float32), expected.numpy().astype(np.float32))
+
+
+def test_gradients_of_bfloat16_on_the_gpu_are_those_of_the_cpu(gpu: str) -> None:  # noqa: F811 - the fixture
+    rng = np.random.default_rng(2)
+    arrays = [rng.standard_normal(shape).astype(BFLOAT16) for shape in ((2, 5, 3, 8), (2, 1, 1, 8), (8,))]
+    found = []
+    for device in ("gpu", "cpu"):
+        x, s, c = (cg.tensor(a, device=device, requires_grad=True) for a in arrays)
+        y = cnp.maximum(x * s - c, 0.5 - x / (2.0 + c * c))
+        found.append(cg.grad(y, [x, s, c], cg.tensor(arrays[0], device=device)))
+    for got, expected in zip(*found):
+        assert got.dtype == BFLOAT16 and got.shape == expected.shape
+        wide = expected.numpy().astype(np.float32)
+        np.testing.assert_allclose(got.numpy().astype(np.float32), wide, rtol=2**-7, atol=2**-7 * np.abs(wide).max())
+
+
+def test_other_dtypes_are_left_to_cupy(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 - the fixture
+    calls = launched(monkeypatch)
+    half, number = cg.tensor(np.ones(3, BFLOAT16), device="gpu"), cg.tensor(np.float32([1, 2, 3]), device="gpu")
+    for a, b in ((number, number), (half, number), (number, 2.0), (half, cg.tensor([1, 2, 3], device="gpu"))):
+        assert (a + b).dtype == (a.to("cpu") + (b.to("cpu") if isinstance(b, Tensor) else b)).dtype
+    assert (half * True).tolist() == [1, 1, 1] and not calls
+    with pytest.raises(ValueError, match="broadcast"):
+        half + cg.tensor(np.ones(2, BFLOAT16), device="gpu")
+
+
+def test_arrays_on_the_cpu_take_no_detour(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = launched(monkeypatch)
+    assert (cg.tensor(np.ones(3, BFLOAT16)) + 1).tolist() == [2, 2, 2] and not calls

@@ -150,8 +150,18 @@ def test_views_cost_nothing_and_what_a_kernel_cannot_read_is_copied():
 
 def test_bfloat16_is_computed_in_float32_as_on_a_gpu():
     x = cg.spec((1 << 20,), "bfloat16")
-    rows = rows_of(lambda x: x + x, x)
-    assert rows["add", "cupy_astype"].launches == 3 and rows["add", "cupy_add"].written_bytes == 4 << 20
+    rows = rows_of(lambda x: cg.numpy.hypot(x, x), x)
+    assert rows["hypot", "cupy_astype"].launches == 3 and rows["hypot", "cupy_hypot"].written_bytes == 4 << 20
+
+
+def test_arithmetic_of_bfloat16_is_one_launch_that_reads_what_is_repeated_once():
+    x, s = cg.spec((8, 16, 16, 32), "bfloat16"), cg.spec((8, 1, 1, 32), "bfloat16")
+    for f in (lambda x, s: x * s, lambda x, s: x + s.broadcast_to(x.shape)):
+        (row,) = rows_of(f, x, s).values()
+        assert (row.kernel, row.launches, row.read_bytes, row.written_bytes) == (
+            "binary_vectors", 1, x.nbytes + s.nbytes, x.nbytes)
+    (row,) = rows_of(lambda x: 1.0 - x, x).values()
+    assert (row.kernel, row.launches, row.read_bytes, row.written_bytes) == ("binary_vectors", 1, x.nbytes, x.nbytes)
 
 
 def test_float_labels_and_ifs_are_waits_with_their_line():

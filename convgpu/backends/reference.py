@@ -483,6 +483,20 @@ def add_n(xs: list[np.ndarray]) -> np.ndarray:
     return y.astype(xs[0].dtype)
 
 
+def binary(a: np.ndarray, b: np.ndarray | None, function: str, number: float | None) -> np.ndarray:
+    """y[i] = the function of a[i] and b[i], which broadcast, or of a[i] and the number, rounded to the dtype of a."""
+    first, second = [x.astype(_wide(a.dtype)) for x in (a, np.asarray(number, a.dtype) if b is None else b)]
+    if function.startswith("reversed_"):
+        first, second = second, first
+    with np.errstate(all="ignore"):
+        y = {"add": lambda: first + second, "subtract": lambda: first - second, "multiply": lambda: first * second,
+             "divide": lambda: np.divide(first, second),
+             "maximum": lambda: np.where((first >= second) | (first != first), first, second),
+             "minimum": lambda: np.where((first <= second) | (first != first), first, second),
+             }[function.removeprefix("reversed_")]()
+        return np.asarray(y).astype(a.dtype)
+
+
 def _activated(x: np.ndarray, function: str, alpha: float, scale: float) -> np.ndarray:
     if function in ("silu", "gelu", "gelu_tanh"):  # x times a weight, which is 0 at -inf
         return np.where(x == -np.inf, 0, x) * _weight(x, function)

@@ -1,4 +1,4 @@
-"""Facts about the elementwise ops: activations, their gradients, and sums of arrays."""
+"""Facts about the elementwise ops: activations, their gradients, sums of arrays, functions of two operands."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ..dtypes import as_dtype
 from ..op import Op
 from ..ops import activation as ops
 from ..ops.add_n import add_n
-from ..recorder import Call
+from ..ops.elementwise import binary
+from ..recorder import Call, Shape
 from ..roofline import Gpu, Work, additions_on
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .facts import FORMATS, Bound, Facts, Family, drawn
 
 # Every activation, with its parameters alpha and scale.
@@ -37,6 +38,11 @@ def elements_of(call: Call) -> int:
 def sum_of_two(a: Any, b: Any) -> Tensor:
     """a + b, by the op that adds any number of arrays."""
     return add_n(a, b)
+
+
+def product_of_two(a: Any, b: Any) -> Tensor:
+    """a * b, by the op that runs functions of two operands of bfloat16 on a GPU."""
+    return binary(as_tensor(a), as_tensor(b), "multiply", None)
 
 
 def _work(call: Call, precision: str) -> Work:
@@ -59,11 +65,13 @@ def _bound(call: Call) -> Bound:
 
 def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
     """The first elements and the last."""
-    def cut(array: np.ndarray) -> np.ndarray:
-        flat, most = array.reshape(-1), 256 if few else 4096
-        return flat if flat.size <= 2 * most else np.concatenate([flat[:most], flat[-most:]])
+    return Problem.of(problem.op, tuple([_cut(a, few) for a in arrays]), problem.call.statics), tuple(
+        [_cut(r, few) for r in results])
 
-    return Problem.of(problem.op, tuple(map(cut, arrays)), problem.call.statics), tuple(map(cut, results))
+
+def _cut(array: np.ndarray, few: bool) -> np.ndarray:
+    flat, most = array.reshape(-1), 256 if few else 4096
+    return flat if flat.size <= 2 * most else np.concatenate([flat[:most], flat[-most:]])
 
 
 def _draw_of_results(call: Call) -> Arrays:
@@ -73,8 +81,48 @@ def _draw_of_results(call: Call) -> Arrays:
     return gy, reference.activate(v, function, alpha, scale) if function in ops.KEEPS_OUTPUT else v
 
 
-def problems(case: cases.ElementwiseCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """Every activation and its gradient, and the sum of the case's terms."""
+BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+
+
+def _broadcast(call: Call) -> Shape:
+    """The shape of a result of two operands."""
+    return np.broadcast_shapes(*[shape for shape in call.shapes if shape is not None])
+
+
+def _binary_work(call: Call, precision: str) -> Work:
+    elements = [math.prod(shape) for shape in (*call.shapes, _broadcast(call)) if shape is not None]
+    return Work(elements[-1], additions_on(call.dtype), sum(elements) * as_dtype(call.dtype).itemsize)
+
+
+def _binary_plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
+    a, b = call.shapes
+    return native.module.plan_binary(a, () if b is None else b, _broadcast(call), call.dtype)
+
+
+def _binary_bound(call: Call) -> Bound:
+    """One rounding; maxima and minima are exact."""
+    function, number = call.statics
+    if function in ("maximum", "minimum"):
+        return Bound(None, call.statics)
+    positive = "add" if function.endswith("subtract") else function
+    return Bound(1, (positive, None if number is None else abs(number)))
+
+
+def _binary_part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple[Problem, Arrays]:
+    """The first elements and the last, with the operands repeated for them."""
+    shape = results[0].shape
+    spread = [a if a is None else np.broadcast_to(a, shape) for a in arrays]
+    operands = tuple([a if a is None else _cut(a, few) for a in spread])
+    return Problem.of("binary", operands, problem.call.statics), (_cut(results[0], few),)
+
+
+def problems(case: cases.ElementwiseCase | cases.BinaryCase, dtype: str, data_format: str) -> Iterator[Problem]:
+    """Every activation and its gradient, and the sum of the case's terms; or every function of two operands."""
+    if isinstance(case, cases.BinaryCase):
+        a, b = case.draw(dtype)
+        for name in (*BINARY, *(("reversed_subtract", "reversed_divide") if b is None else ())):
+            yield Problem.of("binary", (a, b), (name, case.number))
+        return
     x, g = case.draw("x", dtype), case.draw("g", dtype)
     for function in FUNCTIONS:
         yield Problem.of("activate", (x,), function)
@@ -89,6 +137,10 @@ Op.registry["activate"].facts = _elementwise(explained=ops.relu, example=((32, 5
 Op.registry["activate_dgrad"].facts = _elementwise(explained=ops.relu, example=((32, 56, 56, 256),),
                                                    draw=_draw_of_results, direction="dgrad")
 Op.registry["add_n"].facts = _elementwise(explained=sum_of_two, example=((32, 56, 56, 256),) * 2, direction="forward")
+Op.registry["binary"].facts = Facts(
+    family="elementwise", results=lambda call: ((_broadcast(call), call.dtype),), work=_binary_work,
+    plan=_binary_plan, method=lambda call: "functions of NumPy", bound=_binary_bound, part=_binary_part,
+    explained=product_of_two, example=((32, 56, 56, 256), (32, 1, 1, 256)), direction="forward")
 
-FAMILY = Family(ops=("activate", "activate_dgrad", "add_n"), page="activations-norms-losses.md", cases=cases.CASES,
-                problems=problems, operands=("x", "a", "b"), formats=FORMATS[:1])
+FAMILY = Family(ops=("activate", "activate_dgrad", "add_n", "binary"), page="activations-norms-losses.md",
+                cases=cases.CASES, problems=problems, operands=("x", "a", "b"), formats=FORMATS[:1])

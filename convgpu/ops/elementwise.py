@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import run as run_on_backend
 from ..deferred import Deferred, added
 from ..device import device_of, move
 from ..dtypes import as_dtype, is_float, is_half
@@ -76,7 +77,44 @@ def zero(g: Tensor) -> Tensor:
 _zeros = Op("zeros_like", "x -> y", np.zeros_like, moves=True).vjp(x=zero)
 
 
-# --- arithmetic
+# --- arithmetic. On a GPU one kernel computes bfloat16, which CuPy has no arithmetic for; it has no other use, since
+# CuPy's own kernels compute the other dtypes, and NumPy computes on the CPU.
+
+binary = Op("binary", "a, b=None; function, number=None -> y", broadcasts=True)
+_REVERSED = {"subtract": "reversed_subtract", "divide": "reversed_divide"}  # for a number before a tensor
+
+
+@binary.vjp_jointly
+def _binary_gradients(g: Tensor, wanted: tuple[bool, ...], a: Tensor, b: Tensor | None, function: str,
+                      number: float | None, y: Tensor) -> list[Tensor | None]:
+    """The gradients of the op that has the name of the function."""
+    operands, reverse = [a, number if b is None else b], function.startswith("reversed_")
+    op = Op.registry[function.removeprefix("reversed_")]
+    values = dict(zip("ba" if reverse else "ab", operands), y=y)
+    rules = [op.rules[name] for name in ("ba" if reverse else "ab")]
+    return [rule.function(g, *[values[n] for n in rule.needs]) if w else None for rule, w in zip(rules, wanted)]
+
+
+def _by_kernel(function: str) -> Callable[[Any, Any], Any]:
+    """`function` of bfloat16 operands on the GPU, or of one and a Python number, which is rounded to bfloat16."""
+    def compute(a: Any, b: Any) -> Any:
+        if type(a) in (float, int) and _is_bfloat16(b):
+            return run_on_backend("binary", [b, None], (_REVERSED.get(function, function), float(_beside(b, a))))
+        if type(b) in (float, int) and _is_bfloat16(a):
+            return run_on_backend("binary", [a, None], (function, float(_beside(a, b))))
+        if _is_bfloat16(a) and _is_bfloat16(b):
+            return run_on_backend("binary", [a, b], (function, None))
+        return NotImplemented
+
+    return compute
+
+
+def _is_bfloat16(x: Any) -> bool:
+    return hasattr(x, "dtype") and is_half(x.dtype) and x.dtype != np.float16
+
+
+def _arithmetic(name: str, forward: Callable[[Any, Any], Any], kind: type[Op] = Op) -> Op:
+    return kind(name, "a, b -> y", weak(forward), broadcasts=True, by_kernel=_by_kernel(name))
 
 
 class _Add(Op):
@@ -91,11 +129,10 @@ class _Add(Op):
         return super().__call__(*args, **options)
 
 
-add = _Add("add", "a, b -> y", weak(np.add), broadcasts=True).vjp(a=lambda g: g, b=lambda g: g)
-subtract = Op("subtract", "a, b -> y", weak(np.subtract), broadcasts=True).vjp(a=lambda g: g, b=lambda g: -g)
-multiply = Op("multiply", "a, b -> y", weak(np.multiply), broadcasts=True).vjp(
-    a=lambda g, b: g * b, b=lambda g, a: g * a)
-divide = Op("divide", "a, b -> y", weak(np.divide), broadcasts=True).vjp(
+add = _arithmetic("add", np.add, _Add).vjp(a=lambda g: g, b=lambda g: g)
+subtract = _arithmetic("subtract", np.subtract).vjp(a=lambda g: g, b=lambda g: -g)
+multiply = _arithmetic("multiply", np.multiply).vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
+divide = _arithmetic("divide", np.divide).vjp(
     a=lambda g, b: g / b, b=precise(lambda g, b, y: -g * y / b))
 floor_divide = Op("floor_divide", "a, b -> y", weak(np.floor_divide), broadcasts=True).vjp(a=zero, b=zero)
 remainder = Op("remainder", "a, b -> y", weak(np.remainder), broadcasts=True).vjp(
@@ -226,15 +263,14 @@ def same(x: Any, y: Tensor) -> Tensor:
     return (x == y) | (isnan(y) & (isnan(x) if isinstance(x, Tensor) else x != x))
 
 
-def _choice(name: str, forward: Callable[..., Any]) -> Op:
-    return Op(name, "a, b -> y", weak(forward), broadcasts=True).vjp(
-        a=lambda g, a, b, y: _chosen(g, a, b, y), b=lambda g, a, b, y: _chosen(g, b, a, y))
+def _choice(op: Op) -> Op:
+    return op.vjp(a=lambda g, a, b, y: _chosen(g, a, b, y), b=lambda g, a, b, y: _chosen(g, b, a, y))
 
 
-maximum = _choice("maximum", np.maximum)
-minimum = _choice("minimum", np.minimum)
-fmax = _choice("fmax", np.fmax)
-fmin = _choice("fmin", np.fmin)
+maximum = _choice(_arithmetic("maximum", np.maximum))
+minimum = _choice(_arithmetic("minimum", np.minimum))
+fmax = _choice(Op("fmax", "a, b -> y", weak(np.fmax), broadcasts=True))
+fmin = _choice(Op("fmin", "a, b -> y", weak(np.fmin), broadcasts=True))
 
 _where = Op("where", "condition, a, b -> y", lambda c, a, b: np.where(_array(c), *paired(a, b)), broadcasts=True).vjp(
     condition=zero, a=lambda g, condition: where(condition, g, 0), b=lambda g, condition: where(condition, 0, g))

@@ -32,6 +32,23 @@ void convgpu::bind_elementwise(py::module_& m) {
         },
         "gy"_a, "v"_a, "gx"_a, "plan"_a, "function"_a, "alpha"_a, "scale"_a, "stream"_a,
         py::call_guard<py::gil_scoped_release>());
+    py::class_<elementwise::BinaryPlan>(m, "BinaryPlan", py::module_local())
+        .def_property_readonly("text", &elementwise::BinaryPlan::text)
+        .def_property_readonly("launches", &elementwise::BinaryPlan::launches)
+        .def_property_readonly("workspace", [](const elementwise::BinaryPlan&) { return 0; });
+    m.def(
+        "plan_binary",
+        [](const Shape& a, const Shape& b, const Shape& y, const std::string& dtype, int alignment) {
+            return elementwise::plan_binary(a, b, y, dtype_of(dtype), alignment);
+        },
+        "a"_a, "b"_a, "y"_a, "dtype"_a, "alignment"_a = kPlannedAlignment);
+    m.def(
+        "binary",
+        [](const Array& a, const Array* b, const Array& y, const elementwise::BinaryPlan& plan,
+           const std::string& function, double number, uintptr_t stream) {
+            elementwise::binary(a, b, y, plan, elementwise::binary_function_of(function), number, stream_of(stream));
+        },
+        "a"_a, "b"_a, "y"_a, "plan"_a, "function"_a, "number"_a, "stream"_a, py::call_guard<py::gil_scoped_release>());
     // Its arguments are the terms, the sum, the plan and the stream.
     m.def("add_n", [](const py::args& arguments) {
         const size_t terms = arguments.size() < 3 ? 0 : arguments.size() - 3;

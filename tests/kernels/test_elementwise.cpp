@@ -50,7 +50,49 @@ void run(int64_t size, DType dtype, int shift) {
     compare(y, expected, 0, "add_n");
 }
 
+// The value of an operand of shape (outer, middle, inner), some of which are 1, at an index of the result.
+double at(const Owned& x, const Shape& shape, int64_t o, int64_t m, int64_t i) {
+    const auto along = [&](int axis, int64_t index) { return shape[axis] == 1 ? 0 : index; };
+    return x.get((along(0, o) * shape[1] + along(1, m)) * shape[2] + along(2, i));
+}
+
+void run_binary(const Shape& of_a, const Shape& of_b, DType dtype, int shift, bool number) {
+    Owned a(of_a, dtype, shift), b(of_b, dtype, shift);
+    Shape shape;
+    for (int axis = 0; axis < 3; ++axis) shape.push_back(of_a[axis] == 1 && !number ? of_b[axis] : of_a[axis]);
+    const Owned y(shape, dtype, shift);
+    a.fill(3);
+    b.fill(4);
+    const int alignment = shift == 0 ? 16 : static_cast<int>(size_of(dtype));
+    const auto plan = elementwise::plan_binary(of_a, number ? Shape{} : of_b, shape, dtype, alignment);
+    elementwise::binary(a.array, number ? nullptr : &b.array, y.array, plan, elementwise::BinaryFunction::kSubtract,
+                        0.25, nullptr);
+    std::vector<double> expected;
+    for (int64_t o = 0; o < shape[0]; ++o) {
+        for (int64_t m = 0; m < shape[1]; ++m) {
+            for (int64_t i = 0; i < shape[2]; ++i) {
+                expected.push_back(at(a, of_a, o, m, i) - (number ? 0.25 : at(b, of_b, o, m, i)));
+            }
+        }
+    }
+    compare(y, expected, std::max(2 * rounding_of(dtype), 1e-12), plan.text());
+}
+
 }  // namespace
+
+TEST(functions_of_two_operands_that_broadcast) {
+    const std::pair<Shape, Shape> shapes[] = {
+        {{1, 1, 1}, {1, 1, 1}},  {{1, 1, 4099}, {1, 1, 4099}}, {{3, 5, 16}, {3, 1, 16}}, {{3, 5, 7}, {3, 1, 7}},
+        {{1, 9, 1}, {2, 1, 24}}, {{5, 9, 8}, {1, 1, 1}},       {{3, 1, 513}, {3, 4, 1}}, {{0, 4, 8}, {1, 4, 8}}};
+    for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32, DType::kFloat64}) {
+        for (const auto& [a, b] : shapes) {
+            for (const int shift : {0, 1}) {
+                in_turn([&, a = a, b = b] { run_binary(a, b, dtype, shift, false); });
+                in_turn([&, a = a, b = b] { run_binary(a, b, dtype, shift, true); });
+            }
+        }
+    }
+}
 
 TEST(elementwise_ops_around_the_parts_of_threads_and_blocks) {
     for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32, DType::kFloat64}) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
-from .elementwise import activate, activate_dgrad, add_n
+from .elementwise import activate, activate_dgrad, add_n, binary
 from .gemm import gemm, matmul
 from .layout import hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio
 from .norm import norm_apply, norm_apply_add, norm_dgrad, norm_infer, norm_stats
@@ -23,7 +23,7 @@ from .reduce import reduce
 from .softmax import cross_entropy, cross_entropy_dgrad, softmax, softmax_dgrad
 
 __all__ = [
-    "activate", "activate_dgrad", "add_n",
+    "activate", "activate_dgrad", "add_n", "binary",
     "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",

@@ -1,4 +1,4 @@
-"""Activations of single elements and their gradients, and sums of arrays of one shape.
+"""Activations of single elements and their gradients, sums of arrays of one shape, functions of two operands.
 
 Half types are computed in float32 and rounded once; relu and relu6, which choose and do not compute, keep their dtype.
 Formulas, limits and NaN are as docs/activations-norms-losses.md states them.
@@ -57,6 +57,17 @@ def add_n(xs: list[np.ndarray]) -> np.ndarray:
     for x in more:
         y += x.astype(wide)
     return y.astype(first.dtype)
+
+
+def binary(a: np.ndarray, b: np.ndarray | None, function: str, number: float | None) -> np.ndarray:
+    """The function of that name of a and b, which broadcast, or of a and a number, rounded to the dtype of a."""
+    wide = accumulator(a.dtype)
+    operands = [x.astype(wide, copy=False) for x in (a, np.asarray(number, a.dtype) if b is None else b)]
+    if function.startswith("reversed_"):
+        operands.reverse()
+    with np.errstate(all="ignore"):
+        y = np.asarray(getattr(np, function.removeprefix("reversed_"))(*operands))
+    return y.astype(a.dtype, copy=False)
 
 
 def _where_true(keep: Any, g: Any) -> Any:
