@@ -1,7 +1,7 @@
 """Chooses the modules that an installation builds: those that suit the machine, unless the environment says otherwise.
 
-    CONVGPU_CPU=0|1        convgpu._cpu        unset: built if the install is editable and a C++ compiler is there, and a
-                                               failure is a warning
+    CONVGPU_CPU=0|1        convgpu._cpu        unset: built if the install is editable and a C++ compiler is there; a
+                                               failure is a warning then
     CONVGPU_CUDA=0|1       convgpu._cuda       unset: built for the GPU if nvcc and a GPU are there
     CONVGPU_EMULATED=0|1   convgpu._emulated   unset: built if the install is editable and a C++ compiler is there
     CONVGPU_ARCHS          the architectures of _cuda, for example "80;90a"; compute_80 adds PTX

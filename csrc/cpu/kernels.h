@@ -1,7 +1,7 @@
 // The kernels of one instruction set and one dtype, as launchers call them: a table of functions.
 #pragma once
-#include "../common/options.h"
 #include "../common/geometry.h"
+#include "../common/options.h"
 #include "gather.h"
 #include "views.h"
 

@@ -2,9 +2,9 @@
 //
 // Arrays may have any strides that are whole elements; results must not overlap operands.
 #pragma once
-#include "../common/options.h"
 #include "../common/array.h"
 #include "../common/geometry.h"
+#include "../common/options.h"
 #include "gather.h"
 
 namespace convgpu::cpu {

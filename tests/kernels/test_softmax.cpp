@@ -1,5 +1,5 @@
-// Runs every kernel of softmax and cross-entropy on arrays of exactly the bytes that they need. The sanitizers watch this
-// program.
+// Runs every kernel of softmax and cross-entropy on arrays of exactly the bytes that they need. The sanitizers watch
+// this program.
 #include "../../csrc/softmax/softmax.h"
 #include "owned.h"
 
@@ -28,8 +28,8 @@ void run(const Shape& shape, int axis, DType dtype, int shift) {
     const Owned workspace({static_cast<int64_t>(forward.workspace)}, DType::kUInt8);
     for (const auto reduction : {softmax::Reduction::kNone, softmax::Reduction::kMean}) {
         Owned losses({reduction == softmax::Reduction::kNone ? forward.lines : 1}, wide);
-        softmax::cross_entropy(x.array, labels.array, losses.array, statistics.array, flag.array, forward, 0.1, reduction,
-                               {workspace.array.data, forward.workspace}, nullptr);
+        softmax::cross_entropy(x.array, labels.array, losses.array, statistics.array, flag.array, forward, 0.1,
+                               reduction, {workspace.array.data, forward.workspace}, nullptr);
         testing::expect(flag.get(0) == 0, "flag");
         for (const double value : values_of(losses)) testing::expect(value > 0 && value < 20, "cross_entropy");
         softmax::cross_entropy_dgrad(x.array, labels.array, statistics.array, losses.array, gx.array,
