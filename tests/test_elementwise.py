@@ -13,7 +13,8 @@ from native_backends import needs_emulated
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor, backends
-from convgpu.ops.elementwise import binary, to_device
+from convgpu.ops.binary import op as binary
+from convgpu.ops.elementwise import to_device
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(t) for t in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]
@@ -365,11 +366,11 @@ def test_the_kernel_refuses_what_it_cannot_compute() -> None:
 
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The calls of `binary` from now on: its name and the function."""
-    from convgpu.ops import elementwise
+    import convgpu.ops.binary as module
 
     calls: list[tuple[str, str]] = []
-    run = elementwise.run_on_backend
-    monkeypatch.setattr(elementwise, "run_on_backend",
+    run = module.run_on_backend
+    monkeypatch.setattr(module, "run_on_backend",
                         lambda op, arrays, statics: calls.append((op, statics[0])) or run(op, arrays, statics))
     return calls
 

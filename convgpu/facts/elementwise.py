@@ -16,7 +16,7 @@ from ..dtypes import as_dtype
 from ..op import Op
 from ..ops import activation as ops
 from ..ops.add_n import add_n
-from ..ops.elementwise import binary
+from ..ops.binary import op as binary
 from ..recorder import Call, Shape
 from ..roofline import Gpu, Work, additions_on
 from ..tensor import Tensor, as_tensor

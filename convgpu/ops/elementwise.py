@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import run as run_on_backend
 from ..deferred import Deferred, added
 from ..device import device_of, move
 from ..dtypes import as_dtype, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
+from . import binary
 
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
@@ -77,44 +77,11 @@ def zero(g: Tensor) -> Tensor:
 _zeros = Op("zeros_like", "x -> y", np.zeros_like, moves=True).vjp(x=zero)
 
 
-# --- arithmetic. On a GPU one kernel computes bfloat16, which CuPy has no arithmetic for; it has no other use, since
-# CuPy's own kernels compute the other dtypes, and NumPy computes on the CPU.
-
-binary = Op("binary", "a, b=None; function, number=None -> y", broadcasts=True)
-_REVERSED = {"subtract": "reversed_subtract", "divide": "reversed_divide"}  # for a number before a tensor
-
-
-@binary.vjp_jointly
-def _binary_gradients(g: Tensor, wanted: tuple[bool, ...], a: Tensor, b: Tensor | None, function: str,
-                      number: float | None, y: Tensor) -> list[Tensor | None]:
-    """The gradients of the op that has the name of the function."""
-    operands, reverse = [a, number if b is None else b], function.startswith("reversed_")
-    op = Op.registry[function.removeprefix("reversed_")]
-    values = dict(zip("ba" if reverse else "ab", operands), y=y)
-    rules = [op.rules[name] for name in ("ba" if reverse else "ab")]
-    return [rule.function(g, *[values[n] for n in rule.needs]) if w else None for rule, w in zip(rules, wanted)]
-
-
-def _by_kernel(function: str) -> Callable[[Any, Any], Any]:
-    """`function` of bfloat16 operands on the GPU, or of one and a Python number, which is rounded to bfloat16."""
-    def compute(a: Any, b: Any) -> Any:
-        if type(a) in (float, int) and _is_bfloat16(b):
-            return run_on_backend("binary", [b, None], (_REVERSED.get(function, function), float(_beside(b, a))))
-        if type(b) in (float, int) and _is_bfloat16(a):
-            return run_on_backend("binary", [a, None], (function, float(_beside(a, b))))
-        if _is_bfloat16(a) and _is_bfloat16(b):
-            return run_on_backend("binary", [a, b], (function, None))
-        return NotImplemented
-
-    return compute
-
-
-def _is_bfloat16(x: Any) -> bool:
-    return hasattr(x, "dtype") and is_half(x.dtype) and x.dtype != np.float16
+# --- arithmetic
 
 
 def _arithmetic(name: str, forward: Callable[[Any, Any], Any], kind: type[Op] = Op) -> Op:
-    return kind(name, "a, b -> y", weak(forward), broadcasts=True, by_kernel=_by_kernel(name))
+    return kind(name, "a, b -> y", weak(forward), broadcasts=True, by_kernel=binary.by_kernel(name))
 
 
 class _Add(Op):
