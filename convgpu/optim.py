@@ -161,7 +161,8 @@ class Optimizer:
         size = None if norm is None else float(to_numpy(norm))
         if self.loss_scale is not None and size is not None and not math.isfinite(size):
             return ops.Results(params, tuple(states), [], self.steps, self._next_scaling(True))
-        factor = 1.0 if size is None or self.clip_norm is None else min(1.0, self.clip_norm / (size + 1e-6))
+        # the quotient is min's first argument, so that a norm of NaN gives NaN and not 1
+        factor = 1.0 if size is None or self.clip_norm is None else min(self.clip_norm / (size + 1e-6), 1.0)
         before = self._steps
         self._steps = self.steps + 1
         rows = []

@@ -448,6 +448,17 @@ def test_an_optimizer_of_ones_own_is_clipped_and_scaled_too():
     assert same[1].item() == params[1].item() and own.loss_scale.value == 2 and own.steps == 1
 
 
+@pytest.mark.parametrize("bad, others", [(np.nan, np.nan), (np.inf, 0.0)])
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+def test_a_norm_that_is_not_finite_spreads_as_in_pytorch(backend, bad, others):
+    params, grads = [np.zeros(2), np.zeros(1)], [np.array([1.0, bad]), np.array([2.0])]
+    for optimizer in (SGD(lr=1.0, clip_norm=1.0), Averaged(lr=1.0, clip_norm=1.0)):
+        with cg.use_backend(backend), np.errstate(invalid="ignore"):
+            first, second = optimizer.step(params, grads)
+        np.testing.assert_array_equal(first, [others, np.nan])
+        np.testing.assert_array_equal(second, [others])
+
+
 def test_what_fails_in_the_middle_changes_nothing(monkeypatch):
     own = Averaged(lr=1.0)
     own.step([np.zeros(2), np.zeros(1)], [np.ones(2), np.ones(1)])

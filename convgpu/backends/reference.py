@@ -348,7 +348,7 @@ def _stepped(given: Any, rule: Any, step: Any) -> tuple[np.ndarray, ...]:
         old = [a.astype(np.longdouble) for a in (p, *slots)]
         g = g.astype(np.longdouble)
         if rule.clip_norm is not None and not skipped:
-            g = g * min(np.longdouble(1), rule.clip_norm / (np.longdouble(given.norm) + np.longdouble(1e-6)))
+            g = g * np.minimum(np.longdouble(1), rule.clip_norm / (np.longdouble(given.norm) + np.longdouble(1e-6)))
         new = old if skipped else step(old[0], g, *old[1:])
         for row, a, kind in zip(rows, new, (p.dtype, *[accumulator(p.dtype)] * len(slots))):
             row.append(np.asarray(a).astype(kind))

@@ -132,7 +132,8 @@ def _stepped(given: Operands, rule: Rule, update: Update) -> tuple[np.ndarray, .
     if skipped:
         params, slots = given.params, given.slots
     else:
-        factor = 1.0 if rule.clip_norm is None else min(1.0, rule.clip_norm / (norm + 1e-6))
+        # the quotient is min's first argument, so that a norm of NaN gives NaN and not 1
+        factor = 1.0 if rule.clip_norm is None else min(rule.clip_norm / (norm + 1e-6), 1.0)
         pairs = [_step_one(p, g, list(state), factor if rule.clip_norm is not None else None, update)
                  for p, g, *state in zip(given.params, given.grads, *given.slots)]
         params = [p for p, _ in pairs]
