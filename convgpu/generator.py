@@ -69,6 +69,12 @@ class Generator:
         self._lock = threading.Lock()
         self._state = (int(seed), int(stream), 0)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generator, self._state[:2], self._state  # the lock is not copied
+
+    def __setstate__(self, state: tuple[int, int, int]) -> None:
+        self.state = state
+
     @property
     def state(self) -> tuple[int, int, int]:
         """The seed, the stream, and how many blocks have been drawn. It can be set, to draw the same numbers again."""

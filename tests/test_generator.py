@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -67,6 +70,17 @@ def test_remat_draws_the_same_mask_again():
     again = cg.grad(cg.remat(lambda t: (cg.dropout(t * 2, 0.5, generator=h) * t).sum())(x), x)
     np.testing.assert_array_equal(plain, again)
     assert g.state == h.state
+
+
+def test_a_copy_and_a_pickle_go_on_with_the_same_numbers():
+    g = cg.Generator(3, stream=2)
+    g.random(5)
+    for twin in (copy.copy(g), copy.deepcopy({"generator": g})["generator"], pickle.loads(pickle.dumps(g))):
+        before = g.state
+        assert twin.state == before
+        np.testing.assert_array_equal(twin.random(7), g.random(7))
+        g.state = before
+        assert twin.state != before  # and its state is its own
 
 
 def test_errors():
