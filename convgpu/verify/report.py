@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,7 +98,7 @@ class Report:
             lines += [f"FAILED {failure.case}: {failure.op} {failure.dtype} {failure.data_format}, {failure.kernel}: "
                       f"{failure.what}",
                       f"  again: convgpu verify --backend {self.backend} --family {failure.family} "
-                      f"--case {failure.case}"]
+                      f"--case {shlex.quote(failure.case)}"]
         if len(self.failures) > SHOWN:
             lines.append(f"... and {len(self.failures) - SHOWN} more")
         calls = sum(row.calls for row in rows)
