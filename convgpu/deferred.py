@@ -25,6 +25,16 @@ Compute = Callable[[Tensor | None, str | None], Tensor]  # of a residual, which 
 _SETTINGS: tuple[Any, ...] = (settings.use_backend, settings.set_precision, settings.set_workspace_limit)
 
 
+def _state_of(x: Tensor) -> autograd.State:
+    return autograd.State(x, {"array": x.array, "node": x.node, "version": x.version,
+                              "requires_grad": x.requires_grad})
+
+
+def _has_changed(state: autograd.State) -> bool:
+    x = state.holder
+    return x.version != state.values["version"] or x.requires_grad != state.values["requires_grad"]
+
+
 class _Later:
     """What a Deferred is computed from, and the circumstances of the call that made it."""
 
@@ -34,7 +44,7 @@ class _Later:
         self.origin = None if origin is None else weakref.ref(origin)  # what the residual was added to
         self.residual, self.lock, self.number = residual, threading.Lock(), autograd.next_number()
         self.inputs = tuple([x for x in (*inputs, residual) if x is not None])
-        self.found = [autograd.State(x, {"array": x.array, "node": x.node, "version": x.version}) for x in self.inputs]
+        self.found = [_state_of(x) for x in self.inputs]
         self.mode, self.settings = autograd.mode(), [setting.value for setting in _SETTINGS]
 
     def is_now(self) -> bool:
@@ -43,8 +53,8 @@ class _Later:
                 and not self.changed())
 
     def changed(self) -> list[autograd.State]:
-        """The inputs that `assign` has changed since."""
-        return [state for state in self.found if state.holder.version != state.values["version"]]
+        """The inputs that `assign` or `requires_grad_` has changed since."""
+        return [state for state in self.found if _has_changed(state)]
 
     def run(self) -> Tensor:
         """The tensor without an activation, computed as at the time of the call."""
@@ -154,7 +164,7 @@ class _LeftOut(NamedTuple):
     """A result that was computed together with a tensor: its node, and what had been done with the tensor."""
 
     node: weakref.ref[Any]
-    residual: Tensor | None
+    residual: autograd.State | None  # as it was at the time of the call
     activation: str | None
     sum: weakref.ref[Any] | None  # the sum of both, if the activation was that of a sum
 
@@ -168,7 +178,8 @@ def _remember(x: Tensor, later: _Later, y: Tensor, activation: str | None) -> No
         x.__dict__.setdefault("_left_out", []).append(_LeftOut(node, None, activation, None))
     origin = None if later.origin is None else later.origin()
     if origin is not None:
-        entry = _LeftOut(node, later.residual, activation, None if activation is None else weakref.ref(x))
+        residual = None if later.residual is None else later.found[-1]
+        entry = _LeftOut(node, residual, activation, None if activation is None else weakref.ref(x))
         origin.__dict__.setdefault("_left_out", []).append(entry)
 
 
@@ -186,8 +197,9 @@ def put_back(x: Tensor) -> None:
                 put_back(between)  # the activation follows the sum, which by computing it is left out of x itself
                 continue
             freed = result.saved is None
-            with autograd.recording(True):
-                y = x if residual is None else _numbered(ops.elementwise.add(x, residual), result.number - 0.75)
+            changed = [] if residual is None or not _has_changed(residual) else [residual]
+            with autograd.recording(True), autograd.rewound(changed):
+                y = x if residual is None else _numbered(ops.elementwise.add(x, residual.holder), result.number - 0.75)
                 y = y if activation is None else _numbered(ops.activation.apply("grad", activation, y),
                                                            result.number - 0.5)
                 result.become(ops.elementwise.positive(y).node)

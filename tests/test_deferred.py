@@ -218,6 +218,32 @@ def test_the_inputs_values_are_those_of_the_call() -> None:
         y.sum().backward()
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_gradients_of_a_tensor_that_was_left_out_do_not_see_what_the_residual_has_become(held) -> None:
+    residual = draw(5, 3, seed=2)
+    y = scaled(X, S)
+    total = y + residual
+    z = cg.relu(total)
+    if not held:
+        del total
+    expected = (z.numpy() > 0) * 1.0
+    residual.assign(np.full((5, 3), -100.0))
+    assert np.array_equal(cg.grad(z.sum(), y).numpy(), expected) and 0 < expected.sum() < 15
+    assert np.array_equal(residual.numpy(), np.full((5, 3), -100.0)) and residual.version == 1
+
+
+def test_it_is_recorded_where_its_inputs_required_gradients_at_the_time_of_the_call() -> None:
+    x, s = draw(5, 3), draw(3, seed=1)
+    y = scaled(x, s)
+    x.requires_grad_(False)
+    s.requires_grad_(False)
+    assert y.requires_grad and np.array_equal(cg.grad((y * 1).sum(), y).numpy(), np.ones((5, 3)))
+    plain = scaled(x, s)
+    x.requires_grad_()
+    assert not plain.requires_grad and not cg.relu(plain).requires_grad and not plain.requires_grad
+    assert x.requires_grad and not s.requires_grad
+
+
 def test_assign_pickle_copies_and_text() -> None:
     y = scaled(X, S)
     y.assign(np.ones((5, 3)))
