@@ -62,7 +62,8 @@ class Mixed:
             with losses_in_float32():
                 result = f(*args, **options)
             if isinstance(result, (tuple, list)) and len(result) and isinstance(result[0], Tensor):
-                return type(result)([_loss(result[0], scaling), *result[1:]])
+                values = [_loss(result[0], scaling), *result[1:]]
+                return type(result)(*values) if hasattr(result, "_fields") else type(result)(values)
             return _loss(result, scaling) if isinstance(result, Tensor) else result
 
         return run

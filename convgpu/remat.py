@@ -17,7 +17,8 @@ import numpy as np
 
 from . import autograd, gradients, tree
 from .op import Op
-from .ops.elementwise import positive
+from .ops.elementwise import positive, unrounded
+from .ops.widening import note_losses
 from .tensor import Tensor
 
 
@@ -89,6 +90,7 @@ def _recorded(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, A
     arguments = tree.map(lambda a: _TENSOR if isinstance(a, Tensor) else a, (args, options))
     inside = [_copy(x) for x in given]
     with autograd.sketching() as sketch:
+        note_losses()
         for generator in leaves:
             if isinstance(generator, np.random.Generator):
                 autograd.note(generator.bit_generator, "state")
@@ -96,7 +98,7 @@ def _recorded(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, A
         result = call(inside)
     found = sketch.outside([y for y in tree.leaves(result) if _carries_gradient(y)])
     reached, copies = set(found), set(inside)  # sets, because `in` asks lists for equal elements
-    inputs = [x if x is copy or copy in reached else x.detach() for x, copy in zip(given, inside)]
+    inputs = [x if x is copy or copy in reached else _cast_like(x, x.detach()) for x, copy in zip(given, inside)]
     outside = [x for x in found if x not in copies and x.requires_grad]
     hub = Bundle({})
     if any([x.requires_grad for x in inputs]) or outside:
@@ -111,7 +113,15 @@ def _carries_gradient(y: Any) -> bool:
 
 def _copy(x: Tensor) -> Tensor:
     """A leaf with the values of x, so that paths from x to the results around the arguments do not count."""
-    return x.detach().requires_grad_() if x.requires_grad else x
+    return _cast_like(x, x.detach().requires_grad_()) if x.requires_grad else x
+
+
+def _cast_like(x: Tensor, copy: Tensor) -> Tensor:
+    """The copy of x, with what `convgpu.mixed` has cast x from. That is a tensor outside of the function."""
+    source = unrounded(x)
+    if source is not x:
+        copy.source = source  # type: ignore[attr-defined] # as in convgpu/mixed.py
+    return copy
 
 
 def _result(y: Any, hub: Tensor, place: int) -> Any:
@@ -126,8 +136,8 @@ def _result(y: Any, hub: Tensor, place: int) -> Any:
 def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call) -> list[Tensor | None]:
     again = autograd.is_grad_enabled()  # whether these gradients are recorded themselves
     assert isinstance(g, Bundle)
-    inside = [x if not x.requires_grad else x.detach() if not w else positive(x) if again else _copy(x)
-              for x, w in zip(xs[:call.tensors], wanted)]
+    inside = [x if not x.requires_grad else _copy(x) if w and not again
+              else _cast_like(x, positive(x) if w else x.detach()) for x, w in zip(xs[:call.tensors], wanted)]
     with autograd.rewound(call.states), autograd.recording(True):
         leaves = tree.leaves(call(inside))
         pairs = [(leaves[i], d) for i, d in g.parts.items() if leaves[i].requires_grad]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import fake_cupy
 import numpy as np
 import pytest
@@ -107,6 +109,57 @@ def test_losses_are_float32_and_take_their_targets_as_they_were(dtype):
     ours = cg.mixed(dtype)(lambda p, y: cg.cross_entropy(p * 1, y))(logits, [2])
     assert ours.item() == cg.cross_entropy(logits.astype(dtype).astype("float32"), [2]).item()
     assert cg.cross_entropy(logits.astype(dtype), [2]).dtype == as_dtype(dtype)  # outside nothing changes
+
+
+@halves
+def test_within_remat_norms_and_losses_are_those_without(dtype):
+    fine, statistics = 1 + 2.0**-12, []
+
+    def loss_of(params, x, mean, targets):
+        y, mean, var = cg.batch_norm(x, mean, cg.ones(2), params["scale"], params["offset"], training=True)
+        statistics.append(mean)
+        return cg.mse_loss(y * params["weight"], targets)
+
+    params = {"scale": cg.full(2, fine), "offset": cg.full(2, fine), "weight": cg.full(2, 0.3)}
+    x = cg.tensor(np.array([[1.0, 2.0], [-1.0, 6.0]], np.float32))
+    rest = x, cg.full(2, fine), cg.full((2, 2), 3.123)
+    policy = cg.mixed(dtype, LossScale(8.0) if dtype == "float16" else None)
+    loss, grads = cg.value_and_grad(policy(loss_of))(params, *rest)
+    again, found = cg.value_and_grad(policy(cg.remat(loss_of)))(params, *rest)
+    assert (again.dtype, again.item()) == (np.float32, loss.item())
+    assert all(m.dtype == np.float32 and np.array_equal(m, statistics[0]) for m in statistics) and len(statistics) == 3
+    for name, g in grads.items():
+        assert np.array_equal(found[name], g), name
+
+    def penalised(f):
+        def outer(params):
+            value, g = cg.value_and_grad(f)(params, *rest)
+            return value + sum((g[name]**2).sum() for name in g) * 1e-6
+        return outer
+
+    if dtype == "bfloat16":  # there is no loss scale, which does not allow this
+        _, expected = cg.value_and_grad(penalised(policy(loss_of)))(params)
+        _, found = cg.value_and_grad(penalised(policy(cg.remat(loss_of))))(params)
+        for name, g in expected.items():
+            np.testing.assert_allclose(found[name], g, rtol=2e-2, err_msg=name)
+
+
+@halves
+def test_a_cast_that_assign_has_changed_is_taken_as_it_is_now(dtype):
+    def f(x, mean):
+        mean.assign(np.full(2, 5.0))
+        return cg.batch_norm(x, mean, cg.ones(2), training=False, epsilon=0.0)[0]
+
+    assert cg.mixed(dtype)(f)(cg.zeros((1, 2)), cg.zeros(2)).tolist() == [[-5.0, -5.0]]
+
+
+def test_a_loss_in_a_named_tuple():
+    class Result(NamedTuple):
+        loss: cg.Tensor
+        number: int
+
+    loss, number = cg.mixed("bfloat16")(lambda x: Result((x * x).sum(), 7))(cg.ones(3))
+    assert (loss.dtype, loss.item(), number) == (np.float32, 3.0, 7)
 
 
 def test_small_gradients_survive_by_the_scale():

@@ -56,8 +56,9 @@ def wide(t: Tensor) -> Tensor:
 
 
 def unrounded(t: Tensor) -> Tensor:
-    """What `convgpu.mixed` has cast, as it was before; other tensors as they are."""
-    return t.__dict__.get("source", t)
+    """What `convgpu.mixed` has cast, as it was before, unless `assign` has changed the cast; other tensors as they are.
+    """
+    return t if t.version else t.__dict__.get("source", t)
 
 
 def precise(rule: Callable[..., Any]) -> Callable[..., Any]:

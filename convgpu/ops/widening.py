@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import autograd
 from ..dtypes import accumulator, is_float, is_half
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, unrounded, wide
 
-__all__ = ["floating", "loss_dtype", "losses_in_float32", "unrounded", "wide", "widened"]
+__all__ = ["floating", "loss_dtype", "losses_in_float32", "note_losses", "unrounded", "wide", "widened"]
 
 
 def floating(op: str, x: Any) -> Tensor:
@@ -37,6 +38,11 @@ def losses_in_float32() -> Iterator[None]:
         yield
     finally:
         _losses.in_float32 = before
+
+
+def note_losses() -> None:
+    """Let the second run of a function of `remat` compute losses in the dtype of the first."""
+    autograd.note(_losses, "in_float32")
 
 
 def loss_dtype(dtype: np.dtype) -> np.dtype:
