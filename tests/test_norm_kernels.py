@@ -51,6 +51,35 @@ def test_split_sums_have_the_same_bits_each_time_and_leave_their_counters_at_zer
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("backend", NATIVE)
+def test_long_lines_have_more_columns_than_there_are_counters(backend, monkeypatch):
+    geo, run = NormGeometry(2, 1, 140001, 1, 1), load(backend)
+    x, gy, _, scale, offset = draw(geo)
+    mean, rstd = stats_of(backend, x, geo)
+    if backend == "emulated":  # what lies behind the counters is not theirs
+        memory = np.full(3 * run.module.NORM_COUNTERS, 7, np.int32)
+        counters = memory[:run.module.NORM_COUNTERS]
+        counters[:] = 0
+        monkeypatch.setitem(run._kept_counters, (threading.get_ident(), 0), counters)
+    got = run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, None, (False, True, True, False))[1:3]
+    if backend == "emulated":
+        assert not counters.any() and (memory[counters.size:] == 7).all()
+    right = load("reference").norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, None, (False, True, True, False))
+    for g, expected in zip(got, right[1:3]):
+        np.testing.assert_allclose(g, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", NATIVE)
+def test_statistics_of_no_channels(backend):
+    for shape, normalised in [((2, 3, 0), lambda x: cg.layer_norm(x)), ((0, 3, 4), lambda x: cg.layer_norm(x, axis=0)),
+                              ((2, 3, 0), lambda x: cg.group_norm(x, 1))]:
+        x = cg.tensor(np.zeros(shape, np.float32), requires_grad=True)
+        with cg.use_backend(backend):
+            y = normalised(x)
+            y.backward(cg.zeros(shape))
+        assert y.shape == shape and x.grad.shape == shape
+
+
 @needs_emulated
 def test_some_sums_of_these_tests_and_of_the_table_are_split():
     run = load("emulated")

@@ -93,7 +93,11 @@ __global__ void __launch_bounds__(kSumThreads, 1)
         for (int v = 0; v < V; ++v) work.parts[(part * outers + o) * p.channels + channel + v] = mine[v];
     }
     if (kEachRow || (p.outer == 1 && p.per_group == 1)) {
-        if (!arrives_last(work.counters + column, static_cast<uint32_t>(work.part_count))) return;
+        if (work.part_count == 1) {
+            __syncthreads();  // there are counters for a few thousand columns only, and this column has no other block
+        } else if (!arrives_last(work.counters + column, static_cast<uint32_t>(work.part_count))) {
+            return;
+        }
         const int first = column * width;
         if constexpr (kEachRow) return finish_parameters(shared.parts, work, gradients, p, first, width);
         return finish(shared.parts, work, gradients, given, p, first, min(width, p.channels - first));

@@ -133,7 +133,10 @@ Plan plan(Op op, const NormGeometry& geo, DType dtype, const Wanted& wanted, int
     Plan plan{op, geo, dtype, wanted};
     const auto full = static_cast<int>(kVectorBytes / size_of(dtype));
     const bool aligned = alignment >= kVectorBytes;
-    if (geo.channels == 0) return plan;
+    if (geo.channels == 0) {  // groups may have statistics nevertheless, those of no values
+        if (op == Op::kStats) plan.kernel = Kernel::kRuns;
+        return plan;
+    }
     if (op == Op::kStats) {
         plan_stats(plan, full, aligned, device, limit);
     } else if (op == Op::kDgrad) {
