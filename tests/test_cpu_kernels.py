@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import sanitized
@@ -242,6 +243,24 @@ def test_the_backend_is_chosen_by_name_and_is_not_the_default():
         w = cg.tensor(normal(3, 3, 4, 5), requires_grad=True)
         cg.conv2d(x, w, padding="same", activation="relu").sum().backward()
         assert x.grad.shape == x.shape and w.grad.shape == w.shape
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_gradients_of_convolutions_meet_at_their_image(dtype):
+    """The second gradient is computed on top of the first."""
+    def gradient(dtype):
+        x = cg.tensor(normal(2, 7, 7, 6)).astype(dtype).detach().requires_grad_()
+        ws = [cg.tensor(normal(3, 3, 3, 8)).astype(dtype), cg.tensor(normal(1, 1, 6, 5)).astype(dtype)]
+        y = cg.conv2d(cg.conv2d(x, ws[0], padding="same", stride=2, groups=2), cg.ones((4, 4, 8, 5), dtype=dtype))
+        y = y + cg.conv2d(cg.conv2d(x, ws[1]), cg.ones((7, 7, 5, 5), dtype=dtype))
+        y.backward(cg.ones(y.shape, dtype=dtype))
+        return x.grad.astype("float64").numpy()
+
+    with cg.use_backend("cpu"):
+        got = gradient(dtype)
+    with cg.use_backend("reference"):
+        expected = gradient(dtype)
+    np.testing.assert_allclose(got, expected, atol=float(ml_dtypes.finfo(dtype).eps) * 4 * np.abs(expected).max())
 
 
 def test_explain_says_how_the_backend_in_use_computes():

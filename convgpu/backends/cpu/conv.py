@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...dtypes import accumulator
 from ...geometry import ConvGeometry
+from ..epilogue import finish
 from .crossing import Crossing
 
 
@@ -22,8 +24,16 @@ class Conv(Crossing):
 
     def conv_dgrad(self, gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                    activation: str | None) -> np.ndarray:
-        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters)."""
+        """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters).
+
+        A bias of the shape of gx is added element by element.
+        """
         self.check_float("conv_dgrad", gy)
+        if bias is not None and bias.ndim > 1:  # half types are computed in float32, and rounded once
+            wide = accumulator(gy.dtype)
+            gx = self.conv_dgrad(gy.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
+            gx += bias
+            return finish(gx, None, activation).astype(gy.dtype, copy=False)
         gx = self.empty(geo.x_shape, gy.dtype)
         self.module.conv_dgrad(self.readable(gy), self.readable(w), self._bias(bias), gx, self.geometry(geo),
                                activation or "", self.threads)
