@@ -41,6 +41,7 @@ class _Later:
     def __init__(self, compute: Compute, inputs: Sequence[Tensor | None], joins: bool = True,
                  origin: Deferred | None = None, residual: Tensor | None = None):
         self.compute, self.joins = compute, joins  # joins: what follows may be computed together with it
+        self.result: Any = None  # the array, once it has been computed
         self.origin = None if origin is None else weakref.ref(origin)  # what the residual was added to
         self.residual, self.lock, self.number = residual, threading.Lock(), autograd.next_number()
         self.inputs = tuple([x for x in (*inputs, residual) if x is not None])
@@ -97,8 +98,16 @@ class Deferred(Tensor):
 
     def detach(self) -> Tensor:
         """The same values, with no history and no gradient, as deferred as this tensor."""
+        later: _Later | None = self.__dict__.get("_later")
+        if later is None:  # another thread has computed this tensor
+            return Tensor(self.array)
+
+        def computed(residual: Tensor | None, activation: str | None) -> Tensor:
+            _settle(self)
+            return Tensor(later.result)  # and not what `assign` may have made of this tensor
+
         with autograd.recording(False):
-            return Deferred(self, _Later(lambda residual, activation: Tensor(self.array), (), joins=False))
+            return Deferred(self, _Later(computed, (), joins=False))
 
     def assign(self, value: Any) -> Tensor:
         """As Tensor's."""
@@ -151,6 +160,7 @@ def _settle(x: Deferred) -> None:
             if y.node.again is not None and y.node.again.output is not None:
                 y.node.again.output = weakref.ref(x)
         x.requires_grad = y.requires_grad or x.requires_grad and x._known[3]
+        later.result = y.array
         x.array, x.node = y.array, y.node
         x.__class__ = Tensor  # type: ignore[assignment]
         del x._later

@@ -244,6 +244,15 @@ def test_it_is_recorded_where_its_inputs_required_gradients_at_the_time_of_the_c
     assert x.requires_grad and not s.requires_grad
 
 
+def test_detach_has_the_values_from_before_assign() -> None:
+    y = scaled(X, S)
+    expected = (X * S).numpy()
+    early, late = y.detach(), y.detach()
+    assert np.array_equal(early.numpy(), expected)
+    y.assign(np.zeros((5, 3)))
+    assert np.array_equal(late.numpy(), expected) and np.array_equal(y.detach().numpy(), np.zeros((5, 3)))
+
+
 def test_assign_pickle_copies_and_text() -> None:
     y = scaled(X, S)
     y.assign(np.ones((5, 3)))
