@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from . import autograd, settings
@@ -33,6 +33,24 @@ def _state_of(x: Tensor) -> autograd.State:
 def _has_changed(state: autograd.State) -> bool:
     x = state.holder
     return x.version != state.values["version"] or x.requires_grad != state.values["requires_grad"]
+
+
+@contextmanager
+def _as_at_the_call(states: list[autograd.State]) -> Iterator[None]:
+    """Set inputs back, and at the end to what they are now, or to what another thread has assigned meanwhile."""
+    now = [state.current() for state in states]
+    try:
+        for state in states:
+            state.set()
+        yield
+    finally:
+        for before, after in zip(states, now):
+            x = before.holder
+            assigned = x.version - before.values["version"]
+            if assigned:
+                x.version, x.requires_grad = after.values["version"] + assigned, after.values["requires_grad"]
+            else:
+                after.set()
 
 
 class _Later:
@@ -63,7 +81,7 @@ class _Later:
             return self.compute(self.residual, None)
         with ExitStack() as stack:
             stack.enter_context(autograd.in_mode(self.mode))
-            stack.enter_context(autograd.rewound(self.changed()))
+            stack.enter_context(_as_at_the_call(self.changed()))
             for setting, value in zip(_SETTINGS, self.settings):
                 if setting.value != value:
                     stack.enter_context(setting(value))
@@ -208,7 +226,7 @@ def put_back(x: Tensor) -> None:
                 continue
             freed = result.saved is None
             changed = [] if residual is None or not _has_changed(residual) else [residual]
-            with autograd.recording(True), autograd.rewound(changed):
+            with autograd.recording(True), _as_at_the_call(changed):
                 y = x if residual is None else _numbered(ops.elementwise.add(x, residual.holder), result.number - 0.75)
                 y = y if activation is None else _numbered(ops.activation.apply("grad", activation, y),
                                                            result.number - 0.5)

@@ -244,6 +244,23 @@ def test_it_is_recorded_where_its_inputs_required_gradients_at_the_time_of_the_c
     assert x.requires_grad and not s.requires_grad
 
 
+def test_what_another_thread_assigns_while_it_is_computed_is_not_lost() -> None:
+    x, s = draw(5, 3), draw(3, seed=1)
+    expected = (x * s).numpy()
+
+    def compute(residual: Any, activation: Any) -> cg.Tensor:
+        y = x * s
+        thread = threading.Thread(target=s.assign, args=(np.full(3, 7.0),))
+        thread.start()
+        thread.join()
+        return y
+
+    y = defer(x, compute, (x, s))
+    s.assign(np.zeros(3))
+    assert np.array_equal(y.numpy(), expected)
+    assert s.tolist() == [7.0] * 3 and s.version == 2 and s.requires_grad
+
+
 def test_detach_has_the_values_from_before_assign() -> None:
     y = scaled(X, S)
     expected = (X * S).numpy()
