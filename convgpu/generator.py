@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 
 from . import autograd
+from .geometry import positive
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)  # what is added to the key after each round
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 ROUNDS = 10
+BLOCKS = 16384  # what is computed at once: enough that calls of NumPy cost little, and few enough for a cache
+
+State = tuple[int, int, int]  # the seed, the stream, and how many blocks have been drawn
 
 
 def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
@@ -29,14 +33,39 @@ def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     >>> [hex(word) for word in philox(np.zeros((1, 4), np.uint32), (0, 0))[0]]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    c = [counters[:, i].astype(np.uint64) for i in range(4)]
+    return np.stack(_rounds([counters[:, i].astype(np.uint64) for i in range(4)], key), axis=1).astype(np.uint32)
+
+
+def _rounds(c: list[np.ndarray], key: tuple[int, int]) -> list[np.ndarray]:
+    """The four words of each block, in 64 bits, from the four words of its counter, whose memory they take."""
     k = list(key)
+    first, second = np.empty_like(c[0]), np.empty_like(c[0])
     for _ in range(ROUNDS):
-        first, second = c[0] * np.uint64(_MULTIPLIERS[0]), c[2] * np.uint64(_MULTIPLIERS[1])
-        c = [(second >> _SHIFT) ^ c[1] ^ np.uint64(k[0]), second & _LOW,
-             (first >> _SHIFT) ^ c[3] ^ np.uint64(k[1]), first & _LOW]
+        np.multiply(c[0], np.uint64(_MULTIPLIERS[0]), out=first)
+        np.multiply(c[2], np.uint64(_MULTIPLIERS[1]), out=second)
+        for upper, other, word in ((second, c[1], 0), (first, c[3], 1)):
+            np.right_shift(upper, _SHIFT, out=c[2 * word])
+            np.bitwise_xor(c[2 * word], other, out=c[2 * word])
+            np.bitwise_xor(c[2 * word], np.uint64(k[word]), out=c[2 * word])
+            np.bitwise_and(upper, _LOW, out=other)
         k = [(word + step) & 0xFFFFFFFF for word, step in zip(k, _WEYL)]
-    return np.stack(c, axis=1).astype(np.uint32)
+    return c
+
+
+def columns(state: State, first: int, blocks: int) -> list[np.ndarray]:
+    """Words 0 to 3 of blocks first, first + 1, ... behind the state, each an array of 64-bit integers.
+
+    A caller that wants many blocks asks for BLOCKS at a time, whose intermediate results stay in a processor's cache.
+    """
+    seed, stream, counter = state
+    index = np.uint64((counter + first) % (1 << 64)) + np.arange(blocks, dtype=np.uint64)
+    constant = [np.full(blocks, word, np.uint64) for word in (stream & 0xFFFFFFFF, stream >> 32)]
+    return _rounds([index & _LOW, index >> _SHIFT, *constant], (seed & 0xFFFFFFFF, seed >> 32))
+
+
+def threshold(rate: float) -> int:
+    """The least upper 24 bits of a word that keep an element which is dropped with probability `rate`."""
+    return math.ceil(rate * 2**24)
 
 
 class Generator:
@@ -76,12 +105,12 @@ class Generator:
         self.state = state
 
     @property
-    def state(self) -> tuple[int, int, int]:
+    def state(self) -> State:
         """The seed, the stream, and how many blocks have been drawn. It can be set, to draw the same numbers again."""
         return self._state
 
     @state.setter
-    def state(self, state: tuple[int, int, int]) -> None:
+    def state(self, state: State) -> None:
         if len(state) != 3 or not all(isinstance(n, (int, np.integer)) and 0 <= n < 1 << 64 for n in state):
             raise ValueError(f"Generator: expected a state of three integers in [0, 2^64), got {state!r:.60}")
         self._state = tuple(map(int, state))  # type: ignore[assignment]
@@ -105,6 +134,23 @@ class Generator:
         """
         words = self._words(4 * n).reshape(n, 4).astype(np.uint64)
         return [Generator(int(w[0] | w[1] << _SHIFT), int(w[2] | w[3] << _SHIFT)) for w in words]
+
+    def advance(self, blocks: int) -> State:
+        """Move on by `blocks` blocks of four words, and return the state before, from which they follow.
+
+        Raises:
+            TypeError: blocks is no integer. ValueError: it is negative.
+
+        >>> g = Generator(7)
+        >>> g.advance(2), g.state
+        ((7, 0, 0), (7, 0, 2))
+        """
+        blocks = positive("Generator.advance", "blocks", blocks, least=0)
+        autograd.note(self, "state")
+        with self._lock:
+            before = self._state
+            self._state = (*before[:2], (before[2] + blocks) % (1 << 64))
+        return before
 
     def random(self, size: Any = (), dtype: Any = np.float64) -> np.ndarray:
         """Uniform numbers in [0, 1): multiples of 2^-24 in float32, of 2^-53 in float64."""
@@ -132,7 +178,7 @@ class Generator:
     def keeps(self, size: Any, rate: float) -> np.ndarray:
         """Booleans that are false with probability `rate`: whether a word of 24 bits is at least rate * 2^24."""
         shape, count = _shape(size)
-        return ((self._words(count) >> np.uint32(8)) >= np.uint32(math.ceil(rate * 2**24))).reshape(shape)
+        return ((self._words(count) >> np.uint32(8)) >= np.uint32(threshold(rate))).reshape(shape)
 
     def _long_words(self, count: int) -> np.ndarray:
         words = self._words(2 * count).astype(np.uint64)
@@ -141,15 +187,12 @@ class Generator:
     def _words(self, count: int) -> np.ndarray:
         """The next words; the state advances by whole blocks."""
         blocks = -(-count // 4)
-        autograd.note(self, "state")
-        with self._lock:
-            seed, stream, first = self._state
-            self._state = (seed, stream, (first + blocks) % (1 << 64))
-        index = np.uint64(first) + np.arange(blocks, dtype=np.uint64)
-        counters = np.empty((blocks, 4), np.uint32)
-        counters[:, 0], counters[:, 1] = index & _LOW, index >> _SHIFT
-        counters[:, 2], counters[:, 3] = stream & 0xFFFFFFFF, stream >> 32
-        return philox(counters, (seed & 0xFFFFFFFF, seed >> 32)).reshape(-1)[:count]
+        state, words = self.advance(blocks), np.empty((blocks, 4), np.uint32)
+        for first in range(0, blocks, BLOCKS):
+            part = words[first:first + BLOCKS]
+            for i, column in enumerate(columns(state, first, len(part))):
+                part[:, i] = column
+        return words.reshape(-1)[:count]
 
     def __repr__(self) -> str:
         return f"Generator(seed={self._state[0]}, stream={self._state[1]}, counter={self._state[2]})"

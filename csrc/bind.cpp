@@ -45,6 +45,7 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     convgpu::bind_norm(m);
     convgpu::bind_optim(m);
     convgpu::bind_pool(m);
+    convgpu::bind_random(m);
     convgpu::bind_reduce(m);
     convgpu::bind_softmax(m);
 }

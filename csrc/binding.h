@@ -18,6 +18,7 @@ inline Workspace workspace_of(uintptr_t pointer, size_t bytes) { return {reinter
 void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_pool(pybind11::module_& m);
+void bind_random(pybind11::module_& m);
 void bind_layout(pybind11::module_& m);
 void bind_norm(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);

@@ -457,6 +457,36 @@ def _targets(labels: np.ndarray, axis: int, classes: int, smoothing: float) -> n
     return hits * (1 - smoothing) + smoothing / max(classes, 1)
 
 
+# --- random numbers
+
+
+def dropout(x: np.ndarray, state: tuple[int, int, int], rate: float) -> np.ndarray:
+    """y[i] = x[i] / (1 - rate), or x[i] * 0 where the upper 24 bits of word i, as a fraction of 1, are less than rate.
+    """
+    words = _philox(state, -(-x.size // 4)).T.reshape(-1)[:x.size].reshape(x.shape)
+    kept = words // 256 / 2**24 >= rate
+    xs = x.astype(_wide(x.dtype))
+    scale = 1 / (1 - xs.dtype.type(rate)) if rate < 1 else 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(xs * np.where(kept, scale, xs.dtype.type(0))).astype(x.dtype)
+
+
+def _philox(state: tuple[int, int, int], blocks: int) -> np.ndarray:
+    """Four rows of words, one column for each block: ten rounds of two products and a key that grows."""
+    seed, stream, counter = state
+    whole = [(counter + i) % 2**64 for i in range(blocks)]
+    left, right = (np.array([[n & 0xFFFFFFFF, n >> 32] for n in words], np.uint64).reshape(-1, 2).T
+                   for words in (whole, [stream] * blocks))
+    factors, growth = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+    for n in range(10):
+        key = [(word + n * more) % 2**32 for word, more in zip((seed % 2**32, seed // 2**32), growth)]
+        (high0, low0), (high1, low1) = (divmod(side[0] * np.uint64(factor), np.uint64(2**32))
+                                        for side, factor in zip((left, right), factors))
+        left = np.stack([high1 ^ left[1] ^ np.uint64(key[0]), low1])
+        right = np.stack([high0 ^ right[1] ^ np.uint64(key[1]), low0])
+    return np.concatenate([left, right])
+
+
 # --- elementwise
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..op import Op
 from ..recorder import Call
 from ..roofline import Gpu, Work
-from . import conv, elementwise, gemm, layout, norm, optim, pool, reduce, softmax
+from . import conv, elementwise, gemm, layout, norm, optim, pool, random, reduce, softmax
 from .facts import Facts, Family
 
 __all__ = ["FAMILIES", "Facts", "Family", "facts_of", "method_of", "plan_of", "text_of", "tiled_products", "work_of"]
@@ -22,6 +22,7 @@ __all__ = ["FAMILIES", "Facts", "Family", "facts_of", "method_of", "plan_of", "t
 FAMILIES: dict[str, Family] = {
     "conv": conv.FAMILY, "pool": pool.FAMILY, "gemm": gemm.FAMILY, "layout": layout.FAMILY, "optim": optim.FAMILY,
     "elementwise": elementwise.FAMILY, "reduce": reduce.FAMILY, "norm": norm.FAMILY, "softmax": softmax.FAMILY,
+    "random": random.FAMILY,
 }
 
 

@@ -1,7 +1,12 @@
-"""Random numbers. The caller always names the generator; numbers are drawn on the host and so equal on every device."""
+"""Random numbers. The caller always names the generator, and numbers are the same on every device.
+
+Masks of `Generator` are made by the op `dropout`, on the device of its operand; those of NumPy's generators are drawn
+on the host. The mask is not kept for the gradient: the same op makes it again, from the same state.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +15,11 @@ from .. import autograd
 from ..device import move
 from ..dtypes import accumulator, check_same_float
 from ..generator import Generator
+from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
+
+_dropout = Op("dropout", "x; state, rate -> y")
+_dropout.vjp(x=lambda g, state, rate: _dropout(g, state, rate))
 
 
 def as_generator(op: str, generator: Any) -> np.random.Generator | Generator:
@@ -29,7 +38,9 @@ def as_generator(op: str, generator: Any) -> np.random.Generator | Generator:
 def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Tensor:
     """Set each element to zero with probability `rate`, and scale the others so that the expectation stays the same.
 
-    y = x * keep / (1 - rate), where keep is 0 or 1 for each element; y = x without `training`.
+    y = x * keep / (1 - rate), where keep is 0 or 1 for each element; y = x without `training`. So NaN stays NaN, and
+    Inf that is dropped becomes NaN. Half types are computed in float32 and rounded once with a `Generator`, which
+    draws the same mask on every device and keeps none for the gradient.
 
     Args:
         x: a floating tensor of any shape.
@@ -52,8 +63,7 @@ def dropout(x: Any, rate: float, *, generator: Any, training: bool = True) -> Te
         return x
     source = as_generator("dropout", generator)
     if isinstance(source, Generator):
-        kept = source.keeps(x.shape, rate)
-    else:
-        kept = source.random(x.shape, dtype=np.float32) >= rate
+        return _dropout(x, source.advance(-(-math.prod(x.shape) // 4)), float(rate))
+    kept = source.random(x.shape, dtype=np.float32) >= rate
     scale = kept * accumulator(x.dtype).type(1 / (1 - rate) if rate < 1 else 0)
     return x * wrap(move(scale.astype(x.dtype), x.device))

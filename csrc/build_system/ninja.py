@@ -24,7 +24,8 @@ from .choice import CannotBuild, Choice
 SOURCES = Path(__file__).resolve().parent.parent
 ROOT = SOURCES.parent
 GENERATED = ROOT / "build" / "kernels" / "generated"
-FAMILIES = ("conv", "gemm", "pool", "layout", "norm", "optim", "elementwise", "reduce", "softmax")  # with a bind.cpp
+FAMILIES = ("conv", "gemm", "pool", "layout", "norm", "optim", "elementwise", "reduce", "softmax",
+            "random")  # with a bind.cpp
 SHARED = ("common", "device", "tile", "hopper")  # the families share these folders
 
 # Contraction is off, so that the emulator's results do not depend on whether the host has fused multiply-adds. Unique

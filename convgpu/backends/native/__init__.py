@@ -17,6 +17,7 @@ from .layout import Layout
 from .norm import Norm
 from .optim import Optim
 from .pool import Pool
+from .random import Random
 from .reduce import Reduce
 from .softmax import Softmax
 
@@ -27,7 +28,7 @@ _BUILT_WHERE = {"emulated": "there is a C++ compiler: CONVGPU_EMULATED=1 pip ins
                         "driver of CUDA 12)"}
 
 
-class Native(Conv, Gemm, Pool, Layout, Norm, Elementwise, Reduce, Softmax, Optim, Crossing):
+class Native(Conv, Gemm, Pool, Layout, Norm, Elementwise, Reduce, Softmax, Optim, Random, Crossing):
     """The ops of one compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

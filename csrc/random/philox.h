@@ -1,0 +1,32 @@
+// Philox4x32-10, of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): block i of four 32-bit words
+// is a function of the state and of i alone. convgpu/generator.py has the same function on the host.
+#pragma once
+#include "../device/launch.h"
+#include "plan.h"
+
+namespace convgpu::random {
+
+struct Words {
+    uint32_t at[4];
+};
+
+// Returns block `index` of the words that begin at the state's counter, which goes around at 2^64.
+__device__ __forceinline__ Words philox(const State& state, uint64_t index) {
+    const uint64_t counter = state.counter + index;
+    uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32);
+    uint32_t c2 = static_cast<uint32_t>(state.stream), c3 = static_cast<uint32_t>(state.stream >> 32);
+    uint32_t k0 = static_cast<uint32_t>(state.seed), k1 = static_cast<uint32_t>(state.seed >> 32);
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const uint64_t first = uint64_t(0xD2511F53u) * c0, second = uint64_t(0xCD9E8D57u) * c2;
+        c0 = static_cast<uint32_t>(second >> 32) ^ c1 ^ k0;
+        c1 = static_cast<uint32_t>(second);
+        c2 = static_cast<uint32_t>(first >> 32) ^ c3 ^ k1;
+        c3 = static_cast<uint32_t>(first);
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+}  // namespace convgpu::random
