@@ -1,10 +1,10 @@
 // Means and sums of squared differences, which stay right for any data that float32 holds.
 //
-// Values are taken in chunks. Of a chunk, the differences d from its first value are added up: sum d, and sum d^2. For
-// equal values these are 0, and for values that lie close together (1e4 +- 1e-2) they lose nothing. The chunk is then
-// merged into what came before by the formula of Chan, Golub and LeVeque (Updating formulae and a pairwise algorithm
-// for computing sample variances, 1979), in which nothing is cancelled. A mean is kept as a sum of two numbers, because
-// float32 would round 1e4 to steps of 1e-3.
+// Values are taken in chunks. The differences of a chunk's values from its first one are averaged, and then the squares
+// of their differences from this average are added up. For equal values all of these are 0, and for values that lie
+// close together (1e4 +- 1e-2) they lose nothing. The chunk is then merged into what came before by the formula of
+// Chan, Golub and LeVeque (Updating formulae and a pairwise algorithm for computing sample variances, 1979), in which
+// nothing is cancelled. A mean is kept as a sum of two numbers, because float32 would round 1e4 to steps of 1e-3.
 #pragma once
 #include "../device/launch.h"
 
@@ -41,12 +41,13 @@ __device__ __forceinline__ void add_to_mean(Moments<A>& m, A t) {
     m.mean = sum;
 }
 
-// Merges a chunk: its first value, and the sums of its differences from that. `weight` is the chunk's share of all
-// values so far, `before` their number without the chunk's times this share, and `inverse` 1 / the chunk's number.
+// Merges a chunk: its first value, how far its mean is apart from that, and the sum of squared differences from the
+// mean. `weight` is the chunk's share of all values so far, and `before` their number without the chunk's times this
+// share.
 template <class A>
-__device__ __forceinline__ void add_chunk(Moments<A>& m, A first, A sum, A squares, A inverse, A weight, A before) {
-    const A apart = sum * inverse, delta = (first - m.mean) + (apart - m.rest);
-    m.squares += (squares - apart * sum) + delta * delta * before;
+__device__ __forceinline__ void add_chunk(Moments<A>& m, A first, A apart, A squares, A weight, A before) {
+    const A delta = (first - m.mean) + (apart - m.rest);
+    m.squares += squares + delta * delta * before;
     add_to_mean(m, delta * weight);
 }
 

@@ -38,14 +38,17 @@ __device__ __forceinline__ void take_rows(const T* x, int64_t row, int64_t end, 
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             const A first = value(chunk[0], v);
-            A sum = 0, squares = 0;
+            A sum = 0;
+#pragma unroll
+            for (int k = 1; k < kChunk; ++k) sum += value(chunk[k], v) - first;
+            const A apart = sum * (A(1) / kChunk);
+            A squares = apart * apart;
 #pragma unroll
             for (int k = 1; k < kChunk; ++k) {
-                const A d = value(chunk[k], v) - first;
-                sum += d;
+                const A d = (value(chunk[k], v) - first) - apart;
                 squares += d * d;
             }
-            add_chunk(m[v], first, sum, squares, A(1) / kChunk, weight, before);
+            add_chunk(m[v], first, apart, squares, weight, before);
         }
         count += kChunk;
     }
@@ -53,7 +56,7 @@ __device__ __forceinline__ void take_rows(const T* x, int64_t row, int64_t end, 
         const auto one = load<V>(x + row * pitch);
         const A weight = 1 / (count + 1), before = count * weight;
 #pragma unroll
-        for (int v = 0; v < V; ++v) add_chunk(m[v], value(one, v), A(0), A(0), A(1), weight, before);
+        for (int v = 0; v < V; ++v) add_chunk(m[v], value(one, v), A(0), A(0), weight, before);
         count += 1;
     }
 }

@@ -44,15 +44,19 @@ __device__ __forceinline__ void take_runs(const Runs<T>& runs, int64_t i, int64_
 #pragma unroll
         for (int k = 0; k < kVectors; ++k) chunk[k] = at(i + k * step);
         const A first = static_cast<A>(chunk[0].at[0]) * unit;
-        A sum = 0, squares = 0;
+        const auto from_first = [&](int k) { return static_cast<A>(chunk[k / V].at[k % V]) * unit - first; };
+        A sum = 0;
+#pragma unroll
+        for (int k = 1; k < kValues; ++k) sum += from_first(k);
+        const A apart = sum * (A(1) / kValues);
+        A squares = apart * apart;
 #pragma unroll
         for (int k = 1; k < kValues; ++k) {
-            const A d = static_cast<A>(chunk[k / V].at[k % V]) * unit - first;
-            sum += d;
+            const A d = from_first(k) - apart;
             squares += d * d;
         }
         const A weight = kValues / (count + kValues);
-        add_chunk(m, first, sum, squares, A(1) / kValues, weight, count * weight);
+        add_chunk(m, first, apart, squares, weight, count * weight);
         count += kValues;
     }
     for (; i < end; i += step) {
@@ -60,7 +64,7 @@ __device__ __forceinline__ void take_runs(const Runs<T>& runs, int64_t i, int64_
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             const A weight = 1 / (count + 1);
-            add_chunk(m, static_cast<A>(one.at[v]) * unit, A(0), A(0), A(1), weight, count * weight);
+            add_chunk(m, static_cast<A>(one.at[v]) * unit, A(0), A(0), weight, count * weight);
             count += 1;
         }
     }
