@@ -1,4 +1,4 @@
-"""Makes Keras find a backend that it does not know, by editing 15 of its modules when they are imported.
+"""Makes Keras find a backend that it does not know, by editing 16 of its modules when they are imported.
 
 Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
 with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
@@ -74,6 +74,17 @@ EDITS: dict[str, dict[str, str]] = {
             '        elif backend.backend() == "convgpu":\n'
             '            tensor_cls = "convgpu.Tensor"\n'
             '        elif backend.backend() == "numpy":\n',
+    },
+    # A run through a graph drops each tensor after its last consumer.
+    "keras.src.ops.function": {
+        "        nodes_by_depth = self._nodes_by_depth\n":
+            "        from convgpu.keras.backend.graph import Uses\n"
+            "        nodes_by_depth = self._nodes_by_depth\n"
+            "        uses = Uses(nodes_by_depth, self.inputs, self.outputs)\n",
+        "                    tensor_dict[id(x)] = y\n\n        output_tensors = []\n":
+            "                    tensor_dict[id(x)] = y\n"
+            "                args = kwargs = outputs = y = None\n"
+            "                uses.drop_after(node, tensor_dict)\n\n        output_tensors = []\n",
     },
     # Layers that convgpu normalises in few kernels; where its formula is not the layer's, None is returned.
     "keras.src.layers.normalization.batch_normalization": {
