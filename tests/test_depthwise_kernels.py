@@ -192,6 +192,50 @@ def test_channel_sums_in_parts_and_in_one(native, module):
         assert worst(got, exact, magnitude, gy.size // got.size, C_KERNEL) <= 1
 
 
+def in_order(parts: np.ndarray) -> np.ndarray:
+    """The sum of parts in float32: every 32nd part in blocks of 64, and these 32 sums in groups of 16."""
+    lanes = []
+    for lane in range(32):
+        total = block = np.zeros_like(parts[0])
+        for k, part in enumerate(parts[lane::32], 1):
+            block = block + part
+            if k % 64 == 0:
+                total, block = total + block, np.zeros_like(block)
+        lanes.append(total + block)
+    total = np.zeros_like(parts[0])
+    for group in (lanes[:16], lanes[16:]):
+        sums = np.zeros_like(parts[0])
+        for lane in group:
+            sums = sums + lane
+        total = total + sums
+    return total
+
+
+@only_emulated
+@pytest.mark.parametrize("shape, channels_last, least", [
+    ((150000, 4), True, 36), ((37000, 16), True, 36), ((9000, 301), True, 70), ((9000, 16), True, 8),
+    ((12000, 5), True, 11), ((2, 1, 340000), False, 41), ((2, 3, 170000), False, 20)], ids=str)
+def test_the_last_blocks_add_parts_in_a_fixed_order_in_one_launch(native, module, shape, channels_last, least):
+    """Each part holds the sum of one row: the bits are those of the order, and the counters are 0 again."""
+    plan = module.plan_channel_sum(shape, channels_last, "float32", device=module.Device(90, 132, 227 << 10))
+    parts, terms = int(plan.text.partition("parts=")[2].split()[0]), shape[0] if channels_last else shape[0] * shape[2]
+    assert plan.launches == 1 and parts >= least
+    channels = shape[1]
+    values = normal(parts, channels).astype(np.float32)
+    vector = int(plan.text.partition("vector=")[2].split()[0])
+    terms, step = (terms, 1) if channels_last else (terms // vector, vector)
+    starts = [terms * part // parts * step for part in range(parts)]
+    rows = np.zeros((terms * step, channels), np.float32)
+    rows[starts] = values
+    gy = rows if channels_last else np.ascontiguousarray(rows.T.reshape(channels, shape[0], -1).swapaxes(0, 1))
+    before = module.launches()
+    got = native.channel_sum(gy, channels_last)
+    assert module.launches() == before + 1
+    assert got.tobytes() == in_order(values).tobytes()
+    assert native.channel_sum(gy, channels_last).tobytes() == got.tobytes()
+    assert all(not counters.any() for counters in native._kept_counters.values())
+
+
 # --- the crossing
 
 
@@ -295,6 +339,8 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
     for array in owned:
         array[...] = 0
     x, w, y, gb, a, product_of_a = map(native.array, owned)
+    zeros = np.zeros(module.COUNTERS, np.int32)
+    counters = native.array(zeros)
     geo = native.geometry(conv_geometry("aligned", (2, 6, 6, 4), (3, 3, 1, 4), 1, 0, 1, 4, "channels_last"))
     fprop, dgrad, wgrad = (module.plan_conv(op, geo, "float32", limit=1024) for op in (
         "conv_fprop", "conv_dgrad", "conv_wgrad"))
@@ -305,7 +351,7 @@ def test_a_workspace_that_is_not_aligned_is_refused(native, module):
         calls = {"conv_fprop": lambda: module.conv_fprop(x, w, None, y, geo, fprop, "", *lent),  # noqa: B023
                  "conv_dgrad": lambda: module.conv_dgrad(y, w, None, x, geo, dgrad, "", *lent),  # noqa: B023
                  "conv_wgrad": lambda: module.conv_wgrad(x, y, w, geo, wgrad, *lent),  # noqa: B023
-                 "channel_sum": lambda: module.channel_sum(y, gb, total, *lent),  # noqa: B023
+                 "channel_sum": lambda: module.channel_sum(y, gb, counters, total, *lent),  # noqa: B023
                  "gemm": lambda: module.gemm(a, a, None, product_of_a, product, 1, 0, "", *lent)}  # noqa: B023
         for op, call in calls.items():
             if beyond == 0:

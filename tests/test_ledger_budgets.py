@@ -44,9 +44,9 @@ BUDGETS = (
     Budget("resnet50", 256, Figures(550, 75e9, 10.5e9), Figures(484, 59.8e9, 9.4e9)),
     Budget("mobilenet", 256, Figures(290, 30e9, 4.0e9), Figures(255, 26.3e9, 3.0e9)),
     Budget("efficientnet_b0", 128, Figures(870, 26e9, 3.6e9), Figures(765, 25.4e9, 2.6e9)),
-    Budget("vgg16", 64, Figures(146, 15.5e9, 4.3e9), Figures(125, 14.4e9, 3.7e9)),
-    Budget("alexnet", 256, Figures(78, 4.9e9, 1.6e9), Figures(68, 4.7e9, 1.41e9)),
-    Budget("lenet5", 128, Figures(50, 15e6, 6e6), Figures(39, 14.5e6, 5.1e6)),
+    Budget("vgg16", 64, Figures(146, 15.5e9, 4.3e9), Figures(112, 14.4e9, 3.7e9)),
+    Budget("alexnet", 256, Figures(78, 4.9e9, 1.6e9), Figures(63, 4.7e9, 1.41e9)),
+    Budget("lenet5", 128, Figures(50, 15e6, 6e6), Figures(37, 14.5e6, 5.1e6)),
 )
 
 

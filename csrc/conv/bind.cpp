@@ -93,9 +93,11 @@ void bind_conv(py::module_& m) {
         "x"_a, "gy"_a, "gw"_a, "geo"_a, "plan"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
     m.def(
         "channel_sum",
-        [](const Array& gy, const Array& gb, const conv::ChannelSumPlan& plan, uintptr_t workspace, size_t bytes,
-           uintptr_t stream) { conv::channel_sum(gy, gb, plan, workspace_of(workspace, bytes), stream_of(stream)); },
-        "gy"_a, "gb"_a, "plan"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
+        [](const Array& gy, const Array& gb, const Array& counters, const conv::ChannelSumPlan& plan,
+           uintptr_t workspace, size_t bytes, uintptr_t stream) {
+            conv::channel_sum(gy, gb, counters, plan, workspace_of(workspace, bytes), stream_of(stream));
+        },
+        "gy"_a, "gb"_a, "counters"_a, "plan"_a, "workspace"_a, "workspace_bytes"_a, "stream"_a, Unlocked());
 }
 
 }  // namespace convgpu

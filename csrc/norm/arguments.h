@@ -2,7 +2,7 @@
 #pragma once
 #include <type_traits>
 
-#include "../common/check.h"
+#include "../common/counters.h"
 #include "../common/dispatch.h"
 #include "../common/vector.h"
 #include "affine.h"
@@ -52,10 +52,6 @@ inline void check_plan(const Plan& plan, Op op, const NormGeometry& geo, const A
                                 "for " +
                                 name_of(plan.op) + " of " + convgpu::name_of(plan.dtype) + " and " +
                                 std::to_string(plan.geo.size()) + " elements");
-}
-
-inline void check_counters(const char* op, const Array& counters) {
-    check_array(op, "counters", counters, {kCounters}, DType::kInt32);
 }
 
 template <class A>

@@ -1,4 +1,5 @@
 #include "../binding.h"
+#include "../common/counters.h"
 #include "norm.h"
 
 namespace py = pybind11;
@@ -19,7 +20,7 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("text", &norm::Plan::text)
         .def_property_readonly("launches", &norm::Plan::launches)
         .def_readonly("workspace", &norm::Plan::workspace);
-    m.attr("NORM_COUNTERS") = norm::kCounters;
+    m.attr("COUNTERS") = kCounters;
     m.def(
         "plan_norm",
         [](const std::string& op, const NormGeometry& geo, const std::string& dtype, const norm::Wanted& wanted,

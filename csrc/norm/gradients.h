@@ -5,8 +5,8 @@
 // goffset, and the two means that the gradient of x subtracts: m1 of scale * g and m2 of scale * g * xn, over the
 // elements that share a mean.
 #pragma once
+#include "../common/last_block.h"
 #include "affine.h"
-#include "last_block.h"
 
 namespace convgpu::norm {
 

@@ -10,8 +10,8 @@
 // of groups of channels, or one where a group has several channels.
 #pragma once
 #include "../common/accumulate.h"
+#include "../common/last_block.h"
 #include "../common/vector.h"
-#include "last_block.h"
 #include "statistics.h"
 
 namespace convgpu::norm {

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <stdexcept>
 
+#include "../common/counters.h"
 #include "../common/vector.h"
 #include "norm_dgrad_lines.cuh"
 #include "norm_dgrad_planes.cuh"

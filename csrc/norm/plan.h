@@ -22,8 +22,6 @@ enum class Kernel {
     kLines,   // only norm_dgrad: threads share a line, which is all that has one mean
 };
 
-constexpr int64_t kCounters = 4096;  // a backend's array of counters has so many, all 0 between calls
-
 // Which results of norm_dgrad are wanted: the gradients of x, scale, offset, residual.
 using Wanted = std::array<bool, 4>;
 

@@ -1,7 +1,9 @@
 // Runs every depthwise kernel, the launchers of convolution in both data formats, and the bias gradient, on arrays of
 // exactly the bytes they need. The sanitizers watch this program.
+#include <cstring>
 #include <set>
 
+#include "../../csrc/common/counters.h"
 #include "products.h"
 
 using namespace convgpu;
@@ -41,6 +43,16 @@ const Case kCases[] = {
     {"no_images", 0, 8, 1, {5, 6}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
     {"no_pixels", 2, 8, 1, {0, 6}, {3, 3}, {1, 1}, {2, 1}, {2, 1}, {1, 1}},
 };
+
+// Counters, which are 0 before and after each call.
+Owned& zeros() {
+    static Owned counters = [] {
+        Owned made({kCounters}, DType::kInt32);
+        std::memset(made.array.data, 0, static_cast<size_t>(kCounters) * 4);
+        return made;
+    }();
+    return counters;
+}
 
 ConvGeometry geometry_of(const Case& c, bool channels_last) {
     ConvGeometry geo{c.batch, c.channels, c.channels * c.multiplier,        c.size,        c.kernel, c.stride, c.before,
@@ -100,7 +112,7 @@ void run(const Case& c, DType dtype, bool channels_last) {
     });
     lend(conv::plan_channel_sum(g.array.shape, channels_last, dtype, alignment, current_device(), c.limit),
          [&](const conv::ChannelSumPlan& plan, const Workspace& workspace) {
-             conv::channel_sum(g.array, gb.array, plan, workspace, nullptr);
+             conv::channel_sum(g.array, gb.array, zeros().array, plan, workspace, nullptr);
          });
 
     const auto size = [](const Owned& owned) { return static_cast<size_t>(owned.array.size()); };
@@ -130,6 +142,32 @@ void run(const Case& c, DType dtype, bool channels_last) {
 }
 
 }  // namespace
+
+// Parts in one lane and in many, in channels that are no multiple of a block's, on all orders of blocks.
+TEST(bias_gradients_whose_parts_are_added_by_the_last_blocks) {
+    const struct {
+        Shape shape;
+        bool channels_last;
+        int64_t parts;
+    } sums[] = {{{150000, 4}, true, 36}, {{37000, 16}, true, 36}, {{9000, 301}, true, 70}, {{2, 1, 340000}, false, 41}};
+    for (const auto& s : sums) {
+        Owned gy(s.shape, DType::kFloat32), gb({s.shape[1]}, DType::kFloat32);
+        gy.fill(1);
+        const conv::ChannelSumPlan plan =
+            conv::plan_channel_sum(s.shape, s.channels_last, DType::kFloat32, 16, current_device(), size_t(1) << 20);
+        if (plan.parts < s.parts) throw std::runtime_error("too few parts: " + plan.text());
+        const Owned workspace({static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
+        conv::channel_sum(gy.array, gb.array, zeros().array, plan, {workspace.array.data, plan.workspace}, nullptr);
+        std::vector<double> expected(static_cast<size_t>(s.shape[1]));
+        const std::vector<double> values = values_of(gy);
+        const int64_t inner = s.channels_last ? 1 : s.shape[2];
+        for (size_t i = 0; i < values.size(); ++i) expected[static_cast<int64_t>(i) / inner % s.shape[1]] += values[i];
+        compare(gb, expected, rounding_of(DType::kFloat32), plan.text());
+        for (int64_t i = 0; i < kCounters; ++i) {
+            if (zeros().get(i) != 0) throw std::runtime_error(plan.text() + ": a counter is not 0 after the call");
+        }
+    }
+}
 
 TEST(depthwise_convolutions_over_a_table_of_geometries) {
     for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {

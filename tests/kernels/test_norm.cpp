@@ -1,6 +1,7 @@
 // Normalisation against plain loops in double, each way, on arrays without a byte to spare.
 #include <cmath>
 
+#include "../../csrc/common/counters.h"
 #include "../../csrc/norm/norm.h"
 #include "owned.h"
 
@@ -26,16 +27,16 @@ DType sums_of(DType dtype) { return dtype == DType::kFloat64 ? DType::kFloat64 :
 
 // A workspace and counters of exactly the size that a plan asks for, used for all calls of a problem.
 struct Memory {
-    Owned counters{{norm::kCounters}, DType::kInt32};
+    Owned counters{{kCounters}, DType::kInt32};
     std::vector<Owned> pieces;
 
-    Memory() { std::memset(counters.array.data, 0, static_cast<size_t>(norm::kCounters) * 4); }
+    Memory() { std::memset(counters.array.data, 0, static_cast<size_t>(kCounters) * 4); }
     Workspace workspace(const norm::Plan& plan) {
         pieces.emplace_back(Shape{static_cast<int64_t>(plan.workspace)}, DType::kUInt8);
         return {pieces.back().array.data, plan.workspace};
     }
     void check(const std::string& what) const {
-        for (int64_t i = 0; i < norm::kCounters; ++i) {
+        for (int64_t i = 0; i < kCounters; ++i) {
             if (counters.get(i) != 0) throw std::runtime_error(what + ": a counter is not 0 after the call");
         }
     }

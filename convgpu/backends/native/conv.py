@@ -47,8 +47,9 @@ class Conv(Crossing):
         """The sum of gy over all axes but the channels, which are the last axis (channels_last) or the second."""
         self.check_float("channel_sum", gy)
         gb = self.empty((gy.shape[-1 if channels_last else 1],), gy.dtype)
-        self.launch("channel_sum", (gy, gb), "plan_channel_sum", (gy.shape, channels_last, gy.dtype),
-                    limit=workspace_limit())
+        with self.counters() as counters:
+            self.launch("channel_sum", (gy, gb, counters), "plan_channel_sum", (gy.shape, channels_last, gy.dtype),
+                        limit=workspace_limit())
         return gb
 
     def _aligned(self, bias: Array | None) -> Array | None:

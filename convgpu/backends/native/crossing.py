@@ -7,6 +7,7 @@ how. The module makes a plan at the first call of a kind, and this file keeps it
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property, lru_cache
@@ -119,6 +120,14 @@ class Crossing:
         """An array as the module takes it: its address, shape, strides in bytes, and the name of its dtype."""
         return self._pointer(array), array.shape, array.strides, self._dtype_names[array.dtype]
 
+    def counters(self) -> _Counters:
+        """A context that gives an array of zeros, by which the blocks of a launch find out which is the last."""
+        return _Counters(self)
+
+    @cached_property
+    def _kept_counters(self) -> dict[tuple[int, int], Array]:
+        return {}
+
     def check_float(self, op: str, x: Array) -> None:
         """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""
         if not is_float(x.dtype):
@@ -139,3 +148,24 @@ class Crossing:
     def _geometry(self, geo: Geometry) -> Any:
         """The module's geometry class of the same name, made from the fields of `geo`."""
         return getattr(self.module, type(geo).__name__)(**{f.name: getattr(geo, f.name) for f in fields(geo)})
+
+
+class _Counters:
+    """An array of zeros for a call, by which blocks find out which of them is the last; kernels leave zeros in it.
+
+    It is kept for the next call of this thread in this stream. After an error it is dropped, because a kernel may have
+    stopped half-way.
+    """
+
+    def __init__(self, native: Crossing):
+        self._native, self._key = native, (threading.get_ident(), native._stream())
+
+    def __enter__(self) -> Any:
+        kept = self._native._kept_counters
+        if self._key not in kept:
+            kept[self._key] = self._native.xp.zeros(self._native.module.COUNTERS, np.int32)
+        return self._native.array(kept[self._key])
+
+    def __exit__(self, error: object, *rest: object) -> None:
+        if error is not None:
+            del self._native._kept_counters[self._key]

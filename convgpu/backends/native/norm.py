@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cached_property
-from typing import Any
-
 import numpy as np
 
 from ...dtypes import accumulator
@@ -25,7 +21,7 @@ class Norm(Crossing):
         mean, rstd = self.empty((2, *geo.statistics), kept), self.empty(geo.statistics, kept)
         learned = [None if r is None else self.empty(r.shape, kept) for r in (running_mean, running_var)]
         small = _Small(self, kept, running_mean, running_var, mean, rstd, *learned)
-        with self._counters() as counters:
+        with self.counters() as counters:
             self.launch("norm_stats", (x, *small.crossed, counters), "plan_norm", ("norm_stats", geo, x.dtype), epsilon,
                         momentum, correction, limit=workspace_limit())
         return (mean, rstd, *learned)
@@ -68,18 +64,11 @@ class Norm(Crossing):
         means = self.empty((2, *geo.statistics), kept) if wanted[0] else None
         small = _Small(self, kept, mean, rstd, scale, offset, gscale, goffset, means)
         given, results = small.crossed[:4], small.crossed[4:6]
-        with self._counters() as counters:
+        with self.counters() as counters:
             self.launch("norm_dgrad", (gy, x, *given, y, gx, *results, gresidual, small.crossed[6], counters),
                         "plan_norm", ("norm_dgrad", geo, x.dtype), activation or "", wanted=tuple(wanted),
                         limit=workspace_limit())
         return gx, gscale, goffset, gresidual
-
-    def _counters(self) -> _Counters:
-        return _Counters(self)
-
-    @cached_property
-    def _kept_counters(self) -> dict[tuple[int, int], Array]:
-        return {}
 
 
 class _Small:
@@ -91,24 +80,3 @@ class _Small:
         self._kept = [None if a is None else native.xp.ascontiguousarray(a, dtype=dtype).reshape(a.shape)
                       for a in arrays]
         self.crossed = [None if a is None else native.array(a) for a in self._kept]
-
-
-class _Counters:
-    """An array of zeros for a call, by which blocks find out which of them is the last; kernels leave zeros in it.
-
-    It is kept for the next call of this thread in this stream. After an error it is dropped, because a kernel may have
-    stopped half-way.
-    """
-
-    def __init__(self, native: Norm):
-        self._native, self._key = native, (threading.get_ident(), native._stream())
-
-    def __enter__(self) -> Any:
-        kept = self._native._kept_counters
-        if self._key not in kept:
-            kept[self._key] = self._native.xp.zeros(self._native.module.NORM_COUNTERS, np.int32)
-        return self._native.array(kept[self._key])
-
-    def __exit__(self, error: object, *rest: object) -> None:
-        if error is not None:
-            del self._native._kept_counters[self._key]

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "../../common/check.h"
+#include "../../common/counters.h"
 #include "../../common/workspace.h"
 #include "channel_sum.h"
 
@@ -45,14 +45,13 @@ ChannelSumPlan plan_channel_sum(const Shape& gy, bool channels_last, DType dtype
     const int64_t affordable = static_cast<int64_t>(limit) / std::max<int64_t>(bytes, 1);
     const int64_t parts = std::min({wanted, terms / kLeastTerms, kMostParts, affordable});
     plan.parts = static_cast<int>(std::max<int64_t>(parts, 1));
+    if (blocks * counters_of(plan.parts) > kCounters) plan.parts = std::min(plan.parts, kSumLanes);
+    if (blocks > kCounters) plan.parts = 1;
     if (plan.parts > 1) plan.workspace = static_cast<size_t>(plan.parts * bytes);
     return plan;
 }
 
-int64_t ChannelSumPlan::launches() const {
-    if (sizes_of(shape, channels_last).channels == 0) return 0;
-    return parts > 1 ? 2 : 1;
-}
+int64_t ChannelSumPlan::launches() const { return sizes_of(shape, channels_last).channels == 0 ? 0 : 1; }
 
 std::string ChannelSumPlan::text() const {
     return std::string(rows ? "channel_sum_rows" : "channel_sum_planes") + " vector=" + std::to_string(vector) +

@@ -29,6 +29,17 @@ struct PartOfResult {
 
 constexpr int kSumElements = 32, kSumLanes = 32;
 
+// Returns the sum of every kSumLanes-th part, from part `lane` on; parts[p * size] is part p of `count`.
+template <class A>
+__device__ __forceinline__ A sum_of_lane(const A* parts, int lane, int count, int64_t size) {
+    BlockedSum<A, 1> sum;
+#pragma unroll 8
+    for (int part = lane; part < count; part += kSumLanes) {
+        sum.add_each([&](int) { return parts[part * size]; });
+    }
+    return sum[0];
+}
+
 template <class A>
 struct SumPartsMemory {
     A sums[kSumLanes][kSumElements];
@@ -39,14 +50,8 @@ __global__ void __launch_bounds__(kSumElements* kSumLanes)
     sum_parts(const A* __restrict__ parts, T* __restrict__ result, int count, int64_t size) {
     auto& shared = dyn_smem<SumPartsMemory<A>>();
     const int64_t i = int64_t(blockIdx.x) * kSumElements + threadIdx.x;
-    BlockedSum<A, 1> sum;
-    if (i < size) {
-#pragma unroll 8
-        for (int part = threadIdx.y; part < count; part += kSumLanes) {
-            sum.add_each([&](int) { return parts[part * size + i]; });
-        }
-    }
-    shared.sums[threadIdx.y][threadIdx.x] = sum[0];
+    const A mine = i < size ? sum_of_lane(parts + i, static_cast<int>(threadIdx.y), count, size) : A(0);
+    shared.sums[threadIdx.y][threadIdx.x] = mine;
     __syncthreads();
     if (i >= size || threadIdx.y > 0) return;
     result[i] = static_cast<T>(sum_in_groups(&shared.sums[0][threadIdx.x], kSumLanes, kSumElements));

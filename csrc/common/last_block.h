@@ -4,7 +4,7 @@
 #include "../device/launch.h"
 #include "../device/ptx/atomic.h"
 
-namespace convgpu::norm {
+namespace convgpu {
 
 // Tells all threads of a block whether it is the last of `blocks` blocks to arrive at this counter. What the others
 // wrote before they arrived can be read then. The counter must be 0 before the first arrives, and is 0 after the last.
@@ -15,4 +15,4 @@ __device__ __forceinline__ bool arrives_last(uint32_t* counter, uint32_t blocks)
     return __syncthreads_or(last) != 0;
 }
 
-}  // namespace convgpu::norm
+}  // namespace convgpu
