@@ -39,6 +39,10 @@ def full(shape: Shape, value: float, *, dtype: DTypeLike = "float32", device: st
     Tensor([[7., 7.],
             [7., 7.]], dtype=float32)
     """
+    return _of_one_value(shape, value, dtype, device, requires_grad)
+
+
+def _of_one_value(shape: Shape, value: float, dtype: DTypeLike, device: str | None, requires_grad: bool) -> Tensor:
     if parse_device(device or CPU) == GPU:
         return wrap(_filled(_shape(shape), value, as_dtype(dtype))).requires_grad_(requires_grad)
     return _new(np.full(_shape(shape), value, as_dtype(dtype)), device, requires_grad)
@@ -67,7 +71,7 @@ def zeros(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = No
     >>> zeros(3)
     Tensor([0., 0., 0.], dtype=float32)
     """
-    return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _of_one_value(shape, 0, dtype, device, requires_grad)
 
 
 def ones(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = None,
@@ -77,7 +81,7 @@ def ones(shape: Shape, *, dtype: DTypeLike = "float32", device: str | None = Non
     >>> ones((1, 2), dtype="int64")
     Tensor([[1, 1]], dtype=int64)
     """
-    return full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _of_one_value(shape, 1, dtype, device, requires_grad)
 
 
 def zeros_like(x: Any, *, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import convgpu as cg
+import convgpu.facts  # declares the ops that only facts know; else they would be gone after the test that asks first
 from convgpu import backends
 from convgpu.tensor import set_promotion
 

@@ -52,8 +52,8 @@ def test_an_optimizer_without_memory_leaves_its_state_alone(stand_in):  # noqa: 
     adam, p, g = cg.optim.Adam(lr=0.1), cg.ones(3, device="gpu"), cg.ones(3, device="gpu")
     p = adam.step(p, g)
     before = adam.state_dict()["mean"].copy()
-    stand_in.failing_allocations = 1
-    with pytest.raises(MemoryError, match="Adam.step: too little memory on the GPU"):
+    stand_in.failing_allocations = 2  # the step changes no array in place, and so it is tried twice
+    with pytest.raises(MemoryError, match="too little memory on the GPU"):
         adam.step(p, g)
     np.testing.assert_array_equal(adam.state_dict()["mean"], before)
 
