@@ -248,6 +248,15 @@ def test_a_batch_is_the_largest_that_fits():
     batch = largest_batch(of)
     assert of(batch).peak_bytes <= of(batch).room < of(batch + 1).peak_bytes
     assert largest_batch(lambda batch: of(batch * 10_000)) == 0
+    with pytest.raises(ValueError, match="largest_batch: expected a step whose memory grows with the batch, got one"):
+        largest_batch(lambda batch: cg.ledger(lambda x: x * 2, cg.spec(1), device="H200"))
+
+
+def test_errors_of_a_step_are_its_own():
+    with pytest.raises(KeyError, match="^'mine'$"):
+        cg.ledger(lambda x: {}["mine"], cg.spec(3), device="H200")
+    with pytest.raises(KeyError, match="^'mine'$"):
+        cg.check_grad(lambda x: {}["mine"], cg.ones(3, dtype="float64"))
 
 
 def test_without_a_module_a_sentence_says_what_is_missing(monkeypatch):

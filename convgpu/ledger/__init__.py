@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Spec", "largest_batch", "ledger", "spec"]
 
+MOST = 1 << 40  # examples: no device holds a byte of each
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -131,6 +133,9 @@ def largest_batch(ledger_of: Callable[[int], Ledger], least: int = 1) -> int:
         ledger_of: the ledger of a step on a batch of so many examples.
         least: the smallest batch to try.
 
+    Raises:
+        ValueError: the step's memory does not grow with the batch.
+
     >>> import convgpu as cg
     >>> def of(batch):
     ...     return cg.ledger(lambda x: cg.exp(x), cg.spec((batch, 1024, 1024, 64)), device="T4")
@@ -152,6 +157,9 @@ def largest_batch(ledger_of: Callable[[int], Ledger], least: int = 1) -> int:
     step = low
     of_high = 0.0
     while not high:  # memory grows with the batch, and nearly as a straight line
+        if low >= MOST:
+            raise ValueError("largest_batch: expected a step whose memory grows with the batch, got one that fits "
+                             f"with {low} examples")
         step *= 2
         of_high = free(low + step)
         if of_high < 0:
