@@ -22,8 +22,8 @@ void conv_wgrad(const Array& x, const Array& gy, const Array& gw, const ConvGeom
                 const Workspace& workspace, Stream stream);
 
 // Computes a bias gradient, gb[c] = the sum of gy over everything but the channels. The channels are the last axis or
-// the second axis of gy. The counters are an int32 array of kCounters zeros, which are zeros again afterwards; calls that
-// run at the same time need counters of their own.
+// the second axis of gy. The counters are an int32 array of kCounters zeros, which are zeros again afterwards; calls
+// that run at the same time need counters of their own.
 void channel_sum(const Array& gy, const Array& gb, const Array& counters, const ChannelSumPlan& plan,
                  const Workspace& workspace, Stream stream);
 

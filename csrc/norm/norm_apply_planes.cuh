@@ -1,8 +1,8 @@
 // The affine step, residual and activation where the elements of one channel are neighbours in memory.
 //
 // A block owns kVectorsOfThread * kApplyThreads neighbouring vectors; a thread owns every kApplyThreads-th of these, of
-// V elements each. Layout: [outer][row][channel][inner]. Assumes that V divides `inner`, and alignment to a vector.
-// Order: nothing is added up.
+// V elements each. Layouts: x and y [outer][row][channel][inner]. Assumes that V divides `inner`, and alignment to a
+// vector. Order: nothing is added up.
 #pragma once
 #include "norm_apply_rows.cuh"
 

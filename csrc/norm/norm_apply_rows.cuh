@@ -1,8 +1,8 @@
 // The affine step, residual and activation where channels are neighbours in memory.
 //
 // A block owns blockDim.x vectors of channels of some neighbouring rows, of all rows of all `outer`; a thread owns V
-// neighbouring channels of every blockDim.y-th of these rows. Layout: [outer][row][channel]. Assumes that V divides the
-// channels, and alignment to a vector of V elements. Order: nothing is added up.
+// neighbouring channels of every blockDim.y-th of these rows. Layouts: x and y [outer][row][channel]. Assumes that V
+// divides the channels, and alignment to a vector of V elements. Order: nothing is added up.
 #pragma once
 #include "affine.h"
 

@@ -1,10 +1,10 @@
 // The gradient of x, and that of the residual, where all that has one mean is one line: layer norm.
 //
 // A block owns blockDim.y lines; a thread owns every blockDim.x-th vector of V neighbouring elements of its line, which
-// it reads twice: for the two means, and for the gradient. Layout: [line][channel], the lines of a row being its
-// groups. Assumes that V divides a line, alignment to a vector, and that blockDim has powers of 2 whose product is
-// kLineThreads. Order: a thread adds the elements of a vector, and its vectors in rising order, in blocks of 64; the
-// threads' sums are added as a tree.
+// it reads twice: for the two means, and for the gradient. Layouts: all arrays [line][channel], the lines of a row
+// being its groups. Assumes that V divides a line, alignment to a vector, and that blockDim has powers of 2 whose
+// product is kLineThreads. Order: a thread adds the elements of a vector, and its vectors in rising order, in blocks of
+// 64; the threads' sums are added as a tree.
 #pragma once
 #include "gradients.h"
 

@@ -1,10 +1,11 @@
 // A step of Adam or AdamW for all parameters: m and s are running means of g and g^2, and p moves by about the learning
 // rate along m / sqrt(s).
 //
-// A block owns one chunk of one array of each list; a thread owns every 256th vector of it. Lists: p, g, m, s, new_p,
-// new_m, new_s, copies; copies may be null. Assumes nothing of addresses but the elements' own alignment: an array is
-// read in vectors where all its lists allow it. Order: the formulas are computed from left to right, in float32 for
-// half types, as convgpu/backends/numpy/optim.py does; the corrections of both means in float64, once per block.
+// A block owns one chunk of one array of each list; a thread owns every 256th vector of it. Layouts: lists of arrays,
+// p, g, m, s, new_p, new_m, new_s, copies; copies may be null. Assumes nothing of addresses but the elements' own
+// alignment: an array is read in vectors where all its lists allow it. Order: the formulas are computed from left to
+// right, in float32 for half types, as convgpu/backends/numpy/optim.py does; the corrections of both means in float64,
+// once per block.
 #pragma once
 #include "optim.h"
 #include "shared.h"

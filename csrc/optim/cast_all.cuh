@@ -1,8 +1,8 @@
 // All arrays of a list in another dtype, and divided by a number on the device where one is given.
 //
-// A block owns one chunk of one array; a thread owns every 256th vector of it. Lists: xs, ys. Assumes nothing of
-// addresses but the elements' own alignment. Quotients are computed in float32, in float64 from or for float64. Order:
-// nothing is added.
+// A block owns one chunk of one array; a thread owns every 256th vector of it. Layouts: lists of arrays, xs, ys.
+// Assumes nothing of addresses but the elements' own alignment. Quotients are computed in float32, in float64 from or
+// for float64. Order: nothing is added.
 #pragma once
 #include <type_traits>
 

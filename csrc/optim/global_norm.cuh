@@ -2,9 +2,9 @@
 // and global_norm_total adds these sums and takes the root.
 //
 // A block of global_norm owns one chunk of one array, a thread every 256th vector of it; the one block of
-// global_norm_total owns all sums. Lists: xs. Assumes nothing of addresses but the elements' own alignment.
-// Order: a thread adds its squares from left to right, then the threads of a block are added as a binary tree. All in
-// float64, where squares of float32 can neither overflow nor underflow.
+// global_norm_total owns all sums. Layouts: lists of arrays, xs. Assumes nothing of addresses but the elements' own
+// alignment. Order: a thread adds its squares from left to right, then the threads of a block are added as a binary
+// tree. All in float64, where squares of float32 can neither overflow nor underflow.
 #pragma once
 #include "table.h"
 

@@ -1,9 +1,9 @@
 // A step of gradient descent for all parameters: v = momentum * v + g, p = p - rate * v, and their variants.
 //
-// A block owns one chunk of one array of each list; a thread owns every 256th vector of it. Lists: p, g, v, new_p,
-// new_v, copies; v, new_v and copies may be null. Assumes nothing of addresses but the elements' own alignment: an
-// array is read in vectors where all its lists allow it. Order: the formulas are computed from left to right, in
-// float32 for half types, as convgpu/backends/numpy/optim.py does.
+// A block owns one chunk of one array of each list; a thread owns every 256th vector of it. Layouts: lists of arrays,
+// p, g, v, new_p, new_v, copies; v, new_v and copies may be null. Assumes nothing of addresses but the elements' own
+// alignment: an array is read in vectors where all its lists allow it. Order: the formulas are computed from left to
+// right, in float32 for half types, as convgpu/backends/numpy/optim.py does.
 #pragma once
 #include "optim.h"
 #include "shared.h"

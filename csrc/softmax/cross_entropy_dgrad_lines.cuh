@@ -1,9 +1,8 @@
 // The gradient of cross_entropy: gx = (exp(x - largest) / sum - target) * g / divisor.
 //
-// Threads own lines as lines.h says. Layouts: x and gx alike; statistics[0][line] the largest element of a line,
-// statistics[1][line] its sum; g[line], or one g for all. Assumes that V divides the classes where it is not 1, and
-// alignment to a vector of V elements.
-// Order: nothing is added.
+// A group of threads owns a line, as lines.h says. Layouts: x and gx alike; statistics[0][line] the largest element of
+// a line, statistics[1][line] its sum; g[line], or one g for all. Assumes that V divides the classes where it is not 1,
+// and alignment to a vector of V elements. Order: nothing is added.
 #pragma once
 #include "labels.h"
 #include "lines.h"

@@ -1,10 +1,10 @@
 // The losses of lines: log(sum of exp(x - largest)) - (x at the label - largest), with label smoothing mixed in, and
 // what gradients need of each line, its largest element and its sum.
 //
-// Threads own lines as lines.h says; a block writes the sum of its losses, and whether one of its labels is bad, for
-// cross_entropy_total. Layouts: statistics[0][line] the largest element, statistics[1][line] the sum; losses[line],
-// where they are wanted. Assumes that V divides the classes where it is not 1, and alignment to a vector of V elements.
-// Order of summation: as in softmax_lines; the losses of a block in rising order, in groups of 16.
+// A group of threads owns a line, as lines.h says; a block writes the sum of its losses, and whether one of its labels
+// is bad, for cross_entropy_total. Layouts: statistics[0][line] the largest element, statistics[1][line] the sum;
+// losses[line], where they are wanted. Assumes that V divides the classes where it is not 1, and alignment to a vector
+// of V elements. Order of summation: as in softmax_lines; the losses of a block in rising order, in groups of 16.
 #pragma once
 #include "labels.h"
 #include "lines.h"

@@ -1,8 +1,7 @@
 // The gradients of softmax, gx = y * (gy - sum of gy * y), and of log_softmax, gx = gy - exp(y) * sum of gy.
 //
-// Threads own lines as lines.h says. Layouts: gy, y and gx alike. Assumes that V divides the classes where it is not 1,
-// and alignment to a vector of V elements.
-// Order of summation: as in softmax_lines.
+// A group of threads owns a line, as lines.h says. Layouts: gy, y and gx alike. Assumes that V divides the classes
+// where it is not 1, and alignment to a vector of V elements. Order of summation: as in softmax_lines.
 #pragma once
 #include "lines.h"
 

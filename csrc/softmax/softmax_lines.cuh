@@ -1,10 +1,10 @@
 // softmax and log_softmax along lines.
 //
-// Threads own lines as lines.h says. Layouts: x and y alike. Assumes that V divides the classes where it is not 1, and
-// alignment to a vector of V elements. Each element is read three times: for the largest, for the sum, and for the
-// result; the second and third time it comes from a cache, unless lines are very long.
-// Order of summation: a thread adds its classes in rising order, in blocks of 64, then threads in pairs and warps in
-// rising order. Half types are computed in float32 and rounded once.
+// A group of threads owns a line, as lines.h says. Layouts: x and y alike. Assumes that V divides the classes where it
+// is not 1, and alignment to a vector of V elements. Each element is read three times: for the largest, for the sum,
+// and for the result; the second and third time it comes from a cache, unless lines are very long. Order of summation:
+// a thread adds its classes in rising order, in blocks of 64, then threads in pairs and warps in rising order. Half
+// types are computed in float32 and rounded once.
 #pragma once
 #include "lines.h"
 
