@@ -329,3 +329,17 @@ def test_kernels_under_sanitizers(sanitizer, module):
     done = sanitized.run(sanitized.build_for_cpu(sanitizer, module.instruction_set()))
     assert done.returncode == 0 and not sanitized.reports(done.stdout), done.stdout[-6000:]
     assert ", 0 wrong" in done.stdout
+
+
+@pytest.mark.parametrize("op", sorted(name for name, op in cg.Op.registry.items() if op.forward is None))
+def test_every_op_of_the_backends_runs(op):
+    """By a kernel, or by NumPy's function where there is none yet: never by both, and never by nothing."""
+    from convgpu.backends.cpu import BY_NUMPY
+
+    assert callable(getattr(load("cpu"), op))
+    assert (getattr(load("cpu"), op) is getattr(load("numpy"), op)) == (op in BY_NUMPY)
+
+
+def test_explain_says_what_numpy_computes():
+    with cg.use_backend("cpu"):
+        assert " numpy: " in str(cg.explain("softmax", (4, 10), device="cpu"))

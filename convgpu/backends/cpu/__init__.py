@@ -2,22 +2,33 @@
 
 One file per family of ops calls the functions of the compiled module, convgpu._cpu. Arrays cross as they are, views
 included. The number of threads is the one that `convgpu.set_num_threads` sets; it does not change a bit of the results.
+The ops of BY_NUMPY have no kernels there yet, and are the numpy backend's functions.
 """
 
 from __future__ import annotations
 
 import importlib
 
+from .. import numpy
 from .conv import Conv
 from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
 MODULE = "convgpu._cpu"
+BY_NUMPY = (
+    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "cross_entropy", "cross_entropy_dgrad",
+    "dropout", "global_norm", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "reduce",
+    "sgd_step", "softmax", "softmax_dgrad",
+)
 
 
 class Cpu(Conv, Gemm, Pool, Layout):
     """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
+
+
+for _name in BY_NUMPY:
+    setattr(Cpu, _name, staticmethod(getattr(numpy, _name)))
 
 
 def load() -> Cpu:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ...geometry import ConvGeometry
+from ...op import Op
 from ...recorder import Call
+from . import BY_NUMPY
 
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
 
@@ -28,16 +30,10 @@ _OTHERS = {
 
 
 def method_of(call: Call) -> str:
-    """The method where no Inf or NaN meets padding.
-
-    Raises:
-        NotImplementedError: the backend does not have the op.
-    """
+    """The method where no Inf or NaN meets padding."""
     if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
         return _convolution(call.op, call.statics[0])
-    if call.op not in _OTHERS:
-        raise NotImplementedError(f"{call.op} is not implemented on backend 'cpu'")
-    return _OTHERS[call.op]
+    return f"numpy: {Op.registry[call.op].facts.method(call)}" if call.op in BY_NUMPY else _OTHERS[call.op]
 
 
 def _convolution(op: str, geo: ConvGeometry) -> str:
