@@ -16,7 +16,8 @@ from rows import add_options, own
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 CASES = ("channels_17_33", "groups_3_strided", "padding_asymmetric", "conv3d", "depthwise_7x7", "depthwise_3x3_strided",
          "transposed_4x4_stride_2", "tile_edges", "block_edge_257", "odd_31_5_63", "channels-16-shared-window",
-         "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15")
+         "channels-24-disjoint", "adaptive-uneven", "4x16x16x17", "2x67x5x15", "batch, odd channels", "blocks", "odd",
+         "columns_odd", "bad_label", "goes_around")
 # CuPy's pool would hide what lies beyond an array: without it, every array is an allocation of its own.
 PROGRAM = """
 import sys, cupy
