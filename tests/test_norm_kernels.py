@@ -57,8 +57,8 @@ def test_long_lines_have_more_columns_than_there_are_counters(backend, monkeypat
     x, gy, _, scale, offset = draw(geo)
     mean, rstd = stats_of(backend, x, geo)
     if backend == "emulated":  # what lies behind the counters is not theirs
-        memory = np.full(3 * run.module.NORM_COUNTERS, 7, np.int32)
-        counters = memory[:run.module.NORM_COUNTERS]
+        memory = np.full(3 * run.module.COUNTERS, 7, np.int32)
+        counters = memory[:run.module.COUNTERS]
         counters[:] = 0
         monkeypatch.setitem(run._kept_counters, (threading.get_ident(), 0), counters)
     got = run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, None, (False, True, True, False))[1:3]
