@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
     for (int k = 0; k < kVectorsOfThread; ++k) {
         const int64_t i = first + int64_t(k) * kApplyThreads;
         from[k] = load_if<V>(i < places.count, x + i * V, static_cast<T>(0.0f));
-        if (residual) more[k] = load_if<V>(i < places.count, residual + i * V, static_cast<T>(0.0f));
+        more[k] = load_if<V>(residual && i < places.count, residual + i * V, static_cast<T>(0.0f));
     }
 #pragma unroll
     for (int k = 0; k < kVectorsOfThread; ++k) {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
         places.find(i, p, o, channel);
         Affine<A, 1> affine;
         affine.set(0, given, p, o, channel);
-        store(y + i * V, finished<T, V>(from[k], residual ? &more[k] : nullptr, activation,
+        store(y + i * V, finished<T, V>(from[k], more[k], residual != nullptr, activation,
                                         [&](int, A value) { return affine(0, value); }));
     }
 }

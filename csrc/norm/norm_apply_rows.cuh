@@ -10,18 +10,22 @@ namespace convgpu::norm {
 
 constexpr int kApplyThreads = 256;
 constexpr int kRowsOfThread = 8;
-constexpr int kAtOnce = 4;  // loads of a thread that are under way at once, and again as many of a residual
 
-// The affine step of a vector, plus the residual if there is one, and the activation. affine(v, x) is one value of it.
+// Loads of a thread that are under way at once, and again as many of a residual. Half types hold fewer of their longer
+// vectors, since four of them would need more registers than two blocks on a multiprocessor leave.
+template <int V>
+constexpr int kAtOnce = V < 8 ? 4 : 2;
+
+// The affine step of a vector, plus the residual if `adds` holds, and the activation. affine(v, x) is one value of it.
 template <class T, int V, class Step>
-__device__ __forceinline__ Vector<T, V> finished(const Vector<T, V>& from, const Vector<T, V>* residual,
+__device__ __forceinline__ Vector<T, V> finished(const Vector<T, V>& from, const Vector<T, V>& residual, bool adds,
                                                  Activation activation, const Step& affine) {
     using A = Accumulator<T>;
     A value[V];
 #pragma unroll
     for (int v = 0; v < V; ++v) {
         value[v] = affine(v, static_cast<A>(from.at[v]));
-        if (residual) value[v] += static_cast<A>(residual->at[v]);
+        if (adds) value[v] += static_cast<A>(residual.at[v]);
     }
     activate(activation, value);
     Vector<T, V> to;
@@ -42,16 +46,16 @@ __global__ void __launch_bounds__(kApplyThreads, 2)
     const int64_t first = static_cast<int64_t>(blockIdx.x / columns) * blockDim.y * kRowsOfThread + threadIdx.y;
     int64_t o = -1;
     Affine<A, V> affine;
-    for (int begin = 0; begin < kRowsOfThread; begin += kAtOnce) {
-        Vector<T, V> from[kAtOnce], more[kAtOnce];
+    for (int begin = 0; begin < kRowsOfThread; begin += kAtOnce<V>) {
+        Vector<T, V> from[kAtOnce<V>], more[kAtOnce<V>];
 #pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) {
+        for (int k = 0; k < kAtOnce<V>; ++k) {
             const int64_t row = first + int64_t(begin + k) * blockDim.y, at = row * p.channels + channel;
             from[k] = load_if<V>(row < p.outer * p.rows, x + at, static_cast<T>(0.0f));
-            if (residual) more[k] = load_if<V>(row < p.outer * p.rows, residual + at, static_cast<T>(0.0f));
+            more[k] = load_if<V>(residual && row < p.outer * p.rows, residual + at, static_cast<T>(0.0f));
         }
 #pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) {
+        for (int k = 0; k < kAtOnce<V>; ++k) {
             const int64_t row = first + int64_t(begin + k) * blockDim.y;
             if (row >= p.outer * p.rows) return;
             if (const int64_t now = p.outer_of(row); now != o) {
@@ -59,7 +63,7 @@ __global__ void __launch_bounds__(kApplyThreads, 2)
                 affine.load(given, p, o, channel);
             }
             store(y + row * p.channels + channel,
-                  finished<T, V>(from[k], residual ? &more[k] : nullptr, activation, affine));
+                  finished<T, V>(from[k], more[k], residual != nullptr, activation, affine));
         }
     }
 }

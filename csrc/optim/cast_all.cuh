@@ -22,10 +22,17 @@ __global__ void __launch_bounds__(kThreads)
     each_vector(part, vector_aligned(x) && vector_aligned(y), [&](auto width, int64_t i) {
         constexpr int V = decltype(width)::value;
         const Vector<From, V> values = load<V>(x + i);
+        Vector<A, V> wide;
+#pragma unroll
+        for (int e = 0; e < V; ++e) wide.at[e] = static_cast<A>(static_cast<Accumulator<From>>(values.at[e]));
+        // In float64 the branch would make nvcc keep eight bytes of stack, and without it float32 would.
+        if (sizeof(A) == 8 || divisor) {
+#pragma unroll
+            for (int e = 0; e < V; ++e) wide.at[e] /= by;
+        }
         Vector<To, V> rounded;
 #pragma unroll
-        for (int e = 0; e < V; ++e)
-            rounded.at[e] = static_cast<To>(static_cast<A>(static_cast<Accumulator<From>>(values.at[e])) / by);
+        for (int e = 0; e < V; ++e) rounded.at[e] = static_cast<To>(wide.at[e]);
         store(y + i, rounded);
     });
 }

@@ -71,9 +71,12 @@ struct DgradResult : tile::Result<T, PhaseRows> {
     using Plain = tile::Result<T, PhaseRows>;
     bool adds;  // whether the epilogue's c is an addend
 
+    // There is one return, since two of them would leave the epilogue in memory instead of registers.
     __device__ __forceinline__ typename Plain::Row row(int m) const {
-        if (!adds) return Plain::row(m);
-        return {this->epilogue, m < this->M ? this->epilogue.c + this->rows(m) : nullptr, this->N};
+        const T* c = this->epilogue.c && m < this->M
+                         ? this->epilogue.c + (adds ? this->rows(m) : m * this->epilogue.c_row)
+                         : nullptr;
+        return {this->epilogue, c, this->N};
     }
     template <class Use>
     __device__ __forceinline__ void visit(Use use) const {
