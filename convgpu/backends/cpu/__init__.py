@@ -38,5 +38,5 @@ def load() -> Cpu:
     except ModuleNotFoundError as error:
         if error.name != MODULE:
             raise
-        raise ImportError(f"backend 'cpu' needs the module {MODULE}, which an install builds where there is a C++ "
-                          "compiler: CONVGPU_CPU=1 pip install -e .", name=error.name) from None
+        raise ImportError(f"backend 'cpu' needs the module {MODULE}, which CONVGPU_CPU=1 pip install -e . builds "
+                          "where there is a C++ compiler", name=error.name) from None
