@@ -26,7 +26,7 @@ void bind_plan(py::module_& m) {
         [](const std::string& op, const NormGeometry& geo, const std::string& dtype, const norm::Wanted& wanted,
            int alignment, const std::optional<Device>& device, std::optional<size_t> limit) {
             return norm::plan(norm::op_of(op), geo, dtype_of(dtype), wanted, alignment,
-                              device.value_or(current_device()), limit.value_or(kWorkspaceLimit));
+                              device ? *device : current_device(), limit.value_or(kWorkspaceLimit));
         },
         "op"_a, "geo"_a, "dtype"_a, "wanted"_a = norm::Wanted{}, "alignment"_a = kPlannedAlignment,
         "device"_a = py::none(), "limit"_a = py::none());
