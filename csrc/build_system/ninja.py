@@ -134,8 +134,9 @@ def cpu_target(required: bool) -> Target:
     """Describe the library and module of the kernels that are written for the CPU."""
     cxx = _compiler("CONVGPU_CPU")
     link = _join(cxx, "-shared -pthread -o $out $in")
-    return Target("cpu", _compile_cpu(cxx), *_order(_binding(cxx, "cpu"), link), cpu_sources(),
-                  [SOURCES / "cpu" / "bind.cpp"], variants=_cpu_variants(cxx), varied=cpu_kernels(), required=required)
+    bindings = [SOURCES / "cpu" / "bind.cpp", *sorted((SOURCES / "cpu" / "bind").glob("*.cpp"))]
+    return Target("cpu", _compile_cpu(cxx), *_order(_binding(cxx, "cpu"), link), cpu_sources(), bindings,
+                  variants=_cpu_variants(cxx), varied=cpu_kernels(), required=required)
 
 
 def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None) -> str:

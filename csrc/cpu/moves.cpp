@@ -1,9 +1,11 @@
 // Ops that move elements or compute indices, for which no instruction set is better than another.
+#include "moves.h"
+
 #include <algorithm>
 #include <stdexcept>
 
 #include "arguments.h"
-#include "ops.h"
+#include "pool.h"
 #include "threads.h"
 
 namespace convgpu::cpu {

@@ -12,8 +12,11 @@
 #include <tuple>
 #include <vector>
 
+#include "../../csrc/cpu/conv.h"
+#include "../../csrc/cpu/gemm.h"
 #include "../../csrc/cpu/isa.h"
-#include "../../csrc/cpu/ops.h"
+#include "../../csrc/cpu/moves.h"
+#include "../../csrc/cpu/pool.h"
 
 using namespace convgpu;
 using cpu::ConvProblem;

@@ -5,8 +5,20 @@ namespace {
 
 template <class T>
 constexpr Kernels kernels_of() {
-    return {convolve<T>, conv_wgrad<T>,     gemm<T>,    max_pool<T>,      max_pool_dgrad<T>, max_pool_gather<T>,
-            avg_pool<T>, avg_pool_dgrad<T>, lp_pool<T>, lp_pool_dgrad<T>, lp_pool_gather<T>, channel_sum<T>};
+    Kernels k{};
+    k.convolve = convolve<T>;
+    k.conv_wgrad = conv_wgrad<T>;
+    k.gemm = gemm<T>;
+    k.max_pool = max_pool<T>;
+    k.max_pool_dgrad = max_pool_dgrad<T>;
+    k.max_pool_gather = max_pool_gather<T>;
+    k.avg_pool = avg_pool<T>;
+    k.avg_pool_dgrad = avg_pool_dgrad<T>;
+    k.lp_pool = lp_pool<T>;
+    k.lp_pool_dgrad = lp_pool_dgrad<T>;
+    k.lp_pool_gather = lp_pool_gather<T>;
+    k.channel_sum = channel_sum<T>;
+    return k;
 }
 
 }  // namespace
