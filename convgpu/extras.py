@@ -9,7 +9,7 @@ from types import ModuleType
 # For each module that may be missing: what to give pip.
 PIP_NAME = {
     "sklearn": "convgpu[demo]", "matplotlib": "convgpu[demo]", "tqdm": "convgpu[demo]", "PIL": "convgpu[demo]",
-    "safetensors": "convgpu[demo]", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda13]", "torch": "torch",
+    "safetensors": "safetensors", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda13]", "torch": "torch",
     "keras": "convgpu[keras]",
 }
 

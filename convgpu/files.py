@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -52,22 +53,28 @@ def check_writable(path: str | Path, option: str, endings: Collection[str] | Non
 
 
 def replace(path: str | Path, content: bytes) -> None:
-    """Write a file so that there is always a whole file of this name: the old one or the new one.
+    """Write a file so that there is always a whole file of this name; see `replacing`."""
+    with replacing(path) as place:
+        place.write_bytes(content)
 
-    The content is written to another file in the same folder, which then gets the name. When that fails, nothing is
-    left behind, and the OSError names the file. A path that is no regular file, such as /dev/stdout, is written to
-    directly.
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A context that gives a path to write to, and puts the file in the place of `path` at its end.
+
+    So there is always a whole file of this name: the old one or the new one. The path to write to lies in the same
+    folder. When writing fails, nothing is left behind, and the OSError names the file. A path that is no regular file,
+    such as /dev/stdout, is given as it is and written to directly.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        path.write_bytes(content)
+        yield path
         return
     place = path.resolve()  # a link stays a link
     beside = _beside(place)
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())  # a full disk may report its error only here
         if place.exists():
             beside.chmod(place.stat().st_mode)

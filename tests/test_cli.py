@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from optional import require
 
-from convgpu import cli, environment, extras, info
+import convgpu as cg
+from convgpu import cli, environment, extras, info, storage
 from convgpu.benchmark import devices
-from convgpu.examples import data, lock, predict, storage
+from convgpu.examples import data, lock, predict
 from convgpu.examples import train_digits as train
 
 require("PIL", "safetensors", "skimage", "sklearn")
@@ -49,6 +50,12 @@ def one_line_error(capsys: pytest.CaptureFixture[str], *arguments: object, statu
     error = capsys.readouterr().err
     assert error.startswith(f"convgpu {arguments[0]}: ") and error.count("\n") == 1
     return error
+
+
+def loaded(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of a file under their dotted names, and its metadata."""
+    specs, metadata = storage.describe(path)
+    return storage.read(path, specs), metadata
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +123,7 @@ def test_pictures_are_not_blank(default_run: Path, name: str) -> None:
 
 
 def test_weights_carry_what_predict_needs(default_run: Path) -> None:
-    arrays, metadata = storage.load(default_run / "model.safetensors")
+    arrays, metadata = loaded(default_run / "model.safetensors")
     assert metadata["architecture"] == "lenet5"
     assert metadata["input_size"] == [32, 32, 1]
     assert metadata["class_names"] == list("0123456789")
@@ -175,7 +182,7 @@ def test_own_data_in_colour(mine: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["train", "--data", str(mine), "--epochs", "4", "--batch-size", "10", "--out", str(out)]) == 0
     assert "17x20x3, 3 classes" in capsys.readouterr().out
     assert json.loads((out / "history.json").read_text())["test_accuracy"] == 1.0
-    assert storage.load(out / "model.safetensors")[1]["class_names"] == ["5", "15", "25"]
+    assert cg.load_metadata(out / "model.safetensors")["class_names"] == ["5", "15", "25"]
     with np.load(mine) as arrays:
         Image.fromarray(arrays["x_test"][1]).resize((90, 70)).save(tmp_path / "green.jpg")
     assert cli.main(["predict", "--weights", str(out / "model.safetensors"), str(tmp_path / "green.jpg")]) == 0
@@ -320,11 +327,11 @@ def test_predict_goes_on_after_a_broken_picture(default_run: Path, tmp_path: Pat
 
 
 def test_predict_checks_the_weights(default_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arrays, metadata = storage.load(default_run / "model.safetensors")
+    arrays, metadata = loaded(default_run / "model.safetensors")
     Image.new("L", (8, 8), 0).save(tmp_path / "x.png")
 
     def error(arrays: dict, metadata: dict) -> str:
-        storage.save(tmp_path / "w.safetensors", arrays, **metadata)
+        storage.save(tmp_path / "w.safetensors", arrays, metadata)
         return one_line_error(capsys, "predict", "--weights", tmp_path / "w.safetensors", tmp_path / "x.png")
 
     assert "expected 'dense3.w' to be float32 of shape (84, 10)" in error(arrays | {"dense3.w": np.ones(9)}, metadata)
@@ -343,14 +350,14 @@ def test_predict_checks_the_weights(default_run: Path, tmp_path: Path, capsys: p
 def test_weights_of_strangers(default_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                               monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is checked before an array is read or made, and nothing in a file steers the terminal."""
-    arrays, metadata = storage.load(default_run / "model.safetensors")
+    arrays, metadata = loaded(default_run / "model.safetensors")
     Image.new("L", (8, 8), 0).save(tmp_path / "x.png")
     weights = tmp_path / "w.safetensors"
 
     def error(arrays: dict = arrays, **changes: object) -> str:
-        storage.save(weights, arrays, **metadata | changes)
+        storage.save(weights, arrays, metadata | changes)
         with monkeypatch.context() as patched:
-            patched.setattr(storage, "read", lambda *_: pytest.fail("an array was read"))
+            patched.setattr(predict, "read", lambda *_: pytest.fail("an array was read"))
             return one_line_error(capsys, "predict", "--weights", weights, tmp_path / "x.png")
 
     tracemalloc.start()
@@ -379,12 +386,12 @@ def test_weights_of_strangers(default_run: Path, tmp_path: Path, capsys: pytest.
         weights.write_bytes(content)
         assert "expected a header of 2 to" in one_line_error(capsys, "predict", "--weights", weights, "x.png")
 
-    storage.save(weights, arrays | {"conv1.w": arrays["conv1.w"] * np.nan}, **metadata)
+    storage.save(weights, arrays | {"conv1.w": arrays["conv1.w"] * np.nan}, metadata)
     assert "expected finite weights, got NaN or infinity in conv1.w" in one_line_error(
         capsys, "predict", "--weights", weights, tmp_path / "x.png")
 
     names = [f"\x1b]0;{i}\x07\x1b[2J\u202e" for i in range(10)]
-    storage.save(weights, arrays, **metadata | {"class_names": names})
+    storage.save(weights, arrays, metadata | {"class_names": names})
     assert cli.main(["predict", "--weights", str(weights), str(tmp_path / "x.png")]) == 0
     out = capsys.readouterr().out
     assert out.rstrip("\n").isprintable() and r"\x1b[2J\u202e" in out
@@ -409,9 +416,9 @@ def test_predict_names_the_runner_up_and_what_looks_unlike(default_run: Path, tm
     assert cli.main(["predict", "--weights", str(weights), str(tmp_path / "0.png")]) == 0
     assert re.fullmatch(r".*0.png: \d \(\d+\.\d%\), then \d \(\d+\.\d%\).*; unlike the training images\n",
                         capsys.readouterr().out)
-    arrays, metadata = storage.load(weights)
+    arrays, metadata = loaded(weights)
     del arrays["typical.means"], metadata["typical_limit"]
-    storage.save(tmp_path / "old.safetensors", arrays, **metadata)
+    storage.save(tmp_path / "old.safetensors", arrays, metadata)
     assert cli.main(["predict", "--weights", str(tmp_path / "old.safetensors"), str(tmp_path / "0.png")]) == 0
     out, err = capsys.readouterr()
     assert "unlike" not in out and "does not say what its training images looked like" in err
@@ -462,7 +469,7 @@ def test_resume_does_not_go_back(mine: Path, tmp_path: Path, capsys: pytest.Capt
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert cli.main(["train", "--data", str(mine), "--resume", "--epochs", "3", "--out", str(out)]) == 0
     arrays, saved = train._checkpoint(out / "checkpoint.safetensors")
-    storage.save(out / "checkpoint.safetensors", arrays, **saved | {"step_in_epoch": 1})
+    storage.save(out / "checkpoint.safetensors", arrays, saved | {"step_in_epoch": 1})
     assert cli.main(["train", "--data", str(mine), "--resume", "--epochs", "3", "--out", str(out)]) == 2
     assert "at least 4, because the run has begun epoch 4, got 3" in capsys.readouterr().err
 
@@ -485,8 +492,8 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(mine: Path, tmp_path: Path
 @pytest.mark.parametrize("change", [{"history": "x"}, {"seed": None}, {"step_in_epoch": "0"}, {}], ids=str)
 def test_a_checkpoint_that_is_none(short_run: Path, tmp_path: Path, change: dict,
                                    capsys: pytest.CaptureFixture[str]) -> None:
-    arrays, saved = storage.load(short_run / "checkpoint.safetensors")
-    storage.save(tmp_path / "checkpoint.safetensors", arrays, **(saved | change if change else {}))
+    arrays, saved = loaded(short_run / "checkpoint.safetensors")
+    storage.save(tmp_path / "checkpoint.safetensors", arrays, saved | change if change else {})
     error = one_line_error(capsys, "train", "--resume", "--out", tmp_path)
     assert "expected a checkpoint of convgpu train, got " in error
 
@@ -666,7 +673,8 @@ def test_missing_packages_are_one_sentence(missing: str, capsys: pytest.CaptureF
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     error = one_line_error(capsys, "train", "--out", tmp_path)
-    assert f'needs the package {missing}: pip install "convgpu[demo]"' in error
+    package = missing if missing == "safetensors" else "convgpu[demo]"  # convgpu.save needs no more
+    assert f'needs the package {missing}: pip install "{package}"' in error
 
 
 def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:

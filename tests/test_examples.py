@@ -7,7 +7,7 @@ import pytest
 from optional import require
 
 import convgpu as cg
-from convgpu.examples import data, lenet5, predict, storage
+from convgpu.examples import data, lenet5, predict
 from convgpu.examples import train_digits as train
 from convgpu.examples.filter import KERNELS, filtered
 
@@ -234,18 +234,3 @@ def test_filters_equal_scipy(name: str, channels: int) -> None:
 
 def test_even_kernels_keep_the_size() -> None:
     assert filtered(np.ones((5, 4, 1), np.float32), np.ones((2, 4), np.float32)).shape == (5, 4, 1)
-
-
-# --- files
-
-
-def test_storage_keeps_bits_and_is_the_same_file_every_time(tmp_path: Path) -> None:
-    tree = {"b": {"x": np.float32([np.nan, -0.0, 1e-45])}, "a": {"y": np.arange(3)}}
-    files = []
-    for _ in range(10):
-        storage.save(tmp_path / "f", tree, **{name: [0.1, None, {"k": "v"}] for name in "pqrstu"})
-        files.append((tmp_path / "f").read_bytes())
-    assert len(set(files)) == 1 and [p.name for p in tmp_path.iterdir()] == ["f"]
-    arrays, metadata = storage.load(tmp_path / "f")
-    assert arrays["b.x"].tobytes() == tree["b"]["x"].tobytes() and arrays["a.y"].tolist() == [0, 1, 2]
-    assert metadata == {name: [0.1, None, {"k": "v"}] for name in "pqrstu"}

@@ -15,6 +15,7 @@ from .. import info
 from ..architectures.lenet5 import Params, shapes
 from ..extras import require
 from ..files import printable
+from ..storage import describe, read
 from . import storage
 from .data import Scaling, border, resample
 from .lenet5 import predict
@@ -66,7 +67,7 @@ def predict_files(weights: str, images: Sequence[str], device: str | None = None
 def load_model(path: Path) -> Model:
     """The network of a weights file. A stranger may have made the file: everything is checked before an array is read.
     """
-    specs, metadata = storage.describe(path)
+    specs, metadata = describe(path)
     if metadata.get("architecture") != "lenet5":
         raise ValueError(f"{path}: expected the weights of architecture 'lenet5', got {metadata.get('architecture')!r}")
     try:
@@ -86,7 +87,7 @@ def load_model(path: Path) -> Model:
     unknown = sorted(specs.keys() - wanted.keys())
     if unknown:
         raise ValueError(f"{path}: expected the arrays of lenet5 alone, got {', '.join(unknown)} as well")
-    arrays = storage.read(path, wanted)
+    arrays = read(path, wanted)
     broken = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
     if broken:
         raise ValueError(f"{path}: expected finite weights, got NaN or infinity in {', '.join(broken)}")

@@ -21,6 +21,7 @@ from .. import info
 from ..architectures.lenet5 import shapes
 from ..extras import require
 from ..files import UsageError
+from ..storage import Spec, describe, read
 from . import data as datasets
 from . import storage
 from .data import Dataset
@@ -118,7 +119,7 @@ def _enough(epochs: int, saved: dict[str, Any]) -> int:
 
 def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the settings of the run that is resumed."""
-    specs, saved = storage.describe(path)
+    specs, saved = describe(path)
     kinds = {"seed": int, "batch_size": int, "epochs": int, "data": str, "device": str, "dtype": str,
              "optimizer_steps": int, "history": list, "step_in_epoch": int, "loss_sum": (int, float), "correct": int}
     saved.setdefault("dtype", "float32")  # checkpoints of earlier versions do not name it
@@ -129,7 +130,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     largest = path.stat().st_size
     if any(math.prod(spec.shape) > largest for spec in specs.values()):
         raise ValueError(f"{path}: expected arrays of at most the file's {largest} bytes, got larger ones")
-    return storage.read(path, specs), saved
+    return read(path, specs), saved
 
 
 def _agreed(name: str, wanted: Any, saved: Any, default: Any) -> Any:
@@ -181,16 +182,17 @@ def save(run: Training, epochs: int, folder: Path) -> None:
     settings = {"seed": run.seed, "batch_size": run.batch_size, "dtype": run.dtype}
     last = run.history[-1]["test_accuracy"] if run.history else None
     typical = run.data.typical
-    storage.save(folder / MODEL, {**run.params, "typical": {"means": typical.means}}, architecture="lenet5",
-                 input_size=run.data.shape, scaling=asdict(run.data.scaling), class_names=run.data.class_names,
-                 typical_limit=typical.limit)
+    cg.save(folder / MODEL, {**run.params, "typical": {"means": typical.means}},
+            {"architecture": "lenet5", "input_size": run.data.shape, "scaling": asdict(run.data.scaling),
+             "class_names": run.data.class_names, "typical_limit": typical.limit})
     storage.save_json(folder / HISTORY, {"test_accuracy": last, "data": run.data.name, "device": run.device, **settings,
                                          "epochs": run.history})
     optimizer = run.optimizer.state_dict()
     steps = optimizer.pop("steps")
-    storage.save(folder / CHECKPOINT, {"params": run.params, "optimizer": optimizer}, **settings, epochs=epochs,
-                 data=run.data.fingerprint, device=run.device, optimizer_steps=steps, history=run.history,
-                 step_in_epoch=run.step_in_epoch, loss_sum=run.loss_sum, correct=run.correct)
+    cg.save(folder / CHECKPOINT, {"params": run.params, "optimizer": optimizer},
+            {**settings, "epochs": epochs, "data": run.data.fingerprint, "device": run.device, "optimizer_steps": steps,
+             "history": run.history, "step_in_epoch": run.step_in_epoch, "loss_sum": run.loss_sum,
+             "correct": run.correct})
 
 
 def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any], path: Path) -> None:
@@ -201,7 +203,7 @@ def _restore(run: Training, arrays: dict[str, np.ndarray], saved: dict[str, Any]
         print(f"The run began on the {saved['device']} and goes on on the {run.device}: equal up to rounding only.",
               file=sys.stderr)
     template = shapes(run.data.shape, len(run.data.class_names))
-    specs = {name: storage.Spec(array.shape, "F32" if array.dtype == np.float32 else array.dtype.name)
+    specs = {name: Spec(array.shape, "F32" if array.dtype == np.float32 else array.dtype.name)
              for name, array in arrays.items()}
     storage.check(template, specs, path, "params.")
     run.params = cg.tree.map(lambda p: cg.tensor(p, device=run.device), storage.fill(template, arrays, "params."))
