@@ -284,3 +284,65 @@ def test_as_in_pytorch(smoothing, reduction):
         (cg.huber_loss(x, t, delta=0.7, reduction=reduction), f.huber_loss(tx, tt, delta=0.7, reduction=reduction)),
     ]:
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+@reductions
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("ignored", [None, -100, 1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_and_ignored_labels_as_in_pytorch(weighted, ignored, axis, smoothing, reduction):
+    torch = pytest.importorskip("torch")
+    x, labels = normal(2, 4, 6, 5) * 3, np.random.default_rng(1).integers(0, 4, (2, 6, 5))
+    if ignored is not None:
+        labels[0, 1], labels[1, :, 2] = ignored, ignored
+    weight = np.array([0.5, 2.0, 0.0, 1.5]) if weighted else None
+    ours = np.ascontiguousarray(np.moveaxis(x, 1, axis))
+    options = {"label_smoothing": smoothing, "reduction": reduction}
+    factor = normal(2, 6, 5, seed=5) if reduction == "none" else 1.0
+
+    def loss_of(x):
+        y = cg.cross_entropy(x, labels, axis=axis, weight=weight, ignore_index=ignored, **options)
+        return (y * factor).sum()
+
+    loss, gx = cg.value_and_grad(loss_of)(cg.tensor(ours))
+    tx = torch.tensor(x, requires_grad=True)
+    theirs = (torch.nn.functional.cross_entropy(
+        tx, torch.tensor(labels), weight=None if weight is None else torch.tensor(weight),
+        **({} if ignored is None else {"ignore_index": ignored}), **options) * torch.tensor(factor)).sum()
+    theirs.backward()
+    np.testing.assert_allclose(loss, theirs.detach(), rtol=1e-12)
+    np.testing.assert_allclose(np.moveaxis(gx.numpy(), axis, 1), tx.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_dense_targets_with_weights_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    x, t, weight = normal(5, 3), targets(5, 3), np.array([0.5, 2.0, 1.0])
+    for reduction in ("mean", "sum", "none"):
+        ours = cg.cross_entropy(x, t, weight=weight, label_smoothing=0.2, reduction=reduction)
+        theirs = torch.nn.functional.cross_entropy(torch.tensor(x), torch.tensor(t), weight=torch.tensor(weight),
+                                                   label_smoothing=0.2, reduction=reduction)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_what_is_ignored_may_be_anything():
+    """NaN and Inf in ignored lines reach neither loss nor gradient. The mean of nothing is NaN, as in PyTorch."""
+    x = np.array([[1.0, 2.0], [np.nan, np.inf], [0.5, 0.0]])
+    loss, gx = cg.value_and_grad(lambda x: cg.cross_entropy(x, [1, -1, 0], ignore_index=-1))(cg.tensor(x))
+    assert loss.item() == pytest.approx(cg.cross_entropy(x[[0, 2]], [1, 0]).item(), rel=1e-15)
+    assert np.isfinite(gx.numpy()).all() and (gx.numpy()[1] == 0).all()
+    assert np.isnan(cg.cross_entropy(x, [-1, -1, -1], ignore_index=-1).item())
+    assert cg.cross_entropy(x, [-1, -1, -1], ignore_index=-1, reduction="sum").item() == 0
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: cg.cross_entropy(np.ones((2, 3)), [0, 1], weight=np.ones(2)), ValueError, ["3 classes", "(2,)"]),
+    (lambda: cg.cross_entropy(np.ones((2, 3)), [0, 1], weight=[1, 2, 3]), TypeError, ["floating weight", "int64"]),
+    (lambda: cg.cross_entropy(np.ones((2, 3)), [0, 7], ignore_index=1), ValueError, ["[0, 3)", "got 7"]),
+    (lambda: cg.cross_entropy(np.ones((2, 3)), [0, 1], ignore_index=0.5), TypeError, ["integer", "0.5"]),
+    (lambda: cg.cross_entropy(np.ones((2, 3)), np.ones((2, 3)), ignore_index=0), ValueError, ["integer labels alone"]),
+])
+def test_wrong_weights_and_ignored_labels(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert all(word in str(caught.value) for word in words), str(caught.value)

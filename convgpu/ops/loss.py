@@ -20,7 +20,7 @@ from ..geometry import positive
 from ..op import Op
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import sigmoid
-from .elementwise import astype, clip, log, log1p, maximum, square
+from .elementwise import astype, clip, log, log1p, maximum, square, where
 from .indexing import getitem
 from .shape import expand_dims
 from .softmax import log_softmax, softmax
@@ -48,7 +48,7 @@ def _check_same_shape(op: str, **operands: Tensor) -> None:
 
 
 def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axis: int = -1,
-                  reduction: str = "mean") -> Tensor:
+                  reduction: str = "mean", weight: Any = None, ignore_index: int | None = None) -> Tensor:
     """The cross-entropy between labels and the softmax of logits.
 
     loss = -sum over classes of t * log_softmax(logits),  t = (1 - label_smoothing) * target + label_smoothing / classes
@@ -60,6 +60,10 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
         label_smoothing: the part of each target, in [0, 1], that is spread evenly over the classes.
         axis: the axis of the classes.
         reduction: "mean" (over everything but the classes), "sum" or "none".
+        weight: a factor for each class, (classes,). The sum over the classes becomes one of weight * t * log_softmax;
+            the mean of integer labels is divided by the sum of their weights, as in PyTorch.
+        ignore_index: integer labels of this number, often -100, count nowhere: their losses and gradients are 0, and
+            the mean is over the others.
 
     Returns:
         A scalar, or with "none" the shape of logits without `axis`. The mean of an empty batch is NaN, its gradient 0.
@@ -77,10 +81,17 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{op}: expected label_smoothing in [0, 1], got {label_smoothing}")
     axis = axis_index(op, axis, logits.ndim)
+    factors = None if weight is None else _factors(op, weight, logits, axis)
     if not dense:
-        return _of_labels(op, logits, labels, axis, float(label_smoothing), reduction)
+        given = logits, labels, axis, float(label_smoothing)
+        return (_of_labels(op, *given, reduction) if factors is None and ignore_index is None else
+                _of_some_labels(op, *given, reduction, factors, ignore_index))
+    if ignore_index is not None:
+        raise ValueError(f"{op}: expected ignore_index with integer labels alone, got dense targets")
     _check_same_shape(op, logits=logits, labels=labels)
     log_p = log_softmax(wide(logits), axis)
+    if factors is not None:
+        log_p = log_p * _along(factors, axis, logits.ndim)
     losses = -(log_p * wide(labels)).sum(axis=axis)
     if label_smoothing:
         losses = losses * (1 - label_smoothing) - log_p.mean(axis=axis) * label_smoothing
@@ -122,6 +133,61 @@ def _of_labels(op: str, logits: Tensor, labels: Tensor, axis: int, smoothing: fl
     y, _, flag = _cross_entropy(logits, labels, axis, smoothing, reduction)
     flags.check(op, flag.array, f"labels in [0, {classes})")
     return astype(y, loss_dtype(logits.dtype))
+
+
+def _factors(op: str, weight: Any, logits: Tensor, axis: int) -> Tensor:
+    """The weights of the classes, in the dtype that losses are computed in."""
+    factors = as_tensor(weight, op)
+    if not is_float(factors.dtype):
+        raise TypeError(f"{op}: expected a floating weight, got {factors.dtype}")
+    if factors.shape != (logits.shape[axis],):
+        raise ValueError(f"{op}: expected a weight for each of the {logits.shape[axis]} classes, got shape "
+                         f"{factors.shape}")
+    if factors.device != logits.device:
+        raise TypeError(f"{op}: expected weight on the {logits.device}, as logits, got {factors.device}")
+    return astype(factors.detach(), wide(logits).dtype)
+
+
+def _along(factors: Tensor, axis: int, ndim: int) -> Tensor:
+    """Factors of the classes in a shape that broadcasts along `axis`."""
+    return factors.reshape([-1 if a == axis else 1 for a in range(ndim)])
+
+
+def _of_some_labels(op: str, logits: Tensor, labels: Tensor, axis: int, smoothing: float, reduction: str,
+                    factors: Tensor | None, ignore_index: int | None) -> Tensor:
+    """The losses of integer labels that count differently. Logits of ignored labels are replaced, since 0 * NaN is NaN.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{op}: expected labels of an integer dtype, got {labels.dtype}")
+    if labels.shape != logits.shape[:axis] + logits.shape[axis + 1:]:
+        return _of_labels(op, logits, labels, axis, smoothing, reduction)  # which raises the error
+    x = wide(logits)
+    shares: Any = None
+    if ignore_index is not None:
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
+            raise TypeError(f"{op}: expected ignore_index to be an integer, got {ignore_index!r:.60}")
+        counts = labels != int(ignore_index)
+        labels = where(counts, labels, 0)
+        x = where(expand_dims(counts, axis), x, 0)
+        shares = astype(counts, x.dtype)
+    if factors is None:
+        losses = _of_labels(op, x, labels, axis, smoothing, "none")
+    else:
+        losses = _of_labels(op, x, labels, axis, 0.0, "none")
+        own = getitem(factors, labels)
+        shares = own if shares is None else own * shares
+    weighted = losses * shares
+    if factors is not None and smoothing:
+        spread = -(log_softmax(x, axis) * _along(factors, axis, x.ndim)).mean(axis=axis)
+        if ignore_index is not None:
+            spread = spread * astype(counts, x.dtype)
+        weighted = weighted * (1 - smoothing) + spread * smoothing
+    if reduction == "mean":
+        total = shares.sum()
+        return astype(weighted.sum() / where(total == 0, np.nan, total), loss_dtype(logits.dtype))
+    return _reduced(op, weighted, reduction, logits.dtype)
 
 
 def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:

@@ -14,15 +14,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import tree
-from .device import check_one_device, device_of, move, run_there, to_numpy
-from .dtypes import accumulator, is_float
-from .ops import optim as ops
-from .tensor import Tensor, as_tensor, wrap
+from .. import tree
+from ..device import check_one_device, device_of, move, run_there, to_numpy
+from ..dtypes import accumulator, is_float
+from ..ops import optim as ops
+from ..tensor import Tensor, as_tensor, wrap
+from .schedules import Schedule
+
+DecayMask = Any  # a function of a parameter, a tree of booleans, or None
 
 
 class LossScale:
@@ -58,25 +62,45 @@ class LossScale:
 class Optimizer:
     """The base of SGD and Adam: it holds the state, checks the structure, and saves and loads.
 
-    `lr` may be changed between steps (also to a NumPy scalar: it is used as a Python float, which does not promote
-    float32). A subclass lists in `slots` the arrays that it keeps per parameter, and updates one parameter in `update`.
+    A subclass lists in `slots` the arrays that it keeps per parameter, and updates one parameter in `update`.
     """
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, lr: float, weight_decay: float = 0.0, clip_norm: float | None = None,
-                 loss_scale: LossScale | None = None):
+    def __init__(self, lr: float | Schedule, weight_decay: float = 0.0, clip_norm: float | None = None,
+                 loss_scale: LossScale | None = None, decay_mask: DecayMask = None):
         name = type(self).__name__
-        if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(f"{name}: expected lr >= 0 and weight_decay >= 0, got {lr} and {weight_decay}")
+        self._calls = 0
+        self.lr = lr  # type: ignore[assignment]
+        if not weight_decay >= 0:
+            raise ValueError(f"{name}: expected weight_decay >= 0, got {weight_decay}")
         if clip_norm is not None and not 0 <= clip_norm < math.inf:
             raise ValueError(f"{name}: expected clip_norm >= 0 or None, got {clip_norm}")
-        self.lr, self.weight_decay = lr, weight_decay
+        self.weight_decay, self.decay_mask = weight_decay, decay_mask
         self.clip_norm, self.loss_scale = clip_norm, loss_scale
         self._steps: Any = 0  # a Python number, or an array on the device of the parameters
         self._rates: dict[Any, tuple[float, Any]] = {}  # the learning rate on each device
         self._state: dict[str, list[Any]] = {}  # for each slot, an array for each parameter
         self._places: Any = None  # a tree of the parameters' places in these lists
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step. It can be set between steps, to a number or to a schedule."""
+        if self.schedule is None:
+            return self._lr
+        rate = float(self.schedule(self._calls))
+        if not rate >= 0:
+            raise ValueError(f"{type(self).__name__}: expected a schedule of rates >= 0, got {rate} at step "
+                             f"{self._calls}")
+        return rate
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self.schedule: Schedule | None = lr if callable(lr) else None
+        if not callable(lr):
+            if not lr >= 0:
+                raise ValueError(f"{type(self).__name__}: expected lr >= 0, got {lr}")
+            self._lr = float(lr)  # a NumPy scalar would promote float32
 
     @property
     def steps(self) -> int:
@@ -110,10 +134,15 @@ class Optimizer:
         arrays = [p.array for p in leaves]
         states = [list(slot) for slot in zip(*state)] if known else [[_zeros_for(a) for a in arrays]
                                                                      for _ in self.slots]
-        own = type(self).update is not Optimizer.update
-        done = (self._step_by_update if own else self._step_by_op)(arrays, list(gradients), states,
-                                                                   self._norm(gradients))
+        if type(self).update is not Optimizer.update:
+            if self.decay_mask is not None:
+                raise NotImplementedError(f"{type(self).__name__}.step: decay_mask with an `update` of its own")
+            done = self._step_by_update(arrays, list(gradients), states, self._norm(gradients))
+        else:
+            done = self._step_by_op(arrays, list(gradients), states, self._norm(gradients),
+                                    self._decaying(params, places))
         new = [wrap(array).requires_grad_(p.requires_grad) for array, p in zip(done.params, leaves)]
+        self._calls += 1
         self._steps, self._places = done.steps, places if self.slots and rows else None
         self._state = dict(zip(self.slots, done.slots)) if rows else {}
         if self.loss_scale is not None and done.scaling is not None:
@@ -128,29 +157,37 @@ class Optimizer:
         """The norm of all gradients, where the step needs it."""
         if not gradients or (self.clip_norm is None and self.loss_scale is None):
             return None
-        check_one_device("step", gradients)
-        kinds = dict.fromkeys(g.dtype for g in gradients)
-        norms = [ops.run("global_norm", [g for g in gradients if g.dtype == kind]) for kind in kinds]
-        while len(norms) > 1:
-            norms.append(np.hypot(norms.pop(), norms.pop()))
-        return np.asarray(norms[0]) if isinstance(norms[0], np.generic) else norms[0]
+        return norm_of(gradients, "step")
 
-    def _step_by_op(self, params: list[Any], grads: list[Any], states: list[list[Any]], norm: Any) -> ops.Results:
-        """One call of the backend's op for all parameters of one dtype and device."""
+    def _decaying(self, params: Any, places: Any) -> dict[int, bool]:
+        """For the place of each parameter, whether it has weight decay."""
+        found: dict[int, bool] = {}
+        mask = self.decay_mask
+        if callable(mask):
+            tree.map(lambda p, place: found.update({place: bool(mask(p))}), params, places)
+        else:
+            tree.map(lambda place, decays: found.update({place: bool(decays)}), places,
+                     tree.map(lambda place: True, places) if mask is None else mask)
+        return found
+
+    def _step_by_op(self, params: list[Any], grads: list[Any], states: list[list[Any]], norm: Any,
+                    decays: dict[int, bool]) -> ops.Results:
+        """One call of the backend's op for all parameters of one dtype and device that decay alike."""
         rule = self._rule()
         if not params:
             return ops.Results([], tuple([] for _ in self.slots), [], self.steps + 1, None)
         results: list[Any] = [None] * len(params)
         groups: dict[Any, list[int]] = {}
         for i, p in enumerate(params):
-            groups.setdefault((device_of(p), p.dtype), []).append(i)
-        for chosen in groups.values():
+            groups.setdefault((device_of(p), p.dtype, decays[i] or not rule.weight_decay), []).append(i)
+        undecayed = replace(rule, weight_decay=0.0)
+        for (_, _, decaying), chosen in groups.items():
             first = params[chosen[0]]
             given = ops.Operands([params[i] for i in chosen], [grads[i] for i in chosen],
                                  tuple([slot[i] for i in chosen] for slot in states), self._rate(first),
                                  self._count(first), norm,
                                  None if self.loss_scale is None else self.loss_scale.beside(first))
-            done = ops.step(rule, given)
+            done = ops.step(rule if decaying else undecayed, given)
             for row, i in zip(zip(done.params, *done.slots), chosen):
                 results[i] = row
         lists = [list(row) for row in zip(*results)]
@@ -189,7 +226,7 @@ class Optimizer:
     def _next_scaling(self, skipped: bool) -> Any:
         if self.loss_scale is None:
             return None
-        from .backends.numpy.optim import next_scaling
+        from ..backends.numpy.optim import next_scaling
 
         return next_scaling(to_numpy(self.loss_scale.state), skipped)
 
@@ -197,16 +234,16 @@ class Optimizer:
         """The learning rate as an array beside another one; it is kept as long as it is the same."""
         key, rate = (device_of(array), type(array)), float(self.lr)
         if key not in self._rates or self._rates[key][0] != rate:
-            self._rates[key] = rate, _number(array, rate, np.float64)
+            self._rates[key] = rate, number(array, rate, np.float64)
         return self._rates[key][1]
 
     def _count(self, array: Any) -> Any:
         """The number of steps as an array beside another one."""
-        return _number(array, self._steps, np.int64) if isinstance(self._steps, int) else _beside(array, self._steps)
+        return number(array, self._steps, np.int64) if isinstance(self._steps, int) else _beside(array, self._steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the state: "steps", for each slot a tree of NumPy arrays, and "loss_scale" where there is one. It
-        does not contain lr.
+        """A copy of the state: "steps", for each slot a tree of NumPy arrays, "loss_scale" where there is one, and
+        "calls", the steps with those that were skipped, where lr is a schedule. It does not contain lr.
 
         >>> SGD(lr=0.1).state_dict()
         {'steps': 0}
@@ -215,17 +252,18 @@ class Optimizer:
                   for slot, state in self._state.items()}
         if self.loss_scale is not None:
             copies["loss_scale"] = np.array(to_numpy(self.loss_scale.state))
-        return {"steps": self.steps, **copies}
+        return {"steps": self.steps, **copies, **({} if self.schedule is None else {"calls": self._calls})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state that `state_dict` returned: the next steps are the same to the last bit."""
         scale = ["loss_scale"] if self.loss_scale is not None else []
         known = ["steps", *self.slots, *scale]
         missing = {*known} - state.keys() if state.get("steps") else {"steps", *scale} - state.keys()
-        unknown = state.keys() - {*known}
+        unknown = state.keys() - {*known, "calls"}
         if missing or unknown:
             raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {known}, got {sorted(state)}")
         self._steps = int(state["steps"])
+        self._calls = int(state.get("calls", self._steps))
         slots = [slot for slot in self.slots if slot in state]
         self._places = _numbered(state[slots[0]]) if slots else None
         self._state = {slot: _in_places(state[slot], self._places) for slot in slots}
@@ -233,7 +271,17 @@ class Optimizer:
             self.loss_scale.state = np.array(state["loss_scale"], np.float32)
 
 
-def _number(beside: Any, value: float, dtype: type) -> Any:
+def norm_of(arrays: Sequence[Any], caller: str) -> Any:
+    """The norm of all elements of a list of arrays, an array of float64 without axes."""
+    check_one_device(caller, arrays)
+    kinds = dict.fromkeys(array.dtype for array in arrays)
+    norms = [ops.run("global_norm", [array for array in arrays if array.dtype == kind]) for kind in kinds]
+    while len(norms) > 1:
+        norms.append(np.hypot(norms.pop(), norms.pop()))
+    return np.asarray(norms[0]) if isinstance(norms[0], np.generic) else norms[0]
+
+
+def number(beside: Any, value: float, dtype: type) -> Any:
     """A number as an array of no axes on the device of another array."""
     if isinstance(beside, np.ndarray):
         return np.array(value, dtype)
@@ -282,12 +330,14 @@ class SGD(Optimizer):
     g <- g + weight_decay * p;  v <- momentum * v + g;  p <- p - lr * v, or with `nesterov` p - lr * (g + momentum * v)
 
     Args:
-        lr: the learning rate.
+        lr: the learning rate: a number, or a function of the step (see `cosine`).
         momentum: the share of the last direction that is kept, 0 to 1.
         nesterov: look ahead along v, which needs momentum.
         weight_decay: the weight of the L2 penalty in the gradient.
         clip_norm: if the norm of all gradients is above it, they are scaled down to it.
         loss_scale: that of `convgpu.mixed`, for float16: steps with gradients of Inf or NaN are skipped.
+        decay_mask: which parameters have weight decay: a function such as `lambda p: p.ndim > 1`, or booleans in the
+            structure of the parameters; None: all.
 
     The formulas are PyTorch's, without dampening.
 
@@ -296,9 +346,10 @@ class SGD(Optimizer):
     {'w': Tensor([0.5, 2.5], dtype=float32)}
     """
 
-    def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-                 clip_norm: float | None = None, loss_scale: LossScale | None = None):
-        super().__init__(lr, weight_decay, clip_norm, loss_scale)
+    def __init__(self, lr: float | Schedule, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+                 clip_norm: float | None = None, loss_scale: LossScale | None = None,
+                 decay_mask: DecayMask = None):
+        super().__init__(lr, weight_decay, clip_norm, loss_scale, decay_mask)
         if not 0 <= momentum <= 1 or (nesterov and momentum == 0):
             raise ValueError(f"SGD: expected momentum in [0, 1], above 0 with nesterov, got {momentum}")
         self.momentum, self.nesterov = momentum, nesterov
@@ -318,12 +369,14 @@ class Adam(Optimizer):
     From Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015); the formulas are PyTorch's.
 
     Args:
-        lr: the learning rate.
+        lr: the learning rate: a number, or a function of the step (see `cosine`).
         betas: the shares of the running means of g and of g^2 that are kept at each step.
         epsilon: a number that keeps the divisor above 0.
         weight_decay: the weight of the L2 penalty in the gradient.
         clip_norm: if the norm of all gradients is above it, they are scaled down to it.
         loss_scale: that of `convgpu.mixed`, for float16: steps with gradients of Inf or NaN are skipped.
+        decay_mask: which parameters have weight decay: a function such as `lambda p: p.ndim > 1`, or booleans in the
+            structure of the parameters; None: all.
 
     >>> import convgpu as cg
     >>> Adam(lr=0.5).step([cg.tensor([1.0, 2.0])], [cg.tensor([10.0, -0.1])])
@@ -333,9 +386,10 @@ class Adam(Optimizer):
     slots = ("mean", "square")
     decoupled = False
 
-    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
-                 weight_decay: float = 0.0, clip_norm: float | None = None, loss_scale: LossScale | None = None):
-        super().__init__(lr, weight_decay, clip_norm, loss_scale)
+    def __init__(self, lr: float | Schedule = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+                 weight_decay: float = 0.0, clip_norm: float | None = None, loss_scale: LossScale | None = None,
+                 decay_mask: DecayMask = None):
+        super().__init__(lr, weight_decay, clip_norm, loss_scale, decay_mask)
         if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
             raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, "
                              f"got {betas} and {epsilon}")
@@ -359,6 +413,7 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
-                 weight_decay: float = 0.01, clip_norm: float | None = None, loss_scale: LossScale | None = None):
-        super().__init__(lr, betas, epsilon, weight_decay, clip_norm, loss_scale)
+    def __init__(self, lr: float | Schedule = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+                 weight_decay: float = 0.01, clip_norm: float | None = None, loss_scale: LossScale | None = None,
+                 decay_mask: DecayMask = None):
+        super().__init__(lr, betas, epsilon, weight_decay, clip_norm, loss_scale, decay_mask)
