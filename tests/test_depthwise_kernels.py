@@ -233,7 +233,7 @@ def test_the_last_blocks_add_parts_in_a_fixed_order_in_one_launch(native, module
     assert module.launches() == before + 1
     assert got.tobytes() == in_order(values).tobytes()
     assert native.channel_sum(gy, channels_last).tobytes() == got.tobytes()
-    assert all(not counters.any() for counters in native._kept_counters.values())
+    assert all(not counters.any() for counters in native._kept_counters.arrays.values())
 
 
 # --- the crossing

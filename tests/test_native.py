@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -156,6 +158,29 @@ def test_geometries_that_would_leave_the_arrays_are_refused(module, changes, mes
     assert module.PoolGeometry(**arguments()).offset_dtype == "uint8"
     with pytest.raises(ValueError, match=f"pool geometry: expected .*{message}"):
         module.PoolGeometry(**arguments(**changes))
+
+
+# --- counters of threads
+
+
+def test_threads_share_no_counters_and_take_theirs_along(native):
+    def kept():
+        with native.counters():
+            return list(native._kept_counters.arrays.values())
+
+    mine, theirs = kept(), []
+    thread = threading.Thread(target=lambda: theirs.extend(map(weakref.ref, kept())))
+    thread.start()
+    thread.join()
+    assert len(theirs) == 1 and theirs[0]() is None and kept()[0] is mine[0]
+
+
+def test_devices_share_no_counters(native, monkeypatch):
+    with native.counters() as first:
+        pass
+    monkeypatch.setattr(native, "module", SimpleNamespace(device_key=lambda: -1, COUNTERS=native.module.COUNTERS))
+    with native.counters() as second:
+        assert second[0] != first[0]
 
 
 # --- errors at the crossing

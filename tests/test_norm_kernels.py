@@ -45,7 +45,7 @@ def test_split_sums_have_the_same_bits_each_time_and_leave_their_counters_at_zer
         again = run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, "relu", (True, True, True, False))
         assert [a.tobytes() for a in again[:3]] == [a.tobytes() for a in once[:3]]
     if backend == "emulated":
-        assert all(not counters.any() for counters in run._kept_counters.values())
+        assert all(not counters.any() for counters in run._kept_counters.arrays.values())
     right = load("reference").norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, "relu", (True, True, True, False))
     for got, expected in zip(once[:3], right):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-4 * np.abs(expected).max())
@@ -60,7 +60,7 @@ def test_long_lines_have_more_columns_than_there_are_counters(backend, monkeypat
         memory = np.full(3 * run.module.COUNTERS, 7, np.int32)
         counters = memory[:run.module.COUNTERS]
         counters[:] = 0
-        monkeypatch.setitem(run._kept_counters, (threading.get_ident(), 0), counters)
+        monkeypatch.setitem(run._kept_counters.arrays, (run.module.device_key(), 0), counters)
     got = run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, None, (False, True, True, False))[1:3]
     if backend == "emulated":
         assert not counters.any() and (memory[counters.size:] == 7).all()

@@ -61,6 +61,7 @@ class Crossing:
         self.planned = lru_cache(maxsize=PLANS)(self._planned)
         self._pointer = _address_on_gpu if name == "cuda" else module.address
         self._dtype_names = _DTypeNames()
+        self._kept_counters = _KeptCounters()
 
     @cached_property
     def xp(self) -> Any:
@@ -124,10 +125,6 @@ class Crossing:
         """A context that gives an array of zeros, by which the blocks of a launch find out which is the last."""
         return _Counters(self)
 
-    @cached_property
-    def _kept_counters(self) -> dict[tuple[int, int], Array]:
-        return {}
-
     def check_float(self, op: str, x: Array) -> None:
         """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""
         if not is_float(x.dtype):
@@ -150,6 +147,13 @@ class Crossing:
         return getattr(self.module, type(geo).__name__)(**{f.name: getattr(geo, f.name) for f in fields(geo)})
 
 
+class _KeptCounters(threading.local):
+    """The counters of each thread, by device and stream. Threads share none, and those of a thread end with it."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[int, int], Array] = {}
+
+
 class _Counters:
     """An array of zeros for a call, by which blocks find out which of them is the last; kernels leave zeros in it.
 
@@ -158,14 +162,15 @@ class _Counters:
     """
 
     def __init__(self, native: Crossing):
-        self._native, self._key = native, (threading.get_ident(), native._stream())
+        self._native, self._kept = native, native._kept_counters.arrays
+        self._key = native.module.device_key(), native._stream()
 
     def __enter__(self) -> Any:
-        kept = self._native._kept_counters
-        if self._key not in kept:
-            kept[self._key] = self._native.xp.zeros(self._native.module.COUNTERS, np.int32)
-        return self._native.array(kept[self._key])
+        counters = self._kept.get(self._key)
+        if counters is None:
+            counters = self._kept[self._key] = self._native.xp.zeros(self._native.module.COUNTERS, np.int32)
+        return self._native.array(counters)
 
     def __exit__(self, error: object, *rest: object) -> None:
         if error is not None:
-            del self._native._kept_counters[self._key]
+            del self._kept[self._key]
