@@ -10,6 +10,7 @@ comes at once there too.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -20,7 +21,10 @@ from .recorder import Outline
 
 _MANY = 256  # flags of one rule; more are combined on the device, so that a loop that reads nothing keeps few of them
 
-_pending: dict[tuple[str, str], list[Any]] = {}  # flags on the GPU that nobody has read, by op and rule
+Key = tuple[str, str, int]  # the op, the rule, and the stream in which the kernels ran
+
+_pending: dict[Key, list[Any]] = {}  # flags on the GPU that nobody has read
+_streams: dict[int, Any] = {}  # the streams of these flags, by their addresses
 _lock = threading.Lock()
 
 
@@ -39,8 +43,10 @@ def check(op: str, flag: Any, rule: str) -> None:
         if flag.any():
             raise ValueError(f"{op}: expected {rule}, got others")
         return
+    stream = sys.modules["cupy"].cuda.get_current_stream()
     with _lock:
-        flags = _pending.setdefault((op, rule), [])
+        _streams[stream.ptr] = stream
+        flags = _pending.setdefault((op, rule, stream.ptr), [])
         flags.append(flag.reshape(1))
         if len(flags) > _MANY:
             flags[:] = [_combined(op, flags)]
@@ -49,15 +55,22 @@ def check(op: str, flag: Any, rule: str) -> None:
 
 
 def read() -> None:
-    """Raise the error of the first rule whose flags are set; flags of other rules stay for the next call."""
+    """Raise the error of the first rule whose flags are set; flags of other rules stay for the next call.
+
+    Flags that kernels of other streams have written are read in these streams, and the host waits for them too.
+    """
     while _pending:
         with _lock:
             if not _pending:  # another thread has read them
                 return
-            op, rule = key = next(iter(_pending))
-            flags = _pending.pop(key)
-        flag = flags[0] if len(flags) == 1 else _combined(op, flags)
-        if gpu.run(op, flag.get).any():
+            op, rule, pointer = key = next(iter(_pending))
+            flags, stream = _pending.pop(key), _streams[pointer]
+            if all([other != pointer for _, _, other in _pending]):
+                del _streams[pointer]
+        with stream:  # whatever stream the reader uses: this one is the order that the flags were written in
+            flag = flags[0] if len(flags) == 1 else _combined(op, flags)
+            value = gpu.run(op, flag.get)
+        if value.any():
             raise ValueError(f"{op}: expected {rule}, got others; they were found on the GPU, in a call since values "
                              "were last read from it (CONVGPU_SYNCHRONIZE=1 tells which)")
 

@@ -5,9 +5,9 @@ is its surface (tests/cupy_surface.json, written by `python tests/fake_cupy.py` 
 functions there are, with which parameters, and which dtypes its ufuncs are compiled for. And it is as strict as CuPy:
 its arrays are no NumPy arrays, convert to none in silence and meet none in a call, results of no axes stay arrays,
 indices out of bounds wrap around, and which of several values for one element stays is not the last (on a GPU it is
-any). bfloat16 can be stored, converted and indexed, and not computed with. `device.waits` lists the calls for which
-the host waits (a value that Python needs, a mask whose true elements are counted), `device.copies` the copies from the
-host.
+any). What a stream computes cannot be read in another one before that is waited for. bfloat16 can be stored, converted
+and indexed, and not computed with. `device.waits` lists the calls for which the host waits (a value that Python needs,
+a mask whose true elements are counted), `device.copies` the copies from the host.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Device:
         self.waits: list[str] = []  # for each time that the host waits: what for, and the lines that asked
         self.copies: list[tuple[int, str]] = []  # for each copy from the host: its bytes, and the lines that asked
         self.stream = 0
+        self.not_blocking: set[int] = set()  # streams that are not ordered with stream 0 either
+        self.made = 0  # how many arrays there have been
+        self.finished: dict[int, int] = {}  # by stream: how many there had been when the host last waited for it
+        self.all_finished = 0  # the same of all streams
         self.capturing, self.captures = False, 0
 
     def check(self) -> None:
@@ -86,6 +90,15 @@ def _wait(reason: str) -> None:
     device.check()
 
 
+def _check_order(array: ndarray) -> None:
+    """Raise where the array is read in one stream before another has computed it. On a GPU the values are any."""
+    ours, other = device.stream, array._stream
+    apart = other != ours and (0 not in (ours, other) or not device.not_blocking.isdisjoint((ours, other)))
+    if apart and array._number > max(device.all_finished, device.finished.get(other, 0)):
+        raise AssertionError(f"read in stream {ours:#x} what stream {other:#x} computes, before it has been waited for")
+    device.finished[ours] = device.made
+
+
 def _allocate(nbytes: int) -> None:
     device.check()
     if device.failing_allocations > 0:
@@ -97,6 +110,8 @@ def _allocate(nbytes: int) -> None:
 class _Stream:
     def __init__(self, ptr: int = 0x5eed, non_blocking: bool = False):
         self.ptr = ptr
+        if non_blocking:
+            device.not_blocking.add(ptr)
 
     def __enter__(self) -> _Stream:
         self._before, device.stream = device.stream, self.ptr
@@ -107,6 +122,7 @@ class _Stream:
 
     def synchronize(self) -> None:
         _wait("synchronize")
+        device.finished[self.ptr] = device.made
 
     def begin_capture(self, mode: int | None = None) -> None:
         """The kernels of the stand-in are the emulator's, and run all the same, unless that is told to run nothing."""
@@ -120,7 +136,8 @@ class _Stream:
 
 
 def _synchronize() -> None:
-    _Stream().synchronize()
+    _wait("synchronize")
+    device.all_finished = device.made
 
 
 class _Event:
@@ -164,6 +181,8 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def __init__(self, host: np.ndarray, index: int = 0):
         self._host, self._index = host, index
+        device.made += 1
+        self._stream, self._number = device.stream, device.made
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy "
@@ -213,6 +232,7 @@ class ndarray:  # noqa: N801 - CuPy's name
     def get(self) -> np.ndarray:
         """A copy in the host's memory."""
         _wait(f"{self.dtype}{list(self.shape)}")
+        _check_order(self)
         return self._host.copy()
 
     def item(self) -> Any:

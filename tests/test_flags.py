@@ -71,10 +71,26 @@ def test_nobody_is_told_twice_and_nothing_is_lost(gpu) -> None:  # noqa: F811
     assert x.item() == 1.0 and not flags._pending
 
 
+def test_a_flag_is_read_in_the_stream_that_writes_it(stand_in) -> None:  # noqa: F811
+    stream = sys.modules["cupy"].cuda.Stream
+    x = cg.tensor([1.0], device="gpu")
+    for op, pointer in (("classify", 0xa), ("embed", 0xb), ("embed", 0xa)):
+        with stream(pointer):
+            flags.check(op, raised(op == "embed" and pointer == 0xa), RULE)
+    with stream(0xc):
+        with pytest.raises(AssertionError, match="read in stream 0xc what stream 0xa computes"):
+            flags._pending["classify", RULE, 0xa][0].get()
+        y = x * 2
+        with pytest.raises(ValueError, match="embed: expected labels"):
+            y.item()
+        assert y.item() == 2.0
+    assert not flags._pending and not flags._streams
+
+
 def test_a_loop_that_reads_nothing_keeps_few_flags(gpu) -> None:  # noqa: F811
     for i in range(1000):
         flags.check("classify", raised(i == 100), RULE)
-    assert len(flags._pending["classify", RULE]) <= flags._MANY
+    assert len(flags._pending["classify", RULE, 0]) <= flags._MANY
     with pytest.raises(ValueError, match=LATE):
         cg.tensor(1.0, device="gpu").item()
 
