@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import gpu
+from . import gpu, settings
 from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend
 from .device import GPU, check_one_device, is_gpu_array
 from .dtypes import is_float
+from .rewinding import State, state_of
 from .tensor import Tensor, as_tensor, goes_along, wrap
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def no_grad() -> Any:
     return recording(False)
 
 
-# --- circumstances that can be restored
+# --- the mode of a call, which can be restored
 
 
 class Mode(NamedTuple):
@@ -101,35 +102,6 @@ def frame_of(node: Node) -> int:
 def next_number() -> int:
     """A place in the order of nodes after all that have been recorded, for a node that is made later."""
     return next(_sequence)
-
-
-class State(NamedTuple):
-    """What some attributes of an object were at some time."""
-
-    holder: Any
-    values: dict[str, Any]
-
-    def current(self) -> State:
-        """What the attributes are now."""
-        return State(self.holder, {name: getattr(self.holder, name) for name in self.values})
-
-    def set(self) -> None:
-        """Set the attributes back."""
-        for name, value in self.values.items():
-            setattr(self.holder, name, value)
-
-
-@contextmanager
-def rewound(states: list[State]) -> Iterator[None]:
-    """Set the states back, and at the end to what they are now."""
-    now = [state.current() for state in states]
-    try:
-        for state in states:
-            state.set()
-        yield
-    finally:
-        for state in now:
-            state.set()
 
 
 # --- sketches: what is recorded of the first run of a function of `remat`
@@ -171,7 +143,7 @@ class Sketch:
         key = id(holder), names
         if key not in self._noted:
             self._noted.add(key)
-            self.states.append(State(holder, {name: getattr(holder, name) for name in names}))
+            self.states.append(state_of(holder, names))
 
 
 @contextmanager
@@ -187,7 +159,7 @@ def sketching() -> Iterator[Sketch]:
 
 
 def note(holder: Any, *names: str) -> None:
-    """Say, before these attributes of an object change, that they belong to a state that `remat` has to set back."""
+    """Say, before these attributes of an object change, that a second run by `remat` has to find them as they are."""
     sketch = _mode.sketch
     while sketch is not None:
         sketch.note(holder, names)
@@ -325,7 +297,8 @@ def record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: t
             saved[name] = None if outputs[i] is None else outputs[i].array
     node = first.node = Node(op, tuple(edges), tuple(metas), saved)
     if recipe or again:
-        node.again = Again(depth + 1 if recipe else 0, weakref.ref(first) if recipe else None, _recipes(node, needs))
+        node.again = Again(depth + 1 if recipe else 0, weakref.ref(first) if recipe else None, _recipes(node, needs),
+                           settings.in_force() if recipe else None)
     if sketch is not None:
         node.frame = sketch.number
 
@@ -363,12 +336,13 @@ class Again:
     depth: above 0 the node's saved values suffice to compute its output again, after as many recipes in a row.
     output: then a weak reference to the output.
     recipes: the nodes whose outputs are computed again for this node's rules.
+    settings: those that the output was computed with, where the depth is above 0.
     """
 
-    __slots__ = ("depth", "output", "recipes")
+    __slots__ = ("depth", "output", "recipes", "settings")
 
-    def __init__(self, depth: int, output: Any, recipes: tuple[Node, ...]):
-        self.depth, self.output, self.recipes = depth, output, recipes
+    def __init__(self, depth: int, output: Any, recipes: tuple[Node, ...], then: settings.Settings | None):
+        self.depth, self.output, self.recipes, self.settings = depth, output, recipes, then
 
 
 Values = dict["Node", Tensor]  # what one backward pass has computed again and still needs
@@ -410,7 +384,8 @@ def _computed_again(recipe: Recipe, values: Values) -> Tensor:
         op = recipe.op
         arguments = [restored(op, node, name, recipe.saved, values) for name in op.arguments]
         inputs = tuple(arguments[0]) if op.variadic else tuple(arguments[:len(op.inputs)])
-        with recording(False):
+        assert node.again is not None and node.again.settings is not None
+        with recording(False), settings.as_then(node.again.settings):
             result, _ = _computed(op, inputs, inputs, tuple(arguments[len(op.inputs):]))
         y = wrap(result[0] if isinstance(result, tuple) else result)
         y.node, y.requires_grad = node, True

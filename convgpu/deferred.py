@@ -13,44 +13,21 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import autograd, settings
+from .rewinding import State, rewound, state_of
 from .tensor import Tensor
 
 Compute = Callable[[Tensor | None, str | None], Tensor]  # of a residual, which is added, and an activation by name
 
-_SETTINGS: tuple[Any, ...] = (settings.use_backend, settings.set_precision, settings.set_workspace_limit)
+_FOUND = ("array", "node", "version", "requires_grad")  # what is noted of an input at the time of the call
 
 
-def _state_of(x: Tensor) -> autograd.State:
-    return autograd.State(x, {"array": x.array, "node": x.node, "version": x.version,
-                              "requires_grad": x.requires_grad})
-
-
-def _has_changed(state: autograd.State) -> bool:
+def _has_changed(state: State) -> bool:
     x = state.holder
     return x.version != state.values["version"] or x.requires_grad != state.values["requires_grad"]
-
-
-@contextmanager
-def _as_at_the_call(states: list[autograd.State]) -> Iterator[None]:
-    """Set inputs back, and at the end to what they are now, or to what another thread has assigned meanwhile."""
-    now = [state.current() for state in states]
-    try:
-        for state in states:
-            state.set()
-        yield
-    finally:
-        for before, after in zip(states, now):
-            x = before.holder
-            assigned = x.version - before.values["version"]
-            if assigned:
-                x.version, x.requires_grad = after.values["version"] + assigned, after.values["requires_grad"]
-            else:
-                after.set()
 
 
 class _Later:
@@ -63,15 +40,15 @@ class _Later:
         self.origin = None if origin is None else weakref.ref(origin)  # what the residual was added to
         self.residual, self.lock, self.number = residual, threading.Lock(), autograd.next_number()
         self.inputs = tuple([x for x in (*inputs, residual) if x is not None])
-        self.found = [_state_of(x) for x in self.inputs]
-        self.mode, self.settings = autograd.mode(), [setting.value for setting in _SETTINGS]
+        self.found = [state_of(x, _FOUND) for x in self.inputs]
+        self.mode, self.settings = autograd.mode(), settings.in_force()
 
     def is_now(self) -> bool:
         """Whether computing now is computing as at the time of the call."""
-        return (self.mode == autograd.mode() and self.settings == [setting.value for setting in _SETTINGS]
+        return (self.mode == autograd.mode() and self.settings == settings.in_force()
                 and not self.changed())
 
-    def changed(self) -> list[autograd.State]:
+    def changed(self) -> list[State]:
         """The inputs that `assign` or `requires_grad_` has changed since."""
         return [state for state in self.found if _has_changed(state)]
 
@@ -79,12 +56,7 @@ class _Later:
         """The tensor without an activation, computed as at the time of the call."""
         if self.is_now():
             return self.compute(self.residual, None)
-        with ExitStack() as stack:
-            stack.enter_context(autograd.in_mode(self.mode))
-            stack.enter_context(_as_at_the_call(self.changed()))
-            for setting, value in zip(_SETTINGS, self.settings):
-                if setting.value != value:
-                    stack.enter_context(setting(value))
+        with autograd.in_mode(self.mode), rewound(self.changed()), settings.as_then(self.settings):
             return self.compute(self.residual, None)
 
 
@@ -192,7 +164,7 @@ class _LeftOut(NamedTuple):
     """A result that was computed together with a tensor: its node, and what had been done with the tensor."""
 
     node: weakref.ref[Any]
-    residual: autograd.State | None  # as it was at the time of the call
+    residual: State | None  # as it was at the time of the call
     activation: str | None
     sum: weakref.ref[Any] | None  # the sum of both, if the activation was that of a sum
 
@@ -226,7 +198,7 @@ def put_back(x: Tensor) -> None:
                 continue
             freed = result.saved is None
             changed = [] if residual is None or not _has_changed(residual) else [residual]
-            with autograd.recording(True), _as_at_the_call(changed):
+            with autograd.recording(True), rewound(changed):
                 y = x if residual is None else _numbered(ops.elementwise.add(x, residual.holder), result.number - 0.75)
                 y = y if activation is None else _numbered(ops.activation.apply("grad", activation, y),
                                                            result.number - 0.5)

@@ -113,6 +113,7 @@ class Generator:
     def state(self, state: State) -> None:
         if len(state) != 3 or not all(isinstance(n, (int, np.integer)) and 0 <= n < 1 << 64 for n in state):
             raise ValueError(f"Generator: expected a state of three integers in [0, 2^64), got {state!r:.60}")
+        autograd.note(self, "_state")
         self._state = tuple(map(int, state))  # type: ignore[assignment]
 
     def state_dict(self) -> dict[str, int]:
@@ -146,7 +147,7 @@ class Generator:
         ((7, 0, 0), (7, 0, 2))
         """
         blocks = positive("Generator.advance", "blocks", blocks, least=0)
-        autograd.note(self, "state")
+        autograd.note(self, "_state")
         with self._lock:
             before = self._state
             self._state = (*before[:2], (before[2] + blocks) % (1 << 64))

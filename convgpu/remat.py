@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import autograd, gradients, tree
+from . import autograd, gradients, settings, tree
 from .op import Op
 from .ops.elementwise import positive, unrounded
 from .ops.widening import note_losses
+from .rewinding import State, generator_in_use, rewound
 from .tensor import Tensor
 
 
@@ -30,9 +31,10 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         f: takes and returns Tensors, or nested dicts, lists and tuples of Tensors and anything else. It may use other
-            tensors that require gradients. The second run finds the same random numbers and variables: the states of
-            generators that convgpu's functions use or that f is given, and of tensors that f changes by `assign`, are
-            set back for it, and afterwards to what they were. Other effects of f happen twice.
+            tensors that require gradients. The second run finds the same settings (precision, backend, limit of
+            workspace), random numbers and variables: to its thread, generators that convgpu's functions use or that f
+            is given, and tensors that f changes by `assign`, are what they were at the first run; other threads find
+            them as they are, and what the second run does to them is forgotten. Other effects of f happen twice.
 
     Returns:
         The function, which has the gradients of f, of any order. Within f, `value_and_grad` works, and `grad` does not.
@@ -76,12 +78,15 @@ class _Call(NamedTuple):
     function: Callable[..., Any]
     arguments: Any  # positional arguments and options, with _TENSOR in the place of each tensor
     tensors: int  # the number of these tensors
-    states: list[autograd.State]
+    states: list[State]
+    then: settings.Settings
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
         following = iter(tensors)
-        args, options = tree.map(lambda a: next(following) if a is _TENSOR else a, self.arguments)
-        return self.function(*args, **options)
+        args, options = tree.map(lambda a: next(following) if a is _TENSOR else generator_in_use(a) if isinstance(
+            a, np.random.Generator) else a, self.arguments)
+        with settings.as_then(self.then):
+            return self.function(*args, **options)
 
 
 def _recorded(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -94,7 +99,7 @@ def _recorded(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, A
         for generator in leaves:
             if isinstance(generator, np.random.Generator):
                 autograd.note(generator.bit_generator, "state")
-        call = _Call(f, arguments, len(given), sketch.states)
+        call = _Call(f, arguments, len(given), sketch.states, settings.in_force())
         result = call(inside)
     found = sketch.outside([y for y in tree.leaves(result) if _carries_gradient(y)])
     reached, copies = set(found), set(inside)  # sets, because `in` asks lists for equal elements
@@ -138,7 +143,7 @@ def _gradients(g: Tensor, wanted: Sequence[bool], xs: list[Tensor], call: _Call)
     assert isinstance(g, Bundle)
     inside = [x if not x.requires_grad else _copy(x) if w and not again
               else _cast_like(x, positive(x) if w else x.detach()) for x, w in zip(xs[:call.tensors], wanted)]
-    with autograd.rewound(call.states), autograd.recording(True):
+    with rewound(call.states), autograd.recording(True):
         leaves = tree.leaves(call(inside))
         pairs = [(leaves[i], d) for i, d in g.parts.items() if leaves[i].requires_grad]
         targets = [x for x, w in zip([*inside, *xs[call.tensors:]], wanted) if w]

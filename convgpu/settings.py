@@ -6,11 +6,29 @@ previous value at the end. A function beside each class reads the value.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 from .geometry import positive
 
 PRECISIONS = ("float32", "tf32")
+
+
+class Settings(NamedTuple):
+    """The values of all settings at some time."""
+
+    precision: str
+    workspace_limit: int | None
+    backend: str
+
+
+class _Thread(threading.local):
+    then: dict[type, Any] | None = None  # the settings of this thread while it computes something again
+
+
+_thread = _Thread()
 
 
 class _Setting:
@@ -20,13 +38,40 @@ class _Setting:
 
     def __init__(self, value: Any):
         kind = type(self)
-        self._before, kind.value = kind.value, value
+        self._before = _value_of(kind)
+        self._set(value)
 
     def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        type(self).value = self._before
+        self._set(self._before)
+
+    def _set(self, value: Any) -> None:
+        if _thread.then is None:
+            type(self).value = value
+        else:
+            _thread.then[type(self)] = value
+
+
+def _value_of(kind: type[_Setting]) -> Any:
+    return kind.value if _thread.then is None else _thread.then[kind]
+
+
+def in_force() -> Settings:
+    """All settings as they are now."""
+    return Settings(current_precision(), workspace_limit(), current_backend())
+
+
+@contextmanager
+def as_then(settings: Settings) -> Iterator[None]:
+    """Compute with settings of another time, on this thread alone. What is set within is forgotten at the end."""
+    before = _thread.then
+    _thread.then = dict(zip((set_precision, set_workspace_limit, use_backend), settings))
+    try:
+        yield
+    finally:
+        _thread.then = before
 
 
 class set_precision(_Setting):
@@ -57,7 +102,7 @@ class set_precision(_Setting):
 
 def current_precision() -> str:
     """The precision of float32 products on tensor cores: "float32" or "tf32"."""
-    return set_precision.value
+    return _value_of(set_precision)
 
 
 class set_workspace_limit(_Setting):
@@ -88,7 +133,7 @@ class set_workspace_limit(_Setting):
 
 def workspace_limit() -> int | None:
     """The bytes of workspace that one kernel may use; `set_workspace_limit` describes the default, None."""
-    return set_workspace_limit.value
+    return _value_of(set_workspace_limit)
 
 
 class use_backend(_Setting):
@@ -119,4 +164,4 @@ class use_backend(_Setting):
 
 def current_backend() -> str:
     """The name of the backend that computes on tensors of the CPU; "cuda" computes on tensors of the GPU."""
-    return use_backend.value
+    return _value_of(use_backend)

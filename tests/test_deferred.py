@@ -261,6 +261,26 @@ def test_what_another_thread_assigns_while_it_is_computed_is_not_lost() -> None:
     assert s.tolist() == [7.0] * 3 and s.version == 2 and s.requires_grad
 
 
+def test_no_other_thread_sees_the_values_or_the_settings_of_the_call() -> None:
+    x, s = draw(5, 3), draw(3, seed=1)
+    seen = []
+
+    def compute(residual: Any, activation: Any) -> cg.Tensor:
+        thread = threading.Thread(target=lambda: seen.append((s.tolist(), s.version, s.requires_grad,
+                                                              cg.current_precision())))
+        thread.start()
+        thread.join()
+        seen.append((s.version, s.requires_grad, cg.current_precision()))
+        return scaled_op(x, s, residual, activation)
+
+    with cg.set_precision("tf32"):
+        y = defer(x, compute, (x, s))
+    s.assign(np.zeros(3))
+    s.requires_grad_(False)
+    y.numpy()
+    assert seen == [([0.0] * 3, 1, False, "float32"), (0, True, "tf32")] and type(s) is cg.Tensor
+
+
 def test_detach_has_the_values_from_before_assign() -> None:
     y = scaled(X, S)
     expected = (X * S).numpy()

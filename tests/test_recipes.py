@@ -73,6 +73,20 @@ def test_a_consumer_keeps_the_recipe_and_not_the_result() -> None:
     assert np.array_equal(x.grad.numpy(), x2.grad.numpy()) and np.array_equal(w.grad.numpy(), w2.grad.numpy())
 
 
+def test_it_is_computed_with_the_settings_of_the_first_time() -> None:
+    seen = []
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        seen.append((cg.current_backend(), cg.current_precision(), cg.workspace_limit()))
+        return x * x
+
+    square = cg.Op(f"square_{next(_names)}", "x -> y", forward, cheap=True).vjp(x=lambda g, x: g * 2 * x)
+    with cg.use_backend("reference"), cg.set_precision("tf32"), cg.set_workspace_limit(5):
+        z = square(draw()) * draw(1)
+    z.sum().backward()
+    assert seen == [("reference", "tf32", 5)] * 2 and cg.current_backend() == "numpy"
+
+
 def test_a_result_that_somebody_holds_is_taken() -> None:
     square = Watched()
     x, w = draw(), draw(1)

@@ -157,6 +157,105 @@ def test_what_the_function_assigns_is_set_back_for_the_second_run_and_happens_on
     assert (seed.item(), mean.item(), seed.version, mean.version) == (100.0, average, *versions)
 
 
+def meanwhile(work: Any) -> None:
+    """Let another thread do something, and wait for it."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_no_other_thread_sees_the_values_of_the_second_run() -> None:
+    mean, own = cg.tensor(1.0, dtype="float64"), cg.Generator(5)
+    numpys = np.random.default_rng(5)
+    seen: list = []
+
+    def elsewhere() -> None:
+        seen.append((mean.item(), mean.version, own.state[2], numpys.bit_generator.state["state"]))
+        mean.assign(mean * 3)
+        own.random(4)
+        numpys.random()
+
+    def block(x: cg.Tensor) -> cg.Tensor:
+        factor = mean.item()
+        mean.assign(mean * 10)
+        y = cg.dropout(cg.dropout(x * factor, 0.5, generator=own), 0.5, generator=numpys)
+        if len(runs) == 1:
+            meanwhile(elsewhere)
+        runs.append(mean.item())
+        return y
+
+    x, runs = draw(40), []
+    y = cg.remat(block)(x)
+    runs[:] = [0]
+    expected = (mean.item(), mean.version, own.state[2], numpys.bit_generator.state["state"])
+    g, = cg.grad(y.sum(), [x])
+    assert seen == [expected] and runs == [0, 10.0]
+    assert np.array_equal((g.numpy() * x.numpy()), y.numpy())  # the same masks and the same factor
+    assert (mean.item(), mean.version, own.state[2]) == (30.0, 2, expected[2] + 2)  # what the other thread did stays
+    assert type(mean) is cg.Tensor and type(own) is cg.Generator
+    other = np.random.default_rng(5)
+    cg.dropout(x, 0.5, generator=other)
+    other.random()
+    assert numpys.random() == other.random()
+
+
+def test_two_threads_run_one_function_again_at_once() -> None:
+    mean = cg.tensor(1.0, dtype="float64")
+    both = threading.Barrier(2)
+    second = threading.local()
+
+    def block(x: cg.Tensor) -> cg.Tensor:
+        before = mean.item()
+        if second.run:
+            both.wait()
+        mean.assign(mean + 1)
+        if second.run:
+            both.wait()
+        return x * (before * 100 + mean.item())
+
+    results, x = {}, draw(3)
+
+    def work(y: cg.Tensor, i: int) -> None:
+        second.run = True
+        results[i] = cg.grad(y.sum(), x)
+
+    second.run = False
+    ys = [cg.remat(block)(x) for _ in range(2)]
+    threads = [threading.Thread(target=work, args=(y, i)) for i, y in enumerate(ys)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [results[i].tolist() for i in range(2)] == [[102.0] * 3, [203.0] * 3]
+    assert mean.item() == 3.0 and type(mean) is cg.Tensor
+
+
+def test_the_second_run_finds_the_settings_of_the_first_and_no_other_thread_does() -> None:
+    seen, x = [], draw(3)
+
+    def now() -> None:
+        seen.append((cg.current_backend(), cg.current_precision(), cg.workspace_limit()))
+
+    def block(x: cg.Tensor) -> cg.Tensor:
+        now()
+        with cg.set_precision("float32"):
+            now()
+        now()
+        meanwhile(now)
+        return x * x
+
+    with cg.use_backend("reference"), cg.set_precision("tf32"), cg.set_workspace_limit(5):
+        y = cg.remat(block)(x)
+    then, within, default = ("reference", "tf32", 5), ("reference", "float32", 5), ("numpy", "float32", None)
+    assert seen == [then, within, then, then]
+    seen.clear()
+    y.sum().backward()
+    assert seen == [then, within, then, default]
+    seen.clear()
+    now()
+    assert seen == [default]
+
+
 def test_nested() -> None:
     w = draw(4, 4, seed=1)
     inner = cg.remat(lambda x: cg.tanh(x @ w))

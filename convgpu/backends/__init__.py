@@ -15,7 +15,7 @@ from typing import Any
 
 from ..device import is_gpu_array
 from ..recorder import Outline
-from ..settings import use_backend
+from ..settings import current_backend
 
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
@@ -60,7 +60,7 @@ def run(op: str, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
     """
     if isinstance(arrays[0], Outline):
         return arrays[0].recorder.run(op, arrays, statics)
-    name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else use_backend.value
+    name = "cuda" if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]) else current_backend()
     function = getattr(_loaded.get(name) or load(name), op, None)
     if function is None:
         raise NotImplementedError(f"{op} is not implemented on backend {name!r}"

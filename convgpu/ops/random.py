@@ -16,6 +16,7 @@ from ..device import move
 from ..dtypes import accumulator, check_same_float
 from ..generator import Generator
 from ..op import Op
+from ..rewinding import generator_in_use
 from ..tensor import Tensor, as_tensor, wrap
 
 _dropout = Op("dropout", "x; state, rate -> y")
@@ -23,12 +24,12 @@ _dropout.vjp(x=lambda g, state, rate: _dropout(g, state, rate))
 
 
 def as_generator(op: str, generator: Any) -> np.random.Generator | Generator:
-    """The generator itself, or a new one of NumPy's from an integer seed."""
+    """The generator itself, what `remat` puts in its place, or a new one of NumPy's from an integer seed."""
     if isinstance(generator, Generator):
         return generator
     if isinstance(generator, np.random.Generator):
         autograd.note(generator.bit_generator, "state")
-        return generator
+        return generator_in_use(generator)
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
         return np.random.default_rng(int(generator))
     raise TypeError(f"{op}: expected generator=, a Generator, a numpy.random.Generator or an integer seed, got "
