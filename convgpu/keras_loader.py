@@ -125,6 +125,13 @@ EDITS: dict[str, dict[str, str]] = {
             "        if (fused := dense_of(self, inputs)) is not None:\n"
             "            return fused\n",
     },
+    # Whether labels are binary is decided on the device; the host would wait for it.
+    "keras.src.losses.losses": {
+        "    updated_y_true = ops.cond(\n"
+        "        is_binary, _convert_binary_labels, _return_labels_unconverted\n"
+        "    )\n":
+            "    updated_y_true = ops.where(is_binary, _convert_binary_labels(), y_true)\n",
+    },
     "keras.src.optimizers.loss_scale_optimizer": {
         '        if backend.backend() == "tensorflow":\n':
             "        if self._apply_scaled(grads, trainable_variables):\n"

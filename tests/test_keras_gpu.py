@@ -208,7 +208,7 @@ def test_metrics(name: str, keras_gpu: str) -> None:
             metric = getattr(keras.metrics, name)(**ARGUMENTS.get(name, {}))
             fake_cupy.device.waits.clear()
             metric.update_state(*data)
-            assert "Hinge" in name or keras_gpu != "stand-in" or not fake_cupy.device.waits
+            assert keras_gpu != "stand-in" or not fake_cupy.device.waits
             assert all(v.value.device == where for v in metric.variables)
             results.append(metric.result())
             metric.reset_state()
@@ -245,6 +245,12 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "AdamW with all options": lambda: o.AdamW(0.01, global_clipnorm=0.1, use_ema=True, ema_overwrite_frequency=2),
     "Adam with a schedule": lambda: o.Adam(o.schedules.CosineDecay(0.1, 10)),
     "LossScaleOptimizer": lambda: o.LossScaleOptimizer(o.SGD(0.1, momentum=0.9)),
+    "LossScaleOptimizer, all clipped": lambda: o.LossScaleOptimizer(o.AdamW(0.01, global_clipnorm=0.1)),
+    "LossScaleOptimizer, each clipped": lambda: o.LossScaleOptimizer(o.Adam(0.01, clipnorm=0.1)),
+    "LossScaleOptimizer of RMSprop": lambda: o.LossScaleOptimizer(o.RMSprop(0.01, clipvalue=0.1)),
+    "LossScaleOptimizer that accumulates": lambda: o.LossScaleOptimizer(
+        o.SGD(0.1, weight_decay=0.01, gradient_accumulation_steps=2, use_ema=True, ema_overwrite_frequency=3)),
+    "LossScaleOptimizer that grows": lambda: o.LossScaleOptimizer(o.SGD(0.1), dynamic_growth_steps=2),
 }
 
 
@@ -368,7 +374,7 @@ def needs_counts(device: str) -> None:
         pytest.skip("CuPy does not count")
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "Adam with a schedule", "RMSprop", "Lion"])
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if "LossScale" not in name])
 def test_a_step_copies_its_batch_in_and_its_loss_out(keras_gpu: str, optimizer: str) -> None:
     needs_counts(keras_gpu)
     model = network(optimizer=OPTIMIZERS[optimizer]())
@@ -377,29 +383,69 @@ def test_a_step_copies_its_batch_in_and_its_loss_out(keras_gpu: str, optimizer: 
     assert [nbytes for nbytes, _ in copies] == [X.nbytes, Y.nbytes]
 
 
-def test_a_loss_scale_is_decided_without_waiting(keras_gpu: str) -> None:
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if "LossScale" in name])
+def test_a_loss_scale_is_decided_without_waiting(keras_gpu: str, optimizer: str) -> None:
     needs_counts(keras_gpu)
     keras.config.set_dtype_policy("mixed_float16")
-    model = network(optimizer=o.LossScaleOptimizer(o.AdamW(0.01), initial_scale=8.0))
+    model = network(optimizer=OPTIMIZERS[optimizer]())
+    model.optimizer.initial_scale = 8.0
     waits, _ = counted(lambda: model.train_on_batch(X, Y))
     assert reads_once(waits)
-    assert model.optimizer.step_counter.numpy() == 3 and model.optimizer.iterations.numpy() == 3
+    grown = model.optimizer.dynamic_growth_steps == 2
+    assert model.optimizer.step_counter.numpy() == (1 if grown else 3)
+    assert model.optimizer.inner_optimizer._iterations.numpy() == 3
+    assert model.optimizer.dynamic_scale.numpy() == (16 if grown else 8)
 
 
+def test_steps_are_counted_on_the_host_until_somebody_assigns_them(keras_gpu: str) -> None:
+    needs_counts(keras_gpu)
+    optimizer, v = o.SGD(1.0, gradient_accumulation_steps=3), keras.Variable(np.zeros(2, "float32"))
+    fake_cupy.device.waits.clear()
+
+    def step() -> None:
+        optimizer.apply([keras.ops.ones(2)], [v])
+
+    for _ in range(4):
+        step()
+    assert not fake_cupy.device.waits
+    assert v.numpy().tolist() == [-1.0] * 2
+    optimizer._iterations.assign(7)
+    fake_cupy.device.waits.clear()
+    step()
+    step()
+    assert len(fake_cupy.device.waits) == 1 and v.numpy().tolist() == [-2.0] * 2 and optimizer._iterations.numpy() == 9
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "categorical_hinge"])
+def test_hinge_losses_do_not_wait_to_see_what_labels_they_get(keras_gpu: str, loss: str) -> None:
+    needs_counts(keras_gpu)
+    model = network(loss=loss, metrics=[loss])
+    labels = np.eye(3, dtype="float32")[Y]
+    waits, copies = counted(lambda: model.train_on_batch(X, labels))
+    assert reads_once(waits) and len(copies) == 2
+    for binary in (np.array([0.0, 1.0, 1.0, 0.0]), np.array([-1.0, 1.0, 1.0, -1.0])):
+        y = keras.losses.hinge(binary, np.array([0.5, -0.5, 2.0, 0.0]))
+        np.testing.assert_allclose(y.numpy(), (1.5 + 1.5 + 0 + 1) / 4)
+
+
+@pytest.mark.parametrize("inner", [
+    lambda: o.SGD(0.5, momentum=0.9), lambda: o.RMSprop(0.5), lambda: o.Adam(0.5, clipnorm=1.0),
+    lambda: o.Lion(0.5, use_ema=True), lambda: o.SGD(0.5, gradient_accumulation_steps=2)])
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
-def test_a_step_that_overflows_is_skipped_as_by_keras(bad: float) -> None:
+def test_a_step_that_overflows_is_skipped_as_by_keras(bad: float, inner: Callable[[], Any]) -> None:
     results = []
     for where in DEVICES:
         with keras.device(where):
-            scaled = o.LossScaleOptimizer(o.SGD(0.5, momentum=0.9), initial_scale=8.0)
+            scaled = o.LossScaleOptimizer(inner(), initial_scale=8.0)
             v = keras.Variable(np.ones((2, 3), "float32"))
             for step in range(4):
                 gradient = np.full((2, 3), 4.0, "float32")
                 gradient[1, 2] = bad if step == 1 else 8.0
                 scaled.apply([keras.ops.convert_to_tensor(gradient)], [v])
             assert scaled.dynamic_scale.numpy() == 4 and scaled.step_counter.numpy() == 2
-            assert scaled.iterations.numpy() == 3 and scaled.iterations.value.device == where
-            results.append([v.value, *[s.value for s in scaled.inner_optimizer.momentums]])
+            taken = scaled.inner_optimizer._iterations
+            assert taken.numpy() == 3 and taken.value.device == where
+            results.append([s.value for s in (v, *scaled.inner_optimizer.variables)])
     close(results[1], results[0])
 
 

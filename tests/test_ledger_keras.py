@@ -35,7 +35,7 @@ def policy(request):
     keras.config.set_dtype_policy(before)
 
 
-def step():
+def step(optimizer=keras.optimizers.Adam, loss=keras.losses.SparseCategoricalCrossentropy):
     """A step that makes its model when it is called for the first time."""
     made = []
 
@@ -47,8 +47,7 @@ def step():
                     L.Input((12, 12, 3)), L.Conv2D(8, 3, strides=2, padding="same", use_bias=False),
                     L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3), L.MaxPooling2D(2),
                     L.GlobalAveragePooling2D(), L.Dense(5, activation="softmax", dtype="float32")]))
-                made[0].compile(optimizer=keras.optimizers.Adam(), metrics=[],
-                                loss=keras.losses.SparseCategoricalCrossentropy())
+                made[0].compile(optimizer=optimizer(), metrics=[], loss=loss())
             return made[0].train_step((images, labels, None))
 
     return train
@@ -66,6 +65,18 @@ def test_a_step_through_keras_launches_what_the_ledger_says(monkeypatch, policy)
     assert cupy_launches(found) == counts.cupy
     assert kernel_launches(found) == counts.kernels
     assert found.totals["host_waits"] == counts.waits == 0
+
+
+@pytest.mark.parametrize("optimizer", [
+    lambda: keras.optimizers.SGD(gradient_accumulation_steps=2),
+    lambda: keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2),
+    lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(clipnorm=1.0)),
+    lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.RMSprop(gradient_accumulation_steps=2)),
+])
+def test_optimizers_and_hinge_losses_wait_for_nothing(optimizer):
+    found = cg.ledger(step(optimizer, keras.losses.Hinge), cg.spec((4, 12, 12, 3)), cg.spec((4, 5)), device="H200",
+                      warmup=1)
+    assert found.totals["host_waits"] == 0, str(found)
 
 
 def test_resnet_50_through_keras_stays_within_its_limits():

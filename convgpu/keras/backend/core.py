@@ -22,7 +22,7 @@ from keras.src import tree
 from keras.src.backend.common import KerasVariable, global_state, standardize_dtype
 from keras.src.backend.common.dtypes import result_type
 from keras.src.backend.common.keras_tensor import KerasTensor
-from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.stateless_scope import StatelessScope, get_stateless_scope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 
@@ -384,8 +384,41 @@ def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
-    """Call true_fn or false_fn."""
-    return true_fn() if bool(convert_to_tensor(pred)) else false_fn()
+    """Call true_fn or false_fn.
+
+    Within a StatelessScope, where both are free of effects, and where nothing is recorded, both are called for a
+    condition on the GPU; each element of what they return and assign is then taken from one of them, so that the host
+    need not wait.
+    """
+    pred, scope = convert_to_tensor(pred), get_stateless_scope()
+    if pred.device == GPU and scope is not None and not scope.collect_losses and not cg.is_grad_enabled():
+        return _both(pred, true_fn, false_fn, scope)
+    return true_fn() if bool(pred) else false_fn()
+
+
+class _Branch(StatelessScope):
+    """The scope of one of two branches: what it assigns, by variable."""
+
+    def __init__(self, outer: StatelessScope):
+        super().__init__()
+        self.state_mapping = dict(outer.state_mapping)
+        self.assigned: dict[int, Any] = {}
+
+    def add_update(self, update: tuple[Any, Any]) -> None:
+        """Keep an assignment."""
+        super().add_update(update)
+        self.assigned[id(update[0])] = update[0]
+
+
+def _both(pred: Tensor, true_fn: Callable[[], Any], false_fn: Callable[[], Any], outer: StatelessScope) -> Any:
+    branches, results = (_Branch(outer), _Branch(outer)), []
+    for branch, function in zip(branches, (true_fn, false_fn)):
+        with branch:
+            results.append(function())
+    for key, variable in (branches[0].assigned | branches[1].assigned).items():
+        values = [branch.state_mapping.get(key, variable._value) for branch in branches]
+        outer.add_update((variable, np.where(pred, *values)))
+    return tree.map_structure(lambda x, y: x if x is y else np.where(pred, x, y), *results)
 
 
 def associative_scan(f: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
