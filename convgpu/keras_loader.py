@@ -111,13 +111,16 @@ EDITS: dict[str, dict[str, str]] = {
             "        return fused\n",
     },
     # Layers whose bias and activation the kernel adds; where it cannot, None is returned.
-    "keras.src.layers.convolutional.base_conv": {
+    **{f"keras.src.layers.convolutional.{module}": {
         "    def call(self, inputs):\n":
             "    def call(self, inputs):\n"
-            "        from convgpu.keras.backend.nn import conv_of\n"
-            "        if (fused := conv_of(self, inputs)) is not None:\n"
+            f"        from convgpu.keras.backend.nn import {function}\n"
+            f"        if (fused := {function}(self, inputs)) is not None:\n"
             "            return fused\n",
-    },
+    } for module, function in (("base_conv", "conv_of"), ("conv1d", "conv_of"),
+                               ("base_depthwise_conv", "depthwise_conv_of"),
+                               ("base_separable_conv", "separable_conv_of"),
+                               ("base_conv_transpose", "conv_transpose_of"))},
     "keras.src.layers.core.dense": {
         "    def call(self, inputs, training=None):\n":
             "    def call(self, inputs, training=None):\n"

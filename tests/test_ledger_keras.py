@@ -67,6 +67,46 @@ def test_a_step_through_keras_launches_what_the_ledger_says(monkeypatch, policy)
     assert found.totals["host_waits"] == counts.waits == 0
 
 
+CONVOLUTIONS = {
+    "Conv1D": lambda **o: L.Conv1D(8, 3, **o), "causal": lambda **o: L.Conv1D(8, 3, padding="causal", **o),
+    "causal, dilated": lambda **o: L.Conv1D(8, 2, padding="causal", dilation_rate=3, **o),
+    "Conv2D": lambda **o: L.Conv2D(8, 3, **o),
+    "DepthwiseConv1D": lambda **o: L.DepthwiseConv1D(3, depth_multiplier=2, **o),
+    "DepthwiseConv2D": lambda **o: L.DepthwiseConv2D(3, strides=2, padding="same", **o),
+    "SeparableConv1D": lambda **o: L.SeparableConv1D(6, 3, **o),
+    "SeparableConv2D": lambda **o: L.SeparableConv2D(6, 3, padding="same", **o),
+    "Conv1DTranspose": lambda **o: L.Conv1DTranspose(6, 3, strides=2, padding="same", **o),
+    "Conv2DTranspose": lambda **o: L.Conv2DTranspose(6, 3, strides=2, **o),
+    "beyond the taps": lambda **o: L.Conv2DTranspose(6, 2, strides=4, **o),
+}
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_add_their_bias_and_activation_in_their_kernel(name, activation):
+    shape = (2, 9, 4) if "1D" in name or "causal" in name else (2, 9, 9, 4)
+    layer = CONVOLUTIONS[name](activation=activation, bias_initializer="random_normal")
+    plain = CONVOLUTIONS[name](use_bias=False)
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    assert tuple(layer.compute_output_shape(shape)) == layer(x).shape
+    plain.build(shape)
+    plain.set_weights(layer.get_weights()[:-1])
+    expected = keras.activations.get(activation)(plain(x) + layer.bias)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+    def launches(**options):
+        layer = CONVOLUTIONS[name](**options)
+
+        def run(x):
+            with keras.device("gpu:0"), cg.no_grad():
+                return layer(x)
+
+        return cg.ledger(run, cg.spec(shape), device="H200", warmup=1).totals["launches"]
+
+    if name != "beyond the taps":
+        assert launches(activation=activation) == launches(use_bias=False) + (activation == "gelu")
+
+
 @pytest.mark.parametrize("optimizer", [
     lambda: keras.optimizers.SGD(gradient_accumulation_steps=2),
     lambda: keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2),

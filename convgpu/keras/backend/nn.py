@@ -125,14 +125,57 @@ def conv_of(layer: Any, inputs: Any) -> Tensor | None:
     """What a layer of convolution gives, with bias and activation in the same call; None where Keras computes it."""
     from keras.src.layers.convolutional.base_conv import BaseConv  # imported late: this class calls this function
 
-    if type(layer).convolution_op is not BaseConv.convolution_op or layer.padding == "causal":
+    if type(layer).convolution_op is not BaseConv.convolution_op:
         return None
+
+    def convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        before = [(d * (k - 1), 0) for k, d in zip(layer.kernel_size, layer.dilation_rate)]
+        padding = before if layer.padding == "causal" else layer.padding
+        return _convolved(x, w, bias, activation, layer.strides, padding, layer.data_format, layer.dilation_rate)
+
+    return _with_bias_of(layer, convolved, inputs, layer.kernel, fuses=layer.padding == "causal")
+
+
+def depthwise_conv_of(layer: Any, inputs: Any) -> Tensor | None:
+    """As `conv_of`, for layers of depthwise convolution."""
+    def convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        return _depthwise_convolved(x, w, bias, activation, layer.strides, layer.padding, layer.data_format,
+                                    layer.dilation_rate)
+
+    return _with_bias_of(layer, convolved, inputs, layer.kernel)
+
+
+def separable_conv_of(layer: Any, inputs: Any) -> Tensor | None:
+    """As `conv_of`, for layers of separable convolution."""
+    def convolved(x: Tensor, depthwise: Tensor, pointwise: Tensor, bias: Tensor | None,
+                  activation: str | None) -> Tensor:
+        middle = _depthwise_convolved(x, depthwise, None, None, layer.strides, layer.padding, layer.data_format,
+                                      layer.dilation_rate)
+        return _convolved(middle, pointwise, bias, activation, 1, "valid", layer.data_format, 1)
+
+    return _with_bias_of(layer, convolved, inputs, layer.depthwise_kernel, layer.pointwise_kernel)
+
+
+def conv_transpose_of(layer: Any, inputs: Any) -> Tensor | None:
+    """As `conv_of`, for layers of transposed convolution."""
+    def convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        return _transposed(x, w, bias, activation, layer.strides, layer.padding, layer.output_padding,
+                           layer.data_format, layer.dilation_rate)
+
+    return _with_bias_of(layer, convolved, inputs, layer.kernel)
+
+
+def _with_bias_of(layer: Any, convolved: Callable[..., Tensor], inputs: Any, *kernels: Any,
+                  fuses: bool = False) -> Tensor | None:
+    """What `convolved` gives for the inputs, the kernels, and the layer's bias and activation in the same call.
+
+    None where the layer has neither, unless `convolved` fuses something else.
+    """
     activation, rest = _fused_activation(layer.activation)
-    if layer.bias is None and activation is None:
+    if layer.bias is None and activation is None and not fuses:
         return None
-    x, w, *bias = _floating(inputs, layer.kernel, *([] if layer.bias is None else [layer.bias]))
-    y = _convolved(x, w, bias[0] if bias else None, activation, layer.strides, layer.padding, layer.data_format,
-                   layer.dilation_rate)
+    operands = _floating(inputs, *kernels, *([] if layer.bias is None else [layer.bias]))
+    y = convolved(*operands, *([None] if layer.bias is None else []), activation)
     return y if rest is None else rest(y)
 
 
@@ -175,11 +218,16 @@ def _check_channels(x: Tensor, kernel_channels: int, data_format: str) -> None:
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
                    dilation_rate: Any = 1) -> Tensor:
     """Convolution of each channel with its own filters, from a kernel (spatial..., C, multiplier)."""
-    data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
+    return _depthwise_convolved(x, w, None, None, strides, padding, data_format, dilation_rate)
+
+
+def _depthwise_convolved(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None, strides: Any, padding: Any,
+                         data_format: str | None, dilation_rate: Any) -> Tensor:
+    data_format = backend.standardize_data_format(data_format)
     _check_channels(x, w.shape[-2], data_format)
     w = cnp.reshape(w, (*w.shape[:-2], 1, w.shape[-2] * w.shape[-1]))
-    return conv(x, w, strides, padding, data_format, dilation_rate)
+    return _convolved(x, w, bias, activation, strides, padding, data_format, dilation_rate)
 
 
 def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, strides: Any = 1, padding: Any = "valid",
@@ -197,8 +245,13 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     Keras's output sizes are, for "valid", (n-1)*s + max(extent, s), and for "same", n*s; with output_padding they are
     (n-1)*s + extent - (0 if "valid" else extent - extent%2) + output_padding.
     """
-    data_format = backend.standardize_data_format(data_format)
     x, w = _floating(inputs, kernel)
+    return _transposed(x, w, None, None, strides, padding, output_padding, data_format, dilation_rate)
+
+
+def _transposed(x: Tensor, w: Tensor, bias: Tensor | None, activation: str | None, strides: Any, padding: str,
+                output_padding: Any, data_format: str | None, dilation_rate: Any) -> Tensor:
+    data_format = backend.standardize_data_format(data_format)
     _check_channels(x, w.shape[-1], data_format)
     rank = x.ndim - 2
     stride, dilation = _per_axis(strides, rank), _per_axis(dilation_rate, rank)
@@ -215,11 +268,16 @@ def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "v
     if in_symbolic_scope():
         y = _zeros(conv_transpose_geometry("conv_transpose", x.shape, w.shape, **options).x_shape, x)
     else:
-        y = cg.conv_transpose(x, w, **options)
+        with_bias: dict[str, Any] = {"bias": bias, "activation": activation} if extra == after else {}
+        y = cg.conv_transpose(x, w, **with_bias, **options)
     if extra == after:
         return y
     beyond = [(0, a - e) for a, e in zip(after, extra)]
-    return cnp.pad(y, [(0, 0), *beyond, (0, 0)] if data_format == "channels_last" else [(0, 0), (0, 0), *beyond])
+    channels_last = data_format == "channels_last"
+    y = cnp.pad(y, [(0, 0), *beyond, (0, 0)] if channels_last else [(0, 0), (0, 0), *beyond])
+    if bias is not None:
+        y = y + (bias if channels_last else cnp.reshape(bias, (-1, *[1] * rank)))
+    return y if activation is None else {"relu": cg.relu, "tanh": cnp.tanh}[activation](y)
 
 
 # --- pooling
