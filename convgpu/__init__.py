@@ -11,6 +11,7 @@ from .check import check_grad
 from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
+from .derivatives import hvp, jacobian, jvp
 from .explain import explain
 from .generator import Generator
 from .gradients import grad, value_and_grad
@@ -67,15 +68,15 @@ __all__ = [
     "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like",
     "gelu", "gemm", "Generator", "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d",
     "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d",
-    "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "is_grad_enabled",
-    "layer_norm", "leaky_relu", "ledger", "linear", "load", "load_metadata", "local_response_norm", "log",
-    "log_softmax", "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d",
-    "max_pool2d", "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim",
-    "randn", "relu", "relu6", "remat", "save", "selu", "separable_conv", "separable_conv1d", "separable_conv2d",
-    "separable_conv3d", "set_num_threads", "set_precision", "set_workspace_limit", "sigmoid", "silu", "spec", "softmax",
-    "softplus", "tanh", "Tensor", "tensor", "tree", "uniform", "use_backend", "value_and_grad", "workspace_limit",
-    "zeros", "zeros_like",
+    "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "hvp",
+    "is_grad_enabled", "jacobian", "jvp", "layer_norm", "leaky_relu", "ledger", "linear", "load", "load_metadata",
+    "local_response_norm", "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy", "one_hot",
+    "ones", "ones_like", "Op", "optim", "randn", "relu", "relu6", "remat", "save", "selu", "separable_conv",
+    "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision",
+    "set_workspace_limit", "sigmoid", "silu", "spec", "softmax", "softplus", "tanh", "Tensor", "tensor", "tree",
+    "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]
 
 # ledger and check_grad run a function of the user's, whose errors are the user's own
-_explain_errors(globals(), [name for name in __all__ if name not in ("ledger", "check_grad")])
+_explain_errors(globals(), [name for name in __all__ if name not in ("ledger", "check_grad", "hvp", "jvp")])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import tree
 from .creation import zeros_like
 from .dtypes import is_float
 from .gradients import grad
@@ -19,9 +20,10 @@ def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: f
     """Compare the gradient of <v, f(*inputs)> for a random v with central differences; return the worst error.
 
     Args:
-        f: a function that returns a Tensor or a sequence of Tensors; it must be smooth near the inputs (no kink within
-            1e-5).
-        inputs: floating inputs are converted to float64 and differentiated; other inputs are passed on unchanged.
+        f: a function that returns a Tensor, or nested dicts, lists and tuples of them; it must be smooth near the
+            inputs (no kink within 1e-5).
+        inputs: floating inputs are converted to float64 and differentiated; other inputs are passed on unchanged. An
+            input may be nested dicts, lists and tuples of tensors and arrays; a list of numbers stands for one array.
         order: 2 also checks the gradient of the gradient, and so on.
         tolerance: the largest allowed |gradient - difference| / (1 + max(|gradient|, |difference|)).
 
@@ -31,7 +33,22 @@ def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: f
     >>> import convgpu as cg
     >>> check_grad(cg.tanh, [0.1, 0.2], order=2) < 1e-8
     True
+    >>> check_grad(lambda p: cg.linear(p["x"], p["w"]), {"x": cg.ones((2, 3)), "w": cg.ones((3, 4))}) < 1e-8
+    True
     """
+    if any(_is_tree(x) for x in inputs):
+        leaves: list[Any] = []
+
+        def number(leaf: Any) -> int:
+            leaves.append(leaf)
+            return len(leaves) - 1
+
+        places = [tree.map(number, x) if _is_tree(x) else number(x) for x in inputs]
+
+        def of_leaves(*values: Any) -> Any:
+            return f(*tree.map(values.__getitem__, places))
+
+        return check_grad(of_leaves, *leaves, order=order, tolerance=tolerance)
     xs = [_as_float64(x) for x in inputs]
     if not any(isinstance(x, Tensor) and x.requires_grad for x in xs):
         raise ValueError("check_grad: expected at least one floating input, got "
@@ -43,6 +60,13 @@ def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: f
 
         worst = max(worst, check_grad(gradient, *xs, order=order - 1, tolerance=tolerance))
     return worst
+
+
+def _is_tree(x: Any) -> bool:
+    """Whether x is a structure with tensors or arrays in it, not one array that is written as lists of numbers."""
+    if isinstance(x, dict):
+        return True
+    return isinstance(x, (list, tuple)) and any(isinstance(part, (Tensor, np.ndarray)) or _is_tree(part) for part in x)
 
 
 def _as_float64(x: Any) -> Any:
@@ -57,7 +81,7 @@ def _weighted(f: Callable[..., Any], xs: list[Any]) -> Tensor:
     ys = f(*xs)
     rng = np.random.default_rng(0)
     terms = [(y * tensor(rng.standard_normal(y.shape), device=y.device)).sum()
-             for y in ([ys] if isinstance(ys, Tensor) else ys) if y is not None and is_float(y.dtype)]
+             for y in tree.leaves(ys) if isinstance(y, Tensor) and is_float(y.dtype)]
     total = terms[0]
     for term in terms[1:]:
         total = total + term

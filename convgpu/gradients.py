@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -202,8 +203,6 @@ def _wanted(edge: Any, leads: dict[Any, bool], goal: set[Any] | None) -> bool:
 
 
 def _seed(y: Tensor, gradient: Any, caller: str) -> Tensor:
-    if not y.requires_grad:
-        raise RuntimeError(f"{caller}: this tensor does not depend on any tensor with requires_grad=True")
     if gradient is None:
         if y.size != 1:
             raise RuntimeError(f"{caller}: expected a scalar or an explicit gradient, got shape {y.shape}; "
@@ -217,6 +216,8 @@ def _seed(y: Tensor, gradient: Any, caller: str) -> Tensor:
 
 def backward(y: Tensor, gradient: Any = None, retain_graph: bool = False) -> None:
     """Add to the `.grad` of every leaf behind `y` the gradient of <gradient, y> (gradient: 1 for a scalar y)."""
+    if not y.requires_grad:
+        raise RuntimeError("backward: this tensor does not depend on any tensor with requires_grad=True")
     grads = _walk([y], [_seed(y, gradient, "backward")], None, False, retain_graph)
     with _accumulate_lock:
         for leaf, g in grads.items():
@@ -235,7 +236,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         retain_graph: keep the graph for another pass; the default is the value of `create_graph`.
 
     Returns:
-        A Tensor where `inputs` is one, else a list; a gradient is zero where the outputs do not depend on the input.
+        A Tensor where `inputs` is one, else a list; a gradient is zero where the outputs do not depend on the input,
+        constants among them.
 
     >>> import convgpu as cg
     >>> x = cg.tensor(3.0, requires_grad=True)
@@ -256,7 +258,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         deferred.put_back(x)
     seeds = [_seed(y, g, "grad") for y, g in zip(ys, gs)]
     retain = create_graph if retain_graph is None else retain_graph
-    found = _walk(ys, seeds, [x.node or x for x in xs], create_graph, retain)
+    walked = [(y, seed) for y, seed in zip(ys, seeds) if y.requires_grad]
+    found = _walk([y for y, _ in walked], [seed for _, seed in walked], [x.node or x for x in xs], create_graph, retain)
     result = [found[key] if (key := x.node or x) in found else _zeros_like(x) for x in xs]
     return result[0] if isinstance(inputs, Tensor) else result
 
@@ -273,20 +276,23 @@ def _zeros_like(x: Tensor) -> Tensor:
     return wrap(run_there("grad", x.array, lambda: np.zeros_like(x.array)))
 
 
-def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(f: Callable[..., Any], has_aux: bool = False,
+                   argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that returns f's value and its gradient with respect to the first argument.
 
     Args:
         f: returns a scalar Tensor; with `has_aux`, a pair (scalar, anything else).
         has_aux: the returned function then gives ((value, aux), gradient).
+        argnums: which positional argument to differentiate by; for several, the gradient is a tuple.
 
-    The first argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
+    The argument may be a Tensor or nested dicts, lists and tuples of them; the gradient has the same structure.
     Value and gradient are constants unless something outside f is being differentiated. Within another
     `value_and_grad`, or on tensors that require a gradient, both are recorded, so that a penalty on the gradient can
     itself be differentiated.
 
     Raises:
-        TypeError: f returns something else; a leaf of the first argument is not floating.
+        TypeError: f returns something else; a leaf of the argument is not floating. ValueError: an argnums of no
+        argument, or twice the same.
 
     >>> import convgpu as cg
     >>> loss, g = cg.value_and_grad(lambda p: (p["w"] ** 2).sum())({"w": cg.tensor([1.0, 2.0])})
@@ -298,29 +304,56 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False) -> Callable[...
     >>> cg.value_and_grad(penalised)(cg.tensor(2.0))[1].item()
     300.0
     """
-    def value_and_gradient(params: Any, *args: Any, **options: Any) -> Any:
-        traced = autograd.is_grad_enabled()  # whether an outer tape may record these gradients
-        leaves = tree.map(lambda p: _argument(as_tensor(p, "value_and_grad"), traced), params)
-        with autograd.recording(True):
-            result = f(leaves, *args, **options)
-        value, aux = _value_and_aux(result, has_aux)
-        inputs = tree.leaves(leaves)
-        outside = traced and _leads_outside(value, inputs)
-        grads = iter(grad(value, inputs, create_graph=outside))
-        for x in inputs:
-            if x.is_leaf:
-                x.requires_grad = False  # from now on an outer tape sees x as a constant
+    chosen = numbers(argnums, "value_and_grad")
+
+    def value_and_gradient(*args: Any, **options: Any) -> Any:
+        with differentiated("value_and_grad", args, chosen) as (given, leaves, traced):
+            result = f(*given, **options)
+            value, aux = _value_and_aux(result, has_aux)
+            inputs = tree.leaves(leaves)
+            outside = traced and leads_outside([value], inputs)
+            grads = iter(grad(value, inputs, create_graph=outside))
         gradient = tree.map(lambda p: next(grads), leaves)
         value = value if outside else value.detach()
-        return ((value, aux) if has_aux else value), gradient
+        return ((value, aux) if has_aux else value), gradient if isinstance(argnums, Sequence) else gradient[0]
 
     return value_and_gradient
 
 
-def _argument(p: Tensor, traced: bool) -> Tensor:
+def numbers(argnums: int | Sequence[int], caller: str) -> tuple[int, ...]:
+    """The numbers of the arguments to differentiate by."""
+    chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
+    if not chosen or not all(type(n) is int and n >= 0 for n in chosen):
+        raise TypeError(f"{caller}: expected argnums to be a number from 0 on or several, got {argnums!r:.60}")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{caller}: expected argnums without repetition, got {argnums!r:.60}")
+    return chosen
+
+
+@contextmanager
+def differentiated(caller: str, args: Sequence[Any],
+                   chosen: Sequence[int]) -> Iterator[tuple[list[Any], tuple[Any, ...], bool]]:
+    """A context that records. It gives arguments for a function, those of them to differentiate by, as trees of leaves,
+    and whether an outer tape may record the results.
+    """
+    if max(chosen) >= len(args):
+        raise ValueError(f"{caller}: expected an argument number {max(chosen)} to differentiate by, got {len(args)} "
+                         f"positional argument{'s' if len(args) != 1 else ''}")
+    traced, given = autograd.is_grad_enabled(), list(args)
+    for n in chosen:
+        given[n] = tree.map(lambda p: _argument(caller, as_tensor(p, caller), traced), args[n])
+    leaves = tuple(given[n] for n in chosen)
+    with autograd.recording(True):
+        yield given, leaves, traced
+    for x in tree.leaves(leaves):
+        if x.is_leaf:
+            x.requires_grad = False  # from now on an outer tape sees x as a constant
+
+
+def _argument(caller: str, p: Tensor, traced: bool) -> Tensor:
     """A copy of p to pass to f, so that paths from p to f's value around this argument do not count."""
     if not is_float(p.dtype):
-        raise TypeError(f"value_and_grad: expected floating tensors in the first argument, got {p.dtype}")
+        raise TypeError(f"{caller}: expected floating tensors to differentiate by, got {p.dtype}")
     return _identity(p) if traced and p.requires_grad else p.detach().requires_grad_()
 
 
@@ -330,11 +363,11 @@ def _identity(x: Tensor) -> Tensor:
     return positive(x)
 
 
-def _leads_outside(y: Tensor, inputs: Sequence[Tensor]) -> bool:
-    """Whether y also depends on tensors with `requires_grad` that are not among the inputs."""
+def leads_outside(ys: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    """Whether ys also depend on tensors with `requires_grad` that are not among the inputs."""
     own = {id(x) for x in inputs}
     return any(isinstance(e, Tensor) and e.requires_grad and id(e) not in own
-               for node in reachable([y]) for e in node.edges)
+               for node in reachable([y for y in ys if y.requires_grad]) for e in node.edges)
 
 
 def _value_and_aux(result: Any, has_aux: bool) -> tuple[Tensor, Any]:

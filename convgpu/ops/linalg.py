@@ -1,7 +1,7 @@
 """The functions of convgpu.numpy.linalg: norms, and determinants, solutions and factors of matrices.
 
-Leading axes are batches of matrices. Gradients exist for det, slogdet, inv, solve, cholesky and the eigenvalues of eigh
-(`eigvalsh`). The factors of qr, svd and eig have no gradients: these functions raise an error where one is asked for.
+Leading axes are batches of matrices. Gradients exist for det, slogdet, inv, solve, cholesky, eigvalsh, eigh, svd and qr
+(convgpu/ops/factors.py). eig, lstsq, pinv and matrix_rank have none: they raise an error where one is asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..device import run_there
 from ..dtypes import accumulator, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
+from . import factors
 from .contraction import einsum
 from .elementwise import abs as absolute
 from .elementwise import astype, ratio_or_zero, sign, where
@@ -314,9 +315,23 @@ def eigvalsh(x: Any) -> Tensor:
     return _eigvalsh(_matrices("eigvalsh", x))[0]
 
 
+_eigh, _svd, _qr = factors.declared(_factored)
+
+
+def _differentiates(x: Tensor) -> bool:
+    return is_grad_enabled() and x.requires_grad
+
+
 def eigh(x: Any) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors (columns) of symmetric matrices; no gradient (see `eigvalsh`)."""
-    return _unrecorded("eigh", lambda a: tuple(np.linalg.eigh(a)), x, square=True)
+    """Eigenvalues, in ascending order, and eigenvectors (columns) of symmetric matrices.
+
+    Vectors have a derivative where eigenvalues differ; what depends only on the space that equal ones span has one
+    everywhere.
+    """
+    x = _matrices("eigh", x)
+    if not _differentiates(x):
+        return _unrecorded("eigh", lambda a: tuple(np.linalg.eigh(a)), x, square=True)
+    return factors.eigh(_eigh, x)  # type: ignore[return-value]
 
 
 def eig(x: Any) -> tuple[Tensor, Tensor]:
@@ -325,10 +340,16 @@ def eig(x: Any) -> tuple[Tensor, Tensor]:
 
 
 def qr(x: Any, mode: str = "reduced") -> Any:
-    """Q with orthonormal columns and the upper triangular R with Q @ R = x, no gradient. Mode "r" returns R alone.
+    """Q with orthonormal columns and the upper triangular R with Q @ R = x. Mode "r" returns R alone.
+
+    Gradients exist where the first columns are independent, and for "complete" where no matrix is higher than wide.
     """
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: expected mode 'reduced', 'complete' or 'r', got {mode!r}")
+    x = _matrices("qr", x, square=False)
+    if _differentiates(x) and not (mode == "complete" and x.shape[-2] > x.shape[-1]):
+        found = factors.qr(_qr, x)
+        return found[1] if mode == "r" else found
 
     def run(a: Any) -> Any:
         found: Any = np.linalg.qr(a, mode)  # type: ignore[call-overload]
@@ -338,7 +359,16 @@ def qr(x: Any, mode: str = "reduced") -> Any:
 
 
 def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
-    """U, the singular values s in descending order, and V^T, with U @ diag(s) @ V^T = x; no gradient."""
+    """U, the singular values s in descending order, and V^T, with U @ diag(s) @ V^T = x.
+
+    Gradients exist where singular values differ, and with `full_matrices` for square matrices alone; those of s, which
+    `compute_uv=False` returns, for all.
+    """
+    x = _matrices("svd", x, square=False)
+    if _differentiates(x) and (not compute_uv or not full_matrices or x.shape[-1] == x.shape[-2]):
+        parts = factors.svd(_svd, x)
+        return parts if compute_uv else parts[1]
+
     def run(a: Any) -> Any:
         found: Any = np.linalg.svd(a, full_matrices, compute_uv)  # type: ignore[call-overload]
         return tuple(found) if compute_uv else found
