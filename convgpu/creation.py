@@ -1,7 +1,7 @@
-"""New tensors: constants, ranges, and random initial values from an explicit generator.
+"""New tensors: constants, ranges, and random initial values.
 
-Random values are drawn on the host and then moved, so that a seed gives the same values on every device. Half types are
-drawn in float32 and rounded.
+Random values are drawn on the device where they are wanted, and a seed gives the same values on every device; those of
+a numpy.random.Generator are drawn on the host and moved. Half types are drawn in float32 and rounded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 from . import gpu
 from .arguments import number, shape_of
 from .device import CPU, GPU, cupy_with_gpu, device_of, move, parse_device
-from .dtypes import DTypeLike, accumulator, as_dtype, is_float, is_half
+from .dtypes import DTypeLike, accumulator, as_dtype, is_half
+from .generator import Generator, as_generator, normal_arguments, uniform_arguments
 from .geometry import is_channels_last
-from .ops.random import as_generator
+from .op import Op
+from .ops import random as draws
 from .tensor import Tensor, as_tensor, wrap
 
 Shape = int | tuple[int, ...] | list[int]
@@ -154,34 +156,37 @@ def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", device: s
 # --- random values
 
 
-def randn(shape: Shape, *, generator: Any, dtype: DTypeLike = "float32", device: str | None = None,
+def randn(shape: Shape, *, generator: Any = None, dtype: DTypeLike = "float32", device: str | None = None,
           requires_grad: bool = False) -> Tensor:
     """Normally distributed values with mean 0 and standard deviation 1.
 
     Args:
         shape: the shape of the tensor.
-        generator: a numpy.random.Generator, whose state advances, or an integer seed.
+        generator: a `Generator`, whose state moves on; by default that of `convgpu.seed`. An integer n stands for a new
+            `Generator(n)`, so that each call gives the same values. A numpy.random.Generator draws on the host.
         dtype: a floating dtype.
-        device: "cpu" or "gpu".
+        device: "cpu" or "gpu"; by default where the state of a given `Generator` is, else "cpu".
         requires_grad: whether `backward` fills `grad`.
 
     >>> randn(2, generator=0)
-    Tensor([ 1.1176, -1.3871], dtype=float32)
+    Tensor([ 0.047 , -1.3547], dtype=float32)
     """
-    return _random("randn", shape, generator, dtype, device, requires_grad, "standard_normal", 1.0, 0.0)
+    return _random("randn", generator, device, requires_grad, draws.normal,
+                   *normal_arguments("randn", shape, 0.0, 1.0, dtype))
 
 
-def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, generator: Any, dtype: DTypeLike = "float32",
+def uniform(shape: Shape, low: float = 0.0, high: float = 1.0, *, generator: Any = None, dtype: DTypeLike = "float32",
             device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Uniformly distributed values from low to high (high is only reached by rounding). Arguments as in `randn`.
 
     >>> uniform(3, 5.0, 6.0, generator=0)
-    Tensor([5.8506, 5.637 , 5.5111], dtype=float32)
+    Tensor([5.399 , 5.8805, 5.7357], dtype=float32)
     """
-    return _random("uniform", shape, generator, dtype, device, requires_grad, "random", high - low, low)
+    return _random("uniform", generator, device, requires_grad, draws.uniform,
+                   *uniform_arguments("uniform", shape, low, high, dtype))
 
 
-def he_normal(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
+def he_normal(shape: Shape, *, generator: Any = None, data_format: str = "channels_last", dtype: DTypeLike = "float32",
               device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Initial weights for layers followed by ReLU: normally distributed, with standard deviation sqrt(2 / fan_in).
 
@@ -191,19 +196,19 @@ def he_normal(shape: Shape, *, generator: Any, data_format: str = "channels_last
         shape: the shape of the weights: for a linear layer (in, out); for a convolution (spatial..., C/groups, K) in
             channels_last, (K, C/groups, spatial...) in channels_first. fan_in is the number of inputs that one output
             sums: in, or taps * C/groups.
-        generator: a numpy.random.Generator, whose state advances, or an integer seed.
+        generator: as in `randn`.
         data_format: the layout of a convolution's weights; a matrix is (in, out) in both formats.
 
     >>> he_normal((3, 3, 16, 32), generator=0).shape
     (3, 3, 16, 32)
     """
     fan_in, _ = _fans("he_normal", _shape(shape), data_format)
-    return _random("he_normal", shape, generator, dtype, device, requires_grad, "standard_normal",
-                   math.sqrt(2 / max(fan_in, 1)), 0.0)
+    return _random("he_normal", generator, device, requires_grad, draws.normal,
+                   *normal_arguments("he_normal", shape, 0.0, math.sqrt(2 / max(fan_in, 1)), dtype))
 
 
-def glorot_uniform(shape: Shape, *, generator: Any, data_format: str = "channels_last", dtype: DTypeLike = "float32",
-                   device: str | None = None, requires_grad: bool = False) -> Tensor:
+def glorot_uniform(shape: Shape, *, generator: Any = None, data_format: str = "channels_last",
+                   dtype: DTypeLike = "float32", device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Initial weights for layers followed by tanh or softmax: uniform between +-sqrt(6 / (fan_in + fan_out)).
 
     From Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010); this is
@@ -214,7 +219,8 @@ def glorot_uniform(shape: Shape, *, generator: Any, data_format: str = "channels
     """
     fan_in, fan_out = _fans("glorot_uniform", _shape(shape), data_format)
     limit = math.sqrt(6 / max(fan_in + fan_out, 1))
-    return _random("glorot_uniform", shape, generator, dtype, device, requires_grad, "random", 2 * limit, -limit)
+    return _random("glorot_uniform", generator, device, requires_grad, draws.uniform,
+                   *uniform_arguments("glorot_uniform", shape, -limit, limit, dtype))
 
 
 def _fans(op: str, shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
@@ -229,13 +235,16 @@ def _fans(op: str, shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
     return taps * inputs, taps * outputs
 
 
-def _random(op: str, shape: Shape, generator: Any, dtype: DTypeLike, device: str | None, requires_grad: bool,
-            draw: str, scale: float, shift: float) -> Tensor:
-    """Random values scale * draw + shift, computed in the accumulator's dtype and then rounded to `dtype`."""
+def _random(name: str, generator: Any, device: str | None, requires_grad: bool, op: Op, shape: tuple[int, ...],
+            first: float, second: float, dtype: str) -> Tensor:
+    """Numbers of the op `uniform` or `normal` with these parameters."""
+    source = as_generator(name, generator, parse_device(device or CPU))
+    if isinstance(source, Generator):
+        where = parse_device(device or (source.device if generator is source else CPU))
+        return source.draw(op, (), shape, first, second, dtype, device=where).requires_grad_(requires_grad)
     target = as_dtype(dtype)
-    if not is_float(target):
-        raise TypeError(f"{op}: expected dtype float16, bfloat16, float32 or float64, got {target}")
-    values = getattr(as_generator(op, generator), draw)(_shape(shape), dtype=accumulator(target))
-    values *= scale
-    values += shift
+    uniform_op = op is draws.uniform
+    values = (source.random if uniform_op else source.standard_normal)(shape, dtype=accumulator(target))
+    values *= second - first if uniform_op else second
+    values += first
     return _new(values.astype(target, copy=False), device, requires_grad)

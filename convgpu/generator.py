@@ -1,9 +1,8 @@
-"""Random numbers by counting: Philox4x32-10, of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+"""Generators of random numbers, whose state is a tensor, and the one that is used where none is named.
 
-The state is a key, which the seed gives, a stream, and a counter. Block i of four 32-bit words is a function of these
-and of i alone, so the words are the same whatever computes them, and in whatever order. Words are integers, and
-uniform numbers and masks follow from them without rounding: they have the same bits everywhere. Normal numbers take a
-logarithm and a cosine, which may differ in the last bit between machines.
+Numbers are counted, not iterated: block i of four words is a function of the state and of i alone (convgpu/philox.py).
+All results follow from words by integers, or by arithmetic that rounds each result, and have the same bits on every
+backend and device.
 """
 
 from __future__ import annotations
@@ -14,191 +13,355 @@ from typing import Any
 
 import numpy as np
 
+from .ops import random as ops  # before autograd, which is in a cycle with tensors and ops
+
+# isort: split
 from . import autograd
+from .arguments import number, shape_of
+from .convert import read_only
+from .device import CPU, GPU, device_of, move, parse_device, run_there, to_numpy
+from .dtypes import DTypeLike, as_dtype, is_float
 from .geometry import positive
+from .op import Op
+from .recorder import Outline
+from .rewinding import generator_in_use
+from .tensor import Tensor, wrap
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)  # what is added to the key after each round
-_LOW = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
-ROUNDS = 10
-BLOCKS = 16384  # what is computed at once: enough that calls of NumPy cost little, and few enough for a cache
-
-State = tuple[int, int, int]  # the seed, the stream, and how many blocks have been drawn
-
-
-def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
-    """The words of blocks: (blocks, 4) words of 32 bits from counters of the same shape and a key of two words.
-
-    >>> [hex(word) for word in philox(np.zeros((1, 4), np.uint32), (0, 0))[0]]
-    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
-    """
-    return np.stack(_rounds([counters[:, i].astype(np.uint64) for i in range(4)], key), axis=1).astype(np.uint32)
-
-
-def _rounds(c: list[np.ndarray], key: tuple[int, int]) -> list[np.ndarray]:
-    """The four words of each block, in 64 bits, from the four words of its counter, whose memory they take."""
-    k = list(key)
-    first, second = np.empty_like(c[0]), np.empty_like(c[0])
-    for _ in range(ROUNDS):
-        np.multiply(c[0], np.uint64(_MULTIPLIERS[0]), out=first)
-        np.multiply(c[2], np.uint64(_MULTIPLIERS[1]), out=second)
-        for upper, other, word in ((second, c[1], 0), (first, c[3], 1)):
-            np.right_shift(upper, _SHIFT, out=c[2 * word])
-            np.bitwise_xor(c[2 * word], other, out=c[2 * word])
-            np.bitwise_xor(c[2 * word], np.uint64(k[word]), out=c[2 * word])
-            np.bitwise_and(upper, _LOW, out=other)
-        k = [(word + step) & 0xFFFFFFFF for word, step in zip(k, _WEYL)]
-    return c
-
-
-def columns(state: State, first: int, blocks: int) -> list[np.ndarray]:
-    """Words 0 to 3 of blocks first, first + 1, ... behind the state, each an array of 64-bit integers.
-
-    A caller that wants many blocks asks for BLOCKS at a time, whose intermediate results stay in a processor's cache.
-    """
-    seed, stream, counter = state
-    index = np.uint64((counter + first) % (1 << 64)) + np.arange(blocks, dtype=np.uint64)
-    constant = [np.full(blocks, word, np.uint64) for word in (stream & 0xFFFFFFFF, stream >> 32)]
-    return _rounds([index & _LOW, index >> _SHIFT, *constant], (seed & 0xFFFFFFFF, seed >> 32))
-
-
-def threshold(rate: float) -> int:
-    """The least upper 24 bits of a word that keep an element which is dropped with probability `rate`."""
-    return math.ceil(rate * 2**24)
+Shape = int | tuple[int, ...] | list[int]
 
 
 class Generator:
-    """A source of random numbers whose state can be read, set, and split.
+    """A source of random numbers whose state is a tensor that is read, set, saved, moved and split.
 
     Args:
         seed: an integer from 0 to 2^64 - 1.
         stream: the number of the sequence, from 0 to 2^64 - 1; sequences of one seed have nothing in common.
+        device: where the state lies, and where numbers are drawn: "cpu" or "gpu".
 
-    A draw of n elements takes the next ceil(n / 4) blocks of four words (n / 2 for float64), so that the numbers do not
-    depend on threads or on how work is cut. `randn`, `uniform`, `dropout` and the initialisers take it as `generator`.
+    A draw of n numbers takes the next ceil(n / 4) blocks of four words of 32 bits, of float64 and of integers
+    ceil(n / 2), so that the numbers do not depend on threads or on how work is cut. `randn`, `uniform`, `dropout` and
+    the initialisers take it as `generator`. A state on the CPU goes to the GPU with the first draw there, by a copy of
+    24 bytes; back it goes by `to("cpu")` alone, because that waits for the GPU. A draw itself asks nothing of the host.
 
     Raises:
         TypeError: a seed that is no integer. ValueError: one out of range.
 
     >>> g = Generator(7)
     >>> before = g.state
-    >>> x = g.random(3)
+    >>> before
+    Tensor([7, 0, 0], dtype=uint64)
+    >>> x = g.uniform(3)
     >>> g.state = before
-    >>> bool((g.random(3) == x).all())
+    >>> bool((g.uniform(3) == x).all())
     True
     """
 
-    def __init__(self, seed: int, stream: int = 0):
+    def __init__(self, seed: int, stream: int = 0, *, device: str = CPU):
         for name, value in (("seed", seed), ("stream", stream)):
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-                raise TypeError(f"Generator: expected {name} to be an integer, got {value!r:.40}")
-            if not 0 <= value < 1 << 64:
-                raise ValueError(f"Generator: expected {name} in [0, 2^64), got {value}")
+            _check_seed("Generator", name, value)
         self._lock = threading.Lock()
-        self._state = (int(seed), int(stream), 0)
+        self._array: Any = move(read_only(np.array([seed, stream, 0], np.uint64)), parse_device(device))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Generator, self._state[:2], self._state  # the lock is not copied
+    @classmethod
+    def from_state(cls, state: Any) -> Generator:
+        """A generator that goes on from a state, on the state's device.
 
-    def __setstate__(self, state: tuple[int, int, int]) -> None:
-        self.state = state
-
-    @property
-    def state(self) -> State:
-        """The seed, the stream, and how many blocks have been drawn. It can be set, to draw the same numbers again."""
-        return self._state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        if len(state) != 3 or not all(isinstance(n, (int, np.integer)) and 0 <= n < 1 << 64 for n in state):
-            raise ValueError(f"Generator: expected a state of three integers in [0, 2^64), got {state!r:.60}")
-        autograd.note(self, "_state")
-        self._state = tuple(map(int, state))  # type: ignore[assignment]
-
-    def state_dict(self) -> dict[str, int]:
-        """The state by name, for `load_state_dict`."""
-        return dict(zip(("seed", "stream", "counter"), self._state))
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Set the state that `state_dict` has returned."""
-        self.state = (state["seed"], state["stream"], state["counter"])
-
-    def spawn(self, n: int) -> list[Generator]:
-        """n generators whose numbers have nothing in common with each other's or with this one's.
-
-        Their seeds are drawn from this generator, which advances by n blocks.
-
-        >>> a, b = Generator(0).spawn(2)
-        >>> a.state != b.state
+        >>> g = Generator(7)
+        >>> twin = Generator.from_state(g.state)
+        >>> bool((twin.normal(2) == g.normal(2)).all())
         True
         """
-        words = self._words(4 * n).reshape(n, 4).astype(np.uint64)
-        return [Generator(int(w[0] | w[1] << _SHIFT), int(w[2] | w[3] << _SHIFT)) for w in words]
+        generator = cls(0)
+        generator.state = state
+        return generator
 
-    def advance(self, blocks: int) -> State:
-        """Move on by `blocks` blocks of four words, and return the state before, from which they follow.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generator.from_state, (self.state,)
+
+    # --- the state
+
+    @property
+    def state(self) -> Tensor:
+        """The seed, the stream, and how many blocks have been drawn, as a tensor of three elements of uint64.
+
+        It can be set, also to three integers, to draw the same numbers again. Reading it does not wait for a GPU.
+        """
+        return wrap(self._array)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        array = state.array if isinstance(state, Tensor) else state
+        if hasattr(array, "dtype"):
+            fits = array.dtype == np.uint64 and array.shape == (3,)
+        else:
+            array = tuple(array)
+            fits = len(array) == 3 and all([isinstance(n, (int, np.integer)) and 0 <= n < 1 << 64 for n in array])
+        if not fits:
+            raise ValueError(f"Generator: expected a state of three integers in [0, 2^64), got {state!r:.60}")
+        autograd.note(self, "_array")
+        if isinstance(state, Tensor):
+            self._array = array
+        else:
+            self._array = read_only(np.array(to_numpy(array) if hasattr(array, "dtype") else array, np.uint64))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state by name, for `load_state_dict`."""
+        return {"state": self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set the state that `state_dict` has returned; the generator is then on the state's device."""
+        self.state = state["state"]
+
+    @property
+    def device(self) -> str:
+        """Where the state lies: "cpu" or "gpu"."""
+        return device_of(self._array)
+
+    def to(self, device: str) -> Generator:
+        """Move the state to "cpu", which waits for the GPU, or to "gpu"; returns the generator itself."""
+        target = parse_device(device)
+        with self._lock:
+            if target != self.device:
+                autograd.note(self, "_array")
+                self._array = move(self._array, target)
+        return self
+
+    def advance(self, blocks: int) -> None:
+        """Move on by `blocks` blocks of four words, as a draw of 4 * blocks numbers of float32 does.
 
         Raises:
             TypeError: blocks is no integer. ValueError: it is negative.
 
         >>> g = Generator(7)
-        >>> g.advance(2), g.state
-        ((7, 0, 0), (7, 0, 2))
+        >>> g.advance(2)
+        >>> g.state
+        Tensor([7, 0, 2], dtype=uint64)
         """
         blocks = positive("Generator.advance", "blocks", blocks, least=0)
-        autograd.note(self, "_state")
         with self._lock:
-            before = self._state
-            self._state = (*before[:2], (before[2] + blocks) % (1 << 64))
-        return before
+            array = run_there("Generator.advance", self._array, self._array.copy)
+            array[2:] += np.uint64(blocks % (1 << 64))
+            autograd.note(self, "_array")
+            self._array = read_only(array)
 
-    def random(self, size: Any = (), dtype: Any = np.float64) -> np.ndarray:
-        """Uniform numbers in [0, 1): multiples of 2^-24 in float32, of 2^-53 in float64."""
-        shape, count = _shape(size)
-        if np.dtype(dtype) == np.float32:
-            return ((self._words(count) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
-        return ((self._long_words(count) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+    def spawn(self, n: int) -> list[Generator]:
+        """n generators whose numbers have nothing in common with each other's or with this one's.
 
-    def standard_normal(self, size: Any = (), dtype: Any = np.float64) -> np.ndarray:
-        """Normal numbers of mean 0 and variance 1, by the transform of Box and Muller (1958)."""
-        shape, count = _shape(size)
-        pairs = -(-count // 2)
-        dtype = np.dtype(dtype)
-        if dtype == np.float32:
-            words = (self._words(2 * pairs) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-            smallest: Any = np.float32(2.0**-24)
-        else:
-            words, smallest = (self._long_words(2 * pairs) >> np.uint64(11)) * 2.0**-53, 2.0**-53
-        u, v = words[0::2], words[1::2]
-        radius = np.sqrt(-2 * np.log(u + smallest))  # u + smallest is in (0, 1]
-        angle = v * dtype.type(2 * math.pi)
-        values = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-        return values.reshape(-1)[:count].reshape(shape).astype(dtype, copy=False)
+        Their seeds and streams are drawn from this generator, which advances by n blocks. They are on its device.
 
-    def keeps(self, size: Any, rate: float) -> np.ndarray:
-        """Booleans that are false with probability `rate`: whether a word of 24 bits is at least rate * 2^24."""
-        shape, count = _shape(size)
-        return ((self._words(count) >> np.uint32(8)) >= np.uint32(threshold(rate))).reshape(shape)
-
-    def _long_words(self, count: int) -> np.ndarray:
-        words = self._words(2 * count).astype(np.uint64)
-        return words[0::2] | words[1::2] << _SHIFT
-
-    def _words(self, count: int) -> np.ndarray:
-        """The next words; the state advances by whole blocks."""
-        blocks = -(-count // 4)
-        state, words = self.advance(blocks), np.empty((blocks, 4), np.uint32)
-        for first in range(0, blocks, BLOCKS):
-            part = words[first:first + BLOCKS]
-            for i, column in enumerate(columns(state, first, len(part))):
-                part[:, i] = column
-        return words.reshape(-1)[:count]
+        >>> a, b = Generator(0).spawn(2)
+        >>> bool((a.state == b.state).all())
+        False
+        """
+        drawn = self.integers((n, 2), -(1 << 63), 1 << 63).array.view(np.uint64)
+        states = run_there("Generator.spawn", drawn,
+                           lambda: np.concatenate([drawn, drawn[:, :1] * np.uint64(0)], axis=1))
+        return [Generator.from_state(wrap(states[i])) for i in range(n)]
 
     def __repr__(self) -> str:
-        return f"Generator(seed={self._state[0]}, stream={self._state[1]}, counter={self._state[2]})"
+        seed, stream, counter = to_numpy(self._array).tolist()
+        device = "" if self.device == CPU else f", device={self.device!r}"
+        return f"Generator(seed={seed}, stream={stream}, counter={counter}{device})"
+
+    # --- draws
+
+    def draw(self, op: Op, inputs: tuple[Tensor, ...], *statics: Any, device: str | None = None) -> Tensor:
+        """The first result of an op that takes a state behind its inputs, and whose second result is the next state.
+
+        Args:
+            device: where to draw; by default where the inputs are or, without any, where the state is.
+        """
+        device = device or (inputs[0].device if inputs else self.device)
+        recorded = any([isinstance(x.array, Outline) for x in inputs])
+        with self._lock:
+            if device != self.device and not recorded:
+                if device == CPU:
+                    raise TypeError(f"{op.name}: expected a generator on the CPU, where the tensor is, got one on the "
+                                    "GPU; generator.to('cpu') moves it, and waits for the GPU")
+                autograd.note(self, "_array")
+                self._array = move(self._array, device)
+            y, following = op(*inputs, wrap(self._array), *statics)
+            if not isinstance(following.array, Outline) or isinstance(self._array, Outline):
+                autograd.note(self, "_array")
+                self._array = following.array
+        return y
+
+    def uniform(self, shape: Shape = (), low: float = 0.0, high: float = 1.0, *,
+                dtype: DTypeLike = "float32") -> Tensor:
+        """Uniformly distributed numbers: low + u * (high - low), where u is in [0, 1).
+
+        u is a multiple of 2^-24, in float64 of 2^-53; `high` is only reached by rounding. Half types are computed in
+        float32 and rounded once.
+
+        Raises:
+            TypeError: a dtype that is not floating. ValueError: bounds that are not finite, or high below low.
+
+        >>> Generator(7).uniform(3, 5.0, 6.0)
+        Tensor([5.9546, 5.7502, 5.1142], dtype=float32)
+        """
+        return self.draw(ops.uniform, (), *uniform_arguments("Generator.uniform", shape, low, high, dtype))
+
+    def normal(self, shape: Shape = (), mean: float = 0.0, std: float = 1.0, *, dtype: DTypeLike = "float32") -> Tensor:
+        """Normally distributed numbers, by the transform of Box and Muller (1958): z * std + mean.
+
+        |z| is at most 6.76, in float64 8.65. Half types are computed in float32 and rounded once.
+
+        Raises:
+            TypeError: a dtype that is not floating. ValueError: a mean that is not finite, or a negative std.
+
+        >>> Generator(7).normal((2, 2))
+        Tensor([[-0.2154, -0.2158],
+                [ 2.0199, -0.5097]], dtype=float32)
+        """
+        return self.draw(ops.normal, (), *normal_arguments("Generator.normal", shape, mean, std, dtype))
+
+    def integers(self, shape: Shape, low: int, high: int, *, dtype: DTypeLike = "int64") -> Tensor:
+        """Integers from low to high - 1: low plus the upper half of the product of 64 random bits and high - low.
+
+        Their probabilities differ by at most 2^-64. The dtype is int32 or int64, which the numbers must fit.
+
+        Raises:
+            TypeError: another dtype, or bounds that are no integers. ValueError: no integer is in [low, high).
+
+        >>> Generator(7).integers(5, 0, 10)
+        Tensor([7, 0, 7, 9, 0], dtype=int64)
+        """
+        wanted = as_dtype(dtype)
+        if wanted not in (np.dtype(np.int32), np.dtype(np.int64)):
+            raise TypeError(f"Generator.integers: expected dtype int32 or int64, got {wanted}")
+        for name, value in (("low", low), ("high", high)):
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+                raise TypeError(f"Generator.integers: expected {name} to be an integer, got {value!r:.40}")
+        limits = np.iinfo(wanted)
+        if not limits.min <= low < high <= limits.max + 1:
+            raise ValueError(f"Generator.integers: expected {limits.min} <= low < high <= {limits.max + 1} for "
+                             f"{wanted}, got low={low}, high={high}")
+        return self.draw(ops.integers, (), shape_of("shape", shape), int(low), int(high), wanted.name)
+
+    def bernoulli(self, shape: Shape, p: float) -> Tensor:
+        """Booleans that are true with probability p: a uniform number is less than p.
+
+        >>> Generator(7).bernoulli(6, 0.5)
+        Tensor([False, False,  True,  True,  True, False], dtype=bool)
+        """
+        if not 0 <= p <= 1:
+            raise ValueError(f"Generator.bernoulli: expected p in [0, 1], got {p}")
+        return self.uniform(shape) < p
+
+    def permutation(self, n: int) -> Tensor:
+        """The integers 0 to n - 1 in random order: the order of n random keys of 64 bits.
+
+        >>> Generator(7).permutation(5)
+        Tensor([4, 1, 0, 2, 3], dtype=int64)
+        """
+        keys = self.integers(positive("Generator.permutation", "n", n, least=0), -(1 << 63), 1 << 63).array
+        return wrap(run_there("permutation", keys, lambda: np.argsort(keys, kind="stable")))
 
 
-def _shape(size: Any) -> tuple[tuple[int, ...], int]:
-    shape = (int(size),) if isinstance(size, (int, np.integer)) else tuple(map(int, size))
-    return shape, math.prod(shape)
+def uniform_arguments(op: str, shape: Shape, low: float, high: float, dtype: DTypeLike) -> tuple[Any, ...]:
+    """The static arguments of the op `uniform`, checked."""
+    low, high = number(op, "low", low), number(op, "high", high)
+    if not (math.isfinite(high - low) and low <= high):
+        raise ValueError(f"{op}: expected finite bounds, low <= high, got low={low}, high={high}")
+    return shape_of("shape", shape), float(low), float(high), _float_name(op, dtype)
+
+
+def normal_arguments(op: str, shape: Shape, mean: float, std: float, dtype: DTypeLike) -> tuple[Any, ...]:
+    """The static arguments of the op `normal`, checked."""
+    mean, std = number(op, "mean", mean), number(op, "std", std)
+    if not (math.isfinite(mean) and 0 <= std < math.inf):
+        raise ValueError(f"{op}: expected a finite mean and a finite std of at least 0, got mean={mean}, std={std}")
+    return shape_of("shape", shape), float(mean), float(std), _float_name(op, dtype)
+
+
+def _float_name(op: str, dtype: DTypeLike) -> str:
+    wanted = as_dtype(dtype)
+    if not is_float(wanted):
+        raise TypeError(f"{op}: expected dtype float16, bfloat16, float32 or float64, got {wanted}")
+    return wanted.name
+
+
+def _check_seed(op: str, name: str, value: Any) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{op}: expected {name} to be an integer, got {value!r:.40}")
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{op}: expected {name} in [0, 2^64), got {value}")
+
+
+# --- the generator that is used where none is named
+
+
+class _Default(threading.local):
+    seeding = -1  # which call of `seed` the generators belong to
+    thread = 0  # the number of this thread since then
+    generators: dict[str, Generator] = {}
+
+
+class _Seed:
+    """What `seed` has set for the whole process. At first it is as if the main thread had called seed(0)."""
+
+    value = 0
+    seeding = 0  # how often `seed` has been called
+    threads = 1  # how many threads have, or are to have, generators since then
+
+
+_default, _lock = _Default(), threading.Lock()
+
+
+def seed(n: int) -> None:
+    """Seed the generators that are used where `generator=` is left out; without a call, the seed is 0.
+
+    Each thread has generators of its own, one for the CPU and one for the GPU, so that no thread changes the numbers
+    of another one. Those of the thread that calls `seed` have the streams 0 (CPU) and 1 (GPU) of the seed n; those of
+    every other thread follow with two further streams, in the order in which threads first draw after the call.
+
+    Raises:
+        TypeError: n is no integer. ValueError: it is not in [0, 2^64).
+
+    >>> import convgpu as cg
+    >>> cg.seed(3)
+    >>> x = cg.randn(2)
+    >>> cg.seed(3)
+    >>> bool((cg.randn(2) == x).all())
+    True
+    """
+    _check_seed("seed", "n", n)
+    with _lock:
+        _Seed.value, _Seed.seeding, _Seed.threads = int(n), _Seed.seeding + 1, 1
+        _default.seeding, _default.thread, _default.generators = _Seed.seeding, 0, {}
+
+
+def default_generator(device: str = CPU) -> Generator:
+    """The generator of this thread that is used on a device where `generator=` is left out; to save its state, say.
+
+    >>> import convgpu as cg
+    >>> cg.seed(3)
+    >>> cg.default_generator()
+    Generator(seed=3, stream=0, counter=0)
+    """
+    device = parse_device(device)
+    if _default.seeding != _Seed.seeding:
+        with _lock:
+            first = _Seed.seeding == 0 and threading.current_thread() is threading.main_thread()
+            _default.seeding, _default.generators = _Seed.seeding, {}
+            _default.thread = 0 if first else _Seed.threads
+            _Seed.threads += not first
+    known = _default.generators
+    if device not in known:  # its state goes to the GPU with the first draw
+        known[device] = Generator(_Seed.value, stream=2 * _default.thread + (device == GPU))
+    return known[device]
+
+
+def as_generator(op: str, generator: Any, device: str = CPU) -> np.random.Generator | Generator:
+    """The generator itself, a new one for an integer, or for None this thread's default for the device."""
+    if isinstance(generator, Generator):
+        return generator
+    if isinstance(generator, np.random.Generator):
+        autograd.note(generator.bit_generator, "state")
+        return generator_in_use(generator)
+    if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
+        return Generator(int(generator))
+    if generator is None:
+        return default_generator(device)
+    raise TypeError(f"{op}: expected generator=, a Generator, a numpy.random.Generator, an integer seed, or None for "
+                    f"that of convgpu.seed, got {generator!r:.40}")

@@ -1,4 +1,4 @@
-"""Creation, random initial values and dropout."""
+"""Creation, random initial values and dropout; the ops uniform, normal and integers are in test_generator.py."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_the_generator_decides(name):
     first, same, other = make((3, 4), generator=7), make((3, 4), generator=7), make((3, 4), generator=8)
     np.testing.assert_array_equal(first, same)
     assert (first.numpy() != other.numpy()).any()
-    generator = np.random.default_rng(7)
-    np.testing.assert_array_equal(make((3, 4), generator=generator), first)
-    assert (make((3, 4), generator=generator).numpy() != first.numpy()).all()  # it has moved on
+    for generator, again in ((cg.Generator(7), cg.Generator(7)), (np.random.default_rng(7), np.random.default_rng(7))):
+        drawn = make((3, 4), generator=generator)
+        np.testing.assert_array_equal(drawn, make((3, 4), generator=again))
+        assert (make((3, 4), generator=generator).numpy() != drawn.numpy()).all()  # it has moved on
+        assert isinstance(generator, np.random.Generator) or (drawn.numpy() == first.numpy()).all()
     np.testing.assert_array_equal(make((3, 4), generator=7, dtype="bfloat16"), first.astype("bfloat16"))
-    with pytest.raises(TypeError):
-        make((3, 4))
-    for wrong in (None, "7", 1.5, True):
+    for wrong in ("7", 1.5, True):
         with pytest.raises(TypeError, match=name):
             make((3, 4), generator=wrong)
     with pytest.raises(TypeError, match=f"{name}.*int32"):
@@ -126,6 +126,10 @@ def test_dropout_at_rest():
     generator = np.random.default_rng(3)
     cg.dropout(x, 0.5, generator=generator, training=False)
     assert generator.random() == np.random.default_rng(3).random()
+    y = cg.dropout(np.ones(64, np.float32), 0.5, generator=generator)  # it is drawn on the host
+    kept = np.random.default_rng(3)
+    kept.random()
+    np.testing.assert_array_equal(y, (kept.random(64, dtype=np.float32) >= 0.5) * np.float32(2))
 
 
 def test_dropout_gradient_is_the_mask():
@@ -150,4 +154,4 @@ def test_dropout_errors():
     with pytest.raises(TypeError, match="int64"):
         cg.dropout([1], 0.5, generator=0)
     with pytest.raises(TypeError, match="generator"):
-        cg.dropout([1.0], 0.5, generator=None)
+        cg.dropout([1.0], 0.5, generator="7")

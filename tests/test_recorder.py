@@ -44,9 +44,9 @@ def test_a_network_and_its_gradients_make_the_calls_of_real_arrays(monkeypatch, 
     for name, shape in SHAPES.items():
         assert sizes[name].grad.shape == shape and sizes[name].grad.dtype == as_dtype(dtype)
     calls = recorder.calls
-    made = watch(monkeypatch)
     real = {name: cg.randn(shape, generator=0).astype(dtype).detach().requires_grad_()
             for name, shape in SHAPES.items()}
+    made = watch(monkeypatch)
     network(real).backward()
     assert calls == made and {"conv_dgrad", "conv_wgrad", "channel_sum", "max_pool_dgrad", "gemm"} <= {
         call.op for call in calls}

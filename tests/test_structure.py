@@ -28,9 +28,9 @@ DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"
             if Op.registry[name].forward is None}
 NOT_IN_PYTORCH = {  # no op of its own does the same
     "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "channel_sum", "cross_entropy",
-    "cross_entropy_dgrad", "dropout", "global_norm", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather",
-    "max_pool_indices", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "reduce",
-    "sgd_step", "softmax", "softmax_dgrad",
+    "cross_entropy_dgrad", "dropout", "global_norm", "integers", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather",
+    "max_pool_indices", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "normal",
+    "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
 }
 
 

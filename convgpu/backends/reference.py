@@ -460,15 +460,65 @@ def _targets(labels: np.ndarray, axis: int, classes: int, smoothing: float) -> n
 # --- random numbers
 
 
-def dropout(x: np.ndarray, state: tuple[int, int, int], rate: float) -> np.ndarray:
+def dropout(x: np.ndarray, state: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """y[i] = x[i] / (1 - rate), or x[i] * 0 where the upper 24 bits of word i, as a fraction of 1, are less than rate.
     """
-    words = _philox(state, -(-x.size // 4)).T.reshape(-1)[:x.size].reshape(x.shape)
-    kept = words // 256 / 2**24 >= rate
+    words, following = _words(state, x.size, 1)
+    kept = words.reshape(x.shape) // 256 / 2**24 >= rate
     xs = x.astype(_wide(x.dtype))
     scale = 1 / (1 - xs.dtype.type(rate)) if rate < 1 else 0
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(xs * np.where(kept, scale, xs.dtype.type(0))).astype(x.dtype)
+        return np.asarray(xs * np.where(kept, scale, xs.dtype.type(0))).astype(x.dtype), following
+
+
+def uniform(state: np.ndarray, shape: tuple[int, ...], low: float, high: float,
+            dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """y[i] = low + (high - low) * u, where u is word i without its lowest 8 of 32 bits, in float64 11 of 64 bits."""
+    long = dtype == "float64"
+    words, following = _words(state, math.prod(shape), 1 + long)
+    u = (words // 2**11 / 2**53 if long else words // 2**8 / 2**24).reshape(shape)
+    return np.asarray(low + (high - low) * u).astype(as_dtype(dtype)), following
+
+
+def normal(state: np.ndarray, shape: tuple[int, ...], mean: float, std: float,
+           dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """y[i], y[i+1] = mean + std * sqrt(-2 log u) * (cos v, sin v), where words i and i + 1 give u and the angle v."""
+    long, count = dtype == "float64", math.prod(shape)
+    words, following = _words(state, count + count % 2, 1 + long)
+    u, v = words[0::2], words[1::2]
+    wide: Any = np.longdouble if long else np.float64
+    if long:
+        u, v, bits = u // 2**11, v % 2**62 // 2**9 + v // 2**62 * 2**53, 55
+    else:
+        bits = 32
+    halves = (2 * u + 1).astype(np.float64 if long else np.float32).astype(wide)  # a step and a half of a step
+    radius = np.sqrt(-2 * np.log(halves / wide(2)**(54 if long else 33)))
+    eighth = np.arctan(wide(1))  # of a circle
+    angle = (v.astype(wide) + wide(0.5)) / wide(2)**bits * 8 * eighth - eighth
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return (mean + std * pairs).reshape(-1)[:count].reshape(shape).astype(as_dtype(dtype)), following
+
+
+def integers(state: np.ndarray, shape: tuple[int, ...], low: int, high: int,
+             dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """y[i] = low + (high - low) * (word i of 64 bits) // 2^64."""
+    words, following = _words(state, math.prod(shape), 2)
+    return np.array([low + (high - low) * int(word) // 2**64 for word in words], dtype).reshape(shape), following
+
+
+def _words(state: np.ndarray, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many words of 32 bits, or of a `length` of two such words, and the state behind the blocks they come from."""
+    blocks = -(-count * length // 4)
+    if state.dtype == np.uint32:
+        numbers = [int(state[0]) + 2**32 * int(state[1]), 0, 0]
+        following = np.array([state[0], (int(state[1]) + 1) % 2**32], np.uint32)
+    else:
+        numbers = [int(n) for n in state]
+        following = np.array([*numbers[:2], (numbers[2] + blocks) % 2**64], np.uint64)
+    words = _philox(tuple(numbers), blocks).T.reshape(-1)  # type: ignore[arg-type]
+    if length == 2:
+        words = words[0::2] + words[1::2] * np.uint64(2**32)
+    return words[:count], following
 
 
 def _philox(state: tuple[int, int, int], blocks: int) -> np.ndarray:

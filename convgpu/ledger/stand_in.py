@@ -11,6 +11,7 @@ import functools
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from .. import backends, gpu, gradients, info, optim
 from ..backends.native import Native
 from ..dtypes import as_dtype
 from ..facts.facts import device_of
+from ..generator import Generator
 from ..outline import Outline
 from ..outline_functions import contiguous
 from .recording import BACKWARD, OPTIMIZER, LedgerRecorder
@@ -163,14 +165,18 @@ def standing_in(recorder: LedgerRecorder, real: Native | None) -> Iterator[None]
         recorder.native = None if real is None else DryNative(real, recorder)
         if recorder.native is not None:
             undo.enter_context(_replaced(backends._loaded, "cuda", recorder.native))
-        step = _restored(recorder, optim.Optimizer.step, undo)
+        found: _Found = weakref.WeakKeyDictionary()
+        undo.callback(_restore, found)
+        step = _restored(recorder, optim.Optimizer.step, found)
         for module, name, stand_in in (
                 (gpu, "_watcher", recorder.named), (gpu, "_touched", False), (gpu, "_lost", None),
                 (info, "gpu_obstacle", lambda: None),
                 (gradients, "_walk", _in_phase(recorder, BACKWARD, gradients._walk)),
                 (gradients, "_input_gradients", _in_backward(recorder, gradients._input_gradients)),
                 (optim.Optimizer, "step", _in_phase(recorder, OPTIMIZER, step)),
-                (optim.LossScale, "beside", _restored(recorder, optim.LossScale.beside, undo))):
+                (optim.LossScale, "beside", _restored(recorder, optim.LossScale.beside, found)),
+                (Generator, "draw", _restored(recorder, Generator.draw, found)),
+                (Generator, "to", _restored(recorder, Generator.to, found))):
             undo.enter_context(_replaced_attribute(module, name, stand_in))
         keras = sys.modules.get("keras.src.optimizers.base_optimizer")
         if keras is not None:
@@ -218,20 +224,25 @@ def _in_backward(recorder: LedgerRecorder, input_gradients: Callable[..., Any]) 
     return run
 
 
-def _restored(recorder: LedgerRecorder, method: Callable[..., Any], undo: ExitStack) -> Callable[..., Any]:
-    """A method of an optimizer, or of a part of it, on Outlines. The object is afterwards as it was before."""
-    known: dict[int, Any] = {}
+_Found = weakref.WeakKeyDictionary[Any, dict[str, Any]]  # objects, and what they were
 
+
+def _restored(recorder: LedgerRecorder, method: Callable[..., Any], found: _Found) -> Callable[..., Any]:
+    """A method of an optimizer, of a part of it, or of a generator, on Outlines. `found` gets what the object was."""
     def run(self: Any, *args: Any, **options: Any) -> Any:
-        if id(self) not in known:
-            known[id(self)] = self
-            before = dict(vars(self))
-            undo.callback(vars(self).update, before)
-            undo.callback(vars(self).clear)  # which runs first
-            vars(self).update({name: _as_outlines(recorder, value) for name, value in before.items()})
+        if self not in found:
+            found[self] = dict(vars(self))
+            vars(self).update({name: _as_outlines(recorder, value) for name, value in found[self].items()})
         return method(self, *args, **options)
 
     return run
+
+
+def _restore(found: _Found) -> None:
+    """Let the objects be what they were. Those that nobody else holds are gone, as their memory is on a GPU."""
+    for holder, before in found.items():
+        holder.__dict__.clear()
+        holder.__dict__.update(before)
 
 
 def _as_outlines(recorder: LedgerRecorder, value: Any) -> Any:

@@ -12,8 +12,8 @@ struct Named {
     size_t size;
 };
 // The names stand in the order of DType.
-constexpr Named kDTypes[] = {{"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8},
-                             {"uint8", 1},   {"uint16", 2},   {"int32", 4},   {"int64", 8}};
+constexpr Named kDTypes[] = {{"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"uint8", 1},
+                             {"uint16", 2},  {"int32", 4},    {"int64", 8},   {"uint32", 4},  {"uint64", 8}};
 
 }  // namespace
 

@@ -10,7 +10,7 @@ namespace convgpu {
 
 using Stream = CUstream_st*;  // the caller's stream: kernels that are queued there run in order
 
-enum class DType { kFloat16, kBFloat16, kFloat32, kFloat64, kUInt8, kUInt16, kInt32, kInt64 };
+enum class DType { kFloat16, kBFloat16, kFloat32, kFloat64, kUInt8, kUInt16, kInt32, kInt64, kUInt32, kUInt64 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);

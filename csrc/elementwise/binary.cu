@@ -1,8 +1,6 @@
 #include <stdexcept>
-#include <type_traits>
 
-#include "../common/check.h"
-#include "../common/dispatch.h"
+#include "../common/vectors.h"
 #include "binary_vectors.cuh"
 #include "elementwise.h"
 
@@ -22,7 +20,7 @@ void binary(const Array& a, const Array* b, const Array& y, const BinaryPlan& pl
     if (plan.size == 0) return;
     if (plan.vector > 1) {
         for (const Array* array : {&a, b, &y}) {
-            if (array && !is_aligned(array->data, kVectorBytes)) {
+            if (array && !is_vector_aligned(*array)) {
                 throw std::invalid_argument(
                     "binary: expected arrays that begin at multiples of 16 bytes, for which "
                     "the plan was made, got others");
@@ -36,8 +34,8 @@ void binary(const Array& a, const Array* b, const Array& y, const BinaryPlan& pl
                                                               static_cast<T>(static_cast<Accumulator<T>>(number)),
                                                               y.as<T>(), plan, function, stream);
         };
-        if (plan.vector == 1) return run(std::integral_constant<int, 1>{});
-        run(std::integral_constant<int, static_cast<int>(kVectorBytes / sizeof(T))>{});
+        if (plan.vector == 1) return run(Int<1>{});
+        run(Int<kVectorOf<T>>{});
     });
 }
 

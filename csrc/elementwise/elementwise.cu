@@ -1,46 +1,14 @@
 #include "elementwise.h"
 
 #include <stdexcept>
-#include <type_traits>
 
-#include "../common/check.h"
-#include "../common/dispatch.h"
+#include "../common/vectors.h"
 #include "activate_dgrad_vectors.cuh"
 #include "activate_vectors.cuh"
 #include "add_n_vectors.cuh"
 
 namespace convgpu::elementwise {
 namespace {
-
-template <int N>
-using Int = std::integral_constant<int, N>;
-
-// Calls use(Type<T>{}, Int<V>{}), where V is 1 or the number of elements in a vector of 16 bytes.
-template <class Use>
-void dispatch_vector(const Plan& plan, Use&& use) {
-    dispatch_float(plan.dtype, [&](auto type) {
-        if (plan.vector == 1) return use(type, Int<1>{});
-        use(type, Int<static_cast<int>(kVectorBytes / sizeof(TypeOf<decltype(type)>))>{});
-    });
-}
-
-// Throws unless the plan was made for this op, size and dtype, and for arrays that are aligned like these.
-void check_plan(const Plan& plan, Op op, const Array& like, bool aligned) {
-    const std::string name = name_of(op);
-    if (plan.op != op || plan.dtype != like.dtype || plan.size != like.size()) {
-        throw std::invalid_argument(name + ": expected a plan for this op, dtype and size, " + name + " of " +
-                                    std::to_string(like.size()) + " " + convgpu::name_of(like.dtype) +
-                                    ", got one for " + name_of(plan.op) + " of " + std::to_string(plan.size) + " " +
-                                    convgpu::name_of(plan.dtype));
-    }
-    if (plan.vector > 1 && !aligned) {
-        throw std::invalid_argument(name +
-                                    ": expected arrays that begin at multiples of 16 bytes, for which the plan "
-                                    "was made, got others");
-    }
-}
-
-bool aligned(const Array& array) { return is_aligned(array.data, kVectorBytes); }
 
 template <class A>
 Activated<A> narrowed(const Activated<double>& by) {
@@ -53,7 +21,7 @@ void activate(const Array& x, const Array& y, const Plan& plan, const Activated<
     check_float("activate", "x", x);
     check_array("activate", "x", x, x.shape, x.dtype);
     check_array("activate", "y", y, x.shape, x.dtype);
-    check_plan(plan, Op::kActivate, x, aligned(x) && aligned(y));
+    check_plan(plan, Op::kActivate, x, is_vector_aligned(x) && is_vector_aligned(y));
     if (plan.size == 0) return;
     dispatch_vector(plan, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
@@ -69,7 +37,7 @@ void activate_dgrad(const Array& gy, const Array& v, const Array& gx, const Plan
     check_array(op, "gy", gy, gy.shape, gy.dtype);
     check_array(op, "v", v, gy.shape, gy.dtype);
     check_array(op, "gx", gx, gy.shape, gy.dtype);
-    check_plan(plan, Op::kActivateDgrad, gy, aligned(gy) && aligned(v) && aligned(gx));
+    check_plan(plan, Op::kActivateDgrad, gy, is_vector_aligned(gy) && is_vector_aligned(v) && is_vector_aligned(gx));
     if (plan.size == 0) return;
     dispatch_vector(plan, [&](auto type, auto vector) {
         using T = TypeOf<decltype(type)>;
@@ -85,10 +53,10 @@ void add_n(const std::vector<Array>& xs, const Array& y, const Plan& plan, Strea
     }
     check_float("add_n", "y", y);
     check_array("add_n", "y", y, y.shape, y.dtype);
-    bool all_aligned = aligned(y);
+    bool all_aligned = is_vector_aligned(y);
     for (const Array& x : xs) {
         check_array("add_n", "x", x, y.shape, y.dtype);
-        all_aligned = all_aligned && aligned(x);
+        all_aligned = all_aligned && is_vector_aligned(x);
     }
     check_plan(plan, Op::kAddN, y, all_aligned);
     if (plan.size == 0) return;

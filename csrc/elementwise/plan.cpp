@@ -3,7 +3,7 @@
 #include <iterator>
 #include <stdexcept>
 
-#include "../common/vector.h"
+#include "../common/vectors.h"
 
 namespace convgpu::elementwise {
 namespace {
@@ -32,11 +32,7 @@ Function function_of(const std::string& name) {
     throw std::invalid_argument("activate: expected the name of an activation, got " + name);
 }
 
-Plan plan(Op op, int64_t size, DType dtype, int alignment) {
-    Plan plan{op, size, dtype};
-    if (alignment >= kVectorBytes) plan.vector = static_cast<int>(kVectorBytes / size_of(dtype));
-    return plan;
-}
+Plan plan(Op op, int64_t size, DType dtype, int alignment) { return {op, size, dtype, vector_of(dtype, alignment)}; }
 
 int64_t Plan::launches() const { return size > 0 ? 1 : 0; }
 

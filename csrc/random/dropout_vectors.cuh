@@ -1,17 +1,17 @@
 // Dropout of every element, in one pass, with the mask made in registers: y[i] = x[i] * (kept ? scale : 0).
 //
 // A thread owns a group of 4 neighbouring elements, to which one block of random words belongs, or of V where a vector
-// has more; word i % 4 of block i / 4 decides on element i, whatever V is. Layouts: x[i], y[i]. Assumes alignment to a
-// vector of V elements. Half types are computed in float32 and rounded once. Order: nothing is added.
+// has more; word i % 4 of block i / 4 decides on element i, whatever V is. The first thread of the grid also writes the
+// next state. Layouts: x[i], y[i]. Assumes alignment to a vector of V elements. Half types are computed in float32 and
+// rounded once. Order: nothing is added.
 #pragma once
 #include "../common/accumulate.h"
 #include "../common/vector.h"
-#include "philox.h"
+#include "state.h"
 
 namespace convgpu::random {
 
-constexpr int kThreads = 256;
-constexpr int kWords = 4;  // of a block
+constexpr int kDropoutThreads = 256;
 
 template <int V>
 constexpr int kGroup = V > kWords ? V : kWords;
@@ -19,7 +19,7 @@ constexpr int kGroup = V > kWords ? V : kWords;
 // How an element is decided on: it is kept where the upper 24 bits of its word are at least `threshold`.
 template <class A>
 struct Dropping {
-    State state;
+    StateAt at;
     uint32_t threshold;
     A scale;
 
@@ -27,11 +27,14 @@ struct Dropping {
 };
 
 template <class T, int V>
-__global__ void __launch_bounds__(kThreads) dropout_vectors(const T* __restrict__ x, T* __restrict__ y, int64_t size,
-                                                            const __grid_constant__ Dropping<Accumulator<T>> by) {
+__global__ void __launch_bounds__(kDropoutThreads)
+    dropout_vectors(const T* __restrict__ x, T* __restrict__ y, int64_t size,
+                    const __grid_constant__ Dropping<Accumulator<T>> by) {
     using A = Accumulator<T>;
     constexpr int kSize = kGroup<V>;
-    const int64_t group = int64_t(blockIdx.x) * kThreads + threadIdx.x, begin = group * kSize;
+    const int64_t group = int64_t(blockIdx.x) * kDropoutThreads + threadIdx.x, begin = group * kSize;
+    const State state = by.at.load();
+    if (group == 0) by.at.advance(state);
     if (begin >= size) return;
     const bool whole = begin + kSize <= size;
     Vector<T, V> values[kSize / V];
@@ -40,7 +43,7 @@ __global__ void __launch_bounds__(kThreads) dropout_vectors(const T* __restrict_
     A factors[kSize];
 #pragma unroll
     for (int block = 0; block < kSize / kWords; ++block) {
-        const Words words = philox(by.state, static_cast<uint64_t>(group) * (kSize / kWords) + block);
+        const Words words = philox(state, static_cast<uint64_t>(group) * (kSize / kWords) + block);
 #pragma unroll
         for (int w = 0; w < kWords; ++w) factors[block * kWords + w] = by.factor(words.at[w]);
     }
@@ -64,10 +67,10 @@ __global__ void __launch_bounds__(kThreads) dropout_vectors(const T* __restrict_
 template <class T, int V>
 void launch_dropout_vectors(const T* __restrict__ x, T* __restrict__ y, int64_t size,
                             const Dropping<Accumulator<T>>& by, Stream stream) {
-    const int64_t per_block = int64_t(kThreads) * kGroup<V>;
+    const int64_t per_block = int64_t(kDropoutThreads) * kGroup<V>;
     LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>((size + per_block - 1) / per_block));
-    shape.block = dim3(kThreads);
+    shape.grid = dim3(static_cast<unsigned>(size > 0 ? (size + per_block - 1) / per_block : 1));
+    shape.block = dim3(kDropoutThreads);
     launch(dropout_vectors<T, V>, shape, stream, x, y, size, by);
 }
 

@@ -1,13 +1,22 @@
 // Philox4x32-10, of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): block i of four 32-bit words
-// is a function of the state and of i alone. convgpu/generator.py has the same function on the host.
+// is a function of the state and of i alone. convgpu/philox.py has the same function for NumPy.
 #pragma once
 #include "../device/launch.h"
-#include "plan.h"
 
 namespace convgpu::random {
 
+// The key, the number of the sequence, and how many blocks of words have been drawn.
+struct State {
+    uint64_t seed, stream, counter;
+};
+
+constexpr int kWords = 4;  // of a block
+
 struct Words {
-    uint32_t at[4];
+    uint32_t at[kWords];
+
+    // Word i of 64 bits, of two neighbouring words of which the first is the lower half.
+    __device__ __forceinline__ uint64_t wide(int i) const { return at[2 * i] | uint64_t(at[2 * i + 1]) << 32; }
 };
 
 // Returns block `index` of the words that begin at the state's counter, which goes around at 2^64.

@@ -3,13 +3,13 @@
 #include <iterator>
 #include <stdexcept>
 
-#include "../common/vector.h"
+#include "../common/vectors.h"
 
 namespace convgpu::random {
 namespace {
 
 // The names stand in the order of Op.
-constexpr const char* kOps[] = {"dropout"};
+constexpr const char* kOps[] = {"dropout", "uniform", "normal", "integers"};
 
 }  // namespace
 
@@ -22,14 +22,18 @@ Op op_of(const std::string& name) {
     throw std::invalid_argument("plan: expected the name of an op of random numbers, got " + name);
 }
 
-Plan plan(Op op, int64_t size, DType dtype, int alignment) {
-    Plan plan{op, size, dtype};
-    if (alignment >= kVectorBytes) plan.vector = static_cast<int>(kVectorBytes / size_of(dtype));
-    return plan;
+Plan plan(Op op, int64_t size, DType dtype, int alignment) { return {op, size, dtype, vector_of(dtype, alignment)}; }
+
+int64_t Plan::launches() const { return 1; }
+
+uint64_t Plan::blocks() const {
+    const int64_t each = op == Op::kIntegers || (op != Op::kDropout && dtype == DType::kFloat64) ? 2 : 4;
+    return static_cast<uint64_t>((size + each - 1) / each);
 }
 
-int64_t Plan::launches() const { return size > 0 ? 1 : 0; }
-
-std::string Plan::text() const { return std::string(name_of(op)) + "_vectors vector=" + std::to_string(vector); }
+std::string Plan::text() const {
+    const std::string kernel = op == Op::kDropout ? "_vectors" : "_draw_vectors";
+    return name_of(op) + kernel + " vector=" + std::to_string(vector);
+}
 
 }  // namespace convgpu::random

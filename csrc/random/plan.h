@@ -7,15 +7,10 @@
 
 namespace convgpu::random {
 
-enum class Op { kDropout };
+enum class Op { kDropout, kUniform, kNormal, kIntegers };
 
 const char* name_of(Op op);
 Op op_of(const std::string& name);  // throws std::invalid_argument for any other name
-
-// The state of convgpu.Generator: the key, the number of the sequence, and how many blocks of words have been drawn.
-struct State {
-    uint64_t seed, stream, counter;
-};
 
 struct Plan {
     Op op;
@@ -24,10 +19,11 @@ struct Plan {
     int vector = 1;  // elements that a thread loads or stores in one access
 
     std::string text() const;  // "kernel key=value ...", as explain prints it
-    int64_t launches() const;  // how many kernels the launcher starts
+    int64_t launches() const;  // how many kernels the launcher starts; also without elements the state moves on
+    uint64_t blocks() const;   // how many blocks of four words the call takes
 };
 
-// Makes the plan. `alignment` is a power of two that divides the addresses of all arrays.
+// Makes the plan. `alignment` is a power of two that divides the addresses of all arrays but the states.
 Plan plan(Op op, int64_t size, DType dtype, int alignment);
 
 }  // namespace convgpu::random

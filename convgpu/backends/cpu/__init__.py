@@ -17,9 +17,9 @@ from .pool import Pool
 
 MODULE = "convgpu._cpu"
 BY_NUMPY = (
-    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "cross_entropy", "cross_entropy_dgrad",
-    "dropout", "global_norm", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "reduce",
-    "sgd_step", "softmax", "softmax_dgrad",
+    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "cross_entropy",
+    "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_apply", "norm_apply_add", "norm_dgrad",
+    "norm_infer", "norm_stats", "normal", "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
 )
 
 

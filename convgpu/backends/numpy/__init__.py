@@ -19,7 +19,7 @@ from .pool import (
     max_pool_gather,
     max_pool_indices,
 )
-from .random import dropout
+from .random import dropout, integers, normal, uniform
 from .reduce import reduce
 from .softmax import cross_entropy, cross_entropy_dgrad, softmax, softmax_dgrad
 
@@ -30,5 +30,5 @@ __all__ = [
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",
     "cross_entropy", "cross_entropy_dgrad", "softmax", "softmax_dgrad",
     "adam_step", "cast_all", "global_norm", "sgd_step",
-    "dropout",
+    "dropout", "integers", "normal", "uniform",
 ]
