@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import autograd, gradients
+from .backends import in_words
 from .device import CPU, parse_device
 from .dtypes import DTypeLike, as_dtype, is_float
 from .op import Op
@@ -34,7 +35,8 @@ class Explanation:
     """What `explain` found of one call of a backend; str() makes a text to read.
 
     plan: the kernel and its settings, as the compiled module states them; on the CPU the method; "" where there is no
-    plan, and then `obstacle` says why. gpu: None on the CPU, and for a GPU that roofline.GPUS does not list.
+    plan, and then `obstacle` says why. gpu: None on the CPU, and for a GPU that roofline.GPUS does not list. backend:
+    on the CPU the backend that computes, with its instruction set.
     """
 
     call: Call
@@ -43,6 +45,7 @@ class Explanation:
     work: Work
     gpu: Gpu | None
     obstacle: str = ""
+    backend: str = ""
 
     @property
     def kernel(self) -> str:
@@ -79,7 +82,7 @@ class Explanation:
 
     def _of_plan(self) -> list[str]:
         if self.device == CPU:
-            return [f"method      {self.plan}"]
+            return [f"backend     {self.backend}", f"method      {self.plan}"]
         if not self.plan:
             return [f"kernel      {self.obstacle}"]
         refusals = {"no_wgmma": "no wgmma  ", "no_packed": "no packing"}
@@ -140,8 +143,11 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
         ValueError: an unknown op or device, and whatever the function itself would refuse. TypeError: options that the
         function does not have.
 
-    >>> print(explain("conv_fprop", x=(256, 56, 56, 64), w=(3, 3, 64, 64), padding="same", device="cpu"))
+    >>> from convgpu import use_backend
+    >>> with use_backend("numpy"):
+    ...     print(explain("conv_fprop", x=(256, 56, 56, 64), w=(3, 3, 64, 64), padding="same", device="cpu"))
     conv_fprop of (256, 56, 56, 64), (3, 3, 64, 64) in float32 on cpu
+    backend     numpy
     method      im2col and matrix products, tile by tile
     arithmetic  59.19 GFLOP on float32 products
     memory      411.2 MB
@@ -150,7 +156,9 @@ def explain(op: str, *operands: Any, dtype: DTypeLike = "float32", device: str |
     precision = precision or current_precision()
     if device is not None and device.lower().partition(":")[0] == CPU:
         name = parse_device(device)
-        found = [Explanation(call, name, _method(call), _facts(call).work(call, precision), None) for call in calls]
+        backend = in_words("cpu" if current_backend() == "cpu" else "numpy")
+        found = [Explanation(call, name, _method(call), _facts(call).work(call, precision), None, backend=backend)
+                 for call in calls]
     else:
         name, gpu = chosen_gpu(device)
         found = [_on_gpu(call, name, gpu, precision) for call in calls]

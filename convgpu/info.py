@@ -13,11 +13,10 @@ from functools import cache
 import numpy as np
 
 from . import __version__, gpu
-from .backends import COMPILED_BACKENDS, CPU_BACKENDS, load
-from .backends.cpu import MODULE
+from .backends import BUILD_FAILED, COMPILED_BACKENDS, CPU_BACKENDS, load
 from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
-from .settings import current_backend
+from .settings import CPU_MODULE, current_backend
 
 # The packages that each extra installs, by their names for pip.
 PACKAGES = {
@@ -136,7 +135,7 @@ def report() -> str:
     """The text that `convgpu info` prints."""
     found, obstacle = driver(), gpu_obstacle()
     there = "none found" if found is None else f"{', '.join(found.gpus)}; CUDA {found.version[0]}.{found.version[1]}"
-    there_are = CPU_BACKENDS + (COMPILED_BACKENDS if has_cpu_kernels() else ())
+    there_are = (COMPILED_BACKENDS if has_cpu_kernels() else ()) + CPU_BACKENDS
     backends = ", ".join(f"{name} (in use)" if name == current_backend() else name for name in there_are)
     lines = [
         f"convgpu    {__version__}",
@@ -160,7 +159,7 @@ def report() -> str:
 
 def has_cpu_kernels() -> bool:
     """Whether this build of convgpu has the kernels that are written for the CPU."""
-    return importlib.util.find_spec(MODULE) is not None
+    return importlib.util.find_spec(CPU_MODULE) is not None
 
 
 def _kernels() -> str:
@@ -172,7 +171,8 @@ def _kernels() -> str:
 def _cpu_kernels() -> str:
     """Whether the kernels for the CPU are built, and for which of their instruction sets this machine runs them."""
     if not has_cpu_kernels():
-        return "cpu not built"
+        return "cpu not built" + (f": the build failed, so NumPy computes ({BUILD_FAILED} has the compiler's messages)"
+                                  if BUILD_FAILED.exists() else "")
     module = load("cpu").module
     return f"cpu built (instruction set {module.instruction_set()} of {', '.join(module.instruction_sets())})"
 

@@ -6,6 +6,7 @@ previous value at the end. A function beside each class reads the value.
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from .geometry import positive
 
+CPU_MODULE = f"{__package__}._cpu"  # the kernels for the CPU, where they are built
 PRECISIONS = ("float32", "tf32")
 
 
@@ -139,23 +141,26 @@ def workspace_limit() -> int | None:
 class use_backend(_Setting):
     """Select the backend for tensors on the CPU, for the whole process; as a context manager, restore it afterwards.
 
+    At the start it is "cpu", whose kernels are compiled, where convgpu was built with them, and "numpy" elsewhere.
+
     Raises:
         ValueError: there is no backend of this name. ImportError: the backend is not built.
 
     >>> import convgpu as cg
+    >>> before = cg.current_backend()
     >>> with cg.use_backend("reference"):
     ...     cg.current_backend()
     'reference'
-    >>> cg.current_backend()
-    'numpy'
+    >>> cg.current_backend() == before
+    True
     """
 
-    value = "numpy"
+    value = "numpy" if importlib.util.find_spec(CPU_MODULE) is None else "cpu"
 
     def __init__(self, name: str):
         from . import backends  # imported late: the backends read this setting
 
-        known = backends.CPU_BACKENDS + backends.COMPILED_BACKENDS + backends.NATIVE_BACKENDS
+        known = backends.COMPILED_BACKENDS + backends.CPU_BACKENDS + backends.NATIVE_BACKENDS
         if name not in known:
             raise ValueError(f"use_backend: expected one of {known}, got {name!r}")
         backends.load(name)

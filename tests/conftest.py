@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from native_backends import CPU
 
 import convgpu as cg
 import convgpu.facts  # declares the ops that only facts know; else they would be gone after the test that asks first
@@ -31,11 +32,18 @@ def promotion_of_numpy(request):
     set_promotion(before)
 
 
-@pytest.fixture(params=backends.CPU_BACKENDS)
+@pytest.fixture(params=[*CPU, *backends.CPU_BACKENDS])
 def backend(request):
     """The test runs once on every CPU backend."""
     with cg.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def on_numpy():
+    """What the test calls runs on the numpy backend, which the test is about."""
+    with cg.use_backend("numpy"):
+        yield
 
 
 @pytest.fixture

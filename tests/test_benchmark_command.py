@@ -304,7 +304,7 @@ def test_right_ones_pass_and_wrong_ones_do_not(problem) -> None:
     ("train", "--network", "lenet5", "--batch", "2", "--steps", "2"), "avg_pool_dgrad")], ids=["conv", "train"])
 def test_the_command_refuses_a_wrong_kernel(arguments: tuple[str, ...], op: str, tmp_path,
                                             capsys: pytest.CaptureFixture[str]) -> None:
-    with backends.replaced("numpy", Wrong(op)):
+    with backends.replaced(cg.current_backend(), Wrong(op)):
         assert benchmark(*arguments, "--device", "cpu", "--json", str(tmp_path / "r.json")) == 1
     out, err = capsys.readouterr()
     assert f"convgpu benchmark: {op} " in err and err.endswith("; not timed\n")
@@ -325,12 +325,13 @@ def test_a_watched_network_shows_each_wrong_op(op: str) -> None:
     images = cg.randn((3, 6, 6, 2), generator=0)
     params = {name: cg.randn(shape, generator=1) for name, shape in
               {"a": (3, 3, 2, 4), "b": (3, 3, 4, 4), "c": (36, 5), "d": (5,), "e": (4,)}.items()}
-    with watched("numpy") as seen:
+    name = cg.current_backend()
+    with watched(name) as seen:
         expected, _ = cg.value_and_grad(loss)(params)
     assert expected.item() == loss(params).item()
     a, b, c = 3 * 36 * 9 * 2 * 4, 3 * 9 * 9 * 4 * 4, 3 * 36 * 5  # multiply-adds; x of the first needs no gradient
     assert seen.flops == 2 * (2 * a + 3 * b + 3 * c)
-    with backends.replaced("numpy", Wrong(op)), watched("numpy"), pytest.raises(WrongResultError, match=op):
+    with backends.replaced(name, Wrong(op)), watched(name), pytest.raises(WrongResultError, match=op):
         cg.value_and_grad(loss)(params)
 
 
@@ -388,7 +389,7 @@ def test_networks_are_those_of_their_papers(module, parameters: int, layers_in_t
             return run
 
     shape = (32, 32, 1) if module is lenet5 else module.INPUT
-    with backends.replaced("numpy", Sizes()), cg.no_grad():
+    with backends.replaced(cg.current_backend(), Sizes()), cg.no_grad():
         assert module.logits(params, np.zeros((1, *shape), np.float32)).shape == (1, 10 if module is lenet5 else 1000)
     table = {(g.size, g.channels, g.filters, g.kernel, g.stride, g.padding)
              for g in (layer.geometry() for layer in layers_in_table)}

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convgpu import info
+import convgpu as cg
+from convgpu import backends, info
+from convgpu.benchmark import results
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "csrc"), str(ROOT / "bench")]
@@ -231,13 +233,25 @@ def test_a_failed_build_for_the_cpu_is_a_warning_unless_it_was_asked_for(tmp_pat
     into = tmp_path / "into"
     into.mkdir()
     (into / target.module).touch()
+    marker = into / backends.BUILD_FAILED.name
     if required:
         with pytest.raises(subprocess.CalledProcessError):
             ninja.build([target], into, tmp_path / "work")
         return
     with pytest.warns(UserWarning, match="_cpu.* could not be built; NumPy computes on the CPU. CONVGPU_CPU=1 makes"):
         assert ninja.build([target], into, tmp_path / "work") == []
-    assert not list(into.iterdir())
+    assert list(into.iterdir()) == [marker] and "-no-such-flag" in marker.read_text()
+    monkeypatch.setattr(info, "BUILD_FAILED", marker)
+    monkeypatch.setattr(backends, "BUILD_FAILED", marker)
+    monkeypatch.setattr(info, "has_cpu_kernels", lambda: False)
+    assert f"cpu not built: the build failed, so NumPy computes ({marker} has the compiler's messages)" in info.report()
+    with cg.use_backend("numpy"):
+        told = f"numpy (the build of backend 'cpu' failed: {marker})"
+        assert f"backend     {told}\n" in str(cg.explain("linear", (2, 3), (3, 4), device="cpu"))
+        assert results.environment()["backend"] == told
+    built = target._replace(compile_binding="touch $out", link_library="touch $out", link_module="touch $out",
+                            compile_kernel="touch $out", variants={})
+    assert ninja.build([built], into, tmp_path / "another") and not marker.exists()
 
 
 def test_templates_are_declared_in_headers():

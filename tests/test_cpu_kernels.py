@@ -24,6 +24,7 @@ import convgpu as cg
 from convgpu import geometry, verify
 from convgpu.backends import load
 from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
+from convgpu.benchmark.watched import watched
 from convgpu.cases.conv import CASES
 from convgpu.cases.tolerance import C_KERNEL
 from convgpu.facts import FAMILIES
@@ -230,19 +231,18 @@ def test_what_does_not_fit_is_refused(run, module):
         module.conv_fprop(x, w.astype(np.float64), None, y, geo, "", 1)
     with pytest.raises(ValueError, match="activation: expected relu, sigmoid, tanh or nothing, got gelu"):
         module.conv_fprop(x, w, None, y, geo, "gelu", 1)
-    with pytest.raises(NotImplementedError, match="max_pool of int32 is not implemented on backend 'cpu'"), \
-            cg.use_backend("cpu"):
-        cg.max_pool(np.zeros((1, 4, 4, 1), np.int32), 2)
 
 
-def test_the_backend_is_chosen_by_name_and_is_not_the_default():
-    assert cg.current_backend() == "numpy"
-    with cg.use_backend("cpu"):
-        assert cg.current_backend() == "cpu"
+def test_the_backend_is_the_default_where_it_is_built():
+    assert cg.current_backend() == "cpu"
+    with cg.use_backend("numpy"):
+        assert cg.current_backend() == "numpy"
+    with watched("cpu") as seen:
         x = cg.tensor(normal(2, 8, 8, 4), requires_grad=True)
         w = cg.tensor(normal(3, 3, 4, 5), requires_grad=True)
         cg.conv2d(x, w, padding="same", activation="relu").sum().backward()
         assert x.grad.shape == x.shape and w.grad.shape == w.shape
+    assert seen.flops
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
@@ -272,7 +272,10 @@ def test_explain_says_how_the_backend_in_use_computes():
                 ("depthwise_conv2d", ((2, 9, 9, 8), (3, 3, 8, 1)), {}, "depthwise, a vector of channels at a time"),
                 ("max_pool2d", ((2, 9, 9, 8), 2), {}, "windows, a vector of channels at a time")):
             assert text in str(cg.explain(op, *operands, device="cpu", **options)), op
-    assert "im2col" in str(cg.explain("conv2d", (2, 9, 9, 64), (3, 3, 64, 64), device="cpu"))
+        assert "numpy: " in str(cg.explain("max_pool2d", (2, 9, 9, 8), 2, dtype="int32", device="cpu"))
+        assert "backend     cpu (instruction set " in str(cg.explain("linear", (2, 3), (3, 4), device="cpu"))
+    with cg.use_backend("numpy"):
+        assert "im2col" in str(cg.explain("conv2d", (2, 9, 9, 64), (3, 3, 64, 64), device="cpu"))
 
 
 # --- memory

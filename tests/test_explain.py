@@ -133,11 +133,13 @@ def test_why_the_kernels_for_hopper_do_not_run():
     ("global_max_pool", (X,), "one reduction of every image"), ("max_pool_dgrad", (X, 2), "by the winners' offsets"),
     ("gemm", ((2, 3), (3, 4)), "matrix products, sums in blocks of 128"),
 ])
+@pytest.mark.usefixtures("on_numpy")
 def test_the_cpu_says_its_method(op, arguments, method):
     found = cg.explain(op, *arguments, device="cpu")
     assert found.plan == method and found.seconds is None and f"method      {method}" in str(found)
 
 
+@pytest.mark.usefixtures("on_numpy")
 def test_a_strided_gradient_scatters_on_the_cpu():
     assert "col2im" in cg.explain("conv_dgrad", X, W, stride=2, device="cpu").plan
 
@@ -167,6 +169,7 @@ def test_without_a_gpu(monkeypatch):
         cg.explain("conv", X, W, device="gpu")
 
 
+@pytest.mark.usefixtures("on_numpy")
 def test_without_a_compiled_module_all_but_the_plan_is_there(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for gpu in GPUS:

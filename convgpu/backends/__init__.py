@@ -11,16 +11,19 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..device import is_gpu_array
 from ..recorder import Outline
-from ..settings import current_backend
+from ..settings import CPU_MODULE, current_backend
 
 CPU_BACKENDS = ("numpy", "reference")
 NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
-COMPILED_BACKENDS = ("cpu",)  # kernels in C++, built where there is a compiler: not all ops yet, so not the default
+COMPILED_BACKENDS = ("cpu",)  # kernels in C++, the default for the CPU where they are built
 GPU_BACKENDS = ("cuda",)
+
+BUILD_FAILED = Path(__file__).parent.parent / "_cpu_build_failed.txt"  # what the compiler said, where it failed
 
 SEQUENCES: set[str] = set()  # the ops of any number of inputs, which are passed as one sequence
 
@@ -48,6 +51,15 @@ def load(name: str) -> Any:
         else:
             _loaded[name] = importlib.import_module(f"{__name__}.{name}")
     return _loaded[name]
+
+
+def in_words(name: str) -> str:
+    """A backend's name and what a reader of its figures must know: the instruction set, or why NumPy computes."""
+    if name in COMPILED_BACKENDS:
+        return f"{name} (instruction set {importlib.import_module(CPU_MODULE).instruction_set()})"
+    if name == "numpy" and BUILD_FAILED.exists():
+        return f"{name} (the build of backend 'cpu' failed: {BUILD_FAILED})"
+    return name
 
 
 def arguments(op: str, arrays: Sequence[Any], statics: tuple[Any, ...]) -> tuple[Any, ...]:

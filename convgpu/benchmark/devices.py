@@ -22,10 +22,11 @@ SETTLE = 3.0  # seconds that a GPU's clock may need to rise before the first pro
 class CpuDevice:
     """The CPU: NumPy arrays on the backend in use."""
 
-    kind, c, settle = CPU, C_NUMPY, 0.0
+    kind, settle = CPU, 0.0
 
     def __init__(self) -> None:
         self.name = name_of(CPU)
+        self.c = C_KERNEL if current_backend() == "cpu" else C_NUMPY
         self.backend: Any = load(current_backend())
         self.clock: Clock = HostClock()
 

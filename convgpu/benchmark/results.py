@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import in_words
 from ..environment import commit as named_commit
 from ..files import replace
+from ..settings import current_backend
 from .timing import Timing
 
 _WRONG = "WrongResultError: "
@@ -100,7 +102,8 @@ def record(path: str | Path, rows: list[dict[str, Any]], packages: Iterable[str]
 
 
 def environment(packages: Iterable[str] = ("numpy",), load_before: float | None = None) -> dict[str, Any]:
-    """The machine, the versions and the commit that results belong to, with a GPU's clocks at this moment.
+    """The machine, the CPU's backend, the versions and the commit that results belong to, with a GPU's clocks at this
+    moment.
 
     Args:
         packages: the packages whose versions are included.
@@ -112,6 +115,7 @@ def environment(packages: Iterable[str] = ("numpy",), load_before: float | None 
                     "system": f"{platform.system()} {platform.machine()}",
                     "load": load_average()},
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
+        "backend": in_words(current_backend()),
         "blas": _blas(),
         "commit": _commit(),
     }

@@ -111,7 +111,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                                              "any call is wrong, 2 for wrong usage. docs/verification.md has the "
                                              "bound.")
     verify.add_argument("--backend", choices=("cuda", "cpu", "emulated", "numpy", "reference"),
-                        help="default: cuda where there is a usable GPU, else emulated where it is built, else numpy")
+                        help="default: cuda where there is a usable GPU, else cpu where it is built, else numpy")
     verify.add_argument("--family", action="append", dest="families", choices=_Families(), metavar="FAMILY",
                         help="one family of ops: %(choices)s (may be repeated; default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",

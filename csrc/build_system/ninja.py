@@ -74,6 +74,11 @@ class Target(NamedTuple):
         """Return the file name of the Python module."""
         return f"_{self.name}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
+    @property
+    def failed(self) -> str:
+        """Return the name of the file that takes the module's place where it could not be built."""
+        return f"_{self.name}_build_failed.txt"
+
 
 def kernel_sources() -> list[Path]:
     """Return the sources of both libraries. Those that differ by a dtype alone are written first."""
@@ -294,16 +299,25 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
         subprocess.run([_ninja(), "-C", str(work), *required], check=True)
     copies = []
     for target in targets:
-        failed = not target.required and subprocess.run([_ninja(), "-C", str(work), target.module]).returncode != 0
-        for name in (target.library, target.module):
+        messages = "" if target.required else _failure(work, target)
+        for name in (target.library, target.module, target.failed):
             (into / name).unlink(missing_ok=True)  # a process that uses the old library keeps it
-        if failed:
+        if messages:
+            (into / target.failed).write_text(messages)
             warnings.warn(f"{target.module} could not be built; NumPy computes on the CPU. CONVGPU_CPU=1 makes this an "
                           "error, CONVGPU_CPU=0 leaves the module out.", stacklevel=2)
             continue
         for name in (target.library, target.module):
             copies.append(Path(shutil.copy2(work / name, into / name)))
     return copies
+
+
+def _failure(work: Path, target: Target) -> str:
+    """Build a module that is not required, and return what was said if that failed, else nothing."""
+    done = subprocess.run([_ninja(), "-C", str(work), target.module], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace")
+    print(done.stdout, end="", flush=True)
+    return done.stdout + f"ninja ended with status {done.returncode}\n" if done.returncode else ""
 
 
 def _ninja() -> str:

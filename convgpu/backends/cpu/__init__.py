@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 
+from ...settings import CPU_MODULE
 from .. import numpy
 from .conv import Conv
 from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
-MODULE = "convgpu._cpu"
 BY_NUMPY = (
     "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "cross_entropy",
     "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_apply", "norm_apply_add", "norm_dgrad",
@@ -34,9 +34,9 @@ for _name in BY_NUMPY:
 def load() -> Cpu:
     """The backend, if its module has been built."""
     try:
-        return Cpu(importlib.import_module(MODULE))
+        return Cpu(importlib.import_module(CPU_MODULE))
     except ModuleNotFoundError as error:
-        if error.name != MODULE:
+        if error.name != CPU_MODULE:
             raise
-        raise ImportError(f"backend 'cpu' needs the module {MODULE}, which CONVGPU_CPU=1 pip install -e . builds "
+        raise ImportError(f"backend 'cpu' needs the module {CPU_MODULE}, which CONVGPU_CPU=1 pip install -e . builds "
                           "where there is a C++ compiler", name=error.name) from None

@@ -8,6 +8,8 @@ import numpy as np
 
 from .crossing import Crossing
 
+INTEGERS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}
+
 
 class Layout(Crossing):
     """Transposes between the layouts of images and filters, computed by swap_last_axes in csrc/cpu/moves.cpp."""
@@ -35,8 +37,13 @@ class Layout(Crossing):
         return self._swapped(rows, (1, math.prod(spatial), k * c)).reshape(k, c, *spatial)
 
     def _swapped(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """x in this shape of three axes, with the last two exchanged."""
+        """x in this shape of three axes, with the last two exchanged. Elements move as integers of their size; NumPy
+        moves references to objects and elements of other sizes.
+        """
         x = self.readable(x.reshape(shape))
+        if x.dtype.hasobject or x.itemsize not in INTEGERS:
+            return np.ascontiguousarray(x.swapaxes(1, 2))
         y = self.empty((shape[0], shape[2], shape[1]), x.dtype)
-        self.module.swap_last_axes(x, y, self.threads)
+        integer = INTEGERS[x.itemsize]
+        self.module.swap_last_axes(x.view(integer), y.view(integer), self.threads)
         return y

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from ...dtypes import as_dtype, is_float
 from ...geometry import ConvGeometry
 from ...op import Op
 from ...recorder import Call
 from . import BY_NUMPY
 
+FLOATS_ALONE = ("matmul", "max_pool")  # of integers, these are NumPy's
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
 
 _OTHERS = {
     "channel_sum": "sums of vectors, in segments",
-    "gemm": "matrix products of packed panels, sums in blocks of 128",
-    "matmul": "matrix products of packed panels, sums in blocks of 128",
+    "gemm": "products of packed panels, sums in blocks of 128",
+    "matmul": "products of packed panels, sums in blocks of 128",
     "max_pool": "windows, a vector of channels at a time",
-    "max_pool_dgrad": "each pixel gathers from the windows that it has won",
+    "max_pool_dgrad": "gathers, each pixel from the windows that it has won",
     "max_pool_gather": "winners, one by one",
     "max_pool_indices": "winners, one by one",
     "avg_pool": "windows, a vector of channels at a time",
-    "avg_pool_dgrad": "each pixel gathers from the windows that hold it",
+    "avg_pool_dgrad": "gathers, each pixel from the windows that hold it",
     "lp_pool": "windows, element by element",
-    "lp_pool_dgrad": "each pixel gathers from the windows that hold it, element by element",
+    "lp_pool_dgrad": "gathers, each pixel from the windows that hold it, element by element",
     "lp_pool_gather": "windows, element by element",
     "nchw_to_nhwc": "one transposed copy",
     "nhwc_to_nchw": "one transposed copy",
@@ -31,9 +33,10 @@ _OTHERS = {
 
 def method_of(call: Call) -> str:
     """The method where no Inf or NaN meets padding."""
+    by_numpy = call.op in BY_NUMPY or (call.op in FLOATS_ALONE and not is_float(as_dtype(call.dtype)))
     if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
         return _convolution(call.op, call.statics[0])
-    return f"numpy: {Op.registry[call.op].facts.method(call)}" if call.op in BY_NUMPY else _OTHERS[call.op]
+    return f"numpy: {Op.registry[call.op].facts.method(call)}" if by_numpy else _OTHERS[call.op]
 
 
 def _convolution(op: str, geo: ConvGeometry) -> str:
@@ -46,4 +49,4 @@ def _convolution(op: str, geo: ConvGeometry) -> str:
     run = geo.kernel[-1] > 1 and reads < FEW_CHANNELS and geo.dilation[-1] == 1 and not phases
     rows = "each row of taps one run" if run else ("runs of pixels per tap" if op == "conv_wgrad" else
                                                    "rows by pointers into the image")
-    return f"matrix products of packed panels, {rows}{phases}"
+    return f"products of packed panels, {rows}{phases}"

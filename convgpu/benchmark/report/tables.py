@@ -49,7 +49,9 @@ def heading(results: Results) -> str:
     load = f"; load average {machine['load']}" if machine.get("load") is not None else ""
     busy = machine.get("load_before") or 0.0
     of_threads = f", {' or '.join(map(str, threads))} thread{'s' * (threads != [1])}" if threads else ""
-    lines = [f"CPU {machine['cpu']}, {machine['cores']} cores{of_threads}{_roof(results.roofs.get('cpu'))}{load}"]
+    # results that name no backend are older than the choice between two
+    lines = [f"CPU {machine['cpu']}, {machine['cores']} cores{of_threads}, "
+             f"backend {environment.get('backend', 'numpy')}{_roof(results.roofs.get('cpu'))}{load}"]
     if gpu:
         clocks = f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}"
         lines.append(f"GPU {gpu['name']}, {clocks}{_roof(results.roofs.get('gpu'))}")
