@@ -2,7 +2,8 @@
 
 One file per family of ops calls the functions of the compiled module, convgpu._cpu. Arrays cross as they are, views
 included. The number of threads is the one that `convgpu.set_num_threads` sets; it does not change a bit of the results.
-The ops of BY_NUMPY have no kernels there yet, and are the numpy backend's functions.
+The ops of BY_NUMPY have no kernels there yet, and are the numpy backend's functions; so are all ops for arrays that no
+kernel takes, such as integers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib
 from ...settings import CPU_MODULE
 from .. import numpy
 from .conv import Conv
+from .crossing import or_numpy
 from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
@@ -29,6 +31,8 @@ class Cpu(Conv, Gemm, Pool, Layout):
 
 for _name in BY_NUMPY:
     setattr(Cpu, _name, staticmethod(getattr(numpy, _name)))
+for _name in set(numpy.__all__) - set(BY_NUMPY):
+    setattr(Cpu, _name, or_numpy(getattr(Cpu, _name), getattr(numpy, _name)))
 
 
 def load() -> Cpu:

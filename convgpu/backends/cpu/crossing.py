@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, wraps
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,22 @@ from ..numpy import workers
 KEPT = 4096  # geometries that are kept: those that were used last
 LARGE = 1 << 15  # bytes from which an array is worth the microsecond that its alignment takes
 LINE = 64  # bytes of a cache line
+
+
+class NoKernelError(NotImplementedError):
+    """No kernel takes these arrays: NumPy computes the call."""
+
+
+def or_numpy(run: Callable[..., Any], by_numpy: Callable[..., Any]) -> Callable[..., Any]:
+    """An op's method, with the numpy backend's function for the arrays that no kernel takes."""
+    @wraps(run)
+    def op(self: Crossing, *arguments: Any) -> Any:
+        try:
+            return run(self, *arguments)
+        except NoKernelError:
+            return by_numpy(*arguments)
+
+    return op
 
 
 class Crossing:
@@ -38,9 +55,9 @@ class Crossing:
         return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % LINE)
 
     def check_float(self, op: str, x: np.ndarray) -> None:
-        """Raise NotImplementedError for dtypes that kernels have no arithmetic for."""
+        """Raise NoKernelError for dtypes that kernels have no arithmetic for, and for another machine's byte order."""
         if not is_float(x.dtype):
-            raise NotImplementedError(f"{op} of {x.dtype} is not implemented on backend {self.name!r}")
+            raise NoKernelError(f"no kernel of {op} takes {x.dtype}")
 
     def readable(self, array: np.ndarray) -> np.ndarray:
         """The array, or a copy if its elements lie at addresses that no kernel can read."""

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from ...dtypes import is_float
 from .crossing import Crossing
 
 
@@ -24,9 +23,8 @@ class Gemm(Crossing):
         return y
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """A stack of matrix products; leading axes broadcast. NumPy's own matmul computes integers."""
-        if not is_float(a.dtype):
-            return np.matmul(a, b)
+        """A stack of matrix products; leading axes broadcast."""
+        self.check_float("matmul", a)
         a, b = self.readable(a), self.readable(b)
         stack = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         shape, items = (*stack, a.shape[-2], b.shape[-1]), math.prod(stack)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .crossing import Crossing
+from .crossing import Crossing, NoKernelError
 
 INTEGERS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}
 
@@ -37,12 +37,10 @@ class Layout(Crossing):
         return self._swapped(rows, (1, math.prod(spatial), k * c)).reshape(k, c, *spatial)
 
     def _swapped(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """x in this shape of three axes, with the last two exchanged. Elements move as integers of their size; NumPy
-        moves references to objects and elements of other sizes.
-        """
+        """x in this shape of three axes, with the last two exchanged. Elements move as integers of their size."""
         x = self.readable(x.reshape(shape))
         if x.dtype.hasobject or x.itemsize not in INTEGERS:
-            return np.ascontiguousarray(x.swapaxes(1, 2))
+            raise NoKernelError(f"no kernel moves {x.dtype}")
         y = self.empty((shape[0], shape[2], shape[1]), x.dtype)
         integer = INTEGERS[x.itemsize]
         self.module.swap_last_axes(x.view(integer), y.view(integer), self.threads)

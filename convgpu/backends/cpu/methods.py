@@ -8,7 +8,7 @@ from ...op import Op
 from ...recorder import Call
 from . import BY_NUMPY
 
-FLOATS_ALONE = ("matmul", "max_pool")  # of integers, these are NumPy's
+MOVES = ("max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")  # these take any dtype
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
 
 _OTHERS = {
@@ -33,7 +33,7 @@ _OTHERS = {
 
 def method_of(call: Call) -> str:
     """The method where no Inf or NaN meets padding."""
-    by_numpy = call.op in BY_NUMPY or (call.op in FLOATS_ALONE and not is_float(as_dtype(call.dtype)))
+    by_numpy = call.op in BY_NUMPY or not (call.op in MOVES or is_float(as_dtype(call.dtype)))
     if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
         return _convolution(call.op, call.statics[0])
     return f"numpy: {Op.registry[call.op].facts.method(call)}" if by_numpy else _OTHERS[call.op]

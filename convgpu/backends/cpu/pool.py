@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...dtypes import is_float
 from ...geometry import PoolGeometry
-from .. import numpy as by_numpy
 from .crossing import Crossing
 
 
@@ -14,12 +12,8 @@ class Pool(Crossing):
     """The ops max_pool, avg_pool and lp_pool, with their gradients."""
 
     def max_pool(self, x: np.ndarray, geo: PoolGeometry, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """The largest pixel of every window, and with `with_offsets` the winner's offset in the window.
-
-        NumPy's function computes integers.
-        """
-        if not is_float(x.dtype):
-            return by_numpy.max_pool(x, geo, with_offsets)
+        """The largest pixel of every window, and with `with_offsets` the winner's offset in the window."""
+        self.check_float("max_pool", x)
         y = self.empty(geo.y_shape, x.dtype)
         offsets = self.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
         self.module.max_pool(self.readable(x), y, offsets, self.geometry(geo), self.threads)

@@ -28,6 +28,7 @@ __all__ = [
     "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",
+    "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats",
     "cross_entropy", "cross_entropy_dgrad", "softmax", "softmax_dgrad",
     "adam_step", "cast_all", "global_norm", "sgd_step",
     "dropout", "integers", "normal", "uniform",
