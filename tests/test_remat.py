@@ -170,9 +170,9 @@ def test_no_other_thread_sees_the_values_of_the_second_run() -> None:
     seen: list = []
 
     def elsewhere() -> None:
-        seen.append((mean.item(), mean.version, own.state[2], numpys.bit_generator.state["state"]))
+        seen.append((mean.item(), mean.version, own.state[2].item(), numpys.bit_generator.state["state"]))
         mean.assign(mean * 3)
-        own.random(4)
+        own.uniform(4, dtype="float64")
         numpys.random()
 
     def block(x: cg.Tensor) -> cg.Tensor:
@@ -187,11 +187,11 @@ def test_no_other_thread_sees_the_values_of_the_second_run() -> None:
     x, runs = draw(40), []
     y = cg.remat(block)(x)
     runs[:] = [0]
-    expected = (mean.item(), mean.version, own.state[2], numpys.bit_generator.state["state"])
+    expected = (mean.item(), mean.version, own.state[2].item(), numpys.bit_generator.state["state"])
     g, = cg.grad(y.sum(), [x])
     assert seen == [expected] and runs == [0, 10.0]
     assert np.array_equal((g.numpy() * x.numpy()), y.numpy())  # the same masks and the same factor
-    assert (mean.item(), mean.version, own.state[2]) == (30.0, 2, expected[2] + 2)  # what the other thread did stays
+    assert (mean.item(), mean.version, own.state[2].item()) == (30.0, 2, expected[2] + 2)  # what the other thread did stays
     assert type(mean) is cg.Tensor and type(own) is cg.Generator
     other = np.random.default_rng(5)
     cg.dropout(x, 0.5, generator=other)
