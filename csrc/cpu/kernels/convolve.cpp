@@ -26,6 +26,67 @@ constexpr int64_t kPointers = 256 << 10;  // bytes of pointers to pixels that a 
 constexpr int64_t kFewBoxes = 2;          // so few boxes pack what they need of the filters themselves
 constexpr double kSmall = 1 << 17;        // with fewer products than this, a second thread costs more than it gains
 
+// The row of a pixel, and where the pointer to the first of its taps is.
+struct Place {
+    int32_t row, pointer;
+};
+
+// The outputs of an axis of a box, cut where the taps that lie inside the image change.
+class Ranges {
+public:
+    Ranges() = default;
+    Ranges(const Box& box, int a) : count_(1), end_{0, box.count(1 + a)} {}
+    Ranges(const Box& box, int a, const GatherAxis& axis, int64_t size) : Ranges(box, a) {
+        // Those in the middle have all taps; of those at the ends, only the first few are told apart.
+        count_ = 0;
+        const int64_t count = box.count(1 + a);
+        for (int64_t i = 0; i < count && count_ + 1 < kMost;) {
+            const int64_t at = (box.begin[1 + a] + i) * axis.step;
+            int64_t next = count;
+            for (const Tap& tap : axis.taps) {
+                const int64_t x = at + tap.offset;
+                if (x < 0) next = smaller(next, i + parts(-x, axis.step));
+                if (x < size) next = smaller(next, i + parts(size - x, axis.step));
+            }
+            end_[++count_] = i = next;
+        }
+        if (end_[count_] < count) end_[++count_] = count;
+    }
+    int count() const { return count_; }
+    int64_t begin(int i) const { return end_[i]; }
+    int64_t end(int i) const { return end_[i + 1]; }
+
+private:
+    static constexpr int kMost = 16;
+    int count_ = 0;
+    int64_t end_[kMost + 1] = {};
+};
+
+// Calls use(n, i, j, k), counted from the beginning of the box, for all pixels of one combination of ranges after the
+// other.
+template <class Use>
+void for_each_pixel_by_class(const Box& box, const Ranges (&ranges)[kAxes], Use use) {
+    for (int d = 0; d < ranges[0].count(); ++d) {
+        for (int h = 0; h < ranges[1].count(); ++h) {
+            for (int w = 0; w < ranges[2].count(); ++w) {
+                for (int64_t n = 0; n < box.count(0); ++n) {
+                    for (int64_t i = ranges[0].begin(d); i < ranges[0].end(d); ++i) {
+                        for (int64_t j = ranges[1].begin(h); j < ranges[1].end(h); ++j) {
+                            for (int64_t k = ranges[2].begin(w); k < ranges[2].end(w); ++k) use(n, i, j, k);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Which of `count` pixels, the first at x and each `step` behind the last, lie inside an axis.
+Span inside_of(int64_t x, int64_t step, int64_t size, int64_t count) {
+    const int64_t end = smaller(x < size ? parts(size - x, step) : 0, count);
+    return {smaller(x < 0 ? parts(-x, step) : 0, end), end};
+}
+
 enum class Reads { kInPlace, kRegion, kColumns };
 
 template <class T>
@@ -100,6 +161,8 @@ private:
             most = smaller(most, kCopy / (rows_ * larger<int64_t>(call_.reads, 1) * static_cast<int64_t>(sizeof(A))));
         }
         group_ = smaller(larger(most / step, int64_t(1)) * step, larger<int64_t>(gather_.taps(), 1));
+        pitch_ = group_ / width;
+        shifted_ = reads_ == Reads::kRegion || (reads_ == Reads::kInPlace && !gather_.padded);
         source_elements_ = reads_ == Reads::kInPlace  ? 0
                            : reads_ == Reads::kRegion ? region_pixels(gather_, boxes_) * call_.reads
                                                       : rows_ * group_ * call_.reads;
@@ -108,7 +171,10 @@ private:
 
     // A thread's scratch memory, cut into pieces.
     struct Scratch {
-        const A** pixels;  // for each row and tap, where the tap's channels are
+        Place* places;     // of the pixels of the box
+        uint8_t* there;    // for each group of rows and tap, whether the tap lies inside the image for any of the rows
+        const A** pixels;  // for each group of rows, tap (or for all), and row of the group, where the channels are
+        int64_t* shifts;   // of each tap, from these pointers
         A** results;       // for each row, where its results go
         const A** some;    // the same for the rows that a tap has
         A** some_results;
@@ -122,7 +188,10 @@ private:
     }
     Scratch scratch_of(char* at) const {
         Scratch s;
-        s.pixels = cut<const A*>(at, rows_ * group_);
+        s.places = cut<Place>(at, rows_);
+        s.there = cut<uint8_t>(at, rows_ / kRows * pitch_);
+        s.pixels = cut<const A*>(at, rows_ * (shifted_ ? 1 : pitch_));
+        s.shifts = cut<int64_t>(at, pitch_);
         s.results = cut<A*>(at, rows_);
         s.some = cut<const A*>(at, rows_);
         s.some_results = cut<A*>(at, rows_);
@@ -133,10 +202,11 @@ private:
         return s;
     }
     size_t scratch_bytes() const {
-        const int64_t pointers = (rows_ * group_ + 3 * rows_) * sizeof(A*);
+        const int64_t pointers = (rows_ * (shifted_ ? 1 : pitch_) + pitch_ + 3 * rows_) * sizeof(A*) +
+                                 rows_ * sizeof(Place) + rows_ / kRows * pitch_;
         const int64_t elements =
             source_elements_ + (in_place_ ? 0 : rows_ * kWidth<A>)+(filters_.kept() ? 0 : kBlock * kWidth<A>)+kWidth<A>;
-        return pointers + elements * sizeof(A) + 9 * 64;
+        return pointers + elements * sizeof(A) + 12 * 64;
     }
 
     void tile(const Box& box, int64_t group, int64_t part, char* memory) const {
@@ -152,12 +222,13 @@ private:
             source.data = scratch.source;
         }
         const int64_t taps = gather_.taps();
+        place(box, scratch.places);
         const bool once = taps <= group_;  // the pointers of all taps fit, and serve all panels
         if (once) point(source, box, group, 0, taps, scratch);
         for (int64_t panel = panels_ * part / cuts_; panel < panels_ * (part + 1) / cuts_; ++panel) {
             const int64_t first = panel * kWidth<A>;
             const Panel<A> columns = panel_of<A>(call_.makes - first);
-            aim(box, group, first, scratch.results, scratch.result);
+            aim(box, group, first, scratch.places, scratch.results, scratch.result);
             const A* const bias = bias_of(group, first, columns, scratch.bias);
             if (tapwise_) begin_with_bias(box, columns, bias, scratch);
             for (int64_t tap = 0; tap < taps; tap += group_) {
@@ -173,61 +244,100 @@ private:
         }
     }
 
-    // Sets the pointers of some taps: for rows of kRows pixels, and within these for each tap.
+    // The row of each pixel: pixels that lack the same taps follow each other, so that groups of rows can omit these.
+    void place(const Box& box, Place* places) const {
+        Ranges ranges[kAxes];
+        for (int a = 0; a < kAxes; ++a) {
+            ranges[a] = merged_ && a == 2 ? Ranges(box, a) : Ranges(box, a, gather_.axis[a], call_.x.size[a]);
+        }
+        const int64_t step[] = {box.count(1) * box.count(2) * box.count(3), box.count(2) * box.count(3), box.count(3)};
+        Place next{0, 0};
+        for_each_pixel_by_class(box, ranges, [&](int64_t n, int64_t i, int64_t j, int64_t k) {
+            places[n * step[0] + i * step[1] + j * step[2] + k] = next;
+            ++next.pointer;
+            if (++next.row % kRows == 0) next.pointer += shifted_ ? 0 : (pitch_ - 1) * kRows;
+        });
+    }
+
+    // Sets the pointers of some taps, and which of these lie inside the image.
     void point(const Source<A>& source, const Box& box, int64_t group, int64_t tap, int64_t taps,
                const Scratch& scratch) const {
         const int64_t S = merged_ ? 1 : gather_.axis[2].taps.size(), R = gather_.axis[1].taps.size();
         const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1;
         const int64_t begin = tap / width, count = taps / width;  // rows of taps, if they are merged
         const GatherAxis* const axis = gather_.axis;
+        if (gather_.padded) std::memset(scratch.there, 0, parts(box.pixels(), kRows) * pitch_);
         for (int64_t t = 0; t < count; ++t) {
             const int64_t s = (begin + t) % S, r = (begin + t) / S % R, d = (begin + t) / S / R;
-            const int64_t dx = axis[0].taps[d].offset, hx = axis[1].taps[r].offset, wx = axis[2].taps[s].offset;
-            const A** to = scratch.pixels + t * kRows;
-            int lane = 0;
-            A* column = scratch.source + t * call_.reads;
-            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
-                for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
-                    for (int64_t j = box.begin[2]; j < box.end[2]; ++j) {
-                        const int64_t z = i * axis[0].step + dx, y = j * axis[1].step + hx;
-                        const bool inside = z >= 0 && z < call_.x.size[0] && y >= 0 && y < call_.x.size[1];
-                        const int64_t x0 = box.begin[3] * axis[2].step + wx;
-                        if (reads_ == Reads::kColumns) {
-                            copy_columns(n, z, y, x0, inside, box.count(3), group, column, count * call_.reads);
-                        }
-                        const A* from = source.data + n * source.step_n + z * source.step[0] + y * source.step[1] +
-                                        x0 * source.step[2];
-                        int64_t x = x0;
-                        for (int64_t k = box.begin[3]; k < box.end[3]; ++k) {
-                            if (reads_ == Reads::kColumns) {
-                                to[lane] = column;
-                                column += count * call_.reads;
-                            } else {
-                                const bool there = reads_ == Reads::kRegion || !gather_.padded ||
-                                                   (inside && x >= 0 && x < call_.x.size[2]);
-                                to[lane] = there ? from : zeros_;
-                            }
-                            from += axis[2].step * source.step[2];
-                            x += axis[2].step;
-                            if (++lane == kRows) {
-                                lane = 0;
-                                to += kRows * count;
-                            }
-                        }
-                    }
+            const int64_t offset[kAxes] = {axis[0].taps[d].offset, axis[1].taps[r].offset, axis[2].taps[s].offset};
+            if (gather_.padded) find(box, offset, scratch.there + t, scratch.places);
+            scratch.shifts[t] = 0;
+            if (shifted_) {
+                for (int a = 0; a < kAxes; ++a) scratch.shifts[t] += offset[a] * source.step[a];
+                if (t == 0 && tap == 0) point_at(source, box, group, {}, nullptr, 0, scratch.places, scratch.pixels);
+            } else {
+                point_at(source, box, group, offset, scratch.source + t * call_.reads, count * call_.reads,
+                         scratch.places, scratch.pixels + t * kRows);
+            }
+        }
+    }
+
+    // Notes for each group of rows whether a tap, or a row of taps, lies inside the image for any of its pixels.
+    void find(const Box& box, const int64_t (&offset)[kAxes], uint8_t* there, const Place* place) const {
+        const GatherAxis* const axis = gather_.axis;
+        Span inside[kAxes];
+        for (int a = 0; a < kAxes; ++a) {
+            inside[a] = merged_ && a == 2 ? Span{0, box.count(3)}
+                                          : inside_of(box.begin[1 + a] * axis[a].step + offset[a], axis[a].step,
+                                                      call_.x.size[a], box.count(1 + a));
+        }
+        for (int64_t n = 0; n < box.count(0); ++n) {
+            for (int64_t i = inside[0].begin; i < inside[0].end; ++i) {
+                for (int64_t j = inside[1].begin; j < inside[1].end; ++j) {
+                    const Place* const row = place + ((n * box.count(1) + i) * box.count(2) + j) * box.count(3);
+                    for (int64_t k = inside[2].begin; k < inside[2].end; ++k) there[row[k].row / kRows * pitch_] = 1;
                 }
             }
-            for (; lane > 0 && lane < kRows; ++lane) to[lane] = to[lane - 1];
         }
+    }
+
+    // Sets the pointers of one tap, or those of all taps. Columns are copied to `column`, `next` elements apart.
+    void point_at(const Source<A>& source, const Box& box, int64_t group, const int64_t (&offset)[kAxes], A* column,
+                  int64_t next, const Place* place, const A** to) const {
+        const GatherAxis* const axis = gather_.axis;
+        const int64_t count = box.count(3), x0 = box.begin[3] * axis[2].step + offset[2];
+        const Span inside = shifted_ ? Span{0, count} : inside_of(x0, axis[2].step, call_.x.size[2], count);
+        for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+            for (int64_t i = box.begin[1]; i < box.end[1]; ++i) {
+                for (int64_t j = box.begin[2]; j < box.end[2]; ++j, place += count) {
+                    const int64_t z = i * axis[0].step + offset[0], y = j * axis[1].step + offset[1];
+                    const bool exists = z >= 0 && z < call_.x.size[0] && y >= 0 && y < call_.x.size[1];
+                    if (reads_ == Reads::kColumns) {
+                        copy_columns(n, z, y, x0, exists, count, group, column, next);
+                        for (int64_t k = 0; k < count; ++k, column += next) to[place[k].pointer] = column;
+                        continue;
+                    }
+                    const Span row = exists || shifted_ ? inside : Span{0, 0};
+                    const int64_t step = axis[2].step * source.step[2];
+                    const A* const from = source.data + n * source.step_n + z * source.step[0] + y * source.step[1] +
+                                          x0 * source.step[2];
+                    for (int64_t k = 0; k < row.begin; ++k) to[place[k].pointer] = zeros_;
+                    for (int64_t k = row.begin; k < row.end; ++k) to[place[k].pointer] = from + k * step;
+                    for (int64_t k = row.end; k < count; ++k) to[place[k].pointer] = zeros_;
+                }
+            }
+        }
+        const int64_t pixels = box.pixels(), groups = parts(pixels, kRows);
+        const A** const last = to + (groups - 1) * (shifted_ ? 1 : pitch_) * kRows;
+        for (int64_t r = pixels - (groups - 1) * kRows; r < kRows; ++r) last[r] = last[r - 1];
     }
 
     // Copies what one tap reads for a row of pixels; what lies outside is zero.
     void copy_columns(int64_t n, int64_t z, int64_t y, int64_t x, bool inside, int64_t count, int64_t group, A* to,
                       int64_t row) const {
-        const int64_t step = gather_.axis[2].step, size = call_.x.size[2];
-        int64_t begin = x < 0 ? parts(-x, step) : 0, end = x < size ? parts(size - x, step) : 0;
-        end = inside ? smaller(end, count) : 0;
-        begin = smaller(begin, end);
+        const int64_t step = gather_.axis[2].step;
+        const Span exist = inside ? inside_of(x, step, call_.x.size[2], count) : Span{0, 0};
+        const int64_t begin = exist.begin, end = exist.end;
         for (int64_t i = 0; i < begin; ++i) std::memset(to + i * row, 0, call_.reads * sizeof(A));
         for (int64_t i = end; i < count; ++i) std::memset(to + i * row, 0, call_.reads * sizeof(A));
         if (begin == end) return;
@@ -236,11 +346,11 @@ private:
     }
 
     // Sets where the results of each pixel go, for a panel that begins at channel `first` of the group.
-    void aim(const Box& box, int64_t group, int64_t first, A** results, A* result) const {
+    void aim(const Box& box, int64_t group, int64_t first, const Place* place, A** results, A* result) const {
         for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t count) {
             A* to = in_place_ ? call_.y.at<A>(n, d, h, w, group * call_.makes + first) : result;
             const int64_t step = in_place_ ? gather_.axis[2].apart * call_.y.step[2] : kWidth<A>;
-            for (int64_t i = 0; i < count; ++i, to += step) *results++ = to;
+            for (int64_t i = 0; i < count; ++i, ++place, to += step) results[place->row] = to;
             result += count * kWidth<A>;
         });
     }
@@ -285,26 +395,36 @@ private:
                                            : filters_.block(group, panel, tap + t, some, c, end, scratch.panel);
                 const Finish<A> finish{!starts, ends ? bias : nullptr, ends && call_.activation == Activation::kRelu};
                 for (int64_t p = 0; p < pixels; p += kRows) {
-                    const A* const* const rows = scratch.pixels + (p * count + t * kRows);
-                    multiply(columns, rows, some, c, end, b, columns.width(), scratch.results + p, 0,
+                    const uint8_t* const there = scratch.there + p / kRows * pitch_ + t;
+                    int64_t first = 0, last = some;
+                    while (gather_.padded && first < last && !there[first]) ++first;
+                    while (gather_.padded && first < last && !there[last - 1]) --last;
+                    if (first == last && !starts && !ends) continue;
+                    multiply(columns, rows_of(p, t + first, scratch), last - first, c, end,
+                             b + first * (end - c) * columns.width(), columns.width(), scratch.results + p, 0,
                              static_cast<int>(smaller<int64_t>(kRows, pixels - p)), finish);
                 }
             }
         }
     }
 
+    // The rows of a group from the p-th one, and from tap t.
+    Rows<A> rows_of(int64_t p, int64_t t, const Scratch& scratch) const {
+        return {scratch.pixels + (shifted_ ? p : p * pitch_ + t * kRows), shifted_ ? 0 : kRows, scratch.shifts + t};
+    }
+
     // The same for filters that are not finite: a tap's products with the pixels that it has are added to the results.
     void multiply_what_exists(const Box& box, int64_t group, int64_t panel, const Panel<A>& columns, int64_t tap,
                               int64_t taps, const Scratch& scratch) const {
-        const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1, count = taps / width;
+        const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1;
         const Blocks blocks(call_.reads);
         for (int64_t t = 0; t < taps; ++t) {
-            const int64_t pixels = choose(box, tap + t, t / width, count, t % width * call_.reads, scratch);
+            const int64_t pixels = choose(box, tap + t, t / width, t % width * call_.reads, scratch);
             for (int64_t c = 0; c < call_.reads; c += blocks.terms) {
                 const int64_t end = smaller(call_.reads, c + blocks.terms);
                 const A* const b = filters_.block(group, panel, tap + t, 1, c, end, scratch.panel);
                 for (int64_t p = 0; p < pixels; p += kRows) {
-                    multiply(columns, scratch.some + p, 1, c, end, b, columns.width(), scratch.some_results + p, 0,
+                    multiply(columns, Rows<A>{scratch.some + p, 0, kUnshifted}, 1, c, end, b, columns.width(), scratch.some_results + p, 0,
                              static_cast<int>(smaller<int64_t>(kRows, pixels - p)), Finish<A>{true, nullptr, false});
                 }
             }
@@ -312,7 +432,7 @@ private:
     }
 
     // Collects the pixels of a box for which a tap lies inside, and returns how many these are.
-    int64_t choose(const Box& box, int64_t tap, int64_t t, int64_t count, int64_t shift, const Scratch& scratch) const {
+    int64_t choose(const Box& box, int64_t tap, int64_t t, int64_t shift, const Scratch& scratch) const {
         const GatherAxis* const axis = gather_.axis;
         const int64_t S = axis[2].taps.size(), R = axis[1].taps.size();
         const int64_t offset[kAxes] = {axis[0].taps[tap / S / R].offset, axis[1].taps[tap / S % R].offset,
@@ -327,9 +447,10 @@ private:
                         bool inside = true;
                         for (int a = 0; a < kAxes; ++a) inside &= at[a] >= 0 && at[a] < call_.x.size[a];
                         if (!inside) continue;
+                        const Place place = scratch.places[p];
                         scratch.some[chosen] =
-                            scratch.pixels[p / kRows * kRows * count + t * kRows + p % kRows] + shift;
-                        scratch.some_results[chosen++] = scratch.results[p];
+                            scratch.pixels[place.pointer + (shifted_ ? 0 : t * kRows)] + scratch.shifts[t] + shift;
+                        scratch.some_results[chosen++] = scratch.results[place.row];
                     }
                 }
             }
@@ -385,8 +506,9 @@ private:
     Boxes boxes_;
     PackedFilters<T> filters_;
     Reads reads_;
-    bool merged_, in_place_, tapwise_ = false;
-    int64_t rows_, group_, source_elements_;  // of a box, of a group of taps, of a copy
+    bool merged_, shifted_, in_place_, tapwise_ = false;
+    int64_t rows_, group_, pitch_;  // of a box; taps whose pointers fit, and how many products of rows these make
+    int64_t source_elements_;
     const A* zeros_ = nullptr;
 };
 

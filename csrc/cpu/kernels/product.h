@@ -3,10 +3,12 @@
 //
 //   y[row][n] (+)= sum over t, c of a[t][row][c] * b[t][c][n]
 //
+// Row `row` of a is at rows.at[t * rows.next + row] + rows.shift[t]: either each tap has pointers of its own, or all
+// taps share them, and each is shifted by the same distance in all rows.
 // A call of `multiply` owns kRows rows and one panel of up to kWidth columns; their sums stay in registers. b is a
 // panel: for each term one row of whole vectors; rows are `step` elements apart. Assumes nothing about alignment.
 // Columns beyond the last one of y are computed from whatever the panel has there, and not stored. Order: one sequence
-// of fused multiply-adds over t and c, which the caller keeps below kBlock terms; then the sum is added to y, or
+// of fused multiply-adds over t and c (in the narrowest panel two, of even and of odd c), which the caller keeps below kBlock terms; then the sum is added to y, or
 // stored.
 #pragma once
 #include "vector.h"
@@ -35,37 +37,56 @@ struct Finish {
     bool relu = false;
 };
 
+template <class A>
+struct Rows {
+    const A* const* at;
+    int64_t next;
+    const int64_t* shift;
+};
+constexpr int64_t kUnshifted[1] = {0};
+
+// sum[r][v] += a[r][c] * b[v], for all rows.
 template <class A, int V>
-__attribute__((noinline)) void multiply_panel(const A* const* a, int64_t taps, int64_t begin, int64_t end, const A* b,
+CONVGPU_INLINE void add_products(Vector<A> (&sum)[kRows][V], const A* const (&a)[kRows], int64_t c, const A* b) {
+    Vector<A> w[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) w[v] = load(b + v * kLanes<A>);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+        const Vector<A> all = broadcast(a[r][c]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sum[r][v] += all * w[v];
+    }
+}
+
+template <class A, int V>
+__attribute__((noinline)) void multiply_panel(const Rows<A>& a, int64_t taps, int64_t begin, int64_t end, const A* b,
                                               int64_t step, A* const* y, int64_t column, int rows, int last,
                                               const Finish<A>& finish) {
     using Vec = Vector<A>;
     constexpr int L = kLanes<A>;
-    Vec sum[kRows][V];
+    // One vector of columns has too few sums to keep the multipliers busy until the first is ready for its next term.
+    constexpr bool kTwice = V == 1;
+    Vec sum[kRows][V], odd[kRows][V];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sum[r][v] = Vec{};
+        for (int v = 0; v < V; ++v) sum[r][v] = odd[r][v] = Vec{};
     }
-    for (int64_t t = 0; t < taps; ++t, a += kRows) {
-        const A *a0 = a[0], *a1 = a[1], *a2 = a[2], *a3 = a[3], *a4 = a[4], *a5 = a[5];
-        for (int64_t c = begin; c < end; ++c, b += step) {
-            Vec w[V];
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) w[v] = load(b + v * L);
-            const auto row = [&](Vec(&s)[V], A value) __attribute__((always_inline)) {
-                const Vec all = broadcast(value);
-#pragma GCC unroll 4
-                for (int v = 0; v < V; ++v) s[v] += all * w[v];
-            };
-            row(sum[0], a0[c]);
-            row(sum[1], a1[c]);
-            row(sum[2], a2[c]);
-            row(sum[3], a3[c]);
-            row(sum[4], a4[c]);
-            row(sum[5], a5[c]);
+    const A* const* at = a.at;
+    for (int64_t t = 0; t < taps; ++t, at += a.next) {
+        const int64_t shift = a.shift[t];
+        const A* const p[kRows] = {at[0] + shift, at[1] + shift, at[2] + shift,
+                                   at[3] + shift, at[4] + shift, at[5] + shift};
+        int64_t c = begin;
+        for (; kTwice && c + 2 <= end; c += 2, b += 2 * step) {
+            add_products(sum, p, c, b);
+            add_products(odd, p, c + 1, b + step);
         }
+        for (; c < end; ++c, b += step) add_products(sum, p, c, b);
     }
+#pragma GCC unroll 6
+    for (int r = 0; kTwice && r < kRows; ++r) sum[r][0] += odd[r][0];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
         if (r >= rows) break;
@@ -96,7 +117,7 @@ CONVGPU_INLINE Panel<A> panel_of(int64_t columns) {
 }
 
 template <class A>
-CONVGPU_INLINE void multiply(const Panel<A>& panel, const A* const* a, int64_t taps, int64_t begin, int64_t end,
+CONVGPU_INLINE void multiply(const Panel<A>& panel, const Rows<A>& a, int64_t taps, int64_t begin, int64_t end,
                              const A* b, int64_t step, A* const* y, int64_t column, int rows, const Finish<A>& finish) {
     switch (panel.vectors) {
         case 1:
