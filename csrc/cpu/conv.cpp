@@ -63,6 +63,7 @@ void conv_dgrad(const Array& gy, const Array& w, const Array* bias, const Array&
     call.w = filters_of(w, geo.channels_last);
     call.bias = bias ? bias->data : nullptr;
     call.gathers = &problem.dgrad;
+    call.windows = &problem.fprop[0];
     call.groups = geo.groups;
     call.reads = geo.filters / geo.groups;
     call.makes = geo.channels / geo.groups;

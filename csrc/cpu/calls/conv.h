@@ -12,6 +12,7 @@ struct ConvCall {
     Filters w;  // step_c for the channels of x, step_k for those of y
     const void* bias = nullptr;
     const std::vector<Gather>* gathers = nullptr;
+    const Gather* windows = nullptr;  // for dgrad: fprop's gather, which tells where the window of a pixel of gy lies
     int64_t groups = 1, reads = 0, makes = 0;  // channels of x and of y in each group
     int64_t step_group = 0;                    // from the filters of a group to those of the next
     Activation activation = Activation::kNone;

@@ -516,6 +516,7 @@ private:
 
 template <class T>
 void convolve(const ConvCall& call) {
+    if (scatter<T>(call)) return;
     for (const Gather& gather : *call.gathers) {
         if (!depthwise<T>(call, gather)) Convolution<T>(call, gather).run();
     }

@@ -14,6 +14,9 @@ template <class T>
 bool depthwise(const ConvCall& call, const Gather& gather);
 template <class T>
 bool depthwise_wgrad(const WgradCall& call);
+// The same for gradients of images with few channels.
+template <class T>
+bool scatter(const ConvCall& call);
 template <class T>
 void gemm(const GemmCall& call);
 template <class T>
