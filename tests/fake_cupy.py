@@ -59,6 +59,7 @@ class Device:
         self.finished: dict[int, int] = {}  # by stream: how many there had been when the host last waited for it
         self.all_finished = 0  # the same of all streams
         self.capturing, self.captures = False, 0
+        self.pinned: dict[int, Any] = {}  # memory that copies need not be waited for, by its id
 
     def check(self) -> None:
         """What any call of CUDA finds."""
@@ -124,6 +125,17 @@ class _Stream:
         _wait("synchronize")
         device.finished[self.ptr] = device.made
 
+    def record(self) -> _Event:
+        """A moment in this stream."""
+        event = _Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: _Event) -> None:
+        """What this stream is given from now on comes after the moment, and may read what had been made by then."""
+        device.check()
+        device.finished[event.stream] = max(device.finished.get(event.stream, 0), event.made)
+
     def begin_capture(self, mode: int | None = None) -> None:
         """The kernels of the stand-in are the emulator's, and run all the same, unless that is told to run nothing."""
         device.check()
@@ -143,11 +155,14 @@ def _synchronize() -> None:
 class _Event:
     """A moment on the host: nothing here runs behind the caller."""
 
-    def __init__(self) -> None:
-        self.at = 0.0
+    done = True
 
-    def record(self) -> None:
-        self.at = time.perf_counter()
+    def __init__(self) -> None:
+        self.at, self.stream, self.made = 0.0, 0, 0
+
+    def record(self, stream: _Stream | None = None) -> None:
+        self.at, self.made = time.perf_counter(), device.made
+        self.stream = device.stream if stream is None else stream.ptr
 
     def synchronize(self) -> None:
         _synchronize()
@@ -159,7 +174,22 @@ runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCoun
 cuda = types.SimpleNamespace(runtime=runtime, Stream=_Stream, get_current_stream=lambda: _Stream(device.stream),
                              memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=_Event,
                              get_elapsed_time=lambda start, stop: 1e3 * (stop.at - start.at),
-                             set_allocator=lambda allocator: None)
+                             set_allocator=lambda allocator: None,
+                             alloc_pinned_memory=lambda nbytes: _pinned(nbytes))
+
+
+def _pinned(nbytes: int) -> bytearray:
+    device.check()
+    memory = bytearray(nbytes)
+    device.pinned[id(memory)] = memory
+    return memory
+
+
+def _base(array: Any) -> Any:
+    """The memory behind views of an array."""
+    while isinstance(array, (np.ndarray, memoryview)):
+        array = array.obj if isinstance(array, memoryview) else array.base
+    return array
 
 
 def get_default_memory_pool() -> Any:
@@ -234,6 +264,16 @@ class ndarray:  # noqa: N801 - CuPy's name
         _wait(f"{self.dtype}{list(self.shape)}")
         _check_order(self)
         return self._host.copy()
+
+    def set(self, host: np.ndarray, stream: _Stream | None = None) -> None:
+        """Copy from the host, which goes on without waiting."""
+        device.check()
+        if stream is not None and id(_base(host)) not in device.pinned:
+            raise AssertionError("set: expected pinned memory for a copy that the host does not wait for")
+        device.copies.append((host.nbytes, _lines()))
+        self._host[...] = host
+        device.made += 1
+        self._stream, self._number = device.stream if stream is None else stream.ptr, device.made
 
     def item(self) -> Any:
         """The one element."""

@@ -191,7 +191,7 @@ def test_no_other_thread_sees_the_values_of_the_second_run() -> None:
     g, = cg.grad(y.sum(), [x])
     assert seen == [expected] and runs == [0, 10.0]
     assert np.array_equal((g.numpy() * x.numpy()), y.numpy())  # the same masks and the same factor
-    assert (mean.item(), mean.version, own.state[2].item()) == (30.0, 2, expected[2] + 2)  # what the other thread did stays
+    assert (mean.item(), mean.version, own.state[2].item()) == (30.0, 2, expected[2] + 2)  # the other thread's stay
     assert type(mean) is cg.Tensor and type(own) is cg.Generator
     other = np.random.default_rng(5)
     cg.dropout(x, 0.5, generator=other)
@@ -246,7 +246,8 @@ def test_the_second_run_finds_the_settings_of_the_first_and_no_other_thread_does
 
     with cg.use_backend("reference"), cg.set_precision("tf32"), cg.set_workspace_limit(5):
         y = cg.remat(block)(x)
-    then, within, default = ("reference", "tf32", 5), ("reference", "float32", 5), (cg.current_backend(), "float32", None)
+    then, within = ("reference", "tf32", 5), ("reference", "float32", 5)
+    default = (cg.current_backend(), "float32", None)
     assert seen == [then, within, then, then]
     seen.clear()
     y.sum().backward()
