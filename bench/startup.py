@@ -1,9 +1,10 @@
 """Times what a user waits for before and around the arithmetic: python bench/startup.py [--device gpu]
 
 It times the import beyond NumPy's, the first call on a new shape, the Python of a traced conv2d and of an op without
-gradient, a LeNet-5 step so small that launching is nearly all of it, and what the compiled backends take around a
-kernel. Results are added to bench/results; the exit status is 1 where a bar is missed. It measures the convgpu that
-Python finds: with PYTHONPATH=ELSEWHERE it is that of another commit.
+gradient, a LeNet-5 step so small that launching is nearly all of it, what the compiled backends take around a kernel,
+and the Python of a step of ResNet-50 whose launches do nothing. Results are added to bench/results; the exit status is
+1 where a bar is missed. It measures the convgpu that Python finds: with PYTHONPATH=ELSEWHERE it is that of another
+commit.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Any
 
 import numpy as np
 import report
+from idle_gpu import idle_gpu
 
 import convgpu as cg
+from convgpu import tree
 from convgpu.backends import GPU_BACKENDS, load
 from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas
 from convgpu.benchmark.devices import choose
@@ -30,10 +33,13 @@ from convgpu.benchmark.networks import NETWORKS, Step
 from convgpu.benchmark.report import tables
 from convgpu.benchmark.results import load_average
 from convgpu.device import move
+from convgpu.dtypes import as_dtype
 from convgpu.geometry import conv_geometry, pool_geometry
+from convgpu.ledger import networks
 from convgpu.settings import current_backend, use_backend
 
 IMPORT, TRACED, UNTRACED, NATIVE = 0.25, 60e-6, 10e-6, 15e-6  # bars, in seconds
+STEP, KERAS_STEP = 15e-3, 40e-3  # of Python, for ResNet-50
 SAMPLES = 25
 Row = dict[str, Any]
 
@@ -135,6 +141,32 @@ def native_calls() -> Iterator[Row]:
         yield row(f"plan of {op}, by itself", "cpu", alone(plan))
 
 
+def python_of_steps(keras: bool) -> Timing:
+    """The time of a step of ResNet-50 on a GPU whose launches do nothing: batch 256, bfloat16, momentum."""
+    with idle_gpu() as new:
+        images, labels = (cg.Tensor(new(shape, as_dtype(dtype))) for shape, dtype in (
+            ((256, 224, 224, 3), "float32"), ((256,), "int64")))
+        if keras:
+            from convgpu.ledger.keras_networks import keras_step  # imported late: it needs Keras
+
+            train, given = keras_step("resnet50", "bfloat16"), (images, labels)
+        else:
+            params = tree.map(lambda p: cg.Tensor(new(p.shape, p.dtype)), networks.parameters("resnet50"))
+            train, given = networks.training_step(networks.ALL["resnet50"], "bfloat16"), (params, images, labels)
+        train(*given)  # makes plans, states and Keras's model
+        return alternate({"step": lambda: train(*given)}, SAMPLES, pause=0.002)["step"]
+
+
+def python_per_step() -> Iterator[Row]:
+    """Rows for the Python of a training step, which a GPU has to wait for if its kernels take less."""
+    for through, limit, keras in (("direct", STEP, False), ("through Keras", KERAS_STEP, True)):
+        if keras and importlib.util.find_spec("keras") is None:
+            print("startup: Keras is not installed, and a step through it is not measured", file=sys.stderr)
+            continue
+        what = f"Python per step of ResNet-50, {through}, batch 256, bfloat16, without launches"
+        yield row(what, "cpu", python_of_steps(keras), limit)
+
+
 def first_calls(device: str) -> Timing:
     """The whole time of a conv2d on a shape that is new to the process."""
     sizes = itertools.count(9)
@@ -174,7 +206,7 @@ def main() -> int:
     if device == "cpu":
         rows += traced_calls("numpy")
         if importlib.util.find_spec("convgpu._emulated"):
-            rows += [*traced_calls("emulated"), *native_calls()]
+            rows += [*traced_calls("emulated"), *native_calls(), *python_per_step()]
         else:
             print("startup: convgpu._emulated is not built, and its calls are not measured", file=sys.stderr)
     results = Results(environment(load_before=load), rows)

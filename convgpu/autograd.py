@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import gpu, settings
 from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend
-from .device import GPU, check_one_device, is_gpu_array
+from .device import GPU, check_one_device
 from .dtypes import is_float
 from .rewinding import State, state_of
 from .tensor import Tensor, as_tensor, goes_along, wrap
@@ -202,7 +202,7 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     inputs, statics = args[:len(op.inputs)], args[len(op.inputs):]
     if op.variadic:
         inputs = tuple(inputs[0])
-    given, inputs = inputs, tuple([_as_input(op, x) for x in inputs])
+    given, inputs = inputs, tuple([x if isinstance(x, Tensor) else _as_input(op, x) for x in inputs])
     try:
         result, inputs = _computed(op, given, inputs, statics)
     except FOREIGN as error:
@@ -223,10 +223,13 @@ def _computed(op: Op, given: tuple[Any, ...], inputs: tuple[Any, ...],
     """The result of the op, and the inputs that it was computed from (moved to the GPU where another input is there).
     """
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-    if "cupy" in sys.modules and any([is_gpu_array(a) for a in arrays]):
-        inputs = tuple([x.to(GPU) if isinstance(v, goes_along()) else x for v, x in zip(given, inputs)])
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        check_one_device(op.name, arrays)
+    cupy = sys.modules.get("cupy")
+    there = [] if cupy is None else [isinstance(a, cupy.ndarray) for a in arrays if a is not None]
+    if True in there:
+        if False in there:  # numbers, or arrays of the CPU
+            inputs = tuple([x.to(GPU) if isinstance(v, goes_along()) else x for v, x in zip(given, inputs)])
+            arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            check_one_device(op.name, arrays)
         return gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics)), inputs
     if op.forward is None:
         return run_on_backend(op.name, arrays, statics), inputs
@@ -248,7 +251,7 @@ def _compute_on_gpu(op: Op, arrays: list[Any], statics: tuple[Any, ...]) -> Any:
 
 def _as_input(op: Op, x: Any) -> Any:
     """Convert x to a Tensor. None stays as it is, and so do Python numbers beside other inputs: they promote weakly."""
-    if isinstance(x, Tensor) or x is None or (len(op.inputs) > 1 and type(x) in (float, int, bool)):
+    if x is None or (len(op.inputs) > 1 and type(x) in (float, int, bool)):
         return x
     return as_tensor(x, op.name)
 
@@ -301,6 +304,20 @@ def record(op: Op, inputs: tuple[Any, ...], statics: tuple[Any, ...], outputs: t
                            settings.in_force() if recipe else None)
     if sketch is not None:
         node.frame = sketch.number
+
+
+def record_part(op: Op, hub: Tensor, place: int, y: Tensor) -> None:
+    """Give a result of the hub, which was recorded just before, a node of an op that joins (`Op.joins`)."""
+    if not is_float(y.array.dtype):
+        return
+    sketch = _mode.sketch
+    y.requires_grad = True
+    node = y.node = Node(op, (hub.node,), _NO_META, None if sketch is not None and _mode.bare else {"place": place})
+    if sketch is not None:
+        node.frame = sketch.number
+
+
+_NO_META = (None,)
 
 
 def _save(x: Any) -> tuple[Any, int | None]:

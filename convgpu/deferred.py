@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import autograd, settings
-from .rewinding import State, rewound, state_of
+from .rewinding import State, rewound
 from .tensor import Tensor
 
 Compute = Callable[[Tensor | None, str | None], Tensor]  # of a residual, which is added, and an activation by name
@@ -40,17 +40,17 @@ class _Later:
         self.origin = None if origin is None else weakref.ref(origin)  # what the residual was added to
         self.residual, self.lock, self.number = residual, threading.Lock(), autograd.next_number()
         self.inputs = tuple([x for x in (*inputs, residual) if x is not None])
-        self.found = [state_of(x, _FOUND) for x in self.inputs]
+        self.found = [(x.array, x.node, x.version, x.requires_grad) for x in self.inputs]
         self.mode, self.settings = autograd.mode(), settings.in_force()
 
     def is_now(self) -> bool:
         """Whether computing now is computing as at the time of the call."""
-        return (self.mode == autograd.mode() and self.settings == settings.in_force()
-                and not self.changed())
+        return self.settings == settings.in_force() and self.mode == autograd.mode() and not self.changed()
 
     def changed(self) -> list[State]:
         """The inputs that `assign` or `requires_grad_` has changed since."""
-        return [state for state in self.found if _has_changed(state)]
+        return [State(x, dict(zip(_FOUND, found))) for x, found in zip(self.inputs, self.found)
+                if x.version != found[2] or x.requires_grad != found[3]]
 
     def run(self) -> Tensor:
         """The tensor without an activation, computed as at the time of the call."""
@@ -178,7 +178,7 @@ def _remember(x: Tensor, later: _Later, y: Tensor, activation: str | None) -> No
         x.__dict__.setdefault("_left_out", []).append(_LeftOut(node, None, activation, None))
     origin = None if later.origin is None else later.origin()
     if origin is not None:
-        residual = None if later.residual is None else later.found[-1]
+        residual = None if later.residual is None else State(later.residual, dict(zip(_FOUND, later.found[-1])))
         entry = _LeftOut(node, residual, activation, None if activation is None else weakref.ref(x))
         origin.__dict__.setdefault("_left_out", []).append(entry)
 

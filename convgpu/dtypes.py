@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .extras import require
 DTypeLike = Any  # anything that np.dtype() takes, and "bfloat16"
 
 _IS_FLOAT: dict[np.dtype, bool] = {np.dtype(t): True for t in (np.float16, np.float32, np.float64)}
+_FLOAT32 = np.dtype(np.float32)
 _IS_HALF: dict[np.dtype, bool] = {np.dtype(np.float16): True}
 
 
@@ -21,9 +23,14 @@ def as_dtype(dtype: DTypeLike) -> np.dtype:
     dtype('float32')
     """
     if isinstance(dtype, str) and dtype == "bfloat16":
-        return np.dtype(require("ml_dtypes", "bfloat16").bfloat16)
+        return _bfloat16()
     known = np.dtype(dtype)
     return known if known.isnative else known.newbyteorder("=")
+
+
+@functools.cache
+def _bfloat16() -> np.dtype:
+    return np.dtype(require("ml_dtypes", "bfloat16").bfloat16)
 
 
 def is_float(dtype: np.dtype) -> bool:
@@ -45,7 +52,7 @@ def is_half(dtype: np.dtype) -> bool:
 
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype in which sums of `dtype` are accumulated: float32 for half types, otherwise `dtype` itself."""
-    return np.dtype(np.float32) if is_half(dtype) else dtype
+    return _FLOAT32 if is_half(dtype) else dtype
 
 
 def check_same_float(op: str, **operands: Any) -> None:

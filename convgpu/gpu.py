@@ -63,7 +63,8 @@ def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
     """
     if _watcher is not None:
         return _watcher(op, compute)
-    check_usable(op)
+    if _lost is not None:
+        raise RuntimeError(f"{op}: {_lost}")
     cupy = sys.modules["cupy"]
     for _ in range(1 + retry):
         try:

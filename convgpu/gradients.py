@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +34,8 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
         raise RuntimeError(f"backward through {node.op.name}: the graph was freed by an earlier backward; "
                            "pass retain_graph=True to that one, or run the forward pass again")
     op = node.op
+    if op.joins:
+        return [op.rules["hub"].function(g, node.saved["place"])]
     pulled_back = None if op.epilogue is not None and node.saved.get(op.epilogue) is None else op.pulled_back
     needs = op.needs(tuple(wanted), pulled_back is not None)
     values = {name: autograd.restored(op, node, name, node.saved, again) for name, _ in needs}
@@ -166,7 +166,7 @@ class _Sum:
 
     def add(self, g: Tensor) -> None:
         self.parts.append(g)
-        if len(self.parts) == _MANY:
+        if len(self.parts) == _MANY and type(g) is Tensor:  # and no Bundle, which keeps its parts in any case
             self.parts = [_added([p.astype(np.float32) for p in self.parts] if is_half(self.dtype) else self.parts)]
 
     def total(self) -> Tensor:
@@ -179,7 +179,8 @@ def _added(gradients: list[Tensor]) -> Tensor:
     """The sum, by one kernel."""
     if len(gradients) == 1:
         return gradients[0]
-    return add_n(gradients) if type(gradients[0]) is Tensor else functools.reduce(operator.add, gradients)  # Bundles
+    first: Any = gradients[0]
+    return add_n(gradients) if type(first) is Tensor else first.sum_of(gradients)  # the latter for Bundles
 
 
 def reachable(outputs: Sequence[Tensor], ends: frozenset[Any] = frozenset()) -> list[Node]:

@@ -141,6 +141,13 @@ EDITS: dict[str, dict[str, str]] = {
             "            return\n"
             '        if backend.backend() == "tensorflow":\n',
     },
+    # The name of a dtype is the usual argument, and Keras asks some thousand times in a step.
+    "keras.src.backend.common.variables": {
+        "def standardize_dtype(dtype):\n":
+            "def standardize_dtype(dtype):\n"
+            "    if type(dtype) is str and dtype in dtypes.ALLOWED_DTYPES:\n"
+            "        return dtype\n",
+    },
     # Apart from TensorFlow, Keras's backends know no float64; here float64 stays when floatx is float64.
     "keras.src.backend.common.dtypes": {
         '    out_dtype = BIT64_TO_BIT32_DTYPE.get(out_dtype, out_dtype)\n':

@@ -86,6 +86,7 @@ class Op:
         self.onto: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self.sparse = False
+        self.joins = False  # whether the op is one result of a hub, which takes gradients of several results at once
         self.pulled_back: Rule | None = None
         self.epilogue: str | None = None  # the static argument that is None where nothing is to be pulled back
         self._facts: Facts | None = None

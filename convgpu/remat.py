@@ -53,19 +53,25 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
     return rematerialised
 
 
+_NOTHING = np.zeros(0, np.float32)
+
+
 class Bundle(Tensor):
     """The gradients of some of a function's results, by their places; the sum of two has the sums of the gradients."""
 
     __slots__ = ("parts",)
 
     def __init__(self, parts: dict[int, Tensor]):
-        super().__init__(np.zeros(0, np.float32))
+        super().__init__(_NOTHING)
         self.parts = parts
 
-    def __add__(self, other: Any) -> Tensor:
-        parts = dict(self.parts)
-        for i, g in other.parts.items():
-            parts[i] = parts[i] + g if i in parts else g
+    @staticmethod
+    def sum_of(bundles: Sequence[Any]) -> Bundle:
+        """The sum of bundles, part by part."""
+        parts: dict[int, Tensor] = {}
+        for bundle in bundles:
+            for i, g in bundle.parts.items():
+                parts[i] = parts[i] + g if i in parts else g
         return Bundle(parts)
 
 
@@ -134,7 +140,7 @@ def _result(y: Any, hub: Tensor, place: int) -> Any:
         return y
     result = Tensor(y.array)
     if hub.requires_grad:
-        autograd.record(_remat_result, (hub,), (place,), (result,))
+        autograd.record_part(_remat_result, hub, place, result)
     return result
 
 
@@ -157,3 +163,4 @@ def _never_run(*arguments: Any) -> Any:
 
 _remat = Op("remat", "*xs; call -> hub", _never_run).vjp_jointly(_gradients)
 _remat_result = Op("remat_result", "hub; place -> y", _never_run).vjp(hub=lambda g, place: Bundle({place: g}))
+_remat_result.joins = True

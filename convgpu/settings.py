@@ -21,59 +21,58 @@ PRECISIONS = ("float32", "tf32")
 class Settings(NamedTuple):
     """The values of all settings at some time."""
 
-    precision: str
-    workspace_limit: int | None
-    backend: str
+    precision: str = "float32"
+    workspace_limit: int | None = None
+    backend: str = "numpy" if importlib.util.find_spec(CPU_MODULE) is None else "cpu"
+
+
+_process = Settings()
 
 
 class _Thread(threading.local):
-    then: dict[type, Any] | None = None  # the settings of this thread while it computes something again
+    then: Settings | None = None  # the settings of this thread while it computes something again
 
 
 _thread = _Thread()
 
 
-class _Setting:
-    """Sets `value` of its class, and restores the previous value on leaving a `with`."""
-
-    value: ClassVar[Any]
-
-    def __init__(self, value: Any):
-        kind = type(self)
-        self._before = _value_of(kind)
-        self._set(value)
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._set(self._before)
-
-    def _set(self, value: Any) -> None:
-        if _thread.then is None:
-            type(self).value = value
-        else:
-            _thread.then[type(self)] = value
-
-
-def _value_of(kind: type[_Setting]) -> Any:
-    return kind.value if _thread.then is None else _thread.then[kind]
-
-
 def in_force() -> Settings:
     """All settings as they are now."""
-    return Settings(current_precision(), workspace_limit(), current_backend())
+    return _thread.then or _process
+
+
+def _change(**values: Any) -> None:
+    global _process
+    if _thread.then is None:
+        _process = _process._replace(**values)
+    else:
+        _thread.then = _thread.then._replace(**values)
 
 
 @contextmanager
 def as_then(settings: Settings) -> Iterator[None]:
     """Compute with settings of another time, on this thread alone. What is set within is forgotten at the end."""
-    before = _thread.then
-    _thread.then = dict(zip((set_precision, set_workspace_limit, use_backend), settings))
+    before, _thread.then = _thread.then, settings
     try:
         yield
     finally:
         _thread.then = before
+
+
+class _Setting:
+    """Sets one of the Settings, and restores the previous value on leaving a `with`."""
+
+    name: ClassVar[str]
+
+    def __init__(self, value: Any):
+        self._before = getattr(in_force(), self.name)
+        _change(**{self.name: value})
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _change(**{self.name: self._before})
 
 
 class set_precision(_Setting):
@@ -94,7 +93,7 @@ class set_precision(_Setting):
     'float32'
     """
 
-    value = "float32"
+    name = "precision"
 
     def __init__(self, name: str):
         if name not in PRECISIONS:
@@ -104,7 +103,7 @@ class set_precision(_Setting):
 
 def current_precision() -> str:
     """The precision of float32 products on tensor cores: "float32" or "tf32"."""
-    return _value_of(set_precision)
+    return (_thread.then or _process).precision
 
 
 class set_workspace_limit(_Setting):
@@ -127,7 +126,7 @@ class set_workspace_limit(_Setting):
     True
     """
 
-    value: ClassVar[int | None] = None
+    name = "workspace_limit"
 
     def __init__(self, nbytes: int | None):
         super().__init__(None if nbytes is None else positive("set_workspace_limit", "nbytes", nbytes, 0))
@@ -135,7 +134,7 @@ class set_workspace_limit(_Setting):
 
 def workspace_limit() -> int | None:
     """The bytes of workspace that one kernel may use; `set_workspace_limit` describes the default, None."""
-    return _value_of(set_workspace_limit)
+    return (_thread.then or _process).workspace_limit
 
 
 class use_backend(_Setting):
@@ -155,7 +154,7 @@ class use_backend(_Setting):
     True
     """
 
-    value = "numpy" if importlib.util.find_spec(CPU_MODULE) is None else "cpu"
+    name = "backend"
 
     def __init__(self, name: str):
         from . import backends  # imported late: the backends read this setting
@@ -169,4 +168,4 @@ class use_backend(_Setting):
 
 def current_backend() -> str:
     """The name of the backend that computes on tensors of the CPU; "cuda" computes on tensors of the GPU."""
-    return _value_of(use_backend)
+    return (_thread.then or _process).backend

@@ -388,7 +388,7 @@ def wrap(array: Any) -> Tensor:
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
         return Tensor(array)
-    if is_gpu_array(array) or isinstance(array, Outline):
+    if isinstance(array, Outline) or is_gpu_array(array):
         return Tensor(array)
     return Tensor(read_only(np.asarray(array)))  # NumPy's scalars, which for instance full reductions return
 

@@ -14,9 +14,7 @@ SETTINGS = {"precision": (cg.set_precision, cg.current_precision, "tf32", "float
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    for setting, first in ((settings.set_precision, "float32"), (settings.set_workspace_limit, 64 << 20),
-                           (settings.use_backend, "numpy")):
-        monkeypatch.setattr(setting, "value", first)
+    monkeypatch.setattr(settings, "_process", settings.Settings("float32", 64 << 20, "numpy"))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -30,6 +30,17 @@ def keras_training_ledger(name: str, batch: int, dtype: str = "float32", device:
     Raises:
         UsageError: keras.applications has no such network, or Keras runs on another backend already.
     """
+    step = keras_step(name, dtype)
+    side = NETWORKS[name][1]
+    # the first call makes the model, and the optimizer's momentum
+    return ledger(step, spec((batch, side, side, 3)), spec(batch, "int64"), device=device, warmup=1)
+
+
+def keras_step(name: str, dtype: str) -> Callable[..., Any]:
+    """The `train_step` of that ledger: a function of images and labels, which makes its model when it is first called.
+
+    Variables must lie on the GPU on which the step runs.
+    """
     if name not in NETWORKS:
         raise UsageError(f"--keras: expected a network of keras.applications, one of {', '.join(NETWORKS)}, got {name}")
     if "keras" not in sys.modules:
@@ -39,27 +50,20 @@ def keras_training_ledger(name: str, batch: int, dtype: str = "float32", device:
     if keras.backend.backend() != "convgpu":
         raise UsageError(f"--keras: expected Keras on backend convgpu, got {keras.backend.backend()}; set the "
                          "environment variable KERAS_BACKEND=convgpu")
-    application, side = NETWORKS[name]
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(POLICIES[dtype])
-    try:
-        step = _step(keras, getattr(keras.applications, application))
-        # the first call makes the model, and the optimizer's momentum
-        return ledger(step, spec((batch, side, side, 3)), spec(batch, "int64"), device=device, warmup=1)
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _step(keras: Any, application: Callable[..., Any]) -> Callable[..., Any]:
-    """A step that makes its model when it is first called, since variables must lie on the GPU of the ledger."""
+    application = getattr(keras.applications, NETWORKS[name][0])
     made: list[Any] = []
 
     def step(images: Any, labels: Any) -> Any:
-        with keras.device("gpu:0"):
-            if not made:
-                made.append(application(weights=None))
-                made[0].compile(optimizer=keras.optimizers.SGD(1e-4, momentum=0.9),
-                                loss=keras.losses.SparseCategoricalCrossentropy(), metrics=[])
-            return made[0].train_step((images, labels, None))
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(POLICIES[dtype])
+        try:
+            with keras.device("gpu:0"):
+                if not made:
+                    made.append(application(weights=None))
+                    made[0].compile(optimizer=keras.optimizers.SGD(1e-4, momentum=0.9),
+                                    loss=keras.losses.SparseCategoricalCrossentropy(), metrics=[])
+                return made[0].train_step((images, labels, None))
+        finally:
+            keras.config.set_dtype_policy(before)
 
     return step

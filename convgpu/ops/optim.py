@@ -165,6 +165,7 @@ def _recorded_only(*arguments: Any) -> Any:
 # their own, which send their gradients to one more, the hub; its rule takes all of them.
 _hub = Op("linked", "*xs; back -> hub", _recorded_only)
 _result = Op("linked_result", "hub; place -> y", _recorded_only).vjp(hub=lambda g, place: Bundle({place: g}))
+_result.joins = True
 
 
 def _of_inputs(g: Bundle, wanted: Sequence[bool], back: Back) -> list[Tensor | None]:
@@ -184,7 +185,7 @@ def linked(xs: Sequence[Tensor], ys: list[Tensor], back: Back) -> list[Tensor]:
         autograd.record(_hub, tuple(xs), (back,), (hub,))
         for i, (x, y) in enumerate(zip(xs, ys)):
             if x.requires_grad:
-                autograd.record(_result, (hub,), (i,), (y,))
+                autograd.record_part(_result, hub, i, y)
     return ys
 
 

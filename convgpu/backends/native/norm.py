@@ -77,6 +77,6 @@ class _Small:
     """
 
     def __init__(self, native: Crossing, dtype: np.dtype, *arrays: Array | None):
-        self._kept = [None if a is None else native.xp.ascontiguousarray(a, dtype=dtype).reshape(a.shape)
-                      for a in arrays]
+        self._kept = [a if a is None or a.dtype == dtype and a.flags.c_contiguous
+                      else native.xp.ascontiguousarray(a, dtype=dtype).reshape(a.shape) for a in arrays]
         self.crossed = [None if a is None else native.array(a) for a in self._kept]

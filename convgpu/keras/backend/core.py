@@ -92,7 +92,7 @@ def cast_together(layers: Any) -> dict[Any, Tensor]:
     for layer in layers:
         if "float16" in layer.compute_dtype:  # or bfloat16
             for v in layer._trainable_variables:
-                if v._autocast and v.dtype == "float32" and v._value is not None and v._value.device == GPU:
+                if v._autocast and v._dtype == "float32" and v._value is not None and v._value.device == GPU:
                     wanted.setdefault(layer.compute_dtype, {})[v._value] = None
     return {(value, dtype): cast for dtype, values in wanted.items()
             for value, cast in zip(values, cast_all(list(values), dtype))}
@@ -117,6 +117,14 @@ class Variable(KerasVariable):
             device = current_device() if held is None else held.device
         leaf = (tensor if tensor.device == device else tensor.to(device)).detach()
         self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
+
+    def hold(self, tensor: Tensor) -> None:
+        """Take a new tensor without history for the value, whose shape, dtype and device are the variable's."""
+        if tensor.dtype != self._value.dtype or tensor.device != self._value.device:  # type: ignore[union-attr]
+            self._direct_assign(tensor)
+            return
+        autograd.note(self, "_value")
+        self._value = tensor.requires_grad_(self._trainable and is_float(tensor.dtype))
 
     def _value_or_none(self) -> Tensor | None:
         return getattr(self, "_value", None)

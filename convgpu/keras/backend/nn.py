@@ -14,6 +14,7 @@ import numpy as onp
 from keras.src import backend
 from keras.src.backend.common.backend_utils import compute_conv_transpose_padding_args_for_jax
 from keras.src.backend.common.dtypes import result_type
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 import convgpu as cg
@@ -509,7 +510,8 @@ def _parameters(x: Tensor, *parameters: Any) -> bool:
 
 
 def _numpy_dtype(x: Any) -> Any:
-    return as_dtype(x.dtype) if isinstance(x.dtype, str) else x.dtype
+    dtype = x.dtype
+    return as_dtype(dtype) if isinstance(dtype, str) else dtype
 
 
 def batch_norm_of(layer: Any, inputs: Any, training: Any, mask: Any) -> Tensor | None:
@@ -533,8 +535,8 @@ def batch_norm_of(layer: Any, inputs: Any, training: Any, mask: Any) -> Tensor |
         x, layer.moving_mean, layer.moving_variance, gamma, beta, training=learns, momentum=layer.momentum,
         epsilon=layer.epsilon, correction=0, data_format="channels_last" if axis == x.ndim - 1 else "channels_first")
     if learns:
-        layer.moving_mean.assign(mean)
-        layer.moving_variance.assign(variance)
+        for variable, learned in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            variable.assign(learned) if in_stateless_scope() else variable.hold(learned)
     return y
 
 

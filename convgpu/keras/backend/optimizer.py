@@ -193,7 +193,7 @@ def _slots(optimizer: Any, variable: Any) -> tuple[Any, ...]:
 
 
 def _fits(variable: Any, slots: Sequence[Any]) -> bool:
-    return all([v.dtype == "float32" for v in (variable, *slots)])
+    return all([v._dtype == "float32" for v in (variable, *slots)])
 
 
 def _taken(rule: Rule, rows: list[tuple[Any, ...]], learning_rate: Any, iterations: Any, norm: Any = None,
@@ -214,7 +214,7 @@ def _run(op: str, arrays: list[Any], *statics: Any) -> Any:
 
 def _assign(done: Results, rows: list[tuple[Any, ...]]) -> None:
     for variable, array in zip([row[0] for row in rows], done.params):
-        variable._direct_assign(wrap(array))
+        variable.hold(wrap(array))
     for i, arrays in enumerate(done.slots):
         for variable, array in zip([row[2 + i] for row in rows], arrays):
-            variable._direct_assign(wrap(array))
+            variable.hold(wrap(array))
