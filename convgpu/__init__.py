@@ -17,7 +17,7 @@ from .generator import Generator, default_generator, seed
 from .gradients import grad, value_and_grad
 from .interop import from_dlpack
 from .mixed import mixed
-from .ledger import ledger, spec
+from .ledger import largest_batch, ledger, spec
 from .op import Op
 from .ops.activation import (
     elu, gelu, hard_sigmoid, hard_tanh, leaky_relu, relu, relu6, selu, sigmoid, silu, softplus, tanh,
@@ -69,14 +69,14 @@ __all__ = [
     "full", "full_like", "gelu", "gemm", "Generator", "get_num_threads", "global_avg_pool", "global_avg_pool1d",
     "global_avg_pool2d", "global_avg_pool3d", "global_max_pool", "global_max_pool1d", "global_max_pool2d",
     "global_max_pool3d", "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss",
-    "hvp", "is_grad_enabled", "jacobian", "jvp", "layer_norm", "leaky_relu", "ledger", "linear", "load",
-    "load_metadata", "local_response_norm", "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d",
-    "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss", "no_grad",
-    "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "relu6", "remat", "save", "seed", "selu",
-    "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision",
-    "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "spec", "tanh", "Tensor", "tensor", "tree",
-    "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
+    "hvp", "is_grad_enabled", "jacobian", "jvp", "largest_batch", "layer_norm", "leaky_relu", "ledger", "linear",
+    "load", "load_metadata", "local_response_norm", "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss",
+    "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "relu6", "remat", "save",
+    "seed", "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
+    "set_precision", "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "spec", "tanh", "Tensor",
+    "tensor", "tree", "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]
 
-# ledger and check_grad run a function of the user's, whose errors are the user's own
-_explain_errors(globals(), [name for name in __all__ if name not in ("ledger", "check_grad", "hvp", "jvp")])
+_RUN_THE_USERS = ("check_grad", "hvp", "jvp", "largest_batch", "ledger")  # a function whose errors are the user's own
+_explain_errors(globals(), [name for name in __all__ if name not in _RUN_THE_USERS])

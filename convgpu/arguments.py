@@ -46,6 +46,33 @@ def number(op: str, name: str, value: Any) -> float:
         raise ValueError(f"{op}: expected {name} to be a number that float64 can hold, got {value!r:.80}") from None
 
 
+def number_in(op: str, name: str, value: Any, least: float = 0.0, most: float = sys.float_info.max) -> float:
+    """`value` as a finite Python float from `least` to `most`.
+
+    >>> number_in("dropout", "rate", 0.5, most=1)
+    0.5
+    """
+    found = number(op, name, value)
+    if not least <= found <= most:
+        rule = f"a finite {name} >= {least:g}" if most == sys.float_info.max else f"{name} in [{least:g}, {most:g}]"
+        raise ValueError(f"{op}: expected {rule}, got {value!r:.80}")
+    return found
+
+
+def truth(op: str, name: str, value: Any) -> bool:
+    """`value`, True, False, 1 or 0, as a bool; anything else is refused, strings above all."""
+    if not isinstance(value, (bool, int, np.bool_, np.integer)) or value not in (0, 1):
+        raise TypeError(f"{op}: expected {name} to be True or False, got {value!r:.80}")
+    return bool(value)
+
+
+def function(op: str, f: Any) -> Callable[..., Any]:
+    """f, if it can be called."""
+    if not callable(f):
+        raise TypeError(f"{op}: expected a function, got {f!r:.80}")
+    return f
+
+
 def axis_index(op: str, axis: Any, ndim: int, name: str = "axis") -> int:
     """`axis` as a non-negative axis number.
 

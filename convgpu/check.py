@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .arguments import function
 from .creation import zeros_like
 from .dtypes import is_float
 from .gradients import grad
@@ -36,6 +37,7 @@ def check_grad(f: Callable[..., Any], *inputs: Any, order: int = 1, tolerance: f
     >>> check_grad(lambda p: cg.linear(p["x"], p["w"]), {"x": cg.ones((2, 3)), "w": cg.ones((3, 4))}) < 1e-8
     True
     """
+    function("check_grad", f)
     if any(_is_tree(x) for x in inputs):
         leaves: list[Any] = []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import autograd, deferred, tree
+from .arguments import function
 from .device import run_there
 from .dtypes import is_float, is_half
 from .tensor import Tensor, as_tensor, wrap
@@ -305,6 +306,7 @@ def value_and_grad(f: Callable[..., Any], has_aux: bool = False,
     >>> cg.value_and_grad(penalised)(cg.tensor(2.0))[1].item()
     300.0
     """
+    function("value_and_grad", f)
     chosen = numbers(argnums, "value_and_grad")
 
     def value_and_gradient(*args: Any, **options: Any) -> Any:

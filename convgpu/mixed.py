@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .arguments import function
 from .device import is_gpu_array
 from .dtypes import DTypeLike, as_dtype, is_half
 from .op import Op
@@ -43,6 +44,8 @@ class Mixed:
         self.dtype = as_dtype(dtype)
         if not is_half(self.dtype) and self.dtype != FLOAT32:
             raise ValueError(f"mixed: expected bfloat16, float16 or float32, got {self.dtype}")
+        if loss_scale is not None and not isinstance(loss_scale, LossScale):
+            raise TypeError(f"mixed: expected loss_scale to be a LossScale or None, got {loss_scale!r:.80}")
         if loss_scale is not None and self.dtype != np.float16:
             raise ValueError(f"mixed: expected a loss scale for float16 alone, got one for {self.dtype}")
         self.loss_scale = LossScale() if loss_scale is None and self.dtype == np.float16 else loss_scale
@@ -53,6 +56,7 @@ class Mixed:
         The loss, which is what f returns or the first of a pair or sequence, comes in float32; everything else that f
         returns stays as it is. Gradients have the dtypes of the parameters.
         """
+        function("mixed", f)
         if self.dtype == FLOAT32:
             return f
 

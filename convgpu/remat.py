@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import autograd, gradients, settings, tree
+from .arguments import function
 from .op import Op
 from .ops.elementwise import positive, unrounded
 from .ops.widening import note_losses
@@ -46,6 +47,8 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
     Tensor([[4. , 4.5],
             [2.5, 3. ]], dtype=float32)
     """
+    function("remat", f)
+
     @functools.wraps(f, updated=())
     def rematerialised(*args: Any, **options: Any) -> Any:
         return _recorded(f, args, options) if autograd.is_grad_enabled() else f(*args, **options)

@@ -128,3 +128,100 @@ def test_errors_of_the_signature_and_of_the_caller_stay_as_they_are() -> None:
 
     with pytest.raises(RuntimeError, match="^of their own$"):
         cnp.sum(Broken())
+
+
+# --- options whose values have a rule of their own
+
+M, V = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+
+def adam(**state: Any) -> Any:
+    return cg.optim.Adam(lr=0.1).load_state_dict(state)
+
+
+def scaled(**state: Any) -> Any:
+    return cg.optim.SGD(lr=0.1, loss_scale=cg.optim.LossScale()).load_state_dict(state)
+
+
+OPTIONS: list[tuple[str, type[Exception], str, Callable[[], Any]]] = [
+    ("batch_norm", ValueError, "a finite epsilon >= 0, got -1", lambda: cg.batch_norm(
+        X, M, V, training=True, epsilon=-1)),
+    ("batch_norm", ValueError, "a finite epsilon >= 0, got nan", lambda: cg.batch_norm(
+        X, M, V, training=False, epsilon=float("nan"))),
+    ("batch_norm", ValueError, "a finite epsilon >= 0, got inf", lambda: cg.batch_norm(
+        X, M, V, training=False, epsilon=float("inf"))),
+    ("batch_norm", ValueError, r"momentum in \[0, 1\], got 1.5", lambda: cg.batch_norm(
+        X, M, V, training=True, momentum=1.5)),
+    ("batch_norm", ValueError, r"momentum in \[0, 1\], got nan", lambda: cg.batch_norm(
+        X, M, V, training=True, momentum=float("nan"))),
+    ("batch_norm", TypeError, "training to be True or False, got 'yes'", lambda: cg.batch_norm(
+        X, M, V, training="yes")),
+    ("batch_norm", TypeError, "training to be True or False, got 2", lambda: cg.batch_norm(X, M, V, training=2)),
+    ("dropout", TypeError, "training to be True or False, got 'no'", lambda: cg.dropout(
+        X, 0.5, generator=0, training="no")),
+    ("layer_norm", ValueError, "a finite epsilon >= 0, got -1", lambda: cg.layer_norm(X, epsilon=-1)),
+    ("group_norm", ValueError, "a finite epsilon >= 0, got nan", lambda: cg.group_norm(X, 1, epsilon=float("nan"))),
+    ("LossScale", TypeError, "initial to be a number, got 'a'", lambda: cg.optim.LossScale("a")),
+    ("LossScale", ValueError, "a positive number, got 1e[+]300; float32 holds it", lambda: cg.optim.LossScale(1e300)),
+    ("Adam", TypeError, "lr to be a number, got 'a'", lambda: cg.optim.Adam(lr="a")),
+    ("Adam", ValueError, "a finite lr >= 0, got inf", lambda: cg.optim.Adam(lr=float("inf"))),
+    ("Adam", TypeError, "betas to be two numbers, got 0.9", lambda: cg.optim.Adam(betas=0.9)),
+    ("Adam", TypeError, "betas to be a number, got 'x'", lambda: cg.optim.Adam(betas=("x", 0.9))),
+    ("Adam", ValueError, r"betas in \[0, 1\), got \(0.9, 1\)", lambda: cg.optim.Adam(betas=(0.9, 1))),
+    ("Adam", TypeError, "epsilon to be a number, got None", lambda: cg.optim.Adam(epsilon=None)),
+    ("AdamW", TypeError, "weight_decay to be a number, got 'a'", lambda: cg.optim.AdamW(weight_decay="a")),
+    ("Adam", TypeError, "clip_norm to be a number, got 'x'", lambda: cg.optim.Adam(clip_norm="x")),
+    ("Adam", TypeError, "loss_scale to be a LossScale or None, got 3.0", lambda: cg.optim.Adam(loss_scale=3.0)),
+    ("SGD", TypeError, "nesterov to be True or False, got 'no'", lambda: cg.optim.SGD(0.1, 0.9, nesterov="no")),
+    ("SGD", ValueError, r"momentum in \[0, 1\], got nan", lambda: cg.optim.SGD(0.1, momentum=float("nan"))),
+    ("Adam.load_state_dict", TypeError, r"a dict as state_dict returns it, got \[\]", lambda: cg.optim.Adam(
+        ).load_state_dict([])),
+    ("Adam.load_state_dict", ValueError, r"the keys \['steps', 'mean', 'square'\], got \[\]", lambda: adam()),
+    ("Adam.load_state_dict", ValueError, "the keys .*, got .'steps'.", lambda: adam(steps=3)),
+    ("Adam.load_state_dict", ValueError, "the keys .*, got .'more', 'steps'.", lambda: adam(steps=0, more=1)),
+    ("Adam.load_state_dict", ValueError, "steps >= 0, got -1", lambda: adam(steps=-1)),
+    ("Adam.load_state_dict", TypeError, "steps to be an integer, got 1.5", lambda: adam(steps=1.5)),
+    ("Adam.load_state_dict", TypeError, "steps to be an integer, got None", lambda: adam(steps=None)),
+    ("Adam.load_state_dict: square", TypeError, "floating arrays, got 'x'", lambda: adam(
+        steps=1, mean={"w": M}, square={"w": "x"})),
+    ("SGD.load_state_dict", ValueError, "loss_scale to be a positive scale and a number of steps", lambda: scaled(
+        steps=0, loss_scale="x")),
+    ("SGD.load_state_dict", ValueError, "loss_scale to be a positive scale and a number of steps", lambda: scaled(
+        steps=0, loss_scale=[-1.0, 0.0])),
+    *[(name, TypeError, "a function, got 3", run) for name, run in (
+        ("remat", lambda: cg.remat(3)), ("value_and_grad", lambda: cg.value_and_grad(3)),
+        ("mixed", lambda: cg.mixed("bfloat16")(3)), ("check_grad", lambda: cg.check_grad(3, X)),
+        ("ledger", lambda: cg.ledger(3, cg.spec(2))), ("largest_batch", lambda: cg.largest_batch(3)))],
+    ("mixed", TypeError, "loss_scale to be a LossScale or None, got 3.0", lambda: cg.mixed("float16", 3.0)),
+    ("ledger", ValueError, "warmup >= 0, got -1", lambda: cg.ledger(cg.exp, cg.spec(2), warmup=-1)),
+    ("ledger", TypeError, "warmup to be an integer, got 'a'", lambda: cg.ledger(cg.exp, cg.spec(2), warmup="a")),
+    ("largest_batch", ValueError, "least >= 1, got 0", lambda: cg.largest_batch(cg.exp, least=0)),
+    ("spec", TypeError, "sizes to be an integer, got 2.5", lambda: cg.spec((2.5, 3))),
+    ("spec", TypeError, "sizes to be an integer, got 'a'", lambda: cg.spec("a")),
+    ("spec", ValueError, "sizes >= 0, got -1", lambda: cg.spec((2, -1))),
+]
+
+
+@pytest.mark.parametrize("what, kind, rule, call", OPTIONS, ids=[f"{o[0]}-{i}" for i, o in enumerate(OPTIONS)])
+def test_options_with_rules_of_their_own(what: str, kind: type[Exception], rule: str, call: Callable[[], Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(kind, match=f"^{re.escape(what)}: expected {rule}"):
+            call()
+
+
+def test_a_state_that_is_refused_changes_nothing() -> None:
+    optimizer = cg.optim.Adam(lr=0.1)
+    optimizer.step({"w": cg.ones(3)}, {"w": cg.ones(3)})
+    before = optimizer.state_dict()
+    for square in ({"v": M}, {"w": "x"}):
+        bad = {"steps": 5, "mean": {"w": M}, "square": square}
+        with pytest.raises((TypeError, ValueError)):
+            optimizer.load_state_dict(bad)
+    assert optimizer.state_dict()["steps"] == 1
+    np.testing.assert_array_equal(optimizer.state_dict()["mean"]["w"], before["mean"]["w"])
+
+
+@pytest.mark.parametrize("training", [1, 0, np.True_, np.int64(0)])
+def test_numbers_that_are_bools(training: Any) -> None:
+    assert cg.batch_norm(X, M, V, training=training)[0].shape == X.shape

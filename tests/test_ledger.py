@@ -272,7 +272,7 @@ def test_specs_stand_for_tensors():
     x, w = (2, 8, 8, 3), (3, 3, 3, 4)
     by_specs = cg.explain("conv2d", cg.spec(x, "float16"), cg.spec(w, "float16"), device="cpu")
     assert str(by_specs) == str(cg.explain("conv2d", x, w, dtype="float16", device="cpu"))
-    with pytest.raises(ValueError, match=r"spec: expected sizes of at least 0, got shape \(2, -1\)"):
+    with pytest.raises(ValueError, match="spec: expected sizes >= 0, got -1"):
         cg.spec((2, -1))
 
 

@@ -56,7 +56,7 @@ def test_a_picture_is_drawn(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "status", "words"), [
-    (("--device", "K40"), 1, "expected device 'gpu', or one of T4"),
+    (("--device", "K40"), 2, "expected device 'gpu', or one of T4"),
     (("--json", "nowhere/out.json"), 2, "--json nowhere/out.json: expected a folder that exists"),
     (("--plot", "out.txt"), 2, "--plot out.txt: expected a file name that ends in"),
 ])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import tree
+from ..arguments import function, integer, shape_of
 from ..dtypes import DTypeLike, as_dtype, is_float
 
 if TYPE_CHECKING:
@@ -45,15 +46,12 @@ def spec(shape: int | tuple[int, ...], dtype: DTypeLike = "float32") -> Spec:
         dtype: the type of the elements.
 
     Raises:
-        ValueError: a negative size. TypeError: a dtype that tensors do not have.
+        ValueError: a negative size. TypeError: a size that is no integer, a dtype that tensors do not have.
 
     >>> spec((256, 224, 224, 3), "bfloat16").nbytes
     77070336
     """
-    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in sizes):
-        raise ValueError(f"spec: expected sizes of at least 0, got shape {shape!r}")
-    return Spec(tuple(map(int, sizes)), as_dtype(dtype))
+    return Spec(shape_of("spec", shape), as_dtype(dtype))
 
 
 def ledger(step: Callable[..., Any], *args: Any, device: str | None = None, warmup: int = 0) -> Ledger:
@@ -75,7 +73,8 @@ def ledger(step: Callable[..., Any], *args: Any, device: str | None = None, warm
         `json()`; str() makes a table. An optimizer that the step uses is afterwards as it was before.
 
     Raises:
-        ValueError: an unknown GPU. NotImplementedError: a function of which is not known what it does on a GPU.
+        ValueError: an unknown GPU, a negative warmup. TypeError: a step that is no function. NotImplementedError: a
+            function of which is not known what it does on a GPU.
 
     Without a compiled module, each call of a kernel counts as one launch, and `obstacle` says so.
 
@@ -90,6 +89,8 @@ def ledger(step: Callable[..., Any], *args: Any, device: str | None = None, warm
     from .result import Ledger
     from .stand_in import standing_in
 
+    function("ledger", step)
+    warmup = integer("ledger", "warmup", warmup, 0)
     name, gpu = chosen_gpu(device, "ledger")
     if gpu is None:
         raise ValueError(f"ledger: expected a GPU whose rates are known, got {name}; name one, as device='H200'")
@@ -134,7 +135,7 @@ def largest_batch(ledger_of: Callable[[int], Ledger], least: int = 1) -> int:
         least: the smallest batch to try.
 
     Raises:
-        ValueError: the step's memory does not grow with the batch.
+        ValueError: the step's memory does not grow with the batch, or `least` is below 1.
 
     >>> import convgpu as cg
     >>> def of(batch):
@@ -142,6 +143,8 @@ def largest_batch(ledger_of: Callable[[int], Ledger], least: int = 1) -> int:
     >>> largest_batch(of)
     27
     """
+    function("largest_batch", ledger_of)
+    least = integer("largest_batch", "least", least, 1)
     room = 0.0
 
     def free(batch: int) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as json_module
 
-from ..files import check_writable, replace
+from ..explain import chosen_gpu
+from ..files import UsageError, check_writable, replace
 from . import largest_batch
 from .networks import ALL
 
@@ -12,6 +13,11 @@ from .networks import ALL
 def run(network: str, batch: int, dtype: str, device: str | None, keras: bool, max_batch: bool, json: str | None,
         plot: str | None) -> int:
     """Print the ledger of one training step; write it, and its picture, where asked to. Returns the exit status."""
+    if device is not None:
+        try:
+            chosen_gpu(device, "--device")
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if keras:
         from .keras_networks import keras_training_ledger as ledger_of
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import truth
 from ..device import move
 from ..dtypes import accumulator, check_same_float
 from ..generator import Generator, as_generator
@@ -41,6 +42,7 @@ def dropout(x: Any, rate: float, *, generator: Any = None, training: bool = True
     """
     x = as_tensor(x, "dropout")
     check_same_float("dropout", x=x)
+    training = truth("dropout", "training", training)
     if not 0 <= rate <= 1:
         raise ValueError(f"dropout: expected a rate in [0, 1], got {rate}")
     if not training or rate == 0:

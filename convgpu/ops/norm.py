@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import autograd, gradients
-from ..arguments import axis_tuple, integer, number
+from ..arguments import axis_tuple, integer, number_in, truth
 from ..deferred import defer
 from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import (
@@ -289,7 +289,8 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
         statistics may be float32 beside a half type.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together.
+        TypeError: mixed or non-floating dtypes, a `training` that is not a bool. ValueError: shapes that do not fit
+            together, a negative epsilon, a momentum that is not in [0, 1].
 
     From Ioffe and Szegedy, "Batch Normalization" (2015).
 
@@ -304,8 +305,8 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     channel = _channel_axis(op, x, data_format)
     _check_shapes(op, (x.shape[channel],), "(C,)", running_mean=mean, running_var=var, scale=scale, offset=offset)
     geo = batch_norm_geometry(x.shape, channel)
-    epsilon, momentum = number(op, "epsilon", epsilon), number(op, "momentum", momentum)
-    if not training:
+    epsilon, momentum = number_in(op, "epsilon", epsilon), number_in(op, "momentum", momentum, most=1)
+    if not truth(op, "training", training):
         y = defer(x, lambda residual, activation: inferred(x, mean, var, scale, offset, geo, epsilon, residual,
                                                            activation), (x, mean, var, scale, offset))
         return y, old_mean, old_var
@@ -331,7 +332,7 @@ def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tup
         epsilon: a number that keeps the divisor above 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit together, a negative epsilon.
 
     From Ba, Kiros and Hinton, "Layer Normalization" (2016).
 
@@ -347,7 +348,7 @@ def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tup
     t = transpose(x, (*kept, *axes)) if moved else x
     geo = layer_norm_geometry(t.shape, len(axes))
     scale, offset = (None if p is None else reshape(p, (geo.channels,)) for p in (scale, offset))
-    y = applied(t, statistics(t, geo, number(op, "epsilon", epsilon))[0], scale, offset)
+    y = applied(t, statistics(t, geo, number_in(op, "epsilon", epsilon))[0], scale, offset)
     return transpose(y, tuple(np.argsort((*kept, *axes)).tolist())) if moved else y
 
 
@@ -364,7 +365,8 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
         epsilon: a number that keeps the divisor above 0.
 
     Raises:
-        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, groups that do not divide C.
+        TypeError: mixed or non-floating dtypes. ValueError: shapes that do not fit, groups that do not divide C,
+            a negative epsilon.
 
     From Wu and He, "Group Normalization" (2018).
 
@@ -379,7 +381,7 @@ def group_norm(x: Any, groups: int, scale: Any = None, offset: Any = None, *, ep
         raise ValueError(f"{op}: expected groups to divide C == {channels}, got {groups} (x={x.shape})")
     _check_shapes(op, (channels,), "(C,)", scale=scale, offset=offset)
     geo = group_norm_geometry(x.shape, channel, positive(op, "groups", groups))
-    return applied(x, statistics(x, geo, number(op, "epsilon", epsilon))[0], scale, offset)
+    return applied(x, statistics(x, geo, number_in(op, "epsilon", epsilon))[0], scale, offset)
 
 
 # --- local response normalisation

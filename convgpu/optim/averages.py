@@ -15,7 +15,7 @@ from ..creation import zeros_like
 from ..dtypes import accumulator, is_float
 from ..ops import optim as ops
 from ..tensor import Tensor, as_tensor, wrap
-from .optimizers import norm_of, number
+from .optimizers import norm_of, scalar_beside
 
 
 class EMA:
@@ -197,7 +197,7 @@ def _moved(caller: str, old: Any, towards: Any, rate: float, pull: float) -> Any
     for chosen in groups.values():
         first = pairs[chosen[0]][0].array
         given = ops.Operands([pairs[i][0].array for i in chosen], [pairs[i][1].array for i in chosen], (),
-                             number(first, rate, np.float64), number(first, 0, np.int64))
+                             scalar_beside(first, rate, np.float64), scalar_beside(first, 0, np.int64))
         for i, array in zip(chosen, ops.step(ops.Sgd(weight_decay=pull), given).params):
             new[i] = wrap(array)
     numbers = iter(new)

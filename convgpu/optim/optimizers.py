@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import tree
+from ..arguments import integer, number, number_in, truth
 from ..device import check_one_device, device_of, move, run_there, to_numpy
 from ..dtypes import accumulator, is_float
 from ..ops import optim as ops
@@ -44,8 +45,8 @@ class LossScale:
     """
 
     def __init__(self, initial: float = 65536.0):
-        if not 0 < initial < math.inf:
-            raise ValueError(f"LossScale: expected a positive number, got {initial}")
+        if not 0 < number("LossScale", "initial", initial) <= float(np.finfo(np.float32).max):
+            raise ValueError(f"LossScale: expected a positive number, got {initial!r:.80}; float32 holds it")
         self.state: Any = np.array([initial, 0], np.float32)  # the scale, and the number of steps since it changed
 
     @property
@@ -70,14 +71,13 @@ class Optimizer:
     def __init__(self, lr: float | Schedule, weight_decay: float = 0.0, clip_norm: float | None = None,
                  loss_scale: LossScale | None = None, decay_mask: DecayMask = None):
         name = type(self).__name__
+        if loss_scale is not None and not isinstance(loss_scale, LossScale):
+            raise TypeError(f"{name}: expected loss_scale to be a LossScale or None, got {loss_scale!r:.80}")
         self._calls = 0
         self.lr = lr  # type: ignore[assignment]
-        if not weight_decay >= 0:
-            raise ValueError(f"{name}: expected weight_decay >= 0, got {weight_decay}")
-        if clip_norm is not None and not 0 <= clip_norm < math.inf:
-            raise ValueError(f"{name}: expected clip_norm >= 0 or None, got {clip_norm}")
-        self.weight_decay, self.decay_mask = weight_decay, decay_mask
-        self.clip_norm, self.loss_scale = clip_norm, loss_scale
+        self.weight_decay, self.decay_mask = number_in(name, "weight_decay", weight_decay), decay_mask
+        self.clip_norm = None if clip_norm is None else number_in(name, "clip_norm", clip_norm)
+        self.loss_scale = loss_scale
         self._steps: Any = 0  # a Python number, or an array on the device of the parameters
         self._rates: dict[Any, tuple[float, Any]] = {}  # the learning rate on each device
         self._state: dict[str, list[Any]] = {}  # for each slot, an array for each parameter
@@ -98,9 +98,7 @@ class Optimizer:
     def lr(self, lr: float | Schedule) -> None:
         self.schedule: Schedule | None = lr if callable(lr) else None
         if not callable(lr):
-            if not lr >= 0:
-                raise ValueError(f"{type(self).__name__}: expected lr >= 0, got {lr}")
-            self._lr = float(lr)  # a NumPy scalar would promote float32
+            self._lr = float(number_in(type(self).__name__, "lr", lr))  # a NumPy scalar would promote float32
 
     @property
     def steps(self) -> int:
@@ -234,12 +232,13 @@ class Optimizer:
         """The learning rate as an array beside another one; it is kept as long as it is the same."""
         key, rate = (device_of(array), type(array)), float(self.lr)
         if key not in self._rates or self._rates[key][0] != rate:
-            self._rates[key] = rate, number(array, rate, np.float64)
+            self._rates[key] = rate, scalar_beside(array, rate, np.float64)
         return self._rates[key][1]
 
     def _count(self, array: Any) -> Any:
         """The number of steps as an array beside another one."""
-        return number(array, self._steps, np.int64) if isinstance(self._steps, int) else _beside(array, self._steps)
+        steps = self._steps
+        return scalar_beside(array, steps, np.int64) if isinstance(steps, int) else _beside(array, steps)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the state: "steps", for each slot a tree of NumPy arrays, "loss_scale" where there is one, and
@@ -255,20 +254,38 @@ class Optimizer:
         return {"steps": self.steps, **copies, **({} if self.schedule is None else {"calls": self._calls})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state that `state_dict` returned: the next steps are the same to the last bit."""
+        """Continue from the state that `state_dict` returned: the next steps are the same to the last bit.
+
+        Raises:
+            TypeError: something else than a dict, steps that are no integer, state that is not floating. ValueError:
+                missing or unknown keys, a negative number of steps. Nothing is changed then.
+        """
+        caller = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{caller}: expected a dict as state_dict returns it, got {state!r:.80}")
         scale = ["loss_scale"] if self.loss_scale is not None else []
         known = ["steps", *self.slots, *scale]
-        missing = {*known} - state.keys() if state.get("steps") else {"steps", *scale} - state.keys()
+        steps = integer(caller, "steps", state["steps"], 0) if "steps" in state else 0
+        calls = integer(caller, "calls", state.get("calls", steps), 0)
+        missing = {*known} - state.keys() if steps else {"steps", *scale} - state.keys()
         unknown = state.keys() - {*known, "calls"}
         if missing or unknown:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: expected the keys {known}, got {sorted(state)}")
-        self._steps = int(state["steps"])
-        self._calls = int(state.get("calls", self._steps))
+            raise ValueError(f"{caller}: expected the keys {known}, got {sorted(map(str, state))}")
         slots = [slot for slot in self.slots if slot in state]
-        self._places = _numbered(state[slots[0]]) if slots else None
-        self._state = {slot: _in_places(state[slot], self._places) for slot in slots}
+        places = _numbered(state[slots[0]]) if slots else None
+        arrays = {slot: _in_places(f"{caller}: {slot}", state[slot], places) for slot in slots}
         if self.loss_scale is not None:
-            self.loss_scale.state = np.array(state["loss_scale"], np.float32)
+            self.loss_scale.state = _scaling(caller, state["loss_scale"])
+        self._steps, self._calls, self._places, self._state = steps, calls, places, arrays
+
+
+def _scaling(caller: str, value: Any) -> np.ndarray:
+    """A loss scale and the number of steps since it changed, as `state_dict` gives them."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiu" or given.shape != (2,) or not 0 < given[0] < math.inf or not given[1] >= 0:
+        raise ValueError(f"{caller}: expected loss_scale to be a positive scale and a number of steps, got "
+                         f"{value!r:.80}")
+    return given.astype(np.float32)
 
 
 def norm_of(arrays: Sequence[Any], caller: str) -> Any:
@@ -281,7 +298,7 @@ def norm_of(arrays: Sequence[Any], caller: str) -> Any:
     return np.asarray(norms[0]) if isinstance(norms[0], np.generic) else norms[0]
 
 
-def number(beside: Any, value: float, dtype: type) -> Any:
+def scalar_beside(beside: Any, value: float, dtype: type) -> Any:
     """A number as an array of no axes on the device of another array."""
     if isinstance(beside, np.ndarray):
         return np.array(value, dtype)
@@ -294,10 +311,17 @@ def _numbered(params: Any) -> Any:
     return tree.map(lambda p: next(numbers), params)
 
 
-def _in_places(state: Any, places: Any) -> list[Any]:
-    """Copies of a tree's arrays in the order of their places."""
+def _in_places(what: str, state: Any, places: Any) -> list[Any]:
+    """Copies of a tree's floating arrays in the order of their places."""
     found: dict[int, Any] = {}
-    tree.map(lambda place, s: found.update({place: np.array(s)}), places, state)
+
+    def see(place: int, s: Any) -> None:
+        array = np.array(s)
+        if not is_float(array.dtype):
+            raise TypeError(f"{what}: expected floating arrays, got {s!r:.80}")
+        found[place] = array
+
+    tree.map(see, places, state)
     return [found[i] for i in range(len(found))]
 
 
@@ -350,9 +374,10 @@ class SGD(Optimizer):
                  clip_norm: float | None = None, loss_scale: LossScale | None = None,
                  decay_mask: DecayMask = None):
         super().__init__(lr, weight_decay, clip_norm, loss_scale, decay_mask)
-        if not 0 <= momentum <= 1 or (nesterov and momentum == 0):
-            raise ValueError(f"SGD: expected momentum in [0, 1], above 0 with nesterov, got {momentum}")
-        self.momentum, self.nesterov = momentum, nesterov
+        self.momentum = number_in("SGD", "momentum", momentum, most=1)
+        self.nesterov = truth("SGD", "nesterov", nesterov)
+        if self.nesterov and not momentum:
+            raise ValueError(f"SGD: expected momentum above 0 with nesterov, got {momentum}")
         self.slots = ("velocity",) if momentum else ()
 
     def _rule(self) -> ops.Sgd:
@@ -390,10 +415,13 @@ class Adam(Optimizer):
                  weight_decay: float = 0.0, clip_norm: float | None = None, loss_scale: LossScale | None = None,
                  decay_mask: DecayMask = None):
         super().__init__(lr, weight_decay, clip_norm, loss_scale, decay_mask)
-        if not all(0 <= beta < 1 for beta in betas) or not epsilon >= 0:
-            raise ValueError(f"{type(self).__name__}: expected betas in [0, 1) and epsilon >= 0, "
-                             f"got {betas} and {epsilon}")
-        self.betas, self.epsilon = tuple(betas), epsilon
+        name = type(self).__name__
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"{name}: expected betas to be two numbers, got {betas!r:.80}")
+        first, second = (number(name, "betas", beta) for beta in betas)
+        if not 0 <= first < 1 or not 0 <= second < 1:
+            raise ValueError(f"{name}: expected betas in [0, 1), got {betas}")
+        self.betas, self.epsilon = (first, second), number_in(name, "epsilon", epsilon)
 
     def _rule(self) -> ops.Adam:
         beta1, beta2 = self.betas
