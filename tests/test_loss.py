@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from optional import require
@@ -346,3 +348,25 @@ def test_wrong_weights_and_ignored_labels(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+# --- values at the ends of a dtype: results are right, and nobody is warned
+
+ENDS = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38, "float64": 1.7e308}
+
+
+@pytest.mark.parametrize("dtype", ENDS)
+@pytest.mark.parametrize("backend", ["numpy", "reference"])
+def test_softmax_and_cross_entropy_of_the_largest_numbers_warn_of_nothing(backend, dtype):
+    big = ENDS[dtype]
+    x = cg.tensor(np.array([[big, -big, 0.0], [big, big, -big]]), dtype=dtype, requires_grad=True)
+    with warnings.catch_warnings(), cg.use_backend(backend):
+        warnings.simplefilter("error")
+        p, logs = cg.softmax(x), cg.log_softmax(x)
+        right, wrong = cg.cross_entropy(x, [0, 1], reduction="none"), cg.cross_entropy(x, [1, 2])
+        g, = cg.grad(wrong, [x])
+        cg.grad(logs, [x], np.ones(x.shape))
+    assert p.tolist() == [[1, 0, 0], [0.5, 0.5, 0]] and logs[0, 1].item() == -np.inf
+    np.testing.assert_allclose(right.numpy().astype("float64"), [0, np.log(2)], rtol=1e-2, atol=1e-6)
+    assert wrong.item() == np.inf
+    np.testing.assert_allclose(g.numpy().astype("float64"), [[0.5, -0.5, 0], [0.25, 0.25, -0.5]], rtol=1e-2)

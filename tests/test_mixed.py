@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import fake_cupy
@@ -302,3 +303,20 @@ def test_resnet50_has_gradients_in_float32(dtype):
     for name, g in grads.items():
         assert g.dtype == np.float32
         assert np.linalg.norm(g.numpy() - expected[name].numpy()) < 0.2 * np.linalg.norm(expected[name].numpy())
+
+
+def test_a_step_that_the_loss_scale_skips_warns_of_nothing() -> None:
+    policy = cg.mixed("float16")
+    optimizer = cg.optim.SGD(lr=0.1, loss_scale=policy.loss_scale)
+
+    def loss_of(params: dict, x: cg.Tensor) -> cg.Tensor:
+        y = cg.conv2d(x, params["w"], padding=1)
+        return (cg.linear(y.reshape(len(y), -1), params["v"]).astype("float32") ** 2).mean()
+
+    params = {"w": cg.full((3, 3, 2, 8), 10.0), "v": cg.full((128, 4), 10.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss, grads = cg.value_and_grad(policy(loss_of))(params, cg.full((2, 4, 4, 2), 10.0))
+        after = optimizer.step(params, grads)
+    assert loss.item() > 1e6 and not np.isfinite(grads["w"].numpy()).all()
+    assert after["w"].tolist() == params["w"].tolist() and policy.loss_scale.value == 2.0**15

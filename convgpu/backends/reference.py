@@ -401,7 +401,7 @@ def reduce(x: np.ndarray, function: str, axes: tuple[int, ...], keepdims: bool, 
 def softmax(x: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
     """y[k, c] = exp(x[k, c]) / the sum over c of exp(x[k, c]), or its logarithm."""
     largest, total = _statistics(x, axis)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         shifted = x.astype(largest.dtype) - largest
         return (shifted - np.log(total) if log_of else np.exp(shifted) / total).astype(x.dtype)
 
@@ -409,7 +409,7 @@ def softmax(x: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
 def softmax_dgrad(gy: np.ndarray, y: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
     """gx[k, c] = y[k, c] * (gy[k, c] - the sum of gy * y); of the logarithm gy[k, c] - exp(y[k, c]) * the sum of gy."""
     gs, ys = gy.astype(_wider(gy.dtype)), y.astype(_wider(y.dtype))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if log_of:
             return (gs - np.exp(ys) * gs.sum(axis, keepdims=True)).astype(gy.dtype)
         return (ys * (gs - (gs * ys).sum(axis, keepdims=True))).astype(gy.dtype)
@@ -422,13 +422,14 @@ def cross_entropy(x: np.ndarray, labels: np.ndarray, axis: int, smoothing: float
     """
     largest, total = _statistics(x, axis)
     targets, classes = _targets(labels, axis, x.shape[axis], smoothing), x.shape[axis]
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         logs = x.astype(largest.dtype) - largest - np.log(total)
         losses = -np.where(targets == 0, 0, targets * logs).sum(axis)
         y = losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.sum() / labels.size \
             if labels.size else np.nan
+        y = np.asarray(y).astype(accumulator(x.dtype))
     statistics = np.stack([largest.reshape(-1), total.reshape(-1)])
-    return (np.asarray(y).astype(accumulator(x.dtype)), statistics.astype(accumulator(x.dtype)),
+    return (y, statistics.astype(accumulator(x.dtype)),
             np.array([((labels < 0) | (labels >= classes)).any()], np.int32))
 
 
@@ -438,7 +439,7 @@ def cross_entropy_dgrad(x: np.ndarray, labels: np.ndarray, statistics: np.ndarra
     wide, lines = _wider(x.dtype), x.shape[:axis] + x.shape[axis + 1:]
     largest, total = (np.expand_dims(s.astype(wide).reshape(lines), axis) for s in statistics)
     share = g.astype(wide) / (max(labels.size, 1) if reduction == "mean" else 1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         p = np.exp(x.astype(wide) - largest) / total
         each = np.expand_dims(share, axis) if reduction == "none" else share
         return ((p - _targets(labels, axis, x.shape[axis], smoothing)) * each).astype(x.dtype)
@@ -447,7 +448,7 @@ def cross_entropy_dgrad(x: np.ndarray, labels: np.ndarray, statistics: np.ndarra
 def _statistics(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     xs = x.astype(_wider(x.dtype))
     largest = xs.max(axis=axis, keepdims=True, initial=-np.inf)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return largest, np.exp(xs - largest).sum(axis=axis, keepdims=True)
 
 

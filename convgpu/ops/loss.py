@@ -35,10 +35,16 @@ def _reduced(op: str, losses: Tensor, reduction: str, dtype: np.dtype) -> Tensor
         raise ValueError(f"{op}: expected reduction to be one of {REDUCTIONS}, got {reduction!r}")
     dtype = loss_dtype(dtype)
     if reduction == "none":
-        return astype(losses, dtype)
+        return _rounded(losses, dtype)
     if reduction == "sum":
-        return astype(losses.sum(), dtype)
-    return astype(losses.mean() if losses.size else losses.sum() + float("nan"), dtype)
+        return _rounded(losses.sum(), dtype)
+    return _rounded(losses.mean() if losses.size else losses.sum() + float("nan"), dtype)
+
+
+@np.errstate(over="ignore")
+def _rounded(losses: Tensor, dtype: np.dtype) -> Tensor:
+    """The losses in `dtype`; one beyond it is Inf, as on a GPU, without a warning."""
+    return astype(losses, dtype)
 
 
 def _check_same_shape(op: str, **operands: Tensor) -> None:
@@ -132,7 +138,7 @@ def _of_labels(op: str, logits: Tensor, labels: Tensor, axis: int, smoothing: fl
         raise TypeError(f"{op}: expected labels of an integer dtype, got {labels.dtype}")
     y, _, flag = _cross_entropy(logits, labels, axis, smoothing, reduction)
     flags.check(op, flag.array, f"labels in [0, {classes})")
-    return astype(y, loss_dtype(logits.dtype))
+    return _rounded(y, loss_dtype(logits.dtype))
 
 
 def _factors(op: str, weight: Any, logits: Tensor, axis: int) -> Tensor:

@@ -43,6 +43,7 @@ def global_norm(xs: list[np.ndarray]) -> np.ndarray:
     return np.array(math.sqrt(total))
 
 
+@np.errstate(over="ignore")  # a gradient beyond a half type is Inf, for which a loss scale skips the step
 def cast_all(xs: list[np.ndarray], dtype: str, divided: bool) -> tuple[np.ndarray, ...]:
     """Every array in another dtype; with `divided` they are divided by the first element of the last one."""
     kind = as_dtype(dtype)

@@ -9,7 +9,10 @@ import numpy as np
 from ...dtypes import accumulator
 from ...summation import total
 
+_quiet = np.errstate(over="ignore", invalid="ignore")  # Inf where a result is beyond the dtype, as on a GPU
 
+
+@_quiet
 def softmax(x: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
     """exp(x) / sum of exp(x) along the axis, or its logarithm."""
     y = _shifted(x.astype(accumulator(x.dtype), copy=False), axis)
@@ -22,6 +25,7 @@ def softmax(x: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
     return y.astype(x.dtype, copy=False)
 
 
+@_quiet
 def softmax_dgrad(gy: np.ndarray, y: np.ndarray, axis: int, log_of: bool) -> np.ndarray:
     """y * (gy - sum of gy * y); for the logarithm gy - exp(y) * sum of gy."""
     wide = accumulator(gy.dtype)
@@ -37,6 +41,7 @@ def softmax_dgrad(gy: np.ndarray, y: np.ndarray, axis: int, log_of: bool) -> np.
     return gx.astype(gy.dtype, copy=False)
 
 
+@_quiet
 def cross_entropy(x: np.ndarray, labels: np.ndarray, axis: int, smoothing: float,
                   reduction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The losses, their sum or their mean, in the dtype of sums; of each line the largest element and the sum of
@@ -47,7 +52,7 @@ def cross_entropy(x: np.ndarray, labels: np.ndarray, axis: int, smoothing: float
     flat, classes = labels.reshape(-1), lines.shape[1]
     bad = (flat < 0) | (flat >= classes)
     largest = np.max(lines, axis=1, initial=-np.inf).astype(wide)
-    with np.errstate(invalid="ignore", divide="ignore"):  # inf - inf is meant to be NaN
+    with np.errstate(divide="ignore"):
         shifted = lines.astype(wide, copy=False) - largest[:, None]
         sums = total(np.exp(shifted), (1,))
         log_sum = np.log(sums)
@@ -59,11 +64,12 @@ def cross_entropy(x: np.ndarray, labels: np.ndarray, axis: int, smoothing: float
             means = total(shifted, (1,)) / classes - log_sum
             losses = losses * (1 - smoothing) - means * smoothing
     y = losses.reshape(shape) if reduction == "none" else total(losses, (0,))
-    with np.errstate(invalid="ignore", divide="ignore"):  # the mean of nothing is NaN
+    with np.errstate(divide="ignore"):  # the mean of nothing is NaN
         y = np.asarray(np.divide(y, flat.size) if reduction == "mean" else y, wide)
     return y, np.stack([largest, sums]), np.array([bad.any()], np.int32)
 
 
+@_quiet
 def cross_entropy_dgrad(x: np.ndarray, labels: np.ndarray, statistics: np.ndarray, g: np.ndarray, axis: int,
                         smoothing: float, reduction: str) -> np.ndarray:
     """(exp(x - largest) / sum - target) * g, divided by the number of lines for a mean."""
@@ -72,15 +78,14 @@ def cross_entropy_dgrad(x: np.ndarray, labels: np.ndarray, statistics: np.ndarra
     flat = labels.reshape(-1)
     weights = np.broadcast_to(g.astype(wide).reshape(-1) / (max(flat.size, 1) if reduction == "mean" else 1),
                               flat.shape)
-    with np.errstate(invalid="ignore"):
-        gx = lines.astype(wide, copy=False) - statistics[0][:, None]
-        np.exp(gx, out=gx)
-        gx /= statistics[1][:, None]
-        if smoothing:
-            gx -= smoothing / classes
-        known = (flat >= 0) & (flat < classes)
-        gx[np.flatnonzero(known), flat[known].astype(np.int64)] -= 1 - smoothing
-        gx *= weights[:, None]
+    gx = lines.astype(wide, copy=False) - statistics[0][:, None]
+    np.exp(gx, out=gx)
+    gx /= statistics[1][:, None]
+    if smoothing:
+        gx -= smoothing / classes
+    known = (flat >= 0) & (flat < classes)
+    gx[np.flatnonzero(known), flat[known].astype(np.int64)] -= 1 - smoothing
+    gx *= weights[:, None]
     moved = x.shape[:axis] + x.shape[axis + 1:]
     return np.ascontiguousarray(np.moveaxis(gx.reshape(*moved, classes), -1, axis)).astype(x.dtype, copy=False)
 
@@ -89,5 +94,4 @@ def _shifted(x: Any, axis: int) -> Any:
     """x minus its largest value."""
     if x.size == 0:
         return x.copy()  # there is no largest value
-    with np.errstate(invalid="ignore"):  # inf - inf is meant to be NaN
-        return x - np.max(x, axis=axis, keepdims=True)
+    return x - np.max(x, axis=axis, keepdims=True)  # inf - inf is meant to be NaN

@@ -150,6 +150,9 @@ class _Job:
             raise self._error
 
 
+_QUIET: Any = {"over": "ignore", "invalid": "ignore"}  # Inf and NaN are results like others, as on a GPU
+
+
 class _Pool:
     """Daemon threads that wait for jobs; a thread is started when it is first needed."""
 
@@ -170,6 +173,7 @@ class _Pool:
             self._jobs.put(job)
 
     def _work(self) -> None:
+        np.seterr(**_QUIET)
         while True:
             self._jobs.get().help()
 
@@ -189,7 +193,7 @@ def parallel_for(n: int, body: Body, scratch: int = 0) -> None:
         The first exception of any body, after all bodies that had begun have ended.
     """
     threads = min(n, get_num_threads(), max(SCRATCH_LIMIT // scratch, 1) if scratch else n)
-    with one_blas_thread:
+    with one_blas_thread, np.errstate(**_QUIET):
         if threads > 1:
             job = _Job(n, body, scratch)
             _pool.offer(job, threads - 1)
