@@ -5,6 +5,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from native_backends import needs_emulated
 
 import convgpu as cg
 import convgpu.numpy as cnp
@@ -259,3 +260,23 @@ def test_split_sums_have_the_same_bits_at_every_call():
         first, second = cnp.sum(x, axis=1), cnp.sum(x, axis=1)
     assert first.tolist() == second.tolist()
     np.testing.assert_allclose(first, x.sum(axis=1, dtype=np.float64), rtol=2e-7)
+
+
+@pytest.mark.parametrize("function", ["sum", "mean", "max", "min"])
+@pytest.mark.parametrize("shape, axes", [
+    ((2, 3) * 5 + (2,), (0, 2, 4, 6, 8, 10)), ((2, 3) * 5 + (2,), (1, 3, 5, 7, 9)), ((2,) * 16, tuple(range(0, 16, 2))),
+    ((2, 1) * 11 + (3,), tuple(range(0, 23, 4))), ((2,) * 10, (1, 3, 5, 7, 9))])
+@needs_emulated
+def test_kernels_reduce_any_number_of_alternating_axes(shape, axes, function):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    expected = getattr(np, function)(x.astype(np.float64), axis=axes)
+    assert "reduce_" in str(cg.explain("reduce", shape, axes, device="H200"))
+    with cg.use_backend("emulated"):
+        t = cg.tensor(x, requires_grad=True)
+        y = getattr(cnp, function)(t, axis=axes)
+        kept = getattr(cnp, function)(t, axis=axes, keepdims=True)
+        g, = cg.grad(y.sum(), [t])
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert kept.reshape(y.shape).tolist() == y.tolist()
+    total = x.size if function == "sum" else expected.size
+    assert g.shape == shape and np.isclose(g.numpy().astype(np.float64).sum(), total)

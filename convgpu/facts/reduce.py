@@ -36,7 +36,12 @@ def _work(call: Call, precision: str) -> Work:
 
 
 def _plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
+    from ..backends.native.reduce import arranged
+
     function, axes, _, shape = call.statics
+    order = arranged(shape, axes)
+    if order is not None:  # the kernel reads a copy
+        shape, axes = tuple(shape[a] for a in order), tuple(range(len(shape) - len(axes), len(shape)))
     return native.module.plan_reduce(function, list(shape), list(axes), call.dtype, device=device_of(native, gpu),
                                      limit=workspace_limit())
 
