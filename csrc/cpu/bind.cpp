@@ -24,6 +24,7 @@ PYBIND11_MODULE(_cpu, m) {
     m.def("instruction_set", instruction_set);
     m.def("use_instruction_set", use_instruction_set, "name"_a);
     bind_conv(m);
+    bind_elementwise(m);
     bind_gemm(m);
     bind_pool(m);
 }

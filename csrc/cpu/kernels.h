@@ -1,6 +1,7 @@
 // The kernels of one instruction set and one dtype, as launchers call them: a table of functions.
 #pragma once
 #include "calls/conv.h"
+#include "calls/elementwise.h"
 #include "calls/gemm.h"
 #include "calls/pool.h"
 
@@ -19,6 +20,10 @@ struct Kernels {
     void (*lp_pool_dgrad)(const PoolCall&);
     void (*lp_pool_gather)(const PoolCall&);
     void (*channel_sum)(const SumCall&);
+    void (*activate)(const ElementwiseCall&);
+    void (*activate_dgrad)(const ElementwiseCall&);
+    void (*add_n)(const ElementwiseCall&);
+    void (*binary)(const ElementwiseCall&);
 };
 
 }  // namespace convgpu::cpu

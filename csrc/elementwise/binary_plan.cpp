@@ -9,23 +9,12 @@
 namespace convgpu::elementwise {
 namespace {
 
-// The names stand in the order of BinaryFunction.
-constexpr const char* kFunctions[] = {"add",     "subtract", "multiply",          "divide",
-                                      "maximum", "minimum",  "reversed_subtract", "reversed_divide"};
-
 // The length of the axis that is `from_last` places before the last one; 1 where there is none.
 int64_t length_of(const Shape& shape, size_t from_last) {
     return from_last < shape.size() ? shape[shape.size() - 1 - from_last] : 1;
 }
 
 }  // namespace
-
-BinaryFunction binary_function_of(const std::string& name) {
-    for (size_t i = 0; i < std::size(kFunctions); ++i) {
-        if (name == kFunctions[i]) return static_cast<BinaryFunction>(i);
-    }
-    throw std::invalid_argument("binary: expected the name of a function of two operands, got " + name);
-}
 
 BinaryPlan plan_binary(const Shape& a, const Shape& b, const Shape& y, DType dtype, int alignment) {
     BinaryPlan plan{a, b, y, dtype};

@@ -4,22 +4,9 @@
 #include <vector>
 
 #include "../common/array.h"
+#include "../common/functions.h"
 
 namespace convgpu::elementwise {
-
-// kReversed...: the operands in the other order, for a number before an array.
-enum class BinaryFunction {
-    kAdd,
-    kSubtract,
-    kMultiply,
-    kDivide,
-    kMaximum,
-    kMinimum,
-    kReversedSubtract,
-    kReversedDivide
-};
-
-BinaryFunction binary_function_of(const std::string& name);  // throws std::invalid_argument for any other name
 
 // The most axes that are left when neighbouring ones are merged. Each has two indices or more, so that an array with
 // more axes than these would not fit into any memory.

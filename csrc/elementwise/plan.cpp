@@ -10,9 +10,6 @@ namespace {
 
 // The names stand in the order of Op.
 constexpr const char* kOps[] = {"activate", "activate_dgrad", "add_n"};
-// The names stand in the order of Function.
-constexpr const char* kFunctions[] = {"relu",     "leaky_relu", "relu6", "sigmoid",   "tanh",         "elu",
-                                      "softplus", "silu",       "gelu",  "gelu_tanh", "hard_sigmoid", "hard_tanh"};
 
 }  // namespace
 
@@ -23,13 +20,6 @@ Op op_of(const std::string& name) {
         if (name == kOps[i]) return static_cast<Op>(i);
     }
     throw std::invalid_argument("plan: expected the name of an elementwise op, got " + name);
-}
-
-Function function_of(const std::string& name) {
-    for (size_t i = 0; i < std::size(kFunctions); ++i) {
-        if (name == kFunctions[i]) return static_cast<Function>(i);
-    }
-    throw std::invalid_argument("activate: expected the name of an activation, got " + name);
 }
 
 Plan plan(Op op, int64_t size, DType dtype, int alignment) { return {op, size, dtype, vector_of(dtype, alignment)}; }

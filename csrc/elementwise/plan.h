@@ -4,32 +4,9 @@
 #include <string>
 
 #include "../common/array.h"
+#include "../common/functions.h"
 
 namespace convgpu::elementwise {
-
-enum class Function {
-    kRelu,
-    kLeakyRelu,
-    kRelu6,
-    kSigmoid,
-    kTanh,
-    kElu,
-    kSoftplus,
-    kSilu,
-    kGelu,
-    kGeluTanh,
-    kHardSigmoid,
-    kHardTanh
-};
-
-Function function_of(const std::string& name);  // throws std::invalid_argument for any other name
-
-// A function with its parameters. alpha: the slope of kLeakyRelu and the alpha of kElu; scale: a factor of kElu.
-template <class A>
-struct Activated {
-    Function function;
-    A alpha, scale;
-};
 
 enum class Op { kActivate, kActivateDgrad, kAddN };
 

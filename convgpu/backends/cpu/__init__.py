@@ -14,18 +14,19 @@ from ...settings import CPU_MODULE
 from .. import numpy
 from .conv import Conv
 from .crossing import or_numpy
+from .elementwise import Elementwise
 from .gemm import Gemm
 from .layout import Layout
 from .pool import Pool
 
 BY_NUMPY = (
-    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "cross_entropy",
-    "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_apply", "norm_apply_add", "norm_dgrad",
-    "norm_infer", "norm_stats", "normal", "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
+    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_apply",
+    "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "normal", "reduce", "sgd_step", "softmax",
+    "softmax_dgrad", "uniform",
 )
 
 
-class Cpu(Conv, Gemm, Pool, Layout):
+class Cpu(Conv, Elementwise, Gemm, Pool, Layout):
     """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -54,6 +54,13 @@ class Crossing:
         memory = np.empty(nbytes + LINE, np.uint8)
         return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % LINE)
 
+    def like(self, x: np.ndarray) -> np.ndarray:
+        """A new array of the shape and dtype of x, whose axes lie in the order of those of x, as NumPy's results do."""
+        if x.flags.c_contiguous:
+            return self.empty(x.shape, x.dtype)
+        order = np.argsort([-abs(step) for step in x.strides], kind="stable")
+        return self.empty(tuple(np.take(x.shape, order)), x.dtype).transpose(np.argsort(order))
+
     def check_float(self, op: str, x: np.ndarray) -> None:
         """Raise NoKernelError for dtypes that kernels have no arithmetic for, and for another machine's byte order."""
         if not is_float(x.dtype):

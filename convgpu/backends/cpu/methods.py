@@ -13,6 +13,10 @@ FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgra
 
 _OTHERS = {
     "channel_sum": "sums of vectors, in segments",
+    "activate": "a vector of elements at a time",
+    "activate_dgrad": "a vector of elements at a time",
+    "add_n": "a vector of elements at a time",
+    "binary": "a vector of elements at a time",
     "gemm": "products of packed panels, sums in blocks of 128",
     "matmul": "products of packed panels, sums in blocks of 128",
     "max_pool": "windows, a vector of channels at a time",

@@ -48,6 +48,12 @@ Array array_of(const py::array& array) {
     return crossed;
 }
 
+std::vector<Array> arrays_of(const std::vector<py::array>& arrays) {
+    std::vector<Array> crossed;
+    for (const py::array& array : arrays) crossed.push_back(array_of(array));
+    return crossed;
+}
+
 void split(const std::vector<std::pair<int64_t, int64_t>>& padding, Shape& before, Shape& after) {
     for (const auto& [b, a] : padding) {
         before.push_back(b);

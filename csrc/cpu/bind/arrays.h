@@ -12,6 +12,7 @@ namespace py = pybind11;
 using namespace py::literals;
 
 Array array_of(const py::array& array);
+std::vector<Array> arrays_of(const std::vector<py::array>& arrays);
 
 // An array that may be absent.
 struct Maybe {
@@ -27,6 +28,7 @@ struct Maybe {
 void split(const std::vector<std::pair<int64_t, int64_t>>& padding, Shape& before, Shape& after);
 
 void bind_conv(py::module_& m);
+void bind_elementwise(py::module_& m);
 void bind_gemm(py::module_& m);
 void bind_pool(py::module_& m);
 

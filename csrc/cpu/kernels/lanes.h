@@ -47,6 +47,11 @@ CONVGPU_INLINE void write_lanes(Half* p, Vector<float> v, int n) {
     narrow(all, p, n);
 }
 CONVGPU_INLINE void write_lanes(BFloat16* p, Vector<float> v, int n) {
+#if defined(__AVX512F__)
+    const Integers<float> bits = (Integers<float>)v, up = bits + 0x7fff + (bits >> 16 & 1);
+    const Integers<float> rounded = v == v ? up : bits | 0x400000;  // NaN stays NaN
+    return _mm256_mask_storeu_epi16(p, first_16(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)rounded, 16)));
+#endif
     float all[kLanes<float>];
     store(all, v);
     narrow(all, p, n);

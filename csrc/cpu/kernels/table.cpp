@@ -18,6 +18,10 @@ constexpr Kernels kernels_of() {
     k.lp_pool_dgrad = lp_pool_dgrad<T>;
     k.lp_pool_gather = lp_pool_gather<T>;
     k.channel_sum = channel_sum<T>;
+    k.activate = activate<T>;
+    k.activate_dgrad = activate_dgrad<T>;
+    k.add_n = add_n<T>;
+    k.binary = binary<T>;
     return k;
 }
 

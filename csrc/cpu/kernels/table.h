@@ -37,6 +37,14 @@ template <class T>
 void lp_pool_gather(const PoolCall& call);
 template <class T>
 void channel_sum(const SumCall& call);
+template <class T>
+void activate(const ElementwiseCall& call);
+template <class T>
+void activate_dgrad(const ElementwiseCall& call);
+template <class T>
+void add_n(const ElementwiseCall& call);
+template <class T>
+void binary(const ElementwiseCall& call);
 
 #define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
