@@ -76,8 +76,27 @@ def everything(run, dtype="float32"):
         y, offsets = run.max_pool(x, pool, True)
         results += [y, offsets, run.max_pool_dgrad(y, offsets, pool), run.avg_pool(x, pool),
                     run.avg_pool_dgrad(y, pool), run.lp_pool(x, pool, 2.0)]
+    results += [r for case in everything_between(run, dtype) for r in case]
     a, b = normal(3, 300, 500, dtype=dtype), normal(3, 500, 90, seed=3, dtype=dtype)
     return [*results, run.matmul(a, b), run.gemm(a[0], b[0], None, 1.0, 0.0, False, False, None)]
+
+
+def everything_between(run, dtype):
+    """The results of normalisation, of sizes that take several tiles each."""
+    for shape, channel, groups in (((9, 31, 30, 19), 3, None), ((5, 700, 6, 7), 1, None), ((40000, 3), 1, None),
+                                   ((7, 3, 90, 85), 1, None), ((3, 50, 50, 24), 3, 4), ((4, 24, 40, 40), 1, 3),
+                                   ((900, 301), None, None)):
+        x, gy = normal(*shape, dtype=dtype), normal(*shape, seed=1, dtype=dtype)
+        geo = (geometry.layer_norm_geometry(shape, 1) if channel is None
+               else geometry.batch_norm_geometry(shape, channel) if groups is None
+               else geometry.group_norm_geometry(shape, channel, groups))
+        wide = cg.dtypes.accumulator(x.dtype)
+        scale, offset = normal(geo.channels, seed=2).astype(wide), normal(geo.channels, seed=3).astype(wide)
+        mean, rstd, *_ = run.norm_stats(x, None, None, geo, 1e-5, 0.9, 1)
+        y = run.norm_apply(x, mean, rstd, scale, offset, geo, "relu")
+        yield mean, rstd, y, run.norm_apply_add(x, mean, rstd, scale, offset, gy, geo, "relu6")
+        yield run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, "silu", (True, True, True, False))[:3]
+        yield run.norm_dgrad(gy, x, mean, rstd, scale, offset, y, geo, "relu", (True,) * 4)
 
 
 def digest(results):
@@ -341,4 +360,4 @@ def test_every_op_of_the_backends_runs(op):
 
 def test_explain_says_what_numpy_computes():
     with cg.use_backend("cpu"):
-        assert " numpy: " in str(cg.explain("softmax", (4, 10), device="cpu"))
+        assert " numpy: " in str(cg.explain("relu", (4, 10), device="cpu"))

@@ -26,5 +26,6 @@ PYBIND11_MODULE(_cpu, m) {
     bind_conv(m);
     bind_elementwise(m);
     bind_gemm(m);
+    bind_norm(m);
     bind_pool(m);
 }

@@ -3,6 +3,7 @@
 #include "calls/conv.h"
 #include "calls/elementwise.h"
 #include "calls/gemm.h"
+#include "calls/norm.h"
 #include "calls/pool.h"
 
 namespace convgpu::cpu {
@@ -24,6 +25,9 @@ struct Kernels {
     void (*activate_dgrad)(const ElementwiseCall&);
     void (*add_n)(const ElementwiseCall&);
     void (*binary)(const ElementwiseCall&);
+    void (*norm_stats)(const NormCall&);
+    void (*norm_apply)(const NormCall&);
+    void (*norm_dgrad)(const NormCall&);
 };
 
 }  // namespace convgpu::cpu

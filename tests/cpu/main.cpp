@@ -16,6 +16,7 @@
 #include "../../csrc/cpu/gemm.h"
 #include "../../csrc/cpu/isa.h"
 #include "../../csrc/cpu/moves.h"
+#include "../../csrc/cpu/norm.h"
 #include "../../csrc/cpu/pool.h"
 
 using namespace convgpu;
@@ -69,11 +70,12 @@ struct Owned {
 
 std::atomic<int> failures{0}, runs{0};
 
-void expect(const Owned& got, const std::vector<double>& right, const std::string& what) {
+// Elements may differ from the right ones by `relative` of them, and by `relative` of 1 where the results are not exact.
+void expect(const Owned& got, const std::vector<double>& right, const std::string& what, double relative = 0) {
     ++runs;
-    const double tolerance = got.array.dtype == DType::kBFloat16 ? 1.0 / 128 : 0;
+    const double tolerance = got.array.dtype == DType::kBFloat16 ? 1.0 / 128 : relative;
     for (int64_t i = 0; i < got.array.size(); ++i) {
-        if (std::fabs(got.get(i) - right[i]) <= tolerance * std::fabs(right[i])) continue;
+        if (std::fabs(got.get(i) - right[i]) <= tolerance * (std::fabs(right[i]) + (relative > 0))) continue;
         std::printf("%s: element %ld: expected %g, got %g\n", what.c_str(), static_cast<long>(i), right[i], got.get(i));
         ++failures;
         return;
@@ -230,6 +232,69 @@ void products(DType dtype, int threads) {
     }
 }
 
+DType wide(DType dtype) { return dtype == DType::kFloat64 ? dtype : DType::kFloat32; }
+constexpr double kRounding = 1e-5;
+
+void norms(DType dtype, int threads) {
+    for (const NormGeometry& geo : {NormGeometry{1, 70, 33, 1, 33}, NormGeometry{1, 301, 3, 1, 3},
+                                    NormGeometry{1, 3, 7, 45, 7}, NormGeometry{1, 4, 5, 3, 5},
+                                    NormGeometry{1, 1, 1, 9001, 1}, NormGeometry{3, 19, 12, 1, 3},
+                                    NormGeometry{3, 1, 12, 10, 4}, NormGeometry{9, 1, 37, 1, 1},
+                                    NormGeometry{2, 1, 600, 1, 6}, NormGeometry{0, 4, 5, 1, 5}}) {
+        const Shape shape{geo.outer, geo.rows, geo.channels, geo.inner};
+        const Owned x(shape, dtype, 1), gy(shape, dtype, 2), beside(shape, dtype, 3);
+        const Owned scale({geo.channels}, wide(dtype), 4), offset({geo.channels}, wide(dtype), 5);
+        Owned mean({2, geo.outer, geo.groups}, wide(dtype)), rstd({geo.outer, geo.groups}, wide(dtype));
+        Owned y(shape, dtype), gx(shape, dtype), gresidual(shape, dtype), gscale({geo.channels}, wide(dtype));
+        Owned goffset({geo.channels}, wide(dtype)), inferred(shape, dtype);
+        cpu::norm_stats(x.array, mean.array, rstd.array, {}, geo, 1, threads);
+        cpu::norm_apply(x.array, mean.array, rstd.array, &scale.array, &offset.array, &beside.array, y.array, geo,
+                        cpu::NormActivation::kRelu, threads);
+        cpu::norm_dgrad(gy.array, x.array, mean.array, rstd.array, &scale.array, &offset.array, &y.array,
+                        {&gx.array, &gscale.array, &goffset.array, &gresidual.array}, geo, cpu::NormActivation::kRelu,
+                        threads);
+        const auto channel = [&](int64_t i) { return i / geo.inner % geo.channels; };
+        const auto statistic = [&](int64_t i) {
+            return i / geo.inner / geo.channels / geo.rows * geo.groups + channel(i) / geo.per_group();
+        };
+        std::vector<double> one(geo.statistics()), two(geo.statistics()), rate(geo.statistics()), right(x.array.size());
+        std::vector<double> all(geo.channels), of_scale(geo.channels), g(x.array.size()), xn(x.array.size());
+        for (int64_t i = 0; i < x.array.size(); ++i) one[statistic(i)] += x.get(i) / geo.count();
+        for (int64_t i = 0; i < x.array.size(); ++i) two[statistic(i)] += std::pow(x.get(i) - one[statistic(i)], 2);
+        for (int64_t s = 0; s < geo.statistics(); ++s) rate[s] = 1 / std::sqrt(two[s] / geo.count() + 1);
+        std::vector<double> m1(geo.statistics()), m2(geo.statistics());
+        for (int64_t i = 0; i < x.array.size(); ++i) {
+            const int64_t c = channel(i), s = statistic(i);
+            xn[i] = (x.get(i) - one[s]) * rate[s];
+            right[i] = std::fmax(xn[i] * scale.get(c) + offset.get(c) + beside.get(i), 0);
+            g[i] = y.get(i) > 0 ? gy.get(i) : 0;
+            all[c] += g[i];
+            of_scale[c] += g[i] * xn[i];
+            m1[s] += scale.get(c) * g[i] / geo.count();
+            m2[s] += scale.get(c) * g[i] * xn[i] / geo.count();
+        }
+        expect(y, right, "norm_apply", kRounding);
+        for (int64_t i = 0; i < x.array.size(); ++i) {
+            const int64_t s = statistic(i);
+            right[i] = rate[s] * (scale.get(channel(i)) * g[i] - m1[s] - xn[i] * m2[s]);
+        }
+        expect(gx, right, "norm_dgrad: gx", 10 * kRounding);
+        expect(gresidual, g, "norm_dgrad: gresidual");
+        expect(goffset, all, "norm_dgrad: goffset", kRounding);
+        expect(gscale, of_scale, "norm_dgrad: gscale", 100 * kRounding);
+        const Owned given({geo.channels}, wide(dtype), 6);
+        Owned var({geo.channels}, wide(dtype), 7);
+        for (int64_t c = 0; c < geo.channels; ++c) var.set(c, std::fabs(var.get(c)));
+        cpu::norm_infer(x.array, given.array, var.array, &scale.array, nullptr, nullptr, inferred.array, geo,
+                        cpu::NormActivation::kNone, 1, threads);
+        for (int64_t i = 0; i < x.array.size(); ++i) {
+            const int64_t c = channel(i);
+            right[i] = (x.get(i) - given.get(c)) / std::sqrt(var.get(c) + 1) * scale.get(c);
+        }
+        expect(inferred, right, "norm_infer", kRounding);
+    }
+}
+
 void everything(int threads) {
     for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
         for (const bool channels_last : {true, false}) {
@@ -237,6 +302,7 @@ void everything(int threads) {
             pools(dtype, channels_last, threads);
         }
         products(dtype, threads);
+        norms(dtype, threads);
     }
 }
 

@@ -17,16 +17,16 @@ from .crossing import or_numpy
 from .elementwise import Elementwise
 from .gemm import Gemm
 from .layout import Layout
+from .norm import Norm
 from .pool import Pool
 
 BY_NUMPY = (
-    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_apply",
-    "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "normal", "reduce", "sgd_step", "softmax",
-    "softmax_dgrad", "uniform",
+    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "normal",
+    "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
 )
 
 
-class Cpu(Conv, Elementwise, Gemm, Pool, Layout):
+class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Layout):
     """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

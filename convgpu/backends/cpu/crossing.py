@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...dtypes import is_float
-from ...geometry import ConvGeometry, PoolGeometry
+from ...geometry import ConvGeometry, NormGeometry, PoolGeometry
 from ..numpy import workers
 
 KEPT = 4096  # geometries that are kept: those that were used last
@@ -70,11 +70,19 @@ class Crossing:
         """The array, or a copy if its elements lie at addresses that no kernel can read."""
         return array if array.flags.aligned else array.copy()
 
+    def dense(self, array: Any, dtype: Any = None) -> Any:
+        """The array without gaps between its elements, of `dtype` if that is given; a copy where it is not so."""
+        if array is None:
+            return None
+        flags = array.flags
+        fits = flags.c_contiguous and flags.aligned and (dtype is None or array.dtype == dtype)
+        return array if fits else np.array(array, dtype, order="C")
+
     @property
     def threads(self) -> int:
         """How many threads a call may use."""
         return workers.get_num_threads()
 
-    def _geometry(self, geo: ConvGeometry | PoolGeometry) -> Any:
+    def _geometry(self, geo: ConvGeometry | NormGeometry | PoolGeometry) -> Any:
         """The module's geometry class of the same name, made from the fields of `geo`."""
         return getattr(self.module, type(geo).__name__)(**{f.name: getattr(geo, f.name) for f in fields(geo)})

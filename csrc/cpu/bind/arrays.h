@@ -30,6 +30,7 @@ void split(const std::vector<std::pair<int64_t, int64_t>>& padding, Shape& befor
 void bind_conv(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gemm(py::module_& m);
+void bind_norm(py::module_& m);
 void bind_pool(py::module_& m);
 
 }  // namespace convgpu::cpu

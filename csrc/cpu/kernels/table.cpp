@@ -22,6 +22,9 @@ constexpr Kernels kernels_of() {
     k.activate_dgrad = activate_dgrad<T>;
     k.add_n = add_n<T>;
     k.binary = binary<T>;
+    k.norm_stats = norm_stats<T>;
+    k.norm_apply = norm_apply<T>;
+    k.norm_dgrad = norm_dgrad<T>;
     return k;
 }
 

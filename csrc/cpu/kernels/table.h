@@ -45,6 +45,12 @@ template <class T>
 void add_n(const ElementwiseCall& call);
 template <class T>
 void binary(const ElementwiseCall& call);
+template <class T>
+void norm_stats(const NormCall& call);
+template <class T>
+void norm_apply(const NormCall& call);
+template <class T>
+void norm_dgrad(const NormCall& call);
 
 #define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
