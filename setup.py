@@ -37,5 +37,5 @@ try:
     BuildKernels.choice = choose(editable=bool({"editable_wheel", "develop"} & set(sys.argv)))
 except CannotBuild as error:
     sys.exit(str(error))
-modules = [name for name in ("cuda", "emulated", "cpu") if getattr(BuildKernels.choice, name)]
+modules = [name for name in ("cuda", "emulated", "cpu", "ptx") if getattr(BuildKernels.choice, name)]
 setup(ext_modules=[Extension(f"convgpu._{name}", []) for name in modules], cmdclass={"build_ext": BuildKernels})

@@ -4,6 +4,8 @@
                                                failure is a warning then
     CONVGPU_CUDA=0|1       convgpu._cuda       unset: built for the GPU if nvcc and a GPU are there
     CONVGPU_EMULATED=0|1   convgpu._emulated   unset: built if the install is editable and a C++ compiler is there
+    CONVGPU_PTX_MACHINE=0|1   convgpu._ptx     unset: built if the install is editable and a C++ compiler is there; a
+                                               failure is a warning then
     CONVGPU_ARCHS          the architectures of _cuda, for example "80;90a"; compute_80 adds PTX
     CONVGPU_KERNELS        a libconvgpu_cuda.so built elsewhere, which is linked instead of compiling kernels
 
@@ -37,6 +39,8 @@ class Choice(NamedTuple):
     archs: tuple[str, ...] = ()
     cpu: bool = False
     cpu_required: bool = False  # whether a failed build of _cpu is an error
+    ptx: bool = False
+    ptx_required: bool = False  # whether a failed build of _ptx is an error
 
 
 def _wish(variable: str) -> bool | None:
@@ -49,7 +53,9 @@ def _wish(variable: str) -> bool | None:
 def choose(editable: bool) -> Choice:
     """Return the modules that this installation builds."""
     cuda, emulated, cpu = _wish("CONVGPU_CUDA"), _wish("CONVGPU_EMULATED"), _wish("CONVGPU_CPU")
-    for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated), ("CONVGPU_CPU", cpu)):
+    ptx = _wish("CONVGPU_PTX_MACHINE")
+    for variable, wish in (("CONVGPU_CUDA", cuda), ("CONVGPU_EMULATED", emulated), ("CONVGPU_CPU", cpu),
+                           ("CONVGPU_PTX_MACHINE", ptx)):
         if wish and _obstacle():
             raise CannotBuild(f"{variable}=1: {_obstacle()}")
     able = _obstacle() is None
@@ -58,7 +64,9 @@ def choose(editable: bool) -> Choice:
         cuda = gpu is not None and toolchain.find_nvcc() is not None
     if emulated is None:
         emulated = editable and able
-    return Choice(cuda, emulated, _archs(gpu) if cuda else (), editable and able if cpu is None else cpu, cpu is True)
+    unasked = editable and able
+    return Choice(cuda, emulated, _archs(gpu) if cuda else (), unasked if cpu is None else cpu, cpu is True,
+                  unasked if ptx is None else ptx, ptx is True)
 
 
 def _obstacle() -> str | None:
@@ -81,7 +89,7 @@ def _archs(gpu: str | None) -> tuple[str, ...]:
 def requirements(editable: bool) -> list[str]:
     """Return the packages that pip must bring before the build; there are none if nothing is compiled."""
     choice = choose(editable)
-    packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated or choice.cpu else []
+    packages = ["pybind11>=2.13", "ninja"] if choice.cuda or choice.emulated or choice.cpu or choice.ptx else []
     needs_nvcc = choice.cuda and not os.environ.get("CONVGPU_KERNELS") and toolchain.find_nvcc() is None
     if needs_nvcc:
         packages += NVCC

@@ -3,6 +3,7 @@
     convgpu/libconvgpu_cuda.so      convgpu/_cuda.<abi>.so       by nvcc
     convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
     convgpu/libconvgpu_cpu.so       convgpu/_cpu.<abi>.so        by the C++ compiler, kernels once per instruction set
+    convgpu/libconvgpu_ptx.so       convgpu/_ptx.<abi>.so        by the C++ compiler: the machine that runs PTX
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ CPU_INSTRUCTION_SETS = {
     "x86_64": {"v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "v3": ["-march=x86-64-v3"], "plain": []},
     "aarch64": {"neon": [], "plain": ["-fno-tree-vectorize"]},
 }
+# The machine that runs PTX: its table of instructions is written with lambdas that need C++20. Results do not depend on
+# whether the host contracts multiplications and additions, and rounding modes are set while it runs.
+PTX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique", "-fno-math-errno", "-fno-trapping-math",
+             "-frounding-math", "-ffp-contract=off", "-pthread"]
 # nvcc only warns when device code calls a host function, and drops what follows the call. Here it is an error.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
@@ -49,10 +54,18 @@ NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-ex
 SERIALISED = r"\(C75[0-9][0-9]\)"
 
 
+# What a module that is not required leaves undone where it could not be built.
+WITHOUT = {
+    "cpu": "NumPy computes on the CPU. CONVGPU_CPU=1 makes this an error, CONVGPU_CPU=0 leaves the module out.",
+    "ptx": "convgpu.ptx runs no kernels. CONVGPU_PTX_MACHINE=1 makes this an error, CONVGPU_PTX_MACHINE=0 leaves the "
+           "module out.",
+}
+
+
 class Target(NamedTuple):
     """Names one library and its module, and the commands that build them."""
 
-    name: str  # "cuda", "emulated" or "cpu"
+    name: str  # "cuda", "emulated", "cpu" or "ptx"
     compile_kernel: str  # commands, with ninja's $in and $out
     compile_binding: str
     link_library: str
@@ -117,12 +130,12 @@ def _compiler(variable: str) -> str:
     return cxx
 
 
-def _binding(cxx: str, name: str) -> tuple[str, str]:
+def _binding(cxx: str, name: str, more_flags: Sequence[str] = ()) -> tuple[str, str]:
     """Return the commands that compile and link the module, by the host compiler for either machine."""
     import pybind11  # pip brings it only if a module is to be built
 
     includes = [f"-isystem {folder}" for folder in (sysconfig.get_path("include"), pybind11.get_include())]
-    compile_ = _join(cxx, HOST_FLAGS, "-O1", "-fvisibility=hidden", f"-DCONVGPU_MODULE=_{name}", includes,
+    compile_ = _join(cxx, HOST_FLAGS, more_flags, "-O1", "-fvisibility=hidden", f"-DCONVGPU_MODULE=_{name}", includes,
                      "-MMD -MF $out.d -c $in -o $out")
     return compile_, _join(cxx, "-shared -o $out $in", "-Wl,-rpath,'$$ORIGIN'")
 
@@ -142,6 +155,21 @@ def cpu_target(required: bool) -> Target:
     bindings = [SOURCES / "cpu" / "bind.cpp", *sorted((SOURCES / "cpu" / "bind").glob("*.cpp"))]
     return Target("cpu", _compile_cpu(cxx), *_order(_binding(cxx, "cpu"), link), cpu_sources(), bindings,
                   variants=_cpu_variants(cxx), varied=cpu_kernels(), required=required)
+
+
+def ptx_sources() -> list[Path]:
+    """Return the sources of the machine that runs PTX."""
+    return [path for path in sorted((SOURCES / "ptx_machine").rglob("*.cpp")) if path.stem != "bind"]
+
+
+def ptx_target(required: bool) -> Target:
+    """Describe the library and module of the machine that runs PTX."""
+    cxx = _compiler("CONVGPU_PTX_MACHINE")
+    flags = [*PTX_FLAGS, "-march=native"] if platform.machine() == "x86_64" else PTX_FLAGS  # it runs where it is built
+    compile_, link_module = _binding(cxx, "ptx", ["-std=c++20"])
+    return Target("ptx", _join(cxx, flags, "-MMD -MF $out.d -c $in -o $out"), compile_,
+                  _join(cxx, "-shared -pthread -o $out $in"), link_module, ptx_sources(),
+                  [SOURCES / "ptx_machine" / "bind.cpp"], required=required)
 
 
 def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None) -> str:
@@ -244,7 +272,8 @@ def _object(lines: list[str], target: Target, rule: str, source: Path, folder: s
 def targets_of(choice: Choice) -> list[Target]:
     """Return the libraries and modules to build. Raises CannotBuild."""
     return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else []) + (
-        [cpu_target(choice.cpu_required)] if choice.cpu else [])
+        [cpu_target(choice.cpu_required)] if choice.cpu else []) + (
+        [ptx_target(choice.ptx_required)] if choice.ptx else [])
 
 
 def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],
@@ -304,8 +333,7 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
             (into / name).unlink(missing_ok=True)  # a process that uses the old library keeps it
         if messages:
             (into / target.failed).write_text(messages)
-            warnings.warn(f"{target.module} could not be built; NumPy computes on the CPU. CONVGPU_CPU=1 makes this an "
-                          "error, CONVGPU_CPU=0 leaves the module out.", stacklevel=2)
+            warnings.warn(f"{target.module} could not be built, and {WITHOUT[target.name]}", stacklevel=2)
             continue
         for name in (target.library, target.module):
             copies.append(Path(shutil.copy2(work / name, into / name)))

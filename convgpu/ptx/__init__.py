@@ -1,0 +1,11 @@
+"""Runs PTX, the assembly that nvcc and NVRTC make of CUDA C++, on the CPU, and says what is wrong with it.
+
+No GPU and no CUDA toolkit are needed: the machine is a compiled module of convgpu, and `compile` takes NVRTC from PyPI.
+Kernels run on NumPy arrays. docs/ptx.md shows an example, and says what the machine cannot prove.
+"""
+
+from .module import Kernel, Launch, Module, is_built, load
+from .nvrtc import compile  # noqa: A004 - as CUDA calls it
+from .report import Count, Finding, KernelError, Place, Report
+
+__all__ = ["compile", "Count", "Finding", "is_built", "Kernel", "KernelError", "Launch", "load", "Module", "Place", "Report"]
