@@ -3,7 +3,7 @@
 # ruff: noqa: I001 - a list of names, with related names together
 
 from . import keras_loader as _keras_loader
-from . import data, numpy, optim, tree
+from . import data, numpy, optim, ptx, tree
 from .arguments import explain_errors as _explain_errors
 from .autograd import is_grad_enabled, no_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
@@ -72,7 +72,7 @@ __all__ = [
     "hvp", "is_grad_enabled", "jacobian", "jvp", "largest_batch", "layer_norm", "leaky_relu", "ledger", "linear",
     "load", "load_metadata", "local_response_norm", "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d",
     "lp_pool2d", "lp_pool3d", "matmul", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss",
-    "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "randn", "relu", "relu6", "remat", "save",
+    "no_grad", "numpy", "one_hot", "ones", "ones_like", "Op", "optim", "ptx", "randn", "relu", "relu6", "remat", "save",
     "seed", "selu", "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads",
     "set_precision", "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "spec", "tanh", "Tensor",
     "tensor", "tree", "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from . import __version__, gpu
+from . import __version__, gpu, ptx
 from .backends import BUILD_FAILED, COMPILED_BACKENDS, CPU_BACKENDS, load
 from .backends.native import MODULES
 from .device import CPU, GPU, cupy_with_gpu, parse_device
@@ -164,8 +164,9 @@ def has_cpu_kernels() -> bool:
 
 def _kernels() -> str:
     """The builds of the kernels that exist."""
+    machine = f"ptx {'' if ptx.is_built() else 'not '}built"
     return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
-                      for name, module in MODULES.items()] + [_cpu_kernels()])
+                      for name, module in MODULES.items()] + [_cpu_kernels(), machine])
 
 
 def _cpu_kernels() -> str:

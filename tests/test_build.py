@@ -30,7 +30,8 @@ TOOLS = ["pybind11>=2.13", "ninja"]
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with a C++ compiler and nothing else; machine(**there) changes what there is."""
-    for variable in ("CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS", "CONVGPU_KERNELS"):
+    for variable in ("CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_PTX_MACHINE", "CONVGPU_ARCHS",
+                     "CONVGPU_KERNELS"):
         monkeypatch.delenv(variable, raising=False)
 
     def change(cxx="/usr/bin/g++", nvcc=None, headers=None, gpu=None, platform="linux", **environment):
@@ -51,15 +52,17 @@ CUDA = {"nvcc": "/opt/cuda/bin/nvcc", "gpu": "90a"}
 
 @pytest.mark.parametrize("there, editable, chosen", [
     ({}, False, Choice(False, False)),
-    ({}, True, Choice(False, True, cpu=True)),
+    ({}, True, Choice(False, True, cpu=True, ptx=True)),
     ({"cxx": None}, True, Choice(False, False)),
     ({"platform": "darwin"}, True, Choice(False, False)),
-    ({"emulated": "0"}, True, Choice(False, False, cpu=True)),
+    ({"emulated": "0"}, True, Choice(False, False, cpu=True, ptx=True)),
     ({"emulated": "1"}, False, Choice(False, True)),
-    ({"cpu": "0"}, True, Choice(False, True)),
+    ({"cpu": "0"}, True, Choice(False, True, ptx=True)),
+    ({"ptx_machine": "0"}, True, Choice(False, True, cpu=True)),
+    ({"ptx_machine": "1"}, False, Choice(False, False, ptx=True, ptx_required=True)),
     ({"cpu": "1"}, False, Choice(False, False, cpu=True, cpu_required=True)),
     (CUDA, False, Choice(True, False, ("90a",))),
-    (CUDA, True, Choice(True, True, ("90a",), cpu=True)),
+    (CUDA, True, Choice(True, True, ("90a",), cpu=True, ptx=True)),
     (CUDA | {"gpu": None}, False, Choice(False, False)),
     (CUDA | {"nvcc": None}, False, Choice(False, False)),
     (CUDA | {"cuda": "0"}, False, Choice(False, False)),
@@ -75,6 +78,7 @@ def test_what_is_built(machine, there, editable, chosen):
 @pytest.mark.parametrize("there, editable, packages", [
     ({}, False, []),
     ({"cpu": "1"}, False, TOOLS),
+    ({"ptx_machine": "1"}, False, TOOLS),
     ({"cxx": None}, True, []),
     ({}, True, TOOLS + HEADERS),
     ({"headers": ("/usr/include",)}, True, TOOLS),
@@ -90,6 +94,7 @@ def test_pip_is_asked_only_for_what_the_build_needs(machine, there, editable, pa
 @pytest.mark.parametrize("there, message", [
     ({"cxx": None, "emulated": "1"}, "CONVGPU_EMULATED=1: expected a C\\+\\+ compiler .*, found none"),
     ({"cxx": None, "cpu": "1"}, "CONVGPU_CPU=1: expected a C\\+\\+ compiler .*, found none"),
+    ({"cxx": None, "ptx_machine": "1"}, "CONVGPU_PTX_MACHINE=1: expected a C\\+\\+ compiler .*, found none"),
     ({"cxx": None, "cuda": "1"}, "CONVGPU_CUDA=1: expected a C\\+\\+ compiler .*, found none"),
     ({"platform": "win32", "cuda": "1"}, "CONVGPU_CUDA=1: expected Linux on x86-64 or arm64, got win32 on "),
     ({"cuda": "yes"}, "CONVGPU_CUDA: expected 0, 1 or nothing, got 'yes'"),
@@ -108,11 +113,12 @@ def test_the_build_itself_says_what_is_missing(machine):
         ninja.targets_of(Choice(False, True))
 
 
-@pytest.mark.parametrize("forced", ["EMULATED", "CUDA", "CPU"])
+@pytest.mark.parametrize("forced", ["EMULATED", "CUDA", "CPU", "PTX_MACHINE"])
 def test_setup_stops_with_the_reason(tmp_path, forced):
     """As pip runs it, on a machine whose PATH holds no compiler."""
     environment = {k: v for k, v in os.environ.items() if k not in (
-        "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS")}
+        "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS",
+        "CONVGPU_PTX_MACHINE")}
     done = subprocess.run([sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path], cwd=ROOT, text=True,
                           env=environment | {"PATH": str(tmp_path), f"CONVGPU_{forced}": "1"}, capture_output=True)
     assert done.returncode != 0 and f"CONVGPU_{forced}=1: expected a C++ compiler" in done.stderr, done.stderr[-2000:]
@@ -186,11 +192,16 @@ def test_the_cuda_module_without_a_driver():
 # --- the sources
 
 
+def test_every_source_of_the_machine_that_runs_ptx_is_built():
+    built = {*ninja.ptx_sources(), ROOT / "csrc" / "ptx_machine" / "bind.cpp"}
+    assert built == set((ROOT / "csrc" / "ptx_machine").rglob("*.cpp"))
+
+
 def test_only_the_device_and_the_emulator_know_the_machine():
     """No launch syntax, no inline assembly and no architecture in a kernel; no source is left out of the build."""
     built = {*ninja.kernel_sources(), *ninja.binding_sources()}
     for path in sorted((ROOT / "csrc").rglob("*")):
-        if path.is_dir() or {"cpu", "device", "emulator", "build_system"} & set(path.relative_to(ROOT / "csrc").parts):
+        if path.is_dir() or {"cpu", "device", "emulator", "build_system", "ptx_machine"} & set(path.relative_to(ROOT / "csrc").parts):
             continue
         assert path in built or path.suffix in (".h", ".cuh") or path.name == "instances.json", f"{path} is not built"
         text = path.read_text()

@@ -10,6 +10,8 @@ from gpu_device import use_stand_in
 from native_backends import BUILT
 
 import convgpu as cg
+from convgpu import ptx
+from convgpu.ptx import nvrtc
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,6 +25,8 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not BUILT:
             pytest.skip("the page's GPU is a stand-in, which needs convgpu._emulated")
         use_stand_in(monkeypatch)
+    if page.name == "ptx.md" and not (ptx.is_built() and nvrtc.is_installed()):
+        pytest.skip('the page needs convgpu._ptx and NVRTC (pip install "convgpu[ptx]")')
     text, namespace = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
     with cg.set_workspace_limit(None):  # a page that sets one leaves it to no other test
         for match in BLOCK.finditer(text):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from .. import __version__, environment
 from ..files import UsageError, check_writable, printable
 from .benchmark_options import LAYER_NETWORKS, add_benchmark, whole
+from .ptx_options import add_ptx
 
 LEDGER_NETWORKS = (*LAYER_NETWORKS, "efficientnet_b0")
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     add_benchmark(commands)
     _add_ledger(commands)
+    add_ptx(commands)
     info = commands.add_parser("info", help="versions, devices, backends, and what is missing")
     info.set_defaults(run=_info)
     return parser

@@ -8,4 +8,5 @@ from .module import Kernel, Launch, Module, is_built, load
 from .nvrtc import compile  # noqa: A004 - as CUDA calls it
 from .report import Count, Finding, KernelError, Place, Report
 
-__all__ = ["compile", "Count", "Finding", "is_built", "Kernel", "KernelError", "Launch", "load", "Module", "Place", "Report"]
+__all__ = ["compile", "Count", "Finding", "is_built", "Kernel", "KernelError", "Launch", "load", "Module", "Place",
+           "Report"]

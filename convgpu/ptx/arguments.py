@@ -32,10 +32,11 @@ class Region(NamedTuple):
 
 INTEGERS = {"u8": 1, "s8": 1, "b8": 1, "u16": 2, "s16": 2, "b16": 2, "u32": 4, "s32": 4, "b32": 4, "u64": 8, "s64": 8,
             "b64": 8}
-FLOATS = {"f32": np.float32, "f64": np.float64, "f16": np.float16}
+FLOATS: dict[str, type] = {"f32": np.float32, "f64": np.float64, "f16": np.float16}
 
 
-def pack(kernel: str, parameters: Sequence[Parameter], total: int, arguments: Sequence[Any]) -> tuple[bytes, list[Region]]:
+def pack(kernel: str, parameters: Sequence[Parameter], total: int,
+         arguments: Sequence[Any]) -> tuple[bytes, list[Region]]:
     """Return the bytes of the parameters and the memory that they point to. Raises TypeError and ValueError."""
     if len(arguments) != len(parameters):
         raise TypeError(f"{kernel}: expected {len(parameters)} argument{'s' * (len(parameters) != 1)}, got "
@@ -94,10 +95,12 @@ def _value(where: str, parameter: Parameter, argument: Any) -> bytes:
             raise wrong
         return bytes(raw)
     if parameter.type in FLOATS:
-        dtype = FLOATS[parameter.type]
-        if isinstance(argument, np.generic) and argument.dtype != dtype or not isinstance(argument, (np.generic, float, int)):
+        dtype = np.dtype(FLOATS[parameter.type])
+        if isinstance(argument, np.generic) and argument.dtype != dtype:
             raise wrong
-        return dtype(argument).tobytes()
+        if not isinstance(argument, (np.generic, float, int)):
+            raise wrong
+        return np.asarray(argument, dtype).tobytes()
     size = INTEGERS[parameter.type]
     if argument is None and size == 8:
         return bytes(8)  # a null pointer

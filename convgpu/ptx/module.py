@@ -103,7 +103,7 @@ def _plain_names(mangled: str) -> set[str]:
 
 
 class Kernel:
-    """A kernel of a module. `kernel[grid, block](*arguments)` launches it, as `kernel<<<grid, block>>>` does in CUDA."""
+    """A kernel of a module. `kernel[grid, block](*arguments)` launches it, as CUDA's `kernel<<<grid, block>>>` does."""
 
     def __init__(self, module: Any, name: str, called: str) -> None:
         self._module = module
@@ -136,7 +136,8 @@ class Kernel:
             seed: other numbers than 0 let warps run in another order.
             early_copies: asynchronous copies land at random times, not as late as they may.
             limit: how many warp instructions may run; 0 for any number.
-            workers: on how many threads blocks run, by default as `convgpu.get_num_threads`; results do not depend on it.
+            workers: on how many threads blocks run, by default as `convgpu.get_num_threads`; results do not depend
+                on it.
 
         Raises:
             TypeError, ValueError: for arguments and sizes that the kernel or a GPU would not take.

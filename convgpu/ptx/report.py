@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ class Count(NamedTuple):
 
 
 class Report:
-    """What a launch did: `findings`, the `output` of printf, and how many `warp_instructions` ran on how many `workers`."""
+    """What a launch did: `findings`, `output` of printf, how many `warp_instructions` ran, on how many `workers`."""
 
     def __init__(self, kernel: str, told: dict) -> None:
         self.kernel = kernel
@@ -102,8 +103,10 @@ class KernelError(RuntimeError):
 
 
 def _place(told: dict | None) -> Place | None:
-    return None if told is None else Place(told["file"], told["line"], told["ptx_line"], told["opcode"], told["block"],
-                                           told["thread"])
+    if told is None:
+        return None
+    file = told["file"].removeprefix(os.getcwd() + os.sep)
+    return Place(file, told["line"], told["ptx_line"], told["opcode"], told["block"], told["thread"])
 
 
 def _finding(told: dict) -> Finding:

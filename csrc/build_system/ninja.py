@@ -43,8 +43,8 @@ CPU_INSTRUCTION_SETS = {
 }
 # The machine that runs PTX: its table of instructions is written with lambdas that need C++20. Results do not depend on
 # whether the host contracts multiplications and additions, and rounding modes are set while it runs.
-PTX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique", "-fno-math-errno", "-fno-trapping-math",
-             "-frounding-math", "-ffp-contract=off", "-pthread"]
+PTX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra", "-fno-gnu-unique", "-fno-math-errno",
+             "-fno-trapping-math", "-frounding-math", "-ffp-contract=off", "-pthread"]
 # nvcc only warns when device code calls a host function, and drops what follows the call. Here it is an error.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", "-Werror=cross-execution-space-call",
               "-Xcompiler", "-fPIC,-fno-gnu-unique"]
@@ -333,7 +333,7 @@ def build(targets: Sequence[Target], into: Path, work: Path = ROOT / "build" / "
             (into / name).unlink(missing_ok=True)  # a process that uses the old library keeps it
         if messages:
             (into / target.failed).write_text(messages)
-            warnings.warn(f"{target.module} could not be built, and {WITHOUT[target.name]}", stacklevel=2)
+            warnings.warn(f"{target.module} could not be built; {WITHOUT[target.name]}", stacklevel=2)
             continue
         for name in (target.library, target.module):
             copies.append(Path(shutil.copy2(work / name, into / name)))

@@ -56,8 +56,8 @@ Block& block_of(Warp& w, const Step& s, int lane, uint32_t& address) {
     address &= kRankMask;
     if (!rank) return *w.block;
     if (rank > w.cluster->blocks.size()) {
-        fault(w, s, lane, "bounds", format("a shared address of block %u of a cluster that has %zu", rank - 1,
-                                           w.cluster->blocks.size()));
+        fault(w, s, lane, "bounds",
+              format("a shared address of block %u of a cluster that has %zu", rank - 1, w.cluster->blocks.size()));
     }
     return w.cluster->blocks[rank - 1];
 }
@@ -88,8 +88,8 @@ uint8_t* shared(Warp& w, const Step& s, int lane, Use use, uint32_t bytes, uint6
     Block& b = block_of(w, s, lane, address);
     if (address < kSharedBase || uint64_t(address) - kSharedBase + bytes > b.shared.size()) {
         fault(w, s, lane, "bounds",
-              format("a shared %s of %s outside the block's %zu bytes of shared memory",
-                     kUses[static_cast<int>(use)], bytes_text(bytes).c_str(), b.shared.size()),
+              format("a shared %s of %s outside the block's %zu bytes of shared memory", kUses[static_cast<int>(use)],
+                     bytes_text(bytes).c_str(), b.shared.size()),
               describe_shared(w, address));
     }
     const uint32_t offset = address - kSharedBase;
@@ -101,8 +101,9 @@ uint8_t* local(Warp& w, const Step& s, int lane, Use use, uint32_t bytes, uint64
     const uint64_t address = generic & (kWindow - 1);
     check_alignment(w, s, lane, Space::kLocal, use, bytes, address);
     if (address < kLocalBase || address - kLocalBase + bytes > w.kernel->local_bytes) {
-        fault(w, s, lane, "bounds", format("a local %s of %s outside the thread's local memory",
-                                           kUses[static_cast<int>(use)], bytes_text(bytes).c_str()));
+        fault(w, s, lane, "bounds",
+              format("a local %s of %s outside the thread's local memory", kUses[static_cast<int>(use)],
+                     bytes_text(bytes).c_str()));
     }
     return &w.local[uint64_t(lane) * w.kernel->local_bytes + address - kLocalBase];
 }
@@ -169,7 +170,8 @@ bool resolve_shared(Warp& w, Mask lanes, Use use, uint32_t bytes, uint64_t* at, 
     Block& b = *w.block;
     const Range r = range_of(lanes, at);
     const uint64_t least = static_cast<uint32_t>(r.least), most = static_cast<uint32_t>(r.most);
-    if (least < kSharedBase || most - kSharedBase + bytes > b.shared.size() || r.bits & (bytes - 1) || most < least) return false;
+    if (least < kSharedBase || most - kSharedBase + bytes > b.shared.size() || r.bits & (bytes - 1) || most < least)
+        return false;
     if (r.bits >> kRankShift & 0xff) return false;
     if (use == Use::kRead) {
         const bool good = bytes == 16  ? all_written<16>(b.known.data(), lanes, at)
@@ -253,20 +255,25 @@ bool of_this_cluster(const Access& a, const Warp& w) {
     return a.clock && a.unit - w.cluster->first_unit < w.cluster->warps.size();
 }
 
-void report_race(Warp& w, const Step& s, int lane, Space space, uint64_t address, const char* what, const Access& other) {
-    const bool same_warp = other.unit == w.unit, same_block = other.unit / w.block->warps.size() == w.unit / w.block->warps.size();
-    found(w, s, lane, "race",
-          format("a %s that nothing orders with the other access, %s", what,
-                 same_warp ? "by another thread of the same warp" : same_block ? "by another warp of the block" : "by another block"),
-          space == Space::kShared ? describe_shared(w, static_cast<uint32_t>(address)) : w.cluster->grid->memory->describe(address),
+void report_race(Warp& w, const Step& s, int lane, Space space, uint64_t address, const char* mine, const char* theirs,
+                 const Access& other) {
+    const auto warps = static_cast<uint32_t>(w.block->warps.size());
+    const char* who = other.unit == w.unit                   ? "another thread of the same warp"
+                      : other.unit / warps == w.unit / warps ? "another warp of the block"
+                                                             : "another block";
+    found(w, s, lane, "race", format("nothing orders this %s and a %s by %s", mine, theirs, who),
+          space == Space::kShared ? describe_shared(w, static_cast<uint32_t>(address))
+                                  : w.cluster->grid->memory->describe(address),
           &other);
 }
 
-bool live(const Access& a, const Warp& w, Space space) { return space == Space::kShared ? of_this_cluster(a, w) : a.clock != 0; }
+bool live(const Access& a, const Warp& w, Space space) {
+    return space == Space::kShared ? of_this_cluster(a, w) : a.clock != 0;
+}
 
 void read_cell(Cell& c, Warp& w, const Step& s, int lane, Space space, uint64_t address, uint8_t flags) {
     if (live(c.write, w, space) && !ordered(c.write, w, lane) && !both_strong(c.write, w, space, flags)) {
-        report_race(w, s, lane, space, address, "read of what another thread writes,", c.write);
+        report_race(w, s, lane, space, address, "read", "write", c.write);
     }
     Access& newest = c.read[0];
     if (newest.unit == w.unit && newest.clock) {
@@ -279,19 +286,22 @@ void read_cell(Cell& c, Warp& w, const Step& s, int lane, Space space, uint64_t 
     newest = access_now(w, s, lane, flags);
 }
 
-void write_cell(Cell& c, Warp& w, const Step& s, int lane, Space space, uint64_t address, uint8_t flags, bool same_value) {
-    if (!same_value && live(c.write, w, space) && !ordered(c.write, w, lane) && !both_strong(c.write, w, space, flags)) {
-        report_race(w, s, lane, space, address, "write over what another thread writes,", c.write);
+void write_cell(Cell& c, Warp& w, const Step& s, int lane, Space space, uint64_t address, uint8_t flags,
+                bool same_value) {
+    if (!same_value && live(c.write, w, space) && !ordered(c.write, w, lane) &&
+        !both_strong(c.write, w, space, flags)) {
+        report_race(w, s, lane, space, address, "write", "write", c.write);
     }
     for (const Access& read : c.read) {
         if (live(read, w, space) && !ordered(read, w, lane) && !both_strong(read, w, space, flags)) {
-            report_race(w, s, lane, space, address, "write over what another thread reads,", read);
+            report_race(w, s, lane, space, address, "write", "read", read);
         }
     }
     c.write = access_now(w, s, lane, flags);
 }
 
-// Calls use(cell, address of the granule) for the granules of an access; does nothing for memory that one thread has alone.
+// Calls use(cell, address of the granule) for the granules of an access; does nothing for memory that one thread has
+// alone.
 template <class Action>
 void for_cells(Warp& w, Space space, uint64_t address, uint32_t bytes, Action use) {
     const uint64_t window = address >> 56;
@@ -307,7 +317,8 @@ void for_cells(Warp& w, Space space, uint64_t address, uint32_t bytes, Action us
         }
     } else if (space == Space::kGlobal) {
         const uint32_t shift = w.kernel->global_granule;
-        for (uint64_t g = address >> shift; g <= (address + bytes - 1) >> shift; ++g) use(w.worker->cells.at(g << shift), space, g << shift);
+        for (uint64_t g = address >> shift; g <= (address + bytes - 1) >> shift; ++g)
+            use(w.worker->cells.at(g << shift), space, g << shift);
     }
 }
 

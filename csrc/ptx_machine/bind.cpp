@@ -21,7 +21,9 @@ public:
     explicit LoadedModule(const std::string& text) : syntax(parse(text)) {
         for (const auto& [name, v] : syntax.variables) {
             if (v.space == Space::kShared) continue;
-            if (v.external) throw Error(format("PTX line %u: the variable %s is external, and the machine links no modules", v.line, name.c_str()));
+            if (v.external)
+                throw Error(format("PTX line %u: the variable %s is external, and the machine links no modules", v.line,
+                                   name.c_str()));
             storage_[name].resize(v.size + v.align + 16);
         }
         for (const auto& [name, v] : syntax.variables) {
@@ -40,7 +42,8 @@ public:
         auto& k = kernels_[name];
         if (!k) {
             const auto f = syntax.functions.find(name);
-            if (f == syntax.functions.end() || !f->second.entry || !f->second.defined) throw Error("the module has no kernel " + name);
+            if (f == syntax.functions.end() || !f->second.entry || !f->second.defined)
+                throw Error("the module has no kernel " + name);
             k = decode(syntax, f->second, *this);
         }
         return *k;
@@ -72,15 +75,15 @@ py::tuple three(const uint32_t* x) { return py::make_tuple(x[0], x[1], x[2]); }
 
 py::object place_of(const Place& p) {
     if (!p.known) return py::none();
-    return py::dict("opcode"_a = p.opcode, "file"_a = p.file, "line"_a = p.line, "ptx_line"_a = p.ptx_line, "block"_a = three(p.block),
-                    "thread"_a = three(p.thread));
+    return py::dict("opcode"_a = p.opcode, "file"_a = p.file, "line"_a = p.line, "ptx_line"_a = p.ptx_line,
+                    "block"_a = three(p.block), "thread"_a = three(p.thread));
 }
 
 py::list findings_of(const Report& report) {
     py::list list;
     for (const auto& [key, f] : report.findings) {
-        list.append(py::dict("kind"_a = f.kind, "message"_a = f.message, "kernel"_a = f.kernel, "address"_a = f.address, "place"_a = place_of(f.place),
-                             "other"_a = place_of(f.other), "times"_a = f.times));
+        list.append(py::dict("kind"_a = f.kind, "message"_a = f.message, "kernel"_a = f.kernel, "address"_a = f.address,
+                             "place"_a = place_of(f.place), "other"_a = place_of(f.other), "times"_a = f.times));
     }
     return list;
 }
@@ -109,9 +112,10 @@ Outcome run_interruptibly(Grid& grid) {
 }
 
 // arrays: (address, bytes, element, name, writable)
-py::dict launch_from_python(LoadedModule& module, const std::string& name, const py::sequence& blocks, const py::sequence& threads,
-                            const py::sequence& cluster, uint32_t shared, const std::string& parameters, const py::list& arrays, bool races,
-                            uint64_t seed, bool early_copies, uint64_t limit, unsigned workers) {
+py::dict launch_from_python(LoadedModule& module, const std::string& name, const py::sequence& blocks,
+                            const py::sequence& threads, const py::sequence& cluster, uint32_t shared,
+                            const std::string& parameters, const py::list& arrays, bool races, uint64_t seed,
+                            bool early_copies, uint64_t limit, unsigned workers) {
     Grid grid;
     grid.kernel = &module.kernel(name);
     three_from(blocks, grid.blocks);
@@ -124,7 +128,8 @@ py::dict launch_from_python(LoadedModule& module, const std::string& name, const
     grid.settings.limit = limit;
     grid.settings.workers = workers;
     if (parameters.size() != grid.kernel->parameter_bytes) {
-        throw Error(format("%s: expected %u bytes of parameters, got %zu", name.c_str(), grid.kernel->parameter_bytes, parameters.size()));
+        throw Error(format("%s: expected %u bytes of parameters, got %zu", name.c_str(), grid.kernel->parameter_bytes,
+                           parameters.size()));
     }
     std::vector<uint8_t> aligned(parameters.begin(), parameters.end());
     grid.parameters = aligned.data();
@@ -145,15 +150,16 @@ py::dict launch_from_python(LoadedModule& module, const std::string& name, const
         const Origin& o = grid.kernel->origins[k];
         executed.append(py::make_tuple(o.opcode, o.line, o.source.line, outcome.executed[k]));
     }
-    return py::dict("findings"_a = findings_of(outcome.report), "output"_a = py::bytes(outcome.report.output), "instructions"_a = outcome.instructions,
-                    "workers"_a = outcome.workers, "executed"_a = executed);
+    return py::dict("findings"_a = findings_of(outcome.report), "output"_a = py::bytes(outcome.report.output),
+                    "instructions"_a = outcome.instructions, "workers"_a = outcome.workers, "executed"_a = executed);
 }
 
 py::list parameters_of(const LoadedModule& module, const std::string& name) {
     const auto f = module.syntax.functions.find(name);
     if (f == module.syntax.functions.end() || !f->second.entry) throw Error("the module has no kernel " + name);
     py::list list;
-    for (const Parameter& p : f->second.parameters) list.append(py::make_tuple(p.name, p.type, p.offset, p.size, p.array, p.align));
+    for (const Parameter& p : f->second.parameters)
+        list.append(py::make_tuple(p.name, p.type, p.offset, p.size, p.array, p.align));
     return list;
 }
 
@@ -167,23 +173,29 @@ PYBIND11_MODULE(_ptx, m) {
         .def_property_readonly("target", [](const LoadedModule& l) { return l.syntax.target; })
         .def_property_readonly("kernels", [](const LoadedModule& l) { return l.syntax.order; })
         .def("parameters", &parameters_of, "kernel"_a)
-        .def("decode",
-             [](LoadedModule& l, const std::string& name) {
-                 const Kernel& k = l.kernel(name);
-                 return py::dict("steps"_a = k.steps.size(), "shared"_a = k.static_shared, "cluster"_a = three(k.cluster), "max_threads"_a = k.max_threads,
-                                 "parameter_bytes"_a = k.parameter_bytes);
-             },
-             "kernel"_a)
-        .def("variable",
-             [](const LoadedModule& l, const std::string& name) {
-                 const auto v = l.syntax.variables.find(name);
-                 if (v == l.syntax.variables.end() || v->second.space == Space::kShared) throw Error("the module has no global or constant variable " + name);
-                 return py::make_tuple(l.address_of(name), v->second.size);
-             },
-             "name"_a)
-        .def("launch", &launch_from_python, "kernel"_a, "blocks"_a, "threads"_a, "cluster"_a, "shared"_a, "parameters"_a, "arrays"_a, "races"_a, "seed"_a,
-             "early_copies"_a, "limit"_a, "workers"_a);
-    m.def("instructions", [] { return Table::instance().names(); }, "Section of the manual and name of every instruction that the machine has.");
+        .def(
+            "decode",
+            [](LoadedModule& l, const std::string& name) {
+                const Kernel& k = l.kernel(name);
+                return py::dict("steps"_a = k.steps.size(), "shared"_a = k.static_shared,
+                                "cluster"_a = three(k.cluster), "max_threads"_a = k.max_threads,
+                                "parameter_bytes"_a = k.parameter_bytes);
+            },
+            "kernel"_a)
+        .def(
+            "variable",
+            [](const LoadedModule& l, const std::string& name) {
+                const auto v = l.syntax.variables.find(name);
+                if (v == l.syntax.variables.end() || v->second.space == Space::kShared)
+                    throw Error("the module has no global or constant variable " + name);
+                return py::make_tuple(l.address_of(name), v->second.size);
+            },
+            "name"_a)
+        .def("launch", &launch_from_python, "kernel"_a, "blocks"_a, "threads"_a, "cluster"_a, "shared"_a,
+             "parameters"_a, "arrays"_a, "races"_a, "seed"_a, "early_copies"_a, "limit"_a, "workers"_a);
+    m.def(
+        "instructions", [] { return Table::instance().names(); },
+        "Section of the manual and name of every instruction that the machine has.");
 }
 
 }  // namespace convgpu::ptx

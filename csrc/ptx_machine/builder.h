@@ -70,7 +70,8 @@ public:
                                       : format("expected %zu to %zu operands, got %zu", least, most, operands()));
         }
     }
-    // The place of a register of that many bytes or of a constant; kNone for the sink _. A predicate has kPredicate bytes.
+    // The place of a register of that many bytes or of a constant; kNone for the sink _. A predicate has kPredicate
+    // bytes.
     virtual uint32_t place(const Operand& o, uint32_t bytes) = 0;
     uint32_t place(size_t k, uint32_t bytes) { return place(operand(k), bytes); }
     virtual uint32_t width(const Operand& o) const = 0;  // bytes of a register; 0 for anything else

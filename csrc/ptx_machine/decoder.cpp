@@ -125,8 +125,10 @@ public:
     }
 
     uint32_t constant(uint32_t bytes, uint64_t value) {
-        if (bytes == kPredicate) value = value != 0;
-        else if (bytes < 8) value &= (uint64_t(1) << 8 * bytes) - 1;
+        if (bytes == kPredicate)
+            value = value != 0;
+        else if (bytes < 8)
+            value &= (uint64_t(1) << 8 * bytes) - 1;
         const auto [found, fresh] = constants_.try_emplace({bytes, value}, 0);
         if (fresh) found->second = allocate(bytes);
         return found->second;
@@ -164,12 +166,13 @@ private:
         std::string label;
     };
     std::vector<Jump> jumps_, indexed_;
-    std::vector<std::string> calls_;            // functions that are being put in place
+    std::vector<std::string> calls_;              // functions that are being put in place
     std::vector<std::vector<uint32_t>> returns_;  // their returns, which jump to the end
 
     friend class InstructionBuilder;
 
-    // 5.1.6: the shared variables that the entry and what it calls name. Dynamic ones begin behind all others, together.
+    // 5.1.6: the shared variables that the entry and what it calls name. Dynamic ones begin behind all others,
+    // together.
     void lay_out_shared() {
         std::set<std::string> names, seen;
         std::map<std::string, Variable> inside;
@@ -180,7 +183,8 @@ private:
         const std::function<void(const Function&)> visit = [&](const Function& f) {
             if (!seen.insert(f.name).second) return;
             for (const Statement& s : f.body) {
-                if (s.kind == Statement::kVariable && s.variable.space == Space::kShared) inside[s.variable.name] = s.variable;
+                if (s.kind == Statement::kVariable && s.variable.space == Space::kShared)
+                    inside[s.variable.name] = s.variable;
                 for (const Operand& o : s.instruction.operands) look(o);
                 if (s.kind != Statement::kInstruction || s.instruction.words[0] != "call") continue;
                 for (const Operand& o : s.instruction.operands) {
@@ -274,7 +278,8 @@ private:
                 if (s.variable.space == Space::kLocal || s.variable.space == Space::kParam) {
                     scope.locals[s.variable.name] = allocate_local(s.variable.size, s.variable.align);
                 } else if (s.variable.space != Space::kShared) {
-                    throw Error(format("PTX line %u: a %s variable within a function", s.variable.line, name_of(s.variable.space)));
+                    throw Error(format("PTX line %u: a %s variable within a function", s.variable.line,
+                                       name_of(s.variable.space)));
                 }
                 break;
             case Statement::kInstruction:
@@ -321,7 +326,8 @@ private:
                 std::memcpy(&k.registers[place], &m, 4);
                 continue;
             }
-            for (uint32_t l = 0; l < 32; ++l) std::memcpy(&k.registers[place + l * key.first], &key.second, std::min(key.first, 8u));
+            for (uint32_t l = 0; l < 32; ++l)
+                std::memcpy(&k.registers[place + l * key.first], &key.second, std::min(key.first, 8u));
         }
         for (const auto& [name, place] : specials_) k.specials.emplace_back(name, place);
     }
@@ -329,7 +335,8 @@ private:
 
 class InstructionBuilder final : public Builder {
 public:
-    InstructionBuilder(Decoder& decoder, const Instruction& source, size_t words) : Builder(source, words), decoder_(decoder) {}
+    InstructionBuilder(Decoder& decoder, const Instruction& source, size_t words)
+        : Builder(source, words), decoder_(decoder) {}
 
     using Builder::place;
     uint32_t place(const Operand& o, uint32_t bytes) override {
@@ -347,8 +354,9 @@ public:
         }
         if (const Register* r = decoder_.find_register(o.name)) {
             if (r->bytes != bytes) {
-                throw Error(format("expected %s of %s, got the register %s of %s", bytes == kPredicate ? "a predicate" : "a register",
-                                   bits_text(bytes).c_str(), o.name.c_str(), bits_text(r->bytes).c_str()));
+                throw Error(format("expected %s of %s, got the register %s of %s",
+                                   bytes == kPredicate ? "a predicate" : "a register", bits_text(bytes).c_str(),
+                                   o.name.c_str(), bits_text(r->bytes).c_str()));
             }
             return o.negated ? negated(r->place, bytes) : r->place;
         }
@@ -372,20 +380,25 @@ public:
     bool address_of(const std::string& name, uint64_t& address, Space& space) const override {
         return decoder_.address_of(name, address, space);
     }
-    Step& emit(Handler run, std::vector<uint32_t> places, Flow flow) override { return decoder_.emit(run, places, flow); }
+    Step& emit(Handler run, std::vector<uint32_t> places, Flow flow) override {
+        return decoder_.emit(run, places, flow);
+    }
     void keep(std::unique_ptr<Detail> detail) override { decoder_.kernel().details.push_back(std::move(detail)); }
     Kernel& kernel() override { return decoder_.kernel(); }
 
 private:
     Decoder& decoder_;
 
-    static std::string bits_text(uint32_t bytes) { return bytes == kPredicate ? "1 bit" : format("%u bits", 8 * bytes); }
+    static std::string bits_text(uint32_t bytes) {
+        return bytes == kPredicate ? "1 bit" : format("%u bits", 8 * bytes);
+    }
 
     // !p as a source: a predicate of its own, made just before.
     uint32_t negated(uint32_t p, uint32_t bytes) {
         if (bytes != kPredicate) throw Error("expected no ! before a register");
         const uint32_t made = decoder_.allocate(kPredicate);
-        emit([](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, ~w.predicate(s.op[1])); }, {made, p}, Flow::kNext);
+        emit([](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, ~w.predicate(s.op[1])); },
+             {made, p}, Flow::kNext);
         return made;
     }
 
@@ -440,9 +453,12 @@ void Decoder::instruction_steps(const Instruction& i) {
     if (name == "bra" || name == "brx") {
         InstructionBuilder b(*this, i, i.words.size());
         b.expect_operands(name == "bra" ? 1 : 2, 2);
-        if (name == "bra") jumps_.push_back({step, scope_, b.operand(0).name});
-        else indexed_.push_back({step, scope_, b.operand(1).name});
-        emit(nullptr, name == "bra" ? std::vector<uint32_t>{} : std::vector<uint32_t>{b.place(0, 4)}, name == "bra" ? Flow::kBranch : Flow::kIndexed);
+        if (name == "bra")
+            jumps_.push_back({step, scope_, b.operand(0).name});
+        else
+            indexed_.push_back({step, scope_, b.operand(1).name});
+        emit(nullptr, name == "bra" ? std::vector<uint32_t>{} : std::vector<uint32_t>{b.place(0, 4)},
+             name == "bra" ? Flow::kBranch : Flow::kIndexed);
         return;
     }
     if (name == "ret" && calls_.size() > 1) {
@@ -475,9 +491,12 @@ void Decoder::call(const Instruction& i) {
     std::vector<Operand> results, arguments;
     std::string name;
     for (const Operand& o : i.operands) {
-        if (o.kind == Operand::kList) (name.empty() ? results : arguments) = o.parts;
-        else if (name.empty()) name = o.name;
-        else throw Error("the machine does not have indirect calls");
+        if (o.kind == Operand::kList)
+            (name.empty() ? results : arguments) = o.parts;
+        else if (name.empty())
+            name = o.name;
+        else
+            throw Error("the machine does not have indirect calls");
     }
     const auto callee = module_.functions.find(name);
     if (callee == module_.functions.end()) throw Error("the machine does not have indirect calls, as of " + name);
@@ -486,11 +505,13 @@ void Decoder::call(const Instruction& i) {
     std::map<std::string, uint64_t> bound;
     std::vector<uint32_t> places;
     const auto bind = [&](const std::vector<Operand>& actual, const std::vector<Parameter>& formal) {
-        if (actual.size() != formal.size()) throw Error(format("expected %zu arguments of %s, got %zu", formal.size(), name.c_str(), actual.size()));
+        if (actual.size() != formal.size())
+            throw Error(format("expected %zu arguments of %s, got %zu", formal.size(), name.c_str(), actual.size()));
         for (size_t k = 0; k < formal.size(); ++k) {
             uint64_t address = 0;
             Space space = Space::kGeneric;
-            if (!address_of(actual[k].name, address, space) || space != Space::kLocal) throw Error("expected a .param variable, got " + actual[k].name);
+            if (!address_of(actual[k].name, address, space) || space != Space::kLocal)
+                throw Error("expected a .param variable, got " + actual[k].name);
             bound[formal[k].name] = address;
             places.push_back(static_cast<uint32_t>(address));
         }

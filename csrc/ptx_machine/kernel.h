@@ -1,5 +1,6 @@
-// A kernel as the machine runs it: an array of steps, one for each instruction of its PTX, with functions that it calls put
-// in place. Registers are places in one block of memory per warp, 32 lanes side by side; a predicate is a mask of 32 bits.
+// A kernel as the machine runs it: an array of steps, one for each instruction of its PTX, with functions that it calls
+// put in place. Registers are places in one block of memory per warp, 32 lanes side by side; a predicate is a mask of
+// 32 bits.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -22,7 +23,8 @@ using Handler = void (*)(Warp&, const Step&, Mask);  // what a step does to the 
 // How the warp goes on after a step. kMayStop: it may have to wait, as at a barrier.
 enum class Flow : uint8_t { kNext, kBranch, kIndexed, kExit, kMayStop };
 
-// What an instruction has besides operands, such as the mode of a shuffle; each kind of instruction has a struct of its own.
+// What an instruction has besides operands, such as the mode of a shuffle; each kind of instruction has a struct of its
+// own.
 struct Detail {
     virtual ~Detail() = default;
 };
@@ -38,8 +40,8 @@ struct Step {
     int32_t target = -1;
     int32_t reconverge = -1;  // where lanes that part here meet again; -1: at the end
     Flow flow = Flow::kNext;
-    uint8_t count = 1;       // registers of a vector
-    bool wide = false;       // the address is in a register of 64 bits
+    uint8_t count = 1;  // registers of a vector
+    bool wide = false;  // the address is in a register of 64 bits
     Space space = Space::kGeneric;
 };
 
@@ -72,8 +74,9 @@ struct Kernel {
     std::vector<Step> steps;
     std::vector<Origin> origins;
     std::vector<std::string> files;
-    std::vector<uint8_t> registers;  // of a warp when it begins: constants in their places
+    std::vector<uint8_t> registers;                          // of a warp when it begins: constants in their places
     std::vector<std::pair<std::string, uint32_t>> specials;  // %tid.x and its like, and their places
+    uint32_t carry = kNone;                                  // CC.CF, a predicate
     std::vector<SharedName> shared;
     uint32_t static_shared = 0, dynamic_at = 0;  // bytes; where dynamic shared memory begins
     uint32_t local_bytes = 0;                    // of a lane
@@ -95,7 +98,10 @@ constexpr uint32_t kLocalBase = 16;
 constexpr uint32_t kRankShift = 24;  // a shared::cluster address has the rank of its block, plus 1, above these bits
 constexpr uint32_t kRankMask = (1u << kRankShift) - 1;
 constexpr uint64_t window_of(Space space) {
-    return space == Space::kShared ? kWindow : space == Space::kLocal ? 2 * kWindow : space == Space::kParam ? 3 * kWindow : 0;
+    return space == Space::kShared  ? kWindow
+           : space == Space::kLocal ? 2 * kWindow
+           : space == Space::kParam ? 3 * kWindow
+                                    : 0;
 }
 
 // Where the variables of a module lie: .global and .const ones in memory of the host.

@@ -17,10 +17,12 @@ void check(const Grid& g) {
             throw Error(format("%s: expected 1 to %u blocks along axis %d, got %u", name, most_blocks, d, g.blocks[d]));
         }
         if (g.threads[d] < 1 || g.threads[d] > most_threads) {
-            throw Error(format("%s: expected 1 to %u threads along axis %d of a block, got %u", name, most_threads, d, g.threads[d]));
+            throw Error(format("%s: expected 1 to %u threads along axis %d of a block, got %u", name, most_threads, d,
+                               g.threads[d]));
         }
         if (g.blocks[d] % g.cluster[d]) {
-            throw Error(format("%s: expected a number of blocks that clusters of %u divide, got %u", name, g.cluster[d], g.blocks[d]));
+            throw Error(format("%s: expected a number of blocks that clusters of %u divide, got %u", name, g.cluster[d],
+                               g.blocks[d]));
         }
     }
     const uint32_t threads = g.block_threads();
@@ -31,7 +33,8 @@ void check(const Grid& g) {
     }
     const uint64_t shared = uint64_t(k.static_shared) + g.shared_bytes;
     if (shared > g.settings.shared_limit) {
-        throw Error(format("%s: expected at most %u bytes of shared memory, got %lu", name, g.settings.shared_limit, shared));
+        throw Error(
+            format("%s: expected at most %u bytes of shared memory, got %lu", name, g.settings.shared_limit, shared));
     }
 }
 
@@ -47,7 +50,8 @@ void gather(Outcome& outcome, const Worker& w) {
 }
 
 void add(Outcome& outcome, const Fault& fault) {
-    outcome.report.findings.try_emplace(std::make_tuple(fault.finding.kind, fault.finding.place.ptx_line, 0u), fault.finding);
+    outcome.report.findings.try_emplace(std::make_tuple(fault.finding.kind, fault.finding.place.ptx_line, 0u),
+                                        fault.finding);
 }
 
 uint64_t clusters_of(const Grid& g) { return g.count() / (g.cluster[0] * g.cluster[1] * g.cluster[2]); }
@@ -76,7 +80,8 @@ public:
         }
     }
     void restore() const {
-        for (const auto& [begin, bytes] : kept_) std::memcpy(reinterpret_cast<void*>(begin), bytes.data(), bytes.size());
+        for (const auto& [begin, bytes] : kept_)
+            std::memcpy(reinterpret_cast<void*>(begin), bytes.data(), bytes.size());
     }
 
 private:
@@ -130,7 +135,8 @@ bool prints(const Kernel& k) {
 Outcome launch(const Grid& grid) {
     check(grid);
     const auto workers = static_cast<unsigned>(std::min<uint64_t>(grid.settings.workers, clusters_of(grid)));
-    if (workers > 1 && !grid.kernel->blocks_meet && !prints(*grid.kernel) && !grid.settings.limit && !grid.settings.seed) {
+    if (workers > 1 && !grid.kernel->blocks_meet && !prints(*grid.kernel) && !grid.settings.limit &&
+        !grid.settings.seed) {
         const Snapshot before(*grid.memory);
         Outcome outcome;
         outcome.workers = workers;

@@ -7,7 +7,9 @@
 namespace convgpu::ptx {
 namespace {
 
-bool starts_word(char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_' || c == '$' || c == '%' || c == '.'; }
+bool starts_word(char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) || c == '_' || c == '$' || c == '%' || c == '.';
+}
 bool continues_word(char c) {
     return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$' || c == '%' || c == '.';
 }
@@ -80,7 +82,8 @@ private:
     std::string_view string() {
         const size_t begin = ++at_;
         while (here() != '"') {
-            if (at_ >= text_.size() || here() == '\n') throw Error(format("PTX line %u: a string that does not end", line_));
+            if (at_ >= text_.size() || here() == '\n')
+                throw Error(format("PTX line %u: a string that does not end", line_));
             at_ += here() == '\\' ? 2 : 1;
         }
         return text_.substr(begin, at_++ - begin);

@@ -135,9 +135,9 @@ struct Worker {
     Cluster cluster;
     Report report;
     GlobalCells cells;
-    Owners* owners = nullptr;  // if other workers run beside it
-    std::vector<uint64_t> executed;           // by step
-    std::vector<const Allocation*> recent;    // by step: the array that it touched last
+    Owners* owners = nullptr;                      // if other workers run beside it
+    std::vector<uint64_t> executed;                // by step
+    std::vector<const Allocation*> recent;         // by step: the array that it touched last
     std::unordered_map<uint64_t, Clock> released;  // by address of an atomic: what its readers learn
     std::mt19937_64 random;
     uint64_t instructions = 0;

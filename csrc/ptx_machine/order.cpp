@@ -90,16 +90,20 @@ void arrive(Warp& w, const Step& s, uint32_t id, uint32_t threads, bool wait) {
     if (id > 15) fault(w, s, -1, "barrier", format("expected a barrier from 0 to 15, got %u", id));
     if (w.active != w.living()) {
         const Mask missing = w.living() & ~w.active;
-        fault(w, s, -1, "divergence",
-              format("a barrier reached by some threads of a warp only: thread %u of the block is elsewhere, and %d more",
-                     32 * w.id + static_cast<uint32_t>(__builtin_ctz(missing)), __builtin_popcount(missing) - 1));
+        fault(
+            w, s, -1, "divergence",
+            format("a barrier reached by some threads of a warp only: thread %u of the block is elsewhere, and %d more",
+                   32 * w.id + static_cast<uint32_t>(__builtin_ctz(missing)), __builtin_popcount(missing) - 1));
     }
-    if (threads % 32) fault(w, s, -1, "barrier", format("expected a number of threads divisible by 32, got %u", threads));
+    if (threads % 32)
+        fault(w, s, -1, "barrier", format("expected a number of threads divisible by 32, got %u", threads));
     Barrier& x = b.barriers[id];
     if (x.arrived && x.expected != threads) {
-        fault(w, s, -1, "barrier", format("barrier %u is met with %u threads by some warps and with %u by others", id, x.expected, threads));
+        fault(w, s, -1, "barrier",
+              format("barrier %u is met with %u threads by some warps and with %u by others", id, x.expected, threads));
     }
-    if (threads && x.arrived >= threads / 32) fault(w, s, -1, "barrier", format("more warps arrive at barrier %u than it has", id));
+    if (threads && x.arrived >= threads / 32)
+        fault(w, s, -1, "barrier", format("more warps arrive at barrier %u than it has", id));
     w.changed = true;
     x.expected = threads;
     ++x.arrived;
@@ -130,7 +134,8 @@ void cluster_arrive(Warp& w, const Step& s) {
 }
 
 void cluster_wait(Warp& w, const Step& s) {
-    if (w.cluster_arrivals == w.cluster_waits) fault(w, s, -1, "barrier", "barrier.cluster.wait without an arrival before it");
+    if (w.cluster_arrivals == w.cluster_waits)
+        fault(w, s, -1, "barrier", "barrier.cluster.wait without an arrival before it");
     w.cluster_waits = w.cluster_arrivals;
     w.waits = Warp::kCluster;
     w.barrier_step = s.number;

@@ -1,8 +1,8 @@
 // Which block touches what of global memory while blocks run at the same time on several threads of the host.
 //
 // A worker's own cells know the accesses of blocks that it ran itself. For those of others one word for each granule is
-// enough: the block that wrote it and a block that read it, or that several did. Where two blocks meet and one writes, the
-// launch begins anew on one thread, whose cells give a report that is the same every time.
+// enough: the block that wrote it and a block that read it, or that several did. Where two blocks meet and one writes,
+// the launch begins anew on one thread, whose cells give a report that is the same every time.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -21,9 +21,12 @@ public:
         uint64_t old = word.load(std::memory_order_relaxed), now;
         do {
             uint32_t writer = static_cast<uint32_t>(old >> 32), reader = static_cast<uint32_t>(old);
-            if ((writer && writer != block) || (write && reader && reader != block)) met_.store(true, std::memory_order_relaxed);
-            if (write) writer = block;
-            else reader = reader && reader != block ? kSeveral : block;
+            if ((writer && writer != block) || (write && reader && reader != block))
+                met_.store(true, std::memory_order_relaxed);
+            if (write)
+                writer = block;
+            else
+                reader = reader && reader != block ? kSeveral : block;
             now = uint64_t(writer) << 32 | reader;
         } while (now != old && !word.compare_exchange_weak(old, now, std::memory_order_relaxed));
     }

@@ -16,9 +16,9 @@ const char* name_of(Space space) {
 
 uint32_t bytes_of_type(const std::string& type) {
     static const std::map<std::string, uint32_t> sizes{
-        {"pred", kPredicate}, {"b8", 1},   {"u8", 1},  {"s8", 1},     {"b16", 2},  {"u16", 2},   {"s16", 2},
-        {"f16", 2},           {"bf16", 2}, {"b32", 4}, {"u32", 4},    {"s32", 4},  {"f32", 4},   {"f16x2", 4},
-        {"bf16x2", 4},        {"tf32", 4}, {"b64", 8}, {"u64", 8},    {"s64", 8},  {"f64", 8},   {"b128", 16},
+        {"pred", kPredicate}, {"b8", 1},   {"u8", 1},    {"s8", 1},    {"b16", 2},    {"u16", 2},   {"s16", 2},
+        {"f16", 2},           {"bf16", 2}, {"b32", 4},   {"u32", 4},   {"s32", 4},    {"f32", 4},   {"f16x2", 4},
+        {"bf16x2", 4},        {"tf32", 4}, {"b64", 8},   {"u64", 8},   {"s64", 8},    {"f64", 8},   {"b128", 16},
         {"e4m3", 1},          {"e5m2", 1}, {"u16x2", 4}, {"s16x2", 4}, {"e4m3x2", 2}, {"e5m2x2", 2}};
     const auto found = sizes.find(type);
     return found == sizes.end() ? 0 : found->second;
@@ -130,8 +130,10 @@ private:
     void declaration() {
         bool external = false;
         for (;;) {
-            if (take(".extern")) external = true;
-            else if (!take(".visible") && !take(".weak") && !take(".common")) break;
+            if (take(".extern"))
+                external = true;
+            else if (!take(".visible") && !take(".weak") && !take(".common"))
+                break;
         }
         if (here().is(".entry") || here().is(".func")) {
             function();
@@ -176,8 +178,10 @@ private:
             v.name = word();
             uint64_t count = vector;
             while (take("[")) {
-                if (here().is("]")) v.open = true;
-                else count *= number();
+                if (here().is("]"))
+                    v.open = true;
+                else
+                    count *= number();
                 expect("]");
             }
             v.size = v.open ? 0 : count * v.element;
@@ -218,7 +222,8 @@ private:
             while (here().kind == Token::kWord && here().text[0] == '.') {
                 const std::string w = word();
                 if (w == ".align") {
-                    // The alignment of what a pointer points to follows .ptr; that of the parameter stands before its type.
+                    // The alignment of what a pointer points to follows .ptr; that of the parameter stands before its
+                    // type.
                     const auto align = static_cast<uint32_t>(number());
                     if (!element) p.align = align;
                 } else if (const uint32_t bytes = bytes_of_type(w.substr(1))) {

@@ -1,9 +1,9 @@
-// Finds accesses to the same memory that nothing orders, by vector clocks (Lamport; FastTrack keeps the last write and few
-// reads of a place, as here).
+// Finds accesses to the same memory that nothing orders, by vector clocks (Lamport; FastTrack keeps the last write and
+// few reads of a place, as here).
 //
 // A warp is a unit of time: it has a clock, and knows of every other warp of its cluster up to which moment that one's
-// accesses come before its own. Barriers, mbarriers, and fences with atomics hand this knowledge on. Lanes of a warp are
-// ordered by __syncwarp and barriers alone; `turn` counts these.
+// accesses come before its own. Barriers, mbarriers, and fences with atomics hand this knowledge on. Lanes of a warp
+// are ordered by __syncwarp and barriers alone; `turn` counts these.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -1,5 +1,6 @@
 // Where lanes that part at a branch meet again: at the branch's immediate post-dominator, which every path to the end
-// passes. Found by the algorithm of Cooper, Harvey and Kennedy ("A Simple, Fast Dominance Algorithm") on the reversed graph.
+// passes. Found by the algorithm of Cooper, Harvey and Kennedy ("A Simple, Fast Dominance Algorithm") on the reversed
+// graph.
 #include <map>
 #include <set>
 
@@ -56,7 +57,8 @@ Graph graph_of(const std::vector<Step>& steps) {
     return g;
 }
 
-// The parts from which the end can be reached, each behind all that its paths to the end pass, where there are no loops.
+// The parts from which the end can be reached, each behind all that its paths to the end pass, where there are no
+// loops.
 std::vector<int> order_of(const Graph& g) {
     std::vector<int> order;
     std::vector<bool> seen(g.next.size());

@@ -1,3 +1,5 @@
+#include <cctype>
+
 #include "machine.h"
 
 namespace convgpu::ptx {
@@ -29,10 +31,12 @@ uint64_t linear(const uint32_t index[3], const uint32_t size[3]) {
 Place place_of(const Warp& w, const Step& s, int lane) {
     if (lane < 0) lane = w.active ? __builtin_ctz(w.active) : 0;
     const Grid& grid = *w.cluster->grid;
-    return place(*w.kernel, grid, s.number, linear(w.block->index, grid.blocks), 32 * w.id + static_cast<uint32_t>(lane));
+    return place(*w.kernel, grid, s.number, linear(w.block->index, grid.blocks),
+                 32 * w.id + static_cast<uint32_t>(lane));
 }
 
-void fault(const Warp& w, const Step& s, int lane, const char* kind, const std::string& message, const std::string& address) {
+void fault(const Warp& w, const Step& s, int lane, const char* kind, const std::string& message,
+           const std::string& address) {
     Finding f;
     f.kind = kind;
     f.message = message;
@@ -44,8 +48,12 @@ void fault(const Warp& w, const Step& s, int lane, const char* kind, const std::
 
 void found(Warp& w, const Step& s, int lane, const char* kind, const std::string& message, const std::string& address,
            const Access* other) {
-    const auto& origins = w.kernel->origins;
-    const auto key = std::make_tuple(std::string(kind), origins[s.number].line, other ? origins[other->step].line : 0);
+    // Loops that are unrolled repeat instructions: where the source is known, its lines tell what is the same.
+    const auto line = [&](uint32_t step) {
+        const Origin& o = w.kernel->origins[step];
+        return o.source.line ? o.source.line : o.line;
+    };
+    const auto key = std::make_tuple(std::string(kind) + message, line(s.number), other ? line(other->step) : 0);
     const auto [it, fresh] = w.worker->report.findings.try_emplace(key);
     Finding& f = it->second;
     if (!fresh) {
@@ -60,7 +68,8 @@ void found(Warp& w, const Step& s, int lane, const char* kind, const std::string
     if (!other) return;
     // Units count the warps of blocks in the order in which clusters run.
     const Grid& grid = *w.cluster->grid;
-    const auto warps = static_cast<uint32_t>(w.block->warps.size()), size = static_cast<uint32_t>(w.cluster->blocks.size());
+    const auto warps = static_cast<uint32_t>(w.block->warps.size()),
+               size = static_cast<uint32_t>(w.cluster->blocks.size());
     const uint64_t cluster = other->unit / warps / size, rank = other->unit / warps % size;
     uint32_t index[3];
     uint64_t left = cluster, inside = rank;
@@ -73,15 +82,38 @@ void found(Warp& w, const Step& s, int lane, const char* kind, const std::string
     f.other = place(*w.kernel, grid, other->step, linear(index, grid.blocks), other->unit % warps * 32 + other->lane);
 }
 
+namespace {
+
+// _ZZ3sumE5parts, a variable within a function of C++: parts
+std::string plain_name(const std::string& mangled) {
+    if (mangled.rfind("_Z", 0) != 0) return mangled;
+    std::string last;
+    for (size_t at = 2; at < mangled.size();) {
+        if (!std::isdigit(static_cast<unsigned char>(mangled[at]))) {
+            ++at;
+            continue;
+        }
+        size_t digits = 0;
+        const size_t size = std::stoul(mangled.substr(at), &digits);
+        if (at + digits + size > mangled.size()) return mangled;
+        last = mangled.substr(at + digits, size);
+        at += digits + size;
+    }
+    return last.empty() ? mangled : last;
+}
+
+}  // namespace
+
 std::string describe_shared(const Warp& w, uint32_t address) {
     const auto offset = static_cast<int64_t>(address & kRankMask) - kSharedBase;
     for (const SharedName& v : w.kernel->shared) {
         if (offset >= v.at && offset < static_cast<int64_t>(v.at + v.size)) {
-            return format("shared %s + %ld bytes", v.name.c_str(), static_cast<long>(offset - v.at));
+            return format("shared %s + %ld bytes", plain_name(v.name).c_str(), static_cast<long>(offset - v.at));
         }
     }
     if (offset >= w.kernel->dynamic_at && !w.kernel->shared.empty() && !w.kernel->shared.back().size) {
-        return format("shared %s + %ld bytes", w.kernel->shared.back().name.c_str(), static_cast<long>(offset - w.kernel->dynamic_at));
+        return format("shared %s + %ld bytes", plain_name(w.kernel->shared.back().name).c_str(),
+                      static_cast<long>(offset - w.kernel->dynamic_at));
     }
     return format("shared memory + %ld bytes", static_cast<long>(offset));
 }

@@ -26,8 +26,8 @@ struct Finding {
 };
 
 struct Report {
-    std::map<std::tuple<std::string, uint32_t, uint32_t>, Finding> findings;  // by kind and the PTX lines of both places
-    std::string output;  // what printf wrote
+    std::map<std::tuple<std::string, uint32_t, uint32_t>, Finding> findings;  // by kind and the lines of both places
+    std::string output;                                                       // what printf wrote
 
     bool silent() const { return findings.empty(); }
 };

@@ -22,7 +22,11 @@ void Warp::next_parted() {
 }
 
 Worker::Worker(const Grid& grid_, Owners* owners_)
-    : grid(&grid_), owners(owners_), executed(grid_.kernel->steps.size()), recent(executed.size()), random(grid_.settings.seed) {
+    : grid(&grid_),
+      owners(owners_),
+      executed(grid_.kernel->steps.size()),
+      recent(executed.size()),
+      random(grid_.settings.seed) {
     const Kernel& k = *grid->kernel;
     const uint32_t blocks = grid->cluster[0] * grid->cluster[1] * grid->cluster[2], warps = grid->block_warps();
     cells.begin(k.global_granule);
@@ -148,7 +152,8 @@ void branch(Warp& w, const Step& s, Mask taken) {
     } else if (!taken) {
         ++w.step;
     } else {
-        if (s.reconverge >= 0 && s.reconverge != w.reconverge) w.stack.push_back({s.reconverge, w.reconverge, w.active});
+        if (s.reconverge >= 0 && s.reconverge != w.reconverge)
+            w.stack.push_back({s.reconverge, w.reconverge, w.active});
         w.stack.push_back({s.target, s.reconverge, taken});
         w.active &= ~taken;
         w.reconverge = s.reconverge;
@@ -167,12 +172,15 @@ void branch_indexed(Warp& w, const Step& s, Mask lanes) {
     std::map<int32_t, Mask> to;
     for (Mask rest = lanes; rest; rest &= rest - 1) {
         const int l = __builtin_ctz(rest);
-        if (index[l] >= targets.size()) fault(w, s, l, "bounds", format("brx.idx %u of %zu targets", index[l], targets.size()));
+        if (index[l] >= targets.size())
+            fault(w, s, l, "bounds", format("brx.idx %u of %zu targets", index[l], targets.size()));
         to[targets[index[l]]] |= 1u << l;
     }
     if (to.size() > 1) {
-        if (s.reconverge >= 0 && s.reconverge != w.reconverge) w.stack.push_back({s.reconverge, w.reconverge, w.active});
-        for (auto it = std::next(to.begin()); it != to.end(); ++it) w.stack.push_back({it->first, s.reconverge, it->second});
+        if (s.reconverge >= 0 && s.reconverge != w.reconverge)
+            w.stack.push_back({s.reconverge, w.reconverge, w.active});
+        for (auto it = std::next(to.begin()); it != to.end(); ++it)
+            w.stack.push_back({it->first, s.reconverge, it->second});
         w.reconverge = s.reconverge;
         w.active = to.begin()->second;
     }
@@ -207,8 +215,10 @@ void Worker::run_warp(Warp& w, uint64_t steps) {
             case Flow::kExit:
                 w.exited |= lanes;
                 w.active &= ~lanes;
-                if (w.active) ++w.step;
-                else w.next_parted();
+                if (w.active)
+                    ++w.step;
+                else
+                    w.next_parted();
                 break;
         }
         while (w.step == w.reconverge && !w.done) w.next_parted();

@@ -89,8 +89,8 @@ struct Function {
     bool entry = false, defined = false;
     std::vector<Parameter> results, parameters;
     uint32_t parameter_bytes = 0;
-    uint32_t max_threads = 0;      // .maxntid, .reqntid
-    bool exact_threads = false;    // .reqntid
+    uint32_t max_threads = 0;         // .maxntid, .reqntid
+    bool exact_threads = false;       // .reqntid
     uint32_t cluster[3] = {0, 0, 0};  // .reqnctapercluster
     std::vector<Statement> body;
     uint32_t line = 0;

@@ -1,7 +1,8 @@
 // The table of instructions, in the order of the manual (PTX ISA, section 9.7; numbers as of version 9.0).
 //
-// Most instructions compute each lane for itself: the table gives their name, their types and a function of one lane. Those
-// with addresses, modes or a say in control flow have a function that makes their steps, by their name's first words.
+// Most instructions compute each lane for itself: the table gives their name, their types and a function of one lane.
+// Those with addresses, modes or a say in control flow have a function that makes their steps, by their name's first
+// words.
 #pragma once
 #include <string>
 #include <type_traits>
@@ -31,16 +32,26 @@ using S64 = int64_t;
 
 template <class T>
 constexpr const char* type_name() {
-    if constexpr (std::is_same_v<T, U16>) return "u16";
-    else if constexpr (std::is_same_v<T, S16>) return "s16";
-    else if constexpr (std::is_same_v<T, U32>) return "u32";
-    else if constexpr (std::is_same_v<T, S32>) return "s32";
-    else if constexpr (std::is_same_v<T, U64>) return "u64";
-    else if constexpr (std::is_same_v<T, S64>) return "s64";
-    else if constexpr (std::is_same_v<T, float>) return "f32";
-    else if constexpr (std::is_same_v<T, double>) return "f64";
-    else if constexpr (std::is_same_v<T, Half>) return "f16";
-    else return "bf16";
+    if constexpr (std::is_same_v<T, U16>)
+        return "u16";
+    else if constexpr (std::is_same_v<T, S16>)
+        return "s16";
+    else if constexpr (std::is_same_v<T, U32>)
+        return "u32";
+    else if constexpr (std::is_same_v<T, S32>)
+        return "s32";
+    else if constexpr (std::is_same_v<T, U64>)
+        return "u64";
+    else if constexpr (std::is_same_v<T, S64>)
+        return "s64";
+    else if constexpr (std::is_same_v<T, float>)
+        return "f32";
+    else if constexpr (std::is_same_v<T, double>)
+        return "f64";
+    else if constexpr (std::is_same_v<T, Half>)
+        return "f16";
+    else
+        return "bf16";
 }
 
 // ---- handlers: what a function of one lane does to 32
@@ -144,9 +155,12 @@ public:
 private:
     template <class T, class F>
     Form arity_of() const {
-        if constexpr (std::is_invocable_v<F, T>) return {section_, &Lanes<F, T, T>::run, {kBytes<T>, kBytes<T>}};
-        else if constexpr (std::is_invocable_v<F, T, T>) return {section_, &Lanes<F, T, T, T>::run, {kBytes<T>, kBytes<T>, kBytes<T>}};
-        else return {section_, &Lanes<F, T, T, T, T>::run, {kBytes<T>, kBytes<T>, kBytes<T>, kBytes<T>}};
+        if constexpr (std::is_invocable_v<F, T>)
+            return {section_, &Lanes<F, T, T>::run, {kBytes<T>, kBytes<T>}};
+        else if constexpr (std::is_invocable_v<F, T, T>)
+            return {section_, &Lanes<F, T, T, T>::run, {kBytes<T>, kBytes<T>, kBytes<T>}};
+        else
+            return {section_, &Lanes<F, T, T, T, T>::run, {kBytes<T>, kBytes<T>, kBytes<T>, kBytes<T>}};
     }
 
     std::string section_;

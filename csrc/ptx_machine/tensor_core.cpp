@@ -16,7 +16,8 @@ int exponent_of(double x) { return x == 0 || !std::isfinite(x) ? kOfZero : std::
 
 float cut(double x) {
     const double size = std::fabs(x);
-    if (size >= 0x1p128) return x > 0 ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity();
+    if (size >= 0x1p128)
+        return x > 0 ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity();
     if (size < 0x1p-126) return static_cast<float>(std::trunc(x * 0x1p149) * 0x1p-149) + 0.0f;
     return static_cast<float>(bits_as<double>(bits_as<U64>(x) & ~((U64(1) << 29) - 1)));
 }

@@ -13,9 +13,9 @@ struct Factors {
     void set(int k, double x);
 };
 
-// c + the sum of a[k] * b[k] over one block. The products and c are aligned to the largest exponent among them, where that
-// of a product is the sum of its factors'; each is cut two bits below a float's last place at that exponent; the sum is
-// exact, and is cut to a float.
+// c + the sum of a[k] * b[k] over one block. The products and c are aligned to the largest exponent among them, where
+// that of a product is the sum of its factors'; each is cut two bits below a float's last place at that exponent; the
+// sum is exact, and is cut to a float.
 float multiply_add(const Factors& a, const Factors& b, int depth, float c);
 
 }  // namespace convgpu::ptx

@@ -1,7 +1,7 @@
 // 9.7.9 Data Movement and Conversion Instructions: cp.async.
 //
-// A copy lands when its group is waited for, as late as the manual allows, or with `early_copies` at any time before. Until
-// then its destination must not be read.
+// A copy lands when its group is waited for, as late as the manual allows, or with `early_copies` at any time before.
+// Until then its destination must not be read.
 #include <random>
 
 #include "lanes.h"
@@ -28,13 +28,17 @@ void start_copy(Warp& w, const Step& s, Mask lanes) {
         c.lane = static_cast<uint32_t>(l);
         c.group = w.commits[l];
         c.bytes = c.source_bytes = d.bytes;
-        c.destination = static_cast<uint32_t>(d.destination) + (s.op[0] == kNone ? 0 : s.wide ? static_cast<U32>(w.lanes<U64>(s.op[0])[l]) : w.lanes<U32>(s.op[0])[l]);
+        c.destination = static_cast<uint32_t>(d.destination) + (s.op[0] == kNone ? 0
+                                                                : s.wide ? static_cast<U32>(w.lanes<U64>(s.op[0])[l])
+                                                                         : w.lanes<U32>(s.op[0])[l]);
         c.source = static_cast<U64>(d.source) + (s.op[1] == kNone ? 0 : w.lanes<U64>(s.op[1])[l]);
         if (s.op[2] != kNone) c.source_bytes = w.lanes<U32>(s.op[2])[l];
         if (s.op[3] != kNone && w.predicate(s.op[3]) >> l & 1) c.source_bytes = 0;
-        if (c.source_bytes > c.bytes) fault(w, s, l, "bounds", format("a source of %u bytes for a copy of %u", c.source_bytes, c.bytes));
+        if (c.source_bytes > c.bytes)
+            fault(w, s, l, "bounds", format("a source of %u bytes for a copy of %u", c.source_bytes, c.bytes));
         if (c.source & (c.bytes - 1)) {
-            fault(w, s, l, "misaligned", format("a source of cp.async that is not a multiple of %u", c.bytes), w.cluster->grid->memory->describe(c.source));
+            fault(w, s, l, "misaligned", format("a source of cp.async that is not a multiple of %u", c.bytes),
+                  w.cluster->grid->memory->describe(c.source));
         }
         uint8_t* to = resolve_one(w, s, l, Space::kShared, Use::kWrite, c.bytes, c.destination);
         uint8_t poison[16];
@@ -53,7 +57,8 @@ void land(Warp& w, const Copy& c) {
         uint32_t n = c.bytes;
         while (n > c.source_bytes - done) n /= 2;
         std::memcpy(bytes + done, resolve_one(w, *c.step, l, Space::kGlobal, Use::kRead, n, c.source + done), n);
-        if (w.worker->grid->settings.races && w.worker->recent[c.step->number]->writable) note_read(w, *c.step, l, Space::kGlobal, c.source + done, n, 0);
+        if (w.worker->grid->settings.races && w.worker->recent[c.step->number]->writable)
+            note_read(w, *c.step, l, Space::kGlobal, c.source + done, n, 0);
         done += n;
     }
     uint8_t* to = resolve_one(w, *c.step, l, Space::kShared, Use::kWrite, c.bytes, c.destination);
@@ -69,8 +74,10 @@ void wait_groups(Warp& w, Mask lanes, uint32_t kept, bool uncommitted) {
         const uint32_t commits = w.commits[c.lane];
         const bool committed = c.group < commits;
         const bool wanted = lanes >> c.lane & 1 && (committed ? commits - c.group > kept : uncommitted);
-        if (wanted) land(w, c);
-        else w.copies[left++] = c;
+        if (wanted)
+            land(w, c);
+        else
+            w.copies[left++] = c;
     }
     w.copies.resize(left);
 }
@@ -86,15 +93,18 @@ void build_copy(Builder& b) {
     b.expect_operands(3, 5);
     CopyAddresses d;
     d.bytes = static_cast<uint32_t>(b.integer(2));
-    if (d.bytes != 4 && d.bytes != 8 && d.bytes != 16) throw Error(format("expected 4, 8 or 16 bytes, got %u", d.bytes));
+    if (d.bytes != 4 && d.bytes != 8 && d.bytes != 16)
+        throw Error(format("expected 4, 8 or 16 bytes, got %u", d.bytes));
     const Builder::Address to = b.address(b.operand(0)), from = b.address(b.operand(1));
     d.destination = to.displacement;
     d.source = from.displacement;
     uint32_t size = kNone, skip = kNone;
     if (b.operands() > 3) {
         const Operand& o = b.operand(3);
-        if (b.width(o) == kPredicate) skip = b.place(o, kPredicate);
-        else if (b.width(o) != 8) size = b.place(o, 4);
+        if (b.width(o) == kPredicate)
+            skip = b.place(o, kPredicate);
+        else if (b.width(o) != 8)
+            size = b.place(o, 4);
     }
     Step& s = b.emit(&start_copy, {to.base, from.base, size, skip});
     s.wide = to.wide;
@@ -116,8 +126,10 @@ void land_some(Warp& w) {
     size_t left = 0;
     for (size_t k = 0; k < w.copies.size(); ++k) {
         const Copy c = w.copies[k];
-        if (w.worker->random() & 1) land(w, c);
-        else w.copies[left++] = c;
+        if (w.worker->random() & 1)
+            land(w, c);
+        else
+            w.copies[left++] = c;
     }
     w.copies.resize(left);
 }

@@ -30,7 +30,8 @@ void atomic(Warp& w, const Step& s, Mask lanes) {
             release(w, reinterpret_cast<U64>(p), detail<Atomic>(s).releases);
             acquire(w, reinterpret_cast<U64>(p));
             note_read(w, s, l, s.space, at[l], sizeof(T), Access::kStrong);
-            note_write(w, s, l, s.space, at[l], sizeof(T), Access::kStrong, reinterpret_cast<const uint8_t*>(&old), reinterpret_cast<const uint8_t*>(&now));
+            note_write(w, s, l, s.space, at[l], sizeof(T), Access::kStrong, reinterpret_cast<const uint8_t*>(&old),
+                       reinterpret_cast<const uint8_t*>(&now));
         }
         w.changed = w.changed || std::memcmp(&now, &old, sizeof(T));
         std::memcpy(p, &now, sizeof(T));
@@ -41,8 +42,10 @@ void atomic(Warp& w, const Step& s, Mask lanes) {
 
 template <class T>
 T sum(T a, T b) {
-    if constexpr (std::is_floating_point_v<T>) return canonical(a + b);
-    else return static_cast<T>(static_cast<std::make_unsigned_t<T>>(a) + static_cast<std::make_unsigned_t<T>>(b));
+    if constexpr (std::is_floating_point_v<T>)
+        return canonical(a + b);
+    else
+        return static_cast<T>(static_cast<std::make_unsigned_t<T>>(a) + static_cast<std::make_unsigned_t<T>>(b));
 }
 using Add = decltype([](auto old, auto b, auto) { return sum(old, b); });
 using Exchange = decltype([](auto, auto b, auto) { return b; });
@@ -52,38 +55,62 @@ using Most = decltype([](auto old, auto b, auto) { return b > old ? b : old; });
 using And = decltype([](auto old, auto b, auto) { return static_cast<decltype(old)>(old & b); });
 using Or = decltype([](auto old, auto b, auto) { return static_cast<decltype(old)>(old | b); });
 using Xor = decltype([](auto old, auto b, auto) { return static_cast<decltype(old)>(old ^ b); });
-using Increment = decltype([](auto old, auto b, auto) { return old >= b ? decltype(old)(0) : static_cast<decltype(old)>(old + 1); });
-using Decrement = decltype([](auto old, auto b, auto) { return old == 0 || old > b ? b : static_cast<decltype(old)>(old - 1); });
+using Increment =
+    decltype([](auto old, auto b, auto) { return old >= b ? decltype(old)(0) : static_cast<decltype(old)>(old + 1); });
+using Decrement =
+    decltype([](auto old, auto b, auto) { return old == 0 || old > b ? b : static_cast<decltype(old)>(old - 1); });
 
 template <class T>
 struct AddHalf {
     T operator()(T old, T b, T) const {
         const double r = sum_to_odd(to_float(old), to_float(b));
-        if constexpr (std::is_same_v<T, Half>) return half_of(r);
-        else return bfloat_of(r);
+        if constexpr (std::is_same_v<T, Half>)
+            return half_of(r);
+        else
+            return bfloat_of(r);
     }
 };
 template <class T>
 struct AddTwo {
     U32 operator()(U32 old, U32 b, U32) const {
         const auto part = [](U32 x, int k) { return T{static_cast<U16>(x >> 16 * k)}; };
-        return U32(AddHalf<T>{}(part(old, 0), part(b, 0), T{}).bits) | U32(AddHalf<T>{}(part(old, 1), part(b, 1), T{}).bits) << 16;
+        return U32(AddHalf<T>{}(part(old, 0), part(b, 0), T{}).bits) |
+               U32(AddHalf<T>{}(part(old, 1), part(b, 1), T{}).bits) << 16;
     }
 };
 
 const std::unordered_map<std::string, Handler>& handlers() {
-    static const std::unordered_map<std::string, Handler> all{
-        {"add.u32", &atomic<Add, U32>}, {"add.s32", &atomic<Add, S32>}, {"add.u64", &atomic<Add, U64>}, {"add.s64", &atomic<Add, S64>},
-        {"add.f32", &atomic<Add, float>}, {"add.f64", &atomic<Add, double>},
-        {"add.f16", &atomic<AddHalf<Half>, Half>}, {"add.bf16", &atomic<AddHalf<BFloat>, BFloat>},
-        {"add.f16x2", &atomic<AddTwo<Half>, U32>}, {"add.bf16x2", &atomic<AddTwo<BFloat>, U32>},
-        {"exch.b32", &atomic<Exchange, U32>}, {"exch.b64", &atomic<Exchange, U64>},
-        {"cas.b16", &atomic<CompareAndSwap, U16>}, {"cas.b32", &atomic<CompareAndSwap, U32>}, {"cas.b64", &atomic<CompareAndSwap, U64>},
-        {"min.u32", &atomic<Least, U32>}, {"min.s32", &atomic<Least, S32>}, {"min.u64", &atomic<Least, U64>}, {"min.s64", &atomic<Least, S64>},
-        {"max.u32", &atomic<Most, U32>}, {"max.s32", &atomic<Most, S32>}, {"max.u64", &atomic<Most, U64>}, {"max.s64", &atomic<Most, S64>},
-        {"and.b32", &atomic<And, U32>}, {"and.b64", &atomic<And, U64>}, {"or.b32", &atomic<Or, U32>}, {"or.b64", &atomic<Or, U64>},
-        {"xor.b32", &atomic<Xor, U32>}, {"xor.b64", &atomic<Xor, U64>},
-        {"inc.u32", &atomic<Increment, U32>}, {"dec.u32", &atomic<Decrement, U32>}};
+    static const std::unordered_map<std::string, Handler> all{{"add.u32", &atomic<Add, U32>},
+                                                              {"add.s32", &atomic<Add, S32>},
+                                                              {"add.u64", &atomic<Add, U64>},
+                                                              {"add.s64", &atomic<Add, S64>},
+                                                              {"add.f32", &atomic<Add, float>},
+                                                              {"add.f64", &atomic<Add, double>},
+                                                              {"add.f16", &atomic<AddHalf<Half>, Half>},
+                                                              {"add.bf16", &atomic<AddHalf<BFloat>, BFloat>},
+                                                              {"add.f16x2", &atomic<AddTwo<Half>, U32>},
+                                                              {"add.bf16x2", &atomic<AddTwo<BFloat>, U32>},
+                                                              {"exch.b32", &atomic<Exchange, U32>},
+                                                              {"exch.b64", &atomic<Exchange, U64>},
+                                                              {"cas.b16", &atomic<CompareAndSwap, U16>},
+                                                              {"cas.b32", &atomic<CompareAndSwap, U32>},
+                                                              {"cas.b64", &atomic<CompareAndSwap, U64>},
+                                                              {"min.u32", &atomic<Least, U32>},
+                                                              {"min.s32", &atomic<Least, S32>},
+                                                              {"min.u64", &atomic<Least, U64>},
+                                                              {"min.s64", &atomic<Least, S64>},
+                                                              {"max.u32", &atomic<Most, U32>},
+                                                              {"max.s32", &atomic<Most, S32>},
+                                                              {"max.u64", &atomic<Most, U64>},
+                                                              {"max.s64", &atomic<Most, S64>},
+                                                              {"and.b32", &atomic<And, U32>},
+                                                              {"and.b64", &atomic<And, U64>},
+                                                              {"or.b32", &atomic<Or, U32>},
+                                                              {"or.b64", &atomic<Or, U64>},
+                                                              {"xor.b32", &atomic<Xor, U32>},
+                                                              {"xor.b64", &atomic<Xor, U64>},
+                                                              {"inc.u32", &atomic<Increment, U32>},
+                                                              {"dec.u32", &atomic<Decrement, U32>}};
     return all;
 }
 
@@ -104,7 +131,8 @@ void build_atomic(Builder& b, bool returns_old) {
     const Builder::Address address = b.address(b.operand(first));
     const Space space = space_or(address, wanted);
     Step& s = b.emit(found->second,
-                     {returns_old ? b.place(0, bytes) : kNone, address.base, b.place(first + 1, bytes), name == "cas" ? b.place(first + 2, bytes) : kNone},
+                     {returns_old ? b.place(0, bytes) : kNone, address.base, b.place(first + 1, bytes),
+                      name == "cas" ? b.place(first + 2, bytes) : kNone},
                      Flow::kMayStop);
     s.displacement = address.displacement;
     s.wide = address.wide;

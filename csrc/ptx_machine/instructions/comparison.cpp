@@ -30,15 +30,24 @@ struct AsFloats {  // of f16 and bf16
 template <class T, template <class> class Wrap>
 Handler handler(const std::string& c) {
     static const std::vector<std::pair<const char*, Handler>> handlers{
-        {"eq", &Compare<Wrap<Equal>, T, T>::run},           {"ne", &Compare<Wrap<NotEqual>, T, T>::run},
-        {"lt", &Compare<Wrap<Less>, T, T>::run},            {"lo", &Compare<Wrap<Less>, T, T>::run},
-        {"le", &Compare<Wrap<LessEqual>, T, T>::run},       {"ls", &Compare<Wrap<LessEqual>, T, T>::run},
-        {"gt", &Compare<Wrap<Greater>, T, T>::run},         {"hi", &Compare<Wrap<Greater>, T, T>::run},
-        {"ge", &Compare<Wrap<GreaterEqual>, T, T>::run},    {"hs", &Compare<Wrap<GreaterEqual>, T, T>::run},
-        {"equ", &Compare<Wrap<Not<NotEqual>>, T, T>::run},  {"neu", &Compare<Wrap<Not<Equal>>, T, T>::run},
-        {"ltu", &Compare<Wrap<Not<GreaterEqual>>, T, T>::run}, {"leu", &Compare<Wrap<Not<Greater>>, T, T>::run},
-        {"gtu", &Compare<Wrap<Not<LessEqual>>, T, T>::run}, {"geu", &Compare<Wrap<Not<Less>>, T, T>::run},
-        {"num", &Compare<Wrap<NumbersBoth>, T, T>::run},    {"nan", &Compare<Wrap<Not<NumbersBoth>>, T, T>::run}};
+        {"eq", &Compare<Wrap<Equal>, T, T>::run},
+        {"ne", &Compare<Wrap<NotEqual>, T, T>::run},
+        {"lt", &Compare<Wrap<Less>, T, T>::run},
+        {"lo", &Compare<Wrap<Less>, T, T>::run},
+        {"le", &Compare<Wrap<LessEqual>, T, T>::run},
+        {"ls", &Compare<Wrap<LessEqual>, T, T>::run},
+        {"gt", &Compare<Wrap<Greater>, T, T>::run},
+        {"hi", &Compare<Wrap<Greater>, T, T>::run},
+        {"ge", &Compare<Wrap<GreaterEqual>, T, T>::run},
+        {"hs", &Compare<Wrap<GreaterEqual>, T, T>::run},
+        {"equ", &Compare<Wrap<Not<NotEqual>>, T, T>::run},
+        {"neu", &Compare<Wrap<Not<Equal>>, T, T>::run},
+        {"ltu", &Compare<Wrap<Not<GreaterEqual>>, T, T>::run},
+        {"leu", &Compare<Wrap<Not<Greater>>, T, T>::run},
+        {"gtu", &Compare<Wrap<Not<LessEqual>>, T, T>::run},
+        {"geu", &Compare<Wrap<Not<Less>>, T, T>::run},
+        {"num", &Compare<Wrap<NumbersBoth>, T, T>::run},
+        {"nan", &Compare<Wrap<Not<NumbersBoth>>, T, T>::run}};
     for (const auto& [name, run] : handlers) {
         if (c == name) return run;
     }
@@ -109,9 +118,12 @@ void build_set(Builder& b) {
     b.expect_operands(3, 3);
     const uint32_t n = bytes_of_type(type), compared = b.scratch(kPredicate);
     b.emit(handler_of(comparison, type, flush), {compared, kNone, b.place(1, n), b.place(2, n)});
-    if (to == "f32") b.emit(&set_value<float>, {b.place(0, 4), compared});
-    else if (to == "u32" || to == "s32") b.emit(&set_value<U32>, {b.place(0, 4), compared});
-    else throw Error("expected u32, s32 or f32, got ." + to);
+    if (to == "f32")
+        b.emit(&set_value<float>, {b.place(0, 4), compared});
+    else if (to == "u32" || to == "s32")
+        b.emit(&set_value<U32>, {b.place(0, 4), compared});
+    else
+        throw Error("expected u32, s32 or f32, got ." + to);
 }
 
 // op: d, a, b, p
@@ -133,7 +145,9 @@ void build_selp(Builder& b) {
     const uint32_t n = bytes_of_type(b.type());
     b.no_more_modifiers();
     b.expect_operands(4, 4);
-    b.emit(n == 2 ? &select<U16> : n == 4 ? &select<U32> : &select<U64>,
+    b.emit(n == 2   ? &select<U16>
+           : n == 4 ? &select<U32>
+                    : &select<U64>,
            {b.place(0, n), b.place(1, n), b.place(2, n), b.place(3, kPredicate)});
 }
 

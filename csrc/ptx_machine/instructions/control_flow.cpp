@@ -1,5 +1,5 @@
-// 9.7.12 Control Flow Instructions. The decoder itself makes bra, brx.idx, ret, exit and call; here are the functions that
-// a kernel calls and the machine provides.
+// 9.7.12 Control Flow Instructions. The decoder itself makes bra, brx.idx, ret, exit and call; here are the functions
+// that a kernel calls and the machine provides.
 #include <cstdio>
 
 #include "lanes.h"
@@ -33,7 +33,8 @@ std::string converted(Warp& w, const Step& s, int l, std::string spec, U64& argu
         return at;
     };
     char text[512];
-    const bool wide = spec.find('l') != std::string::npos || spec.find('z') != std::string::npos || spec.find('j') != std::string::npos;
+    const bool wide = spec.find('l') != std::string::npos || spec.find('z') != std::string::npos ||
+                      spec.find('j') != std::string::npos;
     switch (kind) {
         case 'd':
         case 'i':
@@ -51,8 +52,10 @@ std::string converted(Warp& w, const Step& s, int l, std::string spec, U64& argu
             const long long value = wide        ? static_cast<long long>(read<U64>(w, s, l, next(8)))
                                     : with_sign ? static_cast<long long>(read<S32>(w, s, l, next(4)))
                                                 : static_cast<long long>(read<U32>(w, s, l, next(4)));
-            if (kind == 'c') std::snprintf(text, sizeof text, plain.c_str(), static_cast<int>(value));
-            else std::snprintf(text, sizeof text, plain.c_str(), value);
+            if (kind == 'c')
+                std::snprintf(text, sizeof text, plain.c_str(), static_cast<int>(value));
+            else
+                std::snprintf(text, sizeof text, plain.c_str(), value);
             return text;
         }
         case 's':
@@ -76,9 +79,12 @@ std::string printed(Warp& w, const Step& s, int l, const std::string& text, U64 
         size_t end = at + 1;
         while (end < text.size() && std::strchr("-+ #0123456789.lhzjt", text[end])) ++end;
         if (end >= text.size()) break;
-        if (text[end] == '%') out += '%';
-        else if (std::strchr("diuxXocspeEfFgGaA", text[end])) out += converted(w, s, l, text.substr(at, end + 1 - at), argument);
-        else fault(w, s, l, "printf", "a conversion that printf does not have: " + text.substr(at, end + 1 - at));
+        if (text[end] == '%')
+            out += '%';
+        else if (std::strchr("diuxXocspeEfFgGaA", text[end]))
+            out += converted(w, s, l, text.substr(at, end + 1 - at), argument);
+        else
+            fault(w, s, l, "printf", "a conversion that printf does not have: " + text.substr(at, end + 1 - at));
         at = end;
     }
     return out;
@@ -87,7 +93,8 @@ std::string printed(Warp& w, const Step& s, int l, const std::string& text, U64 
 // op: result, format, arguments: places in local memory
 void print(Warp& w, const Step& s, Mask lanes) {
     for_lanes(lanes, [&](int l) {
-        const U64 format_at = read<U64>(w, s, l, local_address(s.op[1])), arguments = read<U64>(w, s, l, local_address(s.op[2]));
+        const U64 format_at = read<U64>(w, s, l, local_address(s.op[1])),
+                  arguments = read<U64>(w, s, l, local_address(s.op[2]));
         const std::string text = printed(w, s, l, text_at(w, s, l, format_at), arguments);
         w.worker->report.output += text;
         const auto count = static_cast<U32>(text.size());
@@ -99,8 +106,9 @@ void print(Warp& w, const Step& s, Mask lanes) {
 void fail_assertion(Warp& w, const Step& s, Mask lanes) {
     const int l = __builtin_ctz(lanes);
     const auto text = [&](uint32_t place) { return text_at(w, s, l, read<U64>(w, s, l, local_address(place))); };
-    fault(w, s, l, "assertion", format("%s:%u: %s: the assertion %s failed", text(s.op[1]).c_str(), read<U32>(w, s, l, local_address(s.op[2])),
-                                       text(s.op[3]).c_str(), text(s.op[0]).c_str()));
+    fault(w, s, l, "assertion",
+          format("%s:%u: %s: the assertion %s failed", text(s.op[1]).c_str(),
+                 read<U32>(w, s, l, local_address(s.op[2])), text(s.op[3]).c_str(), text(s.op[0]).c_str()));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // 9.7.9 Data Movement and Conversion Instructions: cvt.
 //
-// The frequent conversions have a function of one lane. All others go through one function, lane by lane: the source as an
-// integer or a double, which holds every format exactly, then the steps of the manual in its order.
+// The frequent conversions have a function of one lane. All others go through one function, lane by lane: the source as
+// an integer or a double, which holds every format exactly, then the steps of the manual in its order.
 #include <algorithm>
 
 #include "lanes.h"
@@ -18,7 +18,9 @@ struct Conversion : Detail {
     bool ftz = false, sat = false, relu = false;
 };
 
-bool is_integer(const std::string& type) { return type[0] == 'u' || type[0] == 's' || (type[0] == 'b' && type[1] != 'f'); }
+bool is_integer(const std::string& type) {
+    return type[0] == 'u' || type[0] == 's' || (type[0] == 'b' && type[1] != 'f');
+}
 bool is_signed(const std::string& type) { return type[0] == 's'; }
 
 U64 extended(U64 x, uint32_t bytes, bool with_sign) {
@@ -61,7 +63,7 @@ U64 bits_of(const std::string& type, double x, Round how) {
 U64 integer_of(const std::string& type, double x, Round how) {
     const uint32_t bits = 8 * bytes_of_type(type);
     if (x != x) return bits == 64 ? U64(1) << 63 : 0;
-    const double r = rounded(x, 0, 0, how);
+    const double r = rounded_to(x, 0, how);
     if (is_signed(type)) {
         const double limit = std::ldexp(1.0, static_cast<int>(bits) - 1);
         if (r >= limit) return (U64(1) << (bits - 1)) - 1;
@@ -87,9 +89,14 @@ U64 integer_to_float(const Conversion& c, U64 x) {
     const bool lost = magnitude & ((U64(1) << spare) - 1);
     if (c.to == "f64") {
         double r = static_cast<double>(magnitude >> spare);
-        const Round how = minus ? (c.round == Round::kUp ? Round::kDown : c.round == Round::kDown ? Round::kUp : c.round) : c.round;
+        const Round how = minus ? (c.round == Round::kUp     ? Round::kDown
+                                   : c.round == Round::kDown ? Round::kUp
+                                                             : c.round)
+                                : c.round;
         const U64 rest = magnitude & ((U64(1) << spare) - 1), half = spare ? U64(1) << (spare - 1) : 0;
-        const bool up = how == Round::kUp ? rest != 0 : how == Round::kNearest && (rest > half || (rest && rest == half && magnitude >> spare & 1));
+        const bool up = how == Round::kUp ? rest != 0
+                                          : how == Round::kNearest &&
+                                                (rest > half || (rest && rest == half && magnitude >> spare & 1));
         r = std::ldexp(r + (up ? 1 : 0), spare);
         return bits_as<U64>(minus ? -r : r);
     }
@@ -109,7 +116,7 @@ U64 convert_one(const Conversion& c, U64 bits) {
     if (to_integer) return extended(integer_of(c.to, x, c.round), bytes_of_type(c.to), is_signed(c.to));
     Round how = c.round;
     if (c.to_integer_value) {
-        x = rounded(x, 0, 0, c.round);
+        x = rounded_to(x, 0, c.round);
         how = Round::kNearest;
     }
     if (c.sat) x = saturated(x);
@@ -122,7 +129,9 @@ U64 convert_one(const Conversion& c, U64 bits) {
 // op: d, a
 void convert(Warp& w, const Step& s, Mask lanes) {
     const auto& c = detail<Conversion>(s);
-    for_lanes(lanes, [&](int l) { write_lane(w, s.op[0], c.to_register, l, convert_one(c, read_lane(w, s.op[1], c.from_register, l))); });
+    for_lanes(lanes, [&](int l) {
+        write_lane(w, s.op[0], c.to_register, l, convert_one(c, read_lane(w, s.op[1], c.from_register, l)));
+    });
 }
 
 // Two numbers into one register. op: d, a (high), b (low)
@@ -176,19 +185,29 @@ struct Cast {
 // Conversions between registers of exactly these types, whose plain C++ cast is right, and those of float and half.
 Handler quick(const std::string& opcode) {
     static const std::unordered_map<std::string, Handler> handlers{
-        {"cvt.s64.s32", &Lanes<Cast<S64, S32>, S64, S32>::run}, {"cvt.u64.u32", &Lanes<Cast<U64, U32>, U64, U32>::run},
-        {"cvt.u32.u64", &Lanes<Cast<U32, U64>, U32, U64>::run}, {"cvt.s32.s64", &Lanes<Cast<U32, U64>, U32, U64>::run},
-        {"cvt.u32.u16", &Lanes<Cast<U32, U16>, U32, U16>::run}, {"cvt.s32.s16", &Lanes<Cast<S32, S16>, S32, S16>::run},
+        {"cvt.s64.s32", &Lanes<Cast<S64, S32>, S64, S32>::run},
+        {"cvt.u64.u32", &Lanes<Cast<U64, U32>, U64, U32>::run},
+        {"cvt.u32.u64", &Lanes<Cast<U32, U64>, U32, U64>::run},
+        {"cvt.s32.s64", &Lanes<Cast<U32, U64>, U32, U64>::run},
+        {"cvt.u32.u16", &Lanes<Cast<U32, U16>, U32, U16>::run},
+        {"cvt.s32.s16", &Lanes<Cast<S32, S16>, S32, S16>::run},
         {"cvt.u16.u32", &Lanes<Cast<U16, U32>, U16, U32>::run},
-        {"cvt.rn.f32.s32", &Lanes<Cast<float, S32>, float, S32>::run}, {"cvt.rn.f32.u32", &Lanes<Cast<float, U32>, float, U32>::run},
-        {"cvt.rn.f64.s32", &Lanes<Cast<double, S32>, double, S32>::run}, {"cvt.rn.f64.u32", &Lanes<Cast<double, U32>, double, U32>::run},
+        {"cvt.rn.f32.s32", &Lanes<Cast<float, S32>, float, S32>::run},
+        {"cvt.rn.f32.u32", &Lanes<Cast<float, U32>, float, U32>::run},
+        {"cvt.rn.f64.s32", &Lanes<Cast<double, S32>, double, S32>::run},
+        {"cvt.rn.f64.u32", &Lanes<Cast<double, U32>, double, U32>::run},
         {"cvt.f64.f32", &Lanes<Cast<double, float>, double, float>::run},
         {"cvt.f32.f16", &Lanes<decltype([](Half a) { return canonical(to_float(a)); }), float, Half>::run},
         {"cvt.f32.bf16", &Lanes<decltype([](BFloat a) { return canonical(to_float(a)); }), float, BFloat>::run},
         {"cvt.rn.f16.f32", &Lanes<decltype([](float a) { return nearest_half(a); }), Half, float>::run},
         {"cvt.rn.bf16.f32", &Lanes<decltype([](float a) { return nearest_bfloat(a); }), BFloat, float>::run},
-        {"cvt.rn.f16x2.f32", &Lanes<decltype([](float a, float b) { return U32(nearest_half(b).bits) | U32(nearest_half(a).bits) << 16; }), U32, float, float>::run},
-        {"cvt.rn.bf16x2.f32", &Lanes<decltype([](float a, float b) { return U32(nearest_bfloat(b).bits) | U32(nearest_bfloat(a).bits) << 16; }), U32, float, float>::run},
+        {"cvt.rn.f16x2.f32",
+         &Lanes<decltype([](float a, float b) { return U32(nearest_half(b).bits) | U32(nearest_half(a).bits) << 16; }),
+                U32, float, float>::run},
+        {"cvt.rn.bf16x2.f32", &Lanes<decltype([](float a, float b) {
+                                         return U32(nearest_bfloat(b).bits) | U32(nearest_bfloat(a).bits) << 16;
+                                     }),
+                                     U32, float, float>::run},
     };
     const auto found = handlers.find(opcode);
     return found == handlers.end() ? nullptr : found->second;
@@ -216,7 +235,8 @@ void build_cvt(Builder& b) {
     b.no_more_modifiers();
     b.expect_operands(2, 2);
     for (const std::string& type : {c.from, c.to}) {
-        if (!bytes_of_type(type) || type.find('x') != std::string::npos || type[0] == 'e') throw Error("the machine does not convert ." + type);
+        if (!bytes_of_type(type) || type.find('x') != std::string::npos || type[0] == 'e')
+            throw Error("the machine does not convert ." + type);
     }
     const uint32_t to = std::max(2u, bytes_of_type(c.to)), from = std::max(2u, bytes_of_type(c.from));
     // 9.4.1: a register may be wider than the type.

@@ -35,9 +35,12 @@ struct Canonical {
 
 template <class F, class T>
 constexpr Handler handler_of() {
-    if constexpr (std::is_invocable_v<F, T>) return &Lanes<F, T, T>::run;
-    else if constexpr (std::is_invocable_v<F, T, T>) return &Lanes<F, T, T, T>::run;
-    else return &Lanes<F, T, T, T, T>::run;
+    if constexpr (std::is_invocable_v<F, T>)
+        return &Lanes<F, T, T>::run;
+    else if constexpr (std::is_invocable_v<F, T, T>)
+        return &Lanes<F, T, T, T>::run;
+    else
+        return &Lanes<F, T, T, T, T>::run;
 }
 template <class F, class T>
 constexpr size_t operands_of() {
@@ -75,7 +78,9 @@ void single(Table& t, const std::string& name, F) {
 }
 
 // A number beats a NaN, and +0 is above -0.
-auto least = [](auto a, auto b) { return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b; };
+auto least = [](auto a, auto b) {
+    return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b;
+};
 auto most = [](auto a, auto b) { return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? b : a) : a > b ? a : b; };
 auto least_or_nan = [](auto a, auto b) { return a != a ? a : b != b ? b : decltype(least){}(a, b); };
 auto most_or_nan = [](auto a, auto b) { return a != a ? a : b != b ? b : decltype(most){}(a, b); };
@@ -182,7 +187,8 @@ void add_floating_point(Table& t) {
     t.section("9.7.3.21");
     single(t, "ex2.approx", [](float a) { return static_cast<float>(std::exp2(static_cast<double>(a))); });
     t.section("9.7.3.22");
-    t.typed<float, float>("tanh.approx.f32", [](float a) { return canonical(static_cast<float>(std::tanh(static_cast<double>(a)))); });
+    t.typed<float, float>("tanh.approx.f32",
+                          [](float a) { return canonical(static_cast<float>(std::tanh(static_cast<double>(a)))); });
 }
 
 }  // namespace convgpu::ptx

@@ -6,17 +6,23 @@ namespace {
 
 template <class T>
 T nearest(double x) {
-    if constexpr (std::is_same_v<T, Half>) return half_of(x);
-    else return bfloat_of(x);
+    if constexpr (std::is_same_v<T, Half>)
+        return half_of(x);
+    else
+        return bfloat_of(x);
 }
-// Functions of doubles, rounded once. The arguments are exact in a double, and so are products; sums are rounded to odd, so
-// that the second rounding is right.
+// Functions of doubles, rounded once. The arguments are exact in a double, and so are products; sums are rounded to
+// odd, so that the second rounding is right.
 auto rounded_sum = [](double a, double b) { return sum_to_odd(a, b); };
 auto rounded_difference = [](double a, double b) { return sum_to_odd(a, -b); };
 auto product = [](double a, double b) { return a * b; };
 auto multiply_add = [](double a, double b, double c) { return sum_to_odd(a * b, c); };
-auto least = [](double a, double b) { return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b; };
-auto most = [](double a, double b) { return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? b : a) : a > b ? a : b; };
+auto least = [](double a, double b) {
+    return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b;
+};
+auto most = [](double a, double b) {
+    return a != a ? b : b != b ? a : a == b ? (std::signbit(a) ? b : a) : a > b ? a : b;
+};
 auto least_or_nan = [](double a, double b) { return a != a ? a : b != b ? b : decltype(least){}(a, b); };
 auto most_or_nan = [](double a, double b) { return a != a ? a : b != b ? b : decltype(most){}(a, b); };
 
@@ -94,7 +100,9 @@ template <class F>
 void of_bits(Table& t, const std::string& name, F) {
     for (const char* type : {".f16", ".bf16"}) {
         t.typed<U16, U16>(name + type, F{});
-        t.typed<U32, U32>(name + type + "x2", [](U32 a) { return U32(F{}(static_cast<U16>(a))) | U32(F{}(static_cast<U16>(a >> 16))) << 16; });
+        t.typed<U32, U32>(name + type + "x2", [](U32 a) {
+            return U32(F{}(static_cast<U16>(a))) | U32(F{}(static_cast<U16>(a >> 16))) << 16;
+        });
     }
 }
 
@@ -102,10 +110,13 @@ void of_bits(Table& t, const std::string& name, F) {
 template <class T>
 void mixed(Table& t, const std::string& type) {
     for (const char* rounding : {"", ".rn"}) {
-        t.typed<float, T, float>(std::string("add") + rounding + ".f32." + type, [](T a, float c) { return canonical(to_float(a) + c); });
-        t.typed<float, T, float>(std::string("sub") + rounding + ".f32." + type, [](T a, float c) { return canonical(to_float(a) - c); });
+        t.typed<float, T, float>(std::string("add") + rounding + ".f32." + type,
+                                 [](T a, float c) { return canonical(to_float(a) + c); });
+        t.typed<float, T, float>(std::string("sub") + rounding + ".f32." + type,
+                                 [](T a, float c) { return canonical(to_float(a) - c); });
     }
-    t.typed<float, T, T, float>("fma.rn.f32." + type, [](T a, T b, float c) { return canonical(std::fma(to_float(a), to_float(b), c)); });
+    t.typed<float, T, T, float>("fma.rn.f32." + type,
+                                [](T a, T b, float c) { return canonical(std::fma(to_float(a), to_float(b), c)); });
 }
 
 }  // namespace

@@ -49,7 +49,9 @@ auto remainder_of = [](auto a, auto b) {
     return static_cast<T>(a % b);
 };
 auto saturated_sum = [](S32 a, S32 b) { return static_cast<S32>(std::clamp<S64>(S64(a) + b, INT32_MIN, INT32_MAX)); };
-auto saturated_difference = [](S32 a, S32 b) { return static_cast<S32>(std::clamp<S64>(S64(a) - b, INT32_MIN, INT32_MAX)); };
+auto saturated_difference = [](S32 a, S32 b) {
+    return static_cast<S32>(std::clamp<S64>(S64(a) - b, INT32_MIN, INT32_MAX));
+};
 auto extract = [](auto a, U32 position, U32 length) {
     using T = decltype(a);
     const U32 p = position & 255, n = length & 255;
@@ -89,14 +91,17 @@ auto shift_amount = [](auto a) -> U32 {  // bfind.shiftamt
 };
 auto low_24 = [](auto a, auto b) {
     using T = decltype(a);
-    const auto cut = [](T x) { return static_cast<S64>(kSigned<T> ? S64(S32(U32(x) << 8) >> 8) : S64(U32(x) & 0xffffff)); };
+    const auto cut = [](T x) {
+        return static_cast<S64>(kSigned<T> ? S64(S32(U32(x) << 8) >> 8) : S64(U32(x) & 0xffffff));
+    };
     return static_cast<T>(cut(a) * cut(b));
 };
 
 template <class A, class B>
 S32 dot4(U32 a, U32 b, S32 c) {
     for (int k = 0; k < 4; ++k) {
-        c = static_cast<S32>(static_cast<U32>(c) + static_cast<U32>(S32(static_cast<A>(a >> 8 * k)) * S32(static_cast<B>(b >> 8 * k))));
+        c = static_cast<S32>(static_cast<U32>(c) +
+                             static_cast<U32>(S32(static_cast<A>(a >> 8 * k)) * S32(static_cast<B>(b >> 8 * k))));
     }
     return c;
 }
@@ -104,7 +109,8 @@ template <class A, class B, int kHigh>
 S32 dot2(U32 a, U32 b, S32 c) {
     using A16 = std::conditional_t<kSigned<A>, S16, U16>;
     for (int k = 0; k < 2; ++k) {
-        c = static_cast<S32>(static_cast<U32>(c) + static_cast<U32>(S32(static_cast<A16>(a >> 16 * k)) * S32(static_cast<B>(b >> (8 * k + 16 * kHigh)))));
+        c = static_cast<S32>(static_cast<U32>(c) + static_cast<U32>(S32(static_cast<A16>(a >> 16 * k)) *
+                                                                    S32(static_cast<B>(b >> (8 * k + 16 * kHigh)))));
     }
     return c;
 }
@@ -117,7 +123,8 @@ void add_with_carry(Warp& w, const Step& s, Mask lanes) {
     Mask out = 0;
     for (Mask rest = lanes; rest; rest &= rest - 1) {
         const int l = __builtin_ctz(rest);
-        const auto a = static_cast<unsigned __int128>(w.lanes<T>(s.op[1])[l]), b = static_cast<unsigned __int128>(w.lanes<T>(s.op[2])[l]);
+        const auto a = static_cast<unsigned __int128>(w.lanes<T>(s.op[1])[l]),
+                   b = static_cast<unsigned __int128>(w.lanes<T>(s.op[2])[l]);
         const unsigned __int128 in = kCarryIn ? carry >> l & 1 : 0;
         const unsigned __int128 r = kSubtract ? a - b - in : a + b + in;
         w.lanes<T>(s.op[0])[l] = static_cast<T>(r);
@@ -135,7 +142,8 @@ void multiply_add_with_carry(Warp& w, const Step& s, Mask lanes) {
         const int l = __builtin_ctz(rest);
         const Twice product = static_cast<Twice>(w.lanes<T>(s.op[1])[l]) * static_cast<Twice>(w.lanes<T>(s.op[2])[l]);
         const auto part = static_cast<Unsigned<T>>(kHigh ? product >> kBits<T> : product);
-        const unsigned __int128 r = static_cast<unsigned __int128>(part) + static_cast<Unsigned<T>>(w.lanes<T>(s.op[3])[l]) + (kCarryIn ? carry >> l & 1 : 0);
+        const unsigned __int128 r = static_cast<unsigned __int128>(part) +
+                                    static_cast<Unsigned<T>>(w.lanes<T>(s.op[3])[l]) + (kCarryIn ? carry >> l & 1 : 0);
         w.lanes<T>(s.op[0])[l] = static_cast<T>(r);
         out |= static_cast<Mask>(r >> kBits<T> & 1) << l;
     }
@@ -143,11 +151,8 @@ void multiply_add_with_carry(Warp& w, const Step& s, Mask lanes) {
 }
 
 uint32_t carry_place(Builder& b) {
-    for (const auto& [name, place] : b.kernel().specials) {
-        if (name == "CC.CF") return place;
-    }
-    const uint32_t place = b.scratch(kPredicate);
-    b.kernel().specials.emplace_back("CC.CF", place);
+    uint32_t& place = b.kernel().carry;
+    if (place == kNone) place = b.scratch(kPredicate);
     return place;
 }
 
@@ -159,10 +164,12 @@ Handler carry_handler(bool in, bool out) {
 template <class T>
 Handler multiply_handler(bool high, bool in, bool out) {
     if (high) {
-        if (in) return out ? &multiply_add_with_carry<T, true, true, true> : &multiply_add_with_carry<T, true, true, false>;
+        if (in)
+            return out ? &multiply_add_with_carry<T, true, true, true> : &multiply_add_with_carry<T, true, true, false>;
         return &multiply_add_with_carry<T, true, false, true>;
     }
-    if (in) return out ? &multiply_add_with_carry<T, false, true, true> : &multiply_add_with_carry<T, false, true, false>;
+    if (in)
+        return out ? &multiply_add_with_carry<T, false, true, true> : &multiply_add_with_carry<T, false, true, false>;
     return &multiply_add_with_carry<T, false, false, true>;
 }
 
@@ -215,20 +222,28 @@ void add_integer(Table& t) {
     t.typed<S64, S32, S32>("mul.wide.s32", [](S32 a, S32 b) { return S64(a) * b; });
 
     t.section("9.7.1.4");
-    t.lanes<INTEGERS>("mad.lo", [](auto a, auto b, auto c) { return decltype(sum){}(decltype(low_product){}(a, b), c); });
-    t.lanes<INTEGERS>("mad.hi", [](auto a, auto b, auto c) { return decltype(sum){}(decltype(high_product){}(a, b), c); });
-    t.typed<S32, S32, S32, S32>("mad.hi.sat.s32", [](S32 a, S32 b, S32 c) { return decltype(saturated_sum){}(decltype(high_product){}(a, b), c); });
+    t.lanes<INTEGERS>("mad.lo",
+                      [](auto a, auto b, auto c) { return decltype(sum){}(decltype(low_product){}(a, b), c); });
+    t.lanes<INTEGERS>("mad.hi",
+                      [](auto a, auto b, auto c) { return decltype(sum){}(decltype(high_product){}(a, b), c); });
+    t.typed<S32, S32, S32, S32>("mad.hi.sat.s32", [](S32 a, S32 b, S32 c) {
+        return decltype(saturated_sum){}(decltype(high_product){}(a, b), c);
+    });
     t.typed<U32, U16, U16, U32>("mad.wide.u16", [](U16 a, U16 b, U32 c) { return U32(a) * b + c; });
-    t.typed<S32, S16, S16, S32>("mad.wide.s16", [](S16 a, S16 b, S32 c) { return static_cast<S32>(U32(S32(a) * b) + U32(c)); });
+    t.typed<S32, S16, S16, S32>("mad.wide.s16",
+                                [](S16 a, S16 b, S32 c) { return static_cast<S32>(U32(S32(a) * b) + U32(c)); });
     t.typed<U64, U32, U32, U64>("mad.wide.u32", [](U32 a, U32 b, U64 c) { return U64(a) * b + c; });
-    t.typed<S64, S32, S32, S64>("mad.wide.s32", [](S32 a, S32 b, S64 c) { return static_cast<S64>(U64(S64(a) * b) + U64(c)); });
+    t.typed<S64, S32, S32, S64>("mad.wide.s32",
+                                [](S32 a, S32 b, S64 c) { return static_cast<S64>(U64(S64(a) * b) + U64(c)); });
 
     t.section("9.7.1.5");
     t.lanes<U32, S32>("mul24.lo", low_24);
     t.section("9.7.1.6");
     t.lanes<U32, S32>("mad24.lo", [](auto a, auto b, auto c) { return decltype(sum){}(decltype(low_24){}(a, b), c); });
     t.section("9.7.1.7");
-    t.lanes<INTEGERS>("sad", [](auto a, auto b, auto c) { return decltype(sum){}(c, a < b ? decltype(difference){}(b, a) : decltype(difference){}(a, b)); });
+    t.lanes<INTEGERS>("sad", [](auto a, auto b, auto c) {
+        return decltype(sum){}(c, a < b ? decltype(difference){}(b, a) : decltype(difference){}(a, b));
+    });
 
     t.section("9.7.1.8");
     t.lanes<INTEGERS>("div", quotient);
@@ -282,12 +297,16 @@ void add_integer(Table& t) {
     t.typed<U64, U64, U64, U32, U32>("bfi.b64", insert);
     t.section("9.7.1.21");
     t.typed<U32, U32, U32>("szext.wrap.u32", [](U32 a, U32 n) { return n & 31 ? a & ((1u << (n & 31)) - 1) : 0u; });
-    t.typed<S32, S32, U32>("szext.wrap.s32", [](S32 a, U32 n) { return n & 31 ? S32(U32(a) << (32 - (n & 31))) >> (32 - (n & 31)) : 0; });
+    t.typed<S32, S32, U32>("szext.wrap.s32",
+                           [](S32 a, U32 n) { return n & 31 ? S32(U32(a) << (32 - (n & 31))) >> (32 - (n & 31)) : 0; });
     t.typed<U32, U32, U32>("szext.clamp.u32", [](U32 a, U32 n) { return n >= 32 ? a : n ? a & ((1u << n) - 1) : 0u; });
-    t.typed<S32, S32, U32>("szext.clamp.s32", [](S32 a, U32 n) { return n >= 32 ? a : n ? S32(U32(a) << (32 - n)) >> (32 - n) : 0; });
+    t.typed<S32, S32, U32>("szext.clamp.s32", [](S32 a, U32 n) {
+        return n >= 32 ? a : n ? S32(U32(a) << (32 - n)) >> (32 - n) : 0;
+    });
     t.section("9.7.1.22");
     t.typed<U32, U32, U32>("bmsk.wrap.b32", [](U32 a, U32 n) { return ((1u << (n & 31)) - 1) << (a & 31); });
-    t.typed<U32, U32, U32>("bmsk.clamp.b32", [](U32 a, U32 n) { return a >= 32 ? 0u : (n >= 32 ? 0xffffffffu : (1u << n) - 1) << a; });
+    t.typed<U32, U32, U32>("bmsk.clamp.b32",
+                           [](U32 a, U32 n) { return a >= 32 ? 0u : (n >= 32 ? 0xffffffffu : (1u << n) - 1) << a; });
 
     t.section("9.7.1.23");
     t.typed<S32, U32, U32, S32>("dp4a.u32.u32", [](U32 a, U32 b, S32 c) { return dot4<U8, U8>(a, b, c); });

@@ -51,7 +51,9 @@ inline void addresses(const Warp& w, const Step& s, uint32_t base, U64* at) {
 inline Space space_or(const Builder::Address& a, Space wanted) { return a.named ? a.space : wanted; }
 
 inline Space space_of_modifier(Builder& b, Space otherwise = Space::kGeneric) {
-    switch (b.one_of({"global", "shared", "shared::cta", "shared::cluster", "local", "param", "param::entry", "param::func", "const"}, 9)) {
+    switch (b.one_of({"global", "shared", "shared::cta", "shared::cluster", "local", "param", "param::entry",
+                      "param::func", "const"},
+                     9)) {
         case 0:
             return Space::kGlobal;
         case 1:

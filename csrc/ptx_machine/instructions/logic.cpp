@@ -24,7 +24,8 @@ void bits(Table& t, const std::string& name, F f) {
 auto shift_left = [](auto a, U32 n) { return n < 8 * sizeof(a) ? static_cast<decltype(a)>(a << n) : decltype(a)(0); };
 auto shift_right = [](auto a, U32 n) {
     constexpr U32 kBits = 8 * sizeof(a);
-    return static_cast<decltype(a)>(a >> (n < kBits ? n : kBits - 1) >> (n < kBits || std::is_signed_v<decltype(a)> ? 0 : 1));
+    return static_cast<decltype(a)>(a >> (n < kBits ? n : kBits - 1) >>
+                                    (n < kBits || std::is_signed_v<decltype(a)> ? 0 : 1));
 };
 
 template <bool kLeft, bool kWrap>
@@ -69,7 +70,9 @@ void add_logic(Table& t) {
     t.typed<U16, U16>("not.b16", inverse);
     t.typed<U32, U32>("not.b32", inverse);
     t.typed<U64, U64>("not.b64", inverse);
-    t.add("not.pred", [](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, ~w.predicate(s.op[1])); }, {kPredicate, kPredicate});
+    t.add("not.pred",
+          [](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, ~w.predicate(s.op[1])); },
+          {kPredicate, kPredicate});
     t.section("9.7.8.5");
     const auto is_zero = [](auto a) { return static_cast<decltype(a)>(a == 0); };
     t.typed<U16, U16>("cnot.b16", is_zero);

@@ -63,7 +63,8 @@ void store_matrices(Warp& w, const Step& s, Mask lanes) {
     }
     for (int l = 0; l < 8 * s.count; ++l) {
         uint8_t* to = resolve_one(w, s, l, s.space, Use::kWrite, 16, at[l]);
-        if (w.worker->grid->settings.races) note_write(w, s, l, s.space, at[l], 16, 0, to, reinterpret_cast<const uint8_t*>(rows[l]));
+        if (w.worker->grid->settings.races)
+            note_write(w, s, l, s.space, at[l], 16, 0, to, reinterpret_cast<const uint8_t*>(rows[l]));
         std::memcpy(to, rows[l], 16);
     }
 }
@@ -78,7 +79,8 @@ void build_matrix_move(Builder& b, bool is_load) {
     b.no_more_modifiers();
     b.expect_operands(2, 2);
     std::vector<uint32_t> places = b.places(b.operand(is_load ? 0 : 1), 4);
-    if (static_cast<int>(places.size()) != count) throw Error(format("expected %d registers, got %zu", count, places.size()));
+    if (static_cast<int>(places.size()) != count)
+        throw Error(format("expected %d registers, got %zu", count, places.size()));
     const Builder::Address a = b.address(b.operand(is_load ? 1 : 0));
     places.push_back(a.base);
     Step& s = b.emit(is_load ? &load_matrices : &store_matrices, places);
@@ -137,7 +139,8 @@ void for_elements(Warp& w, const Multiply& m, const uint32_t* a, const uint32_t*
             for (int r = 0; r < m.a_registers(); ++r) {
                 use_a(g + 8 * (r & 1), n * t + 4 * n * (r >> 1) + j, w.lanes<U32>(a[r])[l] >> bits * j & low);
             }
-            for (int r = 0; r < m.b_registers(); ++r) use_b(n * t + 4 * n * r + j, g, w.lanes<U32>(b[r])[l] >> bits * j & low);
+            for (int r = 0; r < m.b_registers(); ++r)
+                use_b(n * t + 4 * n * r + j, g, w.lanes<U32>(b[r])[l] >> bits * j & low);
         }
     }
 }
@@ -157,12 +160,16 @@ void multiply_floats(Warp& w, const Step& s, Mask lanes) {
     for (int l = 0; l < 32; ++l) {
         float sums[4];
         for (int r = 0; r < 4; ++r) {
-            const float before = m.half_sums ? to_float(Half{static_cast<U16>(w.lanes<U32>(c[r / 2])[l] >> 16 * (r & 1))}) : w.lanes<float>(c[r])[l];
+            const float before = m.half_sums
+                                     ? to_float(Half{static_cast<U16>(w.lanes<U32>(c[r / 2])[l] >> 16 * (r & 1))})
+                                     : w.lanes<float>(c[r])[l];
             sums[r] = multiply_add(rows[row_of(l, r)], columns[column_of(l, r)], m.depth, before);
         }
         for (int r = 0; r < 4; ++r) {
-            if (!m.half_sums) w.lanes<float>(d[r])[l] = sums[r];
-            else if (r % 2 == 0) w.lanes<U32>(d[r / 2])[l] = U32(nearest_half(sums[r]).bits) | U32(nearest_half(sums[r + 1]).bits) << 16;
+            if (!m.half_sums)
+                w.lanes<float>(d[r])[l] = sums[r];
+            else if (r % 2 == 0)
+                w.lanes<U32>(d[r / 2])[l] = U32(nearest_half(sums[r]).bits) | U32(nearest_half(sums[r + 1]).bits) << 16;
         }
     }
 }
@@ -237,13 +244,17 @@ void build_mma(Builder& b) {
     m.depth = kDepths[shape];
     const bool integers = m.a == Format::kS8 || m.a == Format::kU8;
     m.half_sums = d == "f16";
-    const bool types = c == d && (integers ? d == "s32" && (m.b == Format::kS8 || m.b == Format::kU8) : m.a == m.b && (d == "f32" || (d == "f16" && ta == "f16")));
-    const bool depths = integers ? m.depth >= 16 : m.a == Format::kTf32 ? m.depth == 4 || m.depth == 8 : m.depth == 8 || m.depth == 16;
+    const bool types = c == d && (integers ? d == "s32" && (m.b == Format::kS8 || m.b == Format::kU8)
+                                           : m.a == m.b && (d == "f32" || (d == "f16" && ta == "f16")));
+    const bool depths = integers               ? m.depth >= 16
+                        : m.a == Format::kTf32 ? m.depth == 4 || m.depth == 8
+                                               : m.depth == 8 || m.depth == 16;
     if (!types || !depths) throw Error("the machine does not have this shape with these types");
     const int registers[] = {m.c_registers(), m.a_registers(), m.b_registers(), m.c_registers()};
     for (size_t k = 0; k < 4; ++k) {
         const std::vector<uint32_t> list = b.places(b.operand(k), 4);
-        if (static_cast<int>(list.size()) != registers[k]) throw Error(format("expected %d registers as operand %zu, got %zu", registers[k], k + 1, list.size()));
+        if (static_cast<int>(list.size()) != registers[k])
+            throw Error(format("expected %d registers as operand %zu, got %zu", registers[k], k + 1, list.size()));
         places.insert(places.end(), list.begin(), list.end());
     }
     Step& s = b.emit(integers ? &multiply_integers : &multiply_floats, places);

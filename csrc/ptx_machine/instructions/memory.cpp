@@ -37,8 +37,10 @@ void load(Warp& w, const Step& s, Mask lanes) {
         for_lanes(lanes, [&](int l) {
             M x;
             std::memcpy(&x, from[l] + k * kSize, kSize);
-            if constexpr (std::is_same_v<M, Bytes16>) d[l] = x;
-            else d[l] = static_cast<R>(x);
+            if constexpr (std::is_same_v<M, Bytes16>)
+                d[l] = x;
+            else
+                d[l] = static_cast<R>(x);
         });
     }
 }
@@ -58,8 +60,10 @@ void store(Warp& w, const Step& s, Mask lanes) {
     for_lanes(lanes, [&](int l) {
         for (uint32_t k = 0; k < n; ++k) {
             M x;
-            if constexpr (std::is_same_v<M, Bytes16>) x = w.lanes<R>(s.op[k])[l];
-            else x = static_cast<M>(w.lanes<R>(s.op[k])[l]);
+            if constexpr (std::is_same_v<M, Bytes16>)
+                x = w.lanes<R>(s.op[k])[l];
+            else
+                x = static_cast<M>(w.lanes<R>(s.op[k])[l]);
             std::memcpy(bytes + k * kSize, &x, kSize);
         }
         if (races) {
@@ -157,8 +161,12 @@ void build_transfer(Builder& b, bool is_load) {
     places.push_back(a.base);
     const Handlers h = handlers_of(type, wide);
     const bool parameter = is_load && space == Space::kParam && a.base == kNone && h.parameter;
-    if (parameter && static_cast<U64>(a.displacement) + bytes * count > b.kernel().parameter_bytes) throw Error("a load past the parameters");
-    Step& s = b.emit(parameter ? h.parameter : is_load ? h.load : h.store, places, t.strong() ? Flow::kMayStop : Flow::kNext);
+    if (parameter && static_cast<U64>(a.displacement) + bytes * count > b.kernel().parameter_bytes)
+        throw Error("a load past the parameters");
+    Step& s = b.emit(parameter ? h.parameter
+                     : is_load ? h.load
+                               : h.store,
+                     places, t.strong() ? Flow::kMayStop : Flow::kNext);
     s.count = static_cast<uint8_t>(count);
     s.displacement = a.displacement;
     s.wide = a.wide;

@@ -20,7 +20,11 @@ void add_miscellaneous(Table& t) {
     t.section("9.7.19 pmevent");
     t.family("pmevent", build_nothing);
     t.section("9.7.19 trap");
-    t.family("trap", [](Builder& b) { b.emit([](Warp& w, const Step& s, Mask lanes) { fault(w, s, __builtin_ctz(lanes), "trap", "the kernel executes trap"); }, {}); });
+    t.family("trap", [](Builder& b) {
+        b.emit([](Warp& w, const Step& s,
+                  Mask lanes) { fault(w, s, __builtin_ctz(lanes), "trap", "the kernel executes trap"); },
+               {});
+    });
     t.section("9.7.19 setmaxnreg");
     t.family("setmaxnreg", build_nothing);
     t.section("9.7.13 griddepcontrol");

@@ -58,7 +58,8 @@ void read_clock(Warp& w, const Step& s, Mask lanes) {
 }
 
 bool is_clock(const std::string& name) {
-    return name == "%clock" || name == "%clock64" || name == "%clock_hi" || name == "%globaltimer" || name == "%globaltimer_lo";
+    return name == "%clock" || name == "%clock64" || name == "%clock_hi" || name == "%globaltimer" ||
+           name == "%globaltimer_lo";
 }
 
 void build_mov(Builder& b) {
@@ -68,7 +69,8 @@ void build_mov(Builder& b) {
     if (!bytes) throw Error("expected a type");
     const Operand &d = b.operand(0), &a = b.operand(1);
     if (bytes == kPredicate) {
-        b.emit([](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, w.predicate(s.op[1])); }, {b.place(d, bytes), b.place(a, bytes)});
+        b.emit([](Warp& w, const Step& s, Mask lanes) { w.set_predicate(s.op[0], lanes, w.predicate(s.op[1])); },
+               {b.place(d, bytes), b.place(a, bytes)});
         return;
     }
     if (d.kind == Operand::kVector || a.kind == Operand::kVector) {
@@ -120,8 +122,10 @@ void build_cvta(Builder& b) {
     b.expect_operands(2, 2);
     if (bytes != 8) throw Error("expected addresses of 64 bits");
     const uint32_t d = b.place(0, 8), a = b.place(1, 8), window = b.constant(8, window_of(space));
-    if (to_space) b.emit(&Lanes<decltype([](U64 x, U64 y) { return x & ~y; }), U64, U64, U64>::run, {d, a, window});
-    else b.emit(&Lanes<decltype([](U64 x, U64 y) { return x | y; }), U64, U64, U64>::run, {d, a, window});
+    if (to_space)
+        b.emit(&Lanes<decltype([](U64 x, U64 y) { return x & ~y; }), U64, U64, U64>::run, {d, a, window});
+    else
+        b.emit(&Lanes<decltype([](U64 x, U64 y) { return x | y; }), U64, U64, U64>::run, {d, a, window});
 }
 
 void build_isspacep(Builder& b) {
@@ -138,7 +142,8 @@ void map_address(Warp& w, const Step& s, Mask lanes) {
         const U64 a = read_lane(w, s.op[1], s.count, l);
         const U32 rank = w.lanes<U32>(s.op[2])[l];
         if (rank >= w.cluster->blocks.size()) {
-            fault(w, s, l, "bounds", format("mapa to block %u of a cluster that has %zu", rank, w.cluster->blocks.size()));
+            fault(w, s, l, "bounds",
+                  format("mapa to block %u of a cluster that has %zu", rank, w.cluster->blocks.size()));
         }
         write_lane(w, s.op[0], s.count, l, (a & ~U64(0xff << kRankShift)) | U64(rank + 1) << kRankShift);
     });

@@ -27,12 +27,10 @@ inline double saturated(double x) { return x > 0 ? (x < 1 ? x : 1.0) : 0.0; }
 
 enum class Round : uint8_t { kNearest, kZero, kDown, kUp, kNearestAway, kOdd };
 
-// x to a format with that many bits behind the point and that exponent of its smallest normal number, in any rounding; NaN
-// and infinities pass. Exact in between, since a double has more bits than each of these formats. Overflow is the caller's.
-inline double rounded(double x, int fraction, int least_exponent, Round how) {
+// x as a multiple of 2^unit, in any rounding; NaN and infinities pass.
+inline double rounded_to(double x, int unit, Round how) {
     if (x == 0 || !std::isfinite(x)) return x;
-    const int e = std::max(std::ilogb(x), least_exponent);
-    const double scaled = std::ldexp(x, fraction - e), below = std::floor(scaled), rest = scaled - below;
+    const double scaled = std::ldexp(x, -unit), below = std::floor(scaled), rest = scaled - below;
     double r = below;
     switch (how) {
         case Round::kNearest:
@@ -53,7 +51,14 @@ inline double rounded(double x, int fraction, int least_exponent, Round how) {
         case Round::kDown:
             break;
     }
-    return std::copysign(std::ldexp(r, e - fraction), x);
+    return std::copysign(std::ldexp(r, unit), x);
+}
+
+// x in a format with that many bits behind the point and that exponent of its smallest normal number; overflow is left
+// to the caller. A double holds more bits than each of these formats.
+inline double rounded(double x, int fraction, int least_exponent, Round how) {
+    if (x == 0 || !std::isfinite(x)) return x;
+    return rounded_to(x, std::max(std::ilogb(x), least_exponent) - fraction, how);
 }
 
 inline float to_float(Half h) {
@@ -72,7 +77,8 @@ inline Half half_of(double x, Round how = Round::kNearest) {
     const int sign = std::signbit(x) ? 0x8000 : 0;
     const double r = std::fabs(rounded(x, 10, -14, how));
     if (r > 65504) {
-        const bool to_largest = !std::isinf(x) && (how == Round::kZero || (how == Round::kDown && !sign) || (how == Round::kUp && sign));
+        const bool to_largest =
+            !std::isinf(x) && (how == Round::kZero || (how == Round::kDown && !sign) || (how == Round::kUp && sign));
         return {static_cast<U16>(sign | (to_largest ? 0x7bff : 0x7c00))};
     }
     if (r < 0x1p-14) return {static_cast<U16>(sign | static_cast<int>(r * 0x1p24))};
@@ -84,7 +90,8 @@ inline BFloat bfloat_of(double x, Round how = Round::kNearest) {
     const double r = rounded(x, 7, -126, how);
     if (std::fabs(r) > 0x1.fep127) {
         const bool minus = std::signbit(x);
-        const bool to_largest = !std::isinf(x) && (how == Round::kZero || (how == Round::kDown && !minus) || (how == Round::kUp && minus));
+        const bool to_largest =
+            !std::isinf(x) && (how == Round::kZero || (how == Round::kDown && !minus) || (how == Round::kUp && minus));
         return {static_cast<U16>((minus ? 0x8000 : 0) | (to_largest ? 0x7f7f : 0x7f80))};
     }
     return {static_cast<U16>(bits_as<U32>(static_cast<float>(r)) >> 16)};

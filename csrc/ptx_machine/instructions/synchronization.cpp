@@ -9,7 +9,9 @@ void check_same(Warp& w, const Step& s, Mask lanes, uint32_t place, const char* 
     const U32* values = w.lanes<U32>(place);
     const U32 first = values[__builtin_ctz(lanes)];
     for_lanes(lanes, [&](int l) {
-        if (values[l] != first) fault(w, s, l, "divergence", format("lanes of a warp name different %s: %u and %u", what, first, values[l]));
+        if (values[l] != first)
+            fault(w, s, l, "divergence",
+                  format("lanes of a warp name different %s: %u and %u", what, first, values[l]));
     });
 }
 
@@ -39,8 +41,10 @@ void barrier_vote(Warp& w, const Step& s, Mask lanes) {
 // op: barrier, d; `count`: 0 popc, 1 and, 2 or
 void barrier_result(Warp& w, const Step& s, Mask lanes) {
     const Barrier& x = w.block->barriers[w.lanes<U32>(s.op[0])[__builtin_ctz(lanes)]];
-    if (s.count == 0) for_lanes(lanes, [&](int l) { w.lanes<U32>(s.op[1])[l] = x.result_count; });
-    else w.set_predicate(s.op[1], lanes, (s.count == 1 ? x.result_all : x.result_any) ? kFull : 0);
+    if (s.count == 0)
+        for_lanes(lanes, [&](int l) { w.lanes<U32>(s.op[1])[l] = x.result_count; });
+    else
+        w.set_predicate(s.op[1], lanes, (s.count == 1 ? x.result_all : x.result_any) ? kFull : 0);
 }
 
 void build_barrier(Builder& b) {
@@ -49,7 +53,8 @@ void build_barrier(Builder& b) {
     if (which < 2) {
         b.no_more_modifiers();
         b.expect_operands(which == 0 ? 1 : 2, 2);
-        b.emit(which == 0 ? &barrier_sync : &barrier_arrive, {b.place(0, 4), b.operands() > 1 ? b.place(1, 4) : kNone}, Flow::kMayStop);
+        b.emit(which == 0 ? &barrier_sync : &barrier_arrive, {b.place(0, 4), b.operands() > 1 ? b.place(1, 4) : kNone},
+               Flow::kMayStop);
         return;
     }
     const int what = b.one_of({"popc", "and", "or"});
@@ -66,13 +71,16 @@ void build_cluster_barrier(Builder& b) {
     const int which = b.one_of({"arrive", "wait"});
     b.ignore({"release", "relaxed", "acquire", "aligned"});
     b.no_more_modifiers();
-    if (which == 0) b.emit([](Warp& w, const Step& s, Mask) { cluster_arrive(w, s); }, {}, Flow::kMayStop);
-    else b.emit([](Warp& w, const Step& s, Mask) { cluster_wait(w, s); }, {}, Flow::kMayStop);
+    if (which == 0)
+        b.emit([](Warp& w, const Step& s, Mask) { cluster_arrive(w, s); }, {}, Flow::kMayStop);
+    else
+        b.emit([](Warp& w, const Step& s, Mask) { cluster_wait(w, s); }, {}, Flow::kMayStop);
 }
 
 void build_fence(Builder& b) {
-    b.ignore({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "gl", "sys", "sync_restrict::shared::cta", "sync_restrict::shared::cluster",
-              "mbarrier_init", "proxy", "alias", "async", "global", "shared::cta", "shared::cluster"});
+    b.ignore({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "gl", "sys", "sync_restrict::shared::cta",
+              "sync_restrict::shared::cluster", "mbarrier_init", "proxy", "alias", "async", "global", "shared::cta",
+              "shared::cluster"});
     b.no_more_modifiers();
     b.emit([](Warp& w, const Step&, Mask) { fence(w); }, {});
 }

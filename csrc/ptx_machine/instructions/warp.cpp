@@ -1,5 +1,5 @@
-// What the lanes of a warp do together: shfl.sync (9.7.9), bar.warp.sync, vote.sync, match.sync, activemask, redux.sync and
-// elect.sync (9.7.13).
+// What the lanes of a warp do together: shfl.sync (9.7.9), bar.warp.sync, vote.sync, match.sync, activemask, redux.sync
+// and elect.sync (9.7.13).
 #include "lanes.h"
 
 namespace convgpu::ptx {
@@ -11,8 +11,9 @@ void check_members(Warp& w, const Step& s, Mask lanes, uint32_t place) {
         const Mask members = w.lanes<U32>(place)[l];
         if ((members & w.living()) == lanes) return;
         fault(w, s, l, "divergence",
-              format("the threads 0x%08x of a warp come together where the mask names 0x%08x, of which 0x%08x are still running", lanes, members,
-                     members & w.living()));
+              format("the threads 0x%08x of a warp come together where the mask names 0x%08x, of which 0x%08x are "
+                     "still running",
+                     lanes, members, members & w.living()));
     });
 }
 
@@ -28,7 +29,8 @@ void shuffle(Warp& w, const Step& s, Mask lanes) {
     U32 result[32];
     Mask in_range = 0;
     for_lanes(lanes, [&](int l) {
-        const int by = static_cast<int>(b[l] & 31), clamp = static_cast<int>(c[l] & 31), segment = static_cast<int>(c[l] >> 8 & 31);
+        const int by = static_cast<int>(b[l] & 31), clamp = static_cast<int>(c[l] & 31),
+                  segment = static_cast<int>(c[l] >> 8 & 31);
         const int first = l & segment, last = first | (clamp & ~segment);
         const int from = mode == Shuffle::kUp          ? l - by
                          : mode == Shuffle::kDown      ? l + by
@@ -36,7 +38,8 @@ void shuffle(Warp& w, const Step& s, Mask lanes) {
                                                        : first | (by & ~segment);
         const bool inside = mode == Shuffle::kUp ? from >= last : from <= last;
         const int lane = inside ? from : l;
-        if (!(lanes >> lane & 1)) fault(w, s, l, "divergence", format("a shuffle reads lane %d, which does not take part", lane));
+        if (!(lanes >> lane & 1))
+            fault(w, s, l, "divergence", format("a shuffle reads lane %d, which does not take part", lane));
         result[l] = a[lane];
         in_range |= Mask(inside) << l;
     });
@@ -75,7 +78,8 @@ void build_vote(Builder& b) {
     b.ignore({"pred", "b32"});
     b.no_more_modifiers();
     b.expect_operands(3, 3);
-    b.emit(&vote, {b.place(0, mode == 3 ? 4 : kPredicate), b.place(1, kPredicate), b.place(2, 4)}).count = static_cast<uint8_t>(mode);
+    b.emit(&vote, {b.place(0, mode == 3 ? 4 : kPredicate), b.place(1, kPredicate), b.place(2, 4)}).count =
+        static_cast<uint8_t>(mode);
 }
 
 // op: d, p or kNone, a, members; `count` bytes of a, and the mode as displacement: 0 any, 1 all
@@ -83,7 +87,9 @@ void match(Warp& w, const Step& s, Mask lanes) {
     check_members(w, s, lanes, s.op[3]);
     Mask found[32] = {};
     for_lanes(lanes, [&](int l) {
-        for_lanes(lanes, [&](int k) { found[l] |= Mask(read_lane(w, s.op[2], s.count, k) == read_lane(w, s.op[2], s.count, l)) << k; });
+        for_lanes(lanes, [&](int k) {
+            found[l] |= Mask(read_lane(w, s.op[2], s.count, k) == read_lane(w, s.op[2], s.count, l)) << k;
+        });
     });
     const bool all = s.displacement == 1, same = found[__builtin_ctz(lanes)] == lanes;
     for_lanes(lanes, [&](int l) { w.lanes<U32>(s.op[0])[l] = !all ? found[l] : same ? lanes : 0; });
@@ -91,6 +97,7 @@ void match(Warp& w, const Step& s, Mask lanes) {
 }
 void build_match(Builder& b) {
     const int mode = b.one_of({"any", "all"});
+    b.one_of({"sync"});
     const uint32_t bytes = bytes_of_type(b.type());
     b.no_more_modifiers();
     b.expect_operands(3, 3);
@@ -146,7 +153,10 @@ void add_warp(Table& t) {
     t.section("9.7.13 match.sync");
     t.family("match", build_match);
     t.section("9.7.13 activemask");
-    t.add("activemask.b32", [](Warp& w, const Step& s, Mask lanes) { for_lanes(lanes, [&](int l) { w.lanes<U32>(s.op[0])[l] = lanes; }); }, {4});
+    t.add(
+        "activemask.b32",
+        [](Warp& w, const Step& s, Mask lanes) { for_lanes(lanes, [&](int l) { w.lanes<U32>(s.op[0])[l] = lanes; }); },
+        {4});
     t.section("9.7.13 redux.sync");
     add_redux(t);
     t.section("9.7.13 elect.sync");
