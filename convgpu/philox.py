@@ -67,16 +67,16 @@ def threshold(rate: float) -> int:
 
 def state_of(array: np.ndarray) -> State:
     """The state in an array: its three numbers of 64 bits, or of two words of 32 bits, as Keras's seeds are, the
-    beginning of the sequence whose key they are.
+    beginning of the sequence whose stream and seed they are, in this order.
     """
     if array.dtype == np.uint32:
-        return int(array[0]) | int(array[1]) << 32, 0, 0
+        return int(array[1]), int(array[0]), 0
     seed, stream, counter = array.tolist()
     return seed, stream, counter
 
 
 def after(array: np.ndarray, blocks: int) -> np.ndarray:
-    """The state behind so many blocks; of a key of two words, the key whose second word is larger by 1."""
+    """The state behind so many blocks; of two words, those whose second one is larger by 1."""
     if array.dtype == np.uint32:
         return np.array([array[0], (int(array[1]) + 1) % (1 << 32)], np.uint32)
     seed, stream, counter = array.tolist()

@@ -87,6 +87,7 @@ class Wrong:
     ("gemm", "--shape", "9", "8", "7", "--trans-b", "--samples", "2", "--dtype", "bfloat16"),
     ("layers", "--network", "lenet5", "--batch", "1", "--direction", "fprop", "--samples", "2"),
     ("op", "lp_pool", "2x9x8x3", "2", "3", "stride=2x1", "padding=same", "--gradients", "--samples", "2"),
+    ("op", "dropout", "2x9x8x3", "0.3", "generator=1", "--gradients", "--samples", "2"),
 ], ids=lambda arguments: arguments[0])
 def test_ops_are_timed(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark(*arguments, "--device", "cpu", "--threads", "1") == 0

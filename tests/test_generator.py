@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 
+import fake_cupy
 import numpy as np
 import pytest
-from native_backends import NATIVE
+from gpu_device import gpu  # noqa: F401 - a fixture
+from native_backends import NATIVE, needs_emulated
 
 import convgpu as cg
 from convgpu import backends
@@ -391,3 +393,73 @@ def test_dropout_of_nan_and_infinity_and_at_a_rate_of_one(every_backend):
     np.testing.assert_array_equal(y, np.where(kept, np.inf, np.nan))
     assert np.isnan(cg.dropout(np.full(64, np.nan), 0.5, generator=cg.Generator(0)).numpy()).all()
     np.testing.assert_array_equal(cg.dropout(np.ones(9), 1.0, generator=cg.Generator(0)), np.zeros(9))
+
+
+# --- on the GPU
+
+
+def test_a_state_goes_to_the_gpu_and_numbers_are_drawn_there(gpu):  # noqa: F811
+    g, h = cg.Generator(3, device="gpu"), cg.Generator(3)
+    assert g.device == g.state.device == "gpu" and repr(g) == "Generator(seed=3, stream=0, counter=0, device='gpu')"
+    draws = [lambda g: g.normal((5, 3)), lambda g: g.uniform(9, -1, 1, dtype="float64"),
+             lambda g: g.integers(7, -3, 90), lambda g: g.normal(6, dtype="bfloat16"), lambda g: g.permutation(11),
+             lambda g: g.bernoulli(8, 0.3),
+             lambda g: g.spawn(2)[1].uniform(3), lambda g: cg.randn((2, 3), generator=g),
+             lambda g: cg.he_normal((3, 4), generator=g),
+             lambda g: cg.dropout(cg.ones((4, 5), device=g.device), 0.4, generator=g)]
+    for draw in draws:
+        fake_cupy.device.waits.clear()
+        fake_cupy.device.copies.clear()
+        drawn = draw(g)
+        assert not fake_cupy.device.waits and not fake_cupy.device.copies
+        assert drawn.device == "gpu" and drawn.numpy().tobytes() == draw(h).numpy().tobytes()
+    assert g.state.tolist() == h.state.tolist()
+    twin = pickle.loads(pickle.dumps(g))
+    assert twin.device == "gpu" and cg.Generator.from_state(g.state).device == "gpu"
+    g.advance(4)
+    h.load_state_dict(twin.state_dict())
+    assert h.device == "gpu" and g.to("cpu") is g and g.device == "cpu"
+    assert g.state.tolist()[2] == h.state.tolist()[2] + 4
+
+
+def test_a_generator_follows_to_the_gpu_and_does_not_come_back_by_itself(gpu):  # noqa: F811
+    g = cg.Generator(3)
+    x = cg.dropout(cg.ones(9, device="gpu"), 0.5, generator=g)
+    assert (x.device, g.device, fake_cupy.device.waits) == ("gpu", "gpu", [])
+    assert cg.randn(3, generator=g).device == "gpu" and cg.randn(3, generator=4).device == "cpu"
+    for draw in (lambda: cg.dropout(cg.ones(9), 0.5, generator=g), lambda: cg.randn(3, generator=g, device="cpu")):
+        with pytest.raises(TypeError, match="expected a generator on the CPU, .*got one on the GPU; generator.to"):
+            draw()
+    assert g.to("cpu").state.tolist() == [3, 0, 4]
+    cg.seed(8)
+    assert (cg.randn(3).device, cg.randn(3, device="gpu").device) == ("cpu", "gpu")
+    assert (cg.default_generator().device, cg.default_generator("gpu").device) == ("cpu", "gpu")
+    assert [cg.default_generator(where).state.tolist() for where in ("cpu", "gpu")] == [[8, 0, 1], [8, 1, 1]]
+
+
+@needs_emulated
+def test_a_ledger_counts_draws_and_leaves_generators_as_they_were():
+    g, device = cg.Generator(3), "gpu"
+    host = np.random.default_rng(0)
+    before = host.bit_generator.state["state"]
+    cg.seed(1)
+
+    def step(x):
+        y = cg.dropout(x, 0.5, generator=g) + cg.randn((64, 32), generator=g) + cg.uniform((64, 32), device=device)
+        return cg.dropout(cg.dropout(y, 0.5), 0.5, generator=host)
+
+    found = cg.ledger(step, cg.spec((64, 32)), device="H200")
+    rows = {row.op: row for row in found.rows}
+    assert (rows["dropout"].launches, rows["normal"].launches, rows["uniform"].launches) == (2, 1, 1)
+    assert rows["dropout"].read_bytes == 2 * (64 * 32 * 4 + 24) and found.totals["host_waits"] == 0
+    assert g.state.tolist() == [3, 0, 0] and host.bit_generator.state["state"] == before
+    assert cg.default_generator("gpu").state.tolist() == [1, 1, 0] and cg.default_generator("gpu").device == "cpu"
+
+
+@needs_emulated
+def test_explaining_leaves_a_generator_as_it_was():
+    g = cg.Generator(3)
+    assert cg.explain("dropout", (64, 32), 0.5, generator=g, device="H200").kernel == "dropout_vectors"
+    assert cg.explain("uniform", (64, 32), dtype="bfloat16", device="H200").settings["vector"] == "8"
+    assert cg.explain("normal", (64, 32), device="cpu").plan.startswith("Philox")
+    assert (g.state.tolist(), g.device) == ([3, 0, 0], "cpu")

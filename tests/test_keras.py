@@ -398,7 +398,7 @@ def test_export_is_refused(tmp_path: Path) -> None:
 # --- random numbers
 
 
-def test_seeds_give_the_same_numbers_and_stay_on_the_host() -> None:
+def test_seeds_give_the_same_numbers() -> None:
     draw = keras.random
     for f in (draw.normal, draw.uniform, draw.truncated_normal):
         np.testing.assert_array_equal(f((3, 4), seed=3), f((3, 4), seed=3))
@@ -406,6 +406,16 @@ def test_seeds_give_the_same_numbers_and_stay_on_the_host() -> None:
     assert np.abs(np.array(draw.truncated_normal((1000,), seed=1))).max() <= 2
     generator = draw.SeedGenerator(1)
     assert (np.array(draw.normal((3,), seed=generator)) != np.array(draw.normal((3,), seed=generator))).any()
-    assert generator.state.value.device == "cpu"
+    assert generator.state.numpy().tolist() == [1, 2]
+    z = np.array(draw.truncated_normal((50_000,), seed=2))
+    assert abs(z.mean()) < 0.02 and abs(z.std() - 0.87962566) < 0.01  # the deviation of a normal cut off at 2
+    counts = np.bincount(np.array(draw.categorical(np.log([[0.5, 0.3, 0.2]]), 20_000, seed=3))[0])
+    np.testing.assert_allclose(counts / 20_000, [0.5, 0.3, 0.2], atol=0.02)
+    whole = np.array(draw.randint((20_000,), -2, 3, seed=4))
+    np.testing.assert_allclose(np.bincount(whole + 2) / 20_000, 0.2, atol=0.02)
+    shuffled = np.array(draw.shuffle(np.arange(50), seed=5))
+    assert sorted(shuffled) == list(range(50)) and (shuffled != np.arange(50)).any()
+    with pytest.raises(ValueError, match="randint: expected minval < maxval, got minval=3, maxval=3"):
+        draw.randint((2,), 3, 3)
     dropped = np.array(draw.dropout(np.ones((100, 100), "float32"), 0.25, seed=1))
     assert set(np.unique(dropped)) == {0, np.float32(1 / 0.75)} and abs((dropped == 0).mean() - 0.25) < 0.02

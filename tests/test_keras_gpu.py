@@ -5,6 +5,7 @@ And how often a step waits for the GPU and copies to it, which the stand-in coun
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,9 +53,9 @@ def close(got: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> No
 
 
 def on_cpu(model: Any) -> list[str]:
-    """The variables of a model and of its training that are not on the GPU; seeds are, as the host draws with them."""
+    """The variables of a model and of its training that are not on the GPU."""
     variables = [*model.variables, *(model.optimizer.variables if model.optimizer else []), *model.metrics_variables]
-    return [v.path for v in variables if v.value.device == "cpu" and "seed" not in v.path]
+    return [v.path for v in variables if v.value.device == "cpu"]
 
 
 # --- layers
@@ -69,7 +70,7 @@ def forward_and_backward(case: Any, arrays: list[np.ndarray], where: str) -> Any
         y = test_keras_gradients.run(layer, inputs, case.training)
         outputs = [t for t in tree.flatten(y) if isinstance(t, cg.Tensor)]
         assert all(t.device == where for t in outputs)
-        assert all(v.value.device == where for v in layer.variables if "seed" not in v.path)
+        assert all(v.value.device == where for v in layer.variables)
         weights = np.random.default_rng(2).uniform(0.5, 1.0, outputs[0].shape)
         (outputs[0] * cg.tensor(weights, dtype=outputs[0].dtype, device=where)).sum().backward()
         gradients = [t.grad for t in inputs if t.grad is not None]
@@ -135,6 +136,59 @@ def test_augmentation(name: str) -> None:
             assert all(t.device == where for t in tree.flatten(y))
             results.append(y)
     close(*results, atol=1e-4)
+
+
+# --- random numbers
+
+
+RANDOM: dict[str, Callable[[Any], Any]] = {
+    "normal": lambda seed: keras.random.normal((5, 7), 1.0, 2.0, seed=seed),
+    "normal in bfloat16": lambda seed: keras.random.normal((5, 7), dtype="bfloat16", seed=seed),
+    "normal around tensors": lambda seed: keras.random.normal((5, 2), keras.ops.ones(2), 2 * keras.ops.ones(2),
+                                                              seed=seed),
+    "uniform": lambda seed: keras.random.uniform((33,), -1.0, 3.0, seed=seed),
+    "uniform between tensors": lambda seed: keras.random.uniform((4, 2), keras.ops.zeros(2), keras.ops.ones(2),
+                                                                 seed=seed),
+    "uniform in float64": lambda seed: keras.random.uniform((33,), dtype="float64", seed=seed),
+    "randint": lambda seed: keras.random.randint((40,), -3, 9, seed=seed),
+    "randint in uint8": lambda seed: keras.random.randint((40,), 0, 200, dtype="uint8", seed=seed),
+    "truncated_normal": lambda seed: keras.random.truncated_normal((200,), 1.0, 0.5, seed=seed),
+    "categorical": lambda seed: keras.random.categorical(keras.ops.log(keras.ops.ones((3, 4)) / 4), 5, seed=seed),
+    "dropout": lambda seed: keras.random.dropout(keras.ops.ones((6, 5)), 0.3, seed=seed),
+    "dropout of channels": lambda seed: keras.random.dropout(keras.ops.ones((2, 6, 5)), 0.3, (None, 1, 5), seed=seed),
+    "shuffle": lambda seed: keras.random.shuffle(keras.ops.ones((9, 2)) * 3, seed=seed),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_numbers_are_those_of_the_cpu_and_ask_nothing_of_the_host(keras_gpu: str, name: str) -> None:
+    found = []
+    for where in DEVICES:
+        with keras.device(where):
+            generator = keras.random.SeedGenerator(7)
+            first, second = RANDOM[name](generator), RANDOM[name](generator)
+            assert first.device == generator.state.value.device == where
+            assert generator.state.numpy().tolist() == [7, 2]
+            again = RANDOM[name](7)
+            assert np.array_equal(first.numpy(), again.numpy())
+            assert "shuffle" in name or not np.array_equal(first.numpy(), second.numpy())
+            fake_cupy.device.waits.clear()
+            fake_cupy.device.copies.clear()
+            RANDOM[name](generator)
+            if keras_gpu == "stand-in":
+                assert not fake_cupy.device.waits and not fake_cupy.device.copies
+            found.append([first, second])
+    close(found[1], found[0], *((1e-6, 1e-7) if "truncated" in name else (0, 0)))
+
+
+def test_a_seed_of_the_cpu_serves_the_gpu(keras_gpu: str) -> None:
+    with keras.device("cpu"):
+        generator = keras.random.SeedGenerator(7)
+        expected = keras.random.normal((9,), seed=7)
+    drawn = keras.random.normal((9,), seed=generator)
+    assert (drawn.device, generator.state.value.device) == ("gpu", "cpu")
+    assert generator.state.numpy().tolist() == [7, 1]
+    close(drawn, expected, 0, 0)
 
 
 # --- functions
@@ -381,6 +435,32 @@ def test_a_step_copies_its_batch_in_and_its_loss_out(keras_gpu: str, optimizer: 
     waits, copies = counted(lambda: model.train_on_batch(X, Y))
     assert reads_once(waits)
     assert [nbytes for nbytes, _ in copies] == [X.nbytes, Y.nbytes]
+
+
+def test_a_step_with_dropout_and_noise_copies_no_mask_and_waits_for_none(keras_gpu: str) -> None:
+    needs_counts(keras_gpu)
+    histories = []
+    for where in DEVICES:
+        with keras.device(where):
+            keras.utils.set_random_seed(1)
+            model = keras.Sequential([
+                keras.Input((6, 6, 1)), L.GaussianNoise(0.1, seed=1), L.Conv2D(3, 3, padding="same"),
+                L.SpatialDropout2D(0.3, seed=2), L.Flatten(), L.Dropout(0.4, seed=3), L.GaussianDropout(0.2, seed=4),
+                L.AlphaDropout(0.2, seed=5), L.Dense(3, activation="softmax")])
+            model.compile("adam", "sparse_categorical_crossentropy")
+            if where == "gpu":
+                waits, copies = counted(functools.partial(model.train_on_batch, X, Y))
+                assert reads_once(waits)
+                assert [nbytes for nbytes, _ in copies] == [X.nbytes, Y.nbytes]
+                assert on_cpu(model) == []
+            else:
+                for _ in range(3):
+                    model.train_on_batch(X, Y)
+            histories.append([*model.train_on_batch(X, Y, return_dict=True).values(),
+                              *[layer.seed_generator.state.numpy() for layer in model.layers
+                                if hasattr(layer, "seed_generator")]])
+    for got, expected in zip(*histories, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if "LossScale" in name])

@@ -46,7 +46,7 @@ def step(optimizer=keras.optimizers.Adam, loss=keras.losses.SparseCategoricalCro
                 made.append(keras.Sequential([
                     L.Input((12, 12, 3)), L.Conv2D(8, 3, strides=2, padding="same", use_bias=False),
                     L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3), L.MaxPooling2D(2),
-                    L.GlobalAveragePooling2D(), L.Dense(5, activation="softmax", dtype="float32")]))
+                    L.GlobalAveragePooling2D(), L.Dropout(0.3), L.Dense(5, activation="softmax", dtype="float32")]))
                 made[0].compile(optimizer=optimizer(), metrics=[], loss=loss())
             return made[0].train_step((images, labels, None))
 

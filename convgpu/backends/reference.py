@@ -511,7 +511,7 @@ def _words(state: np.ndarray, count: int, length: int) -> tuple[np.ndarray, np.n
     """So many words of 32 bits, or of a `length` of two such words, and the state behind the blocks they come from."""
     blocks = -(-count * length // 4)
     if state.dtype == np.uint32:
-        numbers = [int(state[0]) + 2**32 * int(state[1]), 0, 0]
+        numbers = [int(state[1]), int(state[0]), 0]
         following = np.array([state[0], (int(state[1]) + 1) % 2**32], np.uint32)
     else:
         numbers = [int(n) for n in state]

@@ -16,7 +16,7 @@ LAST = 2**64 - 1  # the largest seed, stream and counter
 class RandomCase:
     """An array for dropout, whose shape the other draws have, the state, and the parameters.
 
-    state: the seed, the stream and the counter, or the two words of a key as Keras has it. bounds: of uniform numbers.
+    state: the seed, the stream and the counter, or the two words of a seed of Keras. bounds: of uniform numbers.
     spread: mean and standard deviation. whole: integers are from the first to the second less 1; those of int32 too,
     where it holds both. values: "normal", or "special", where NaN, infinities, zeros and large numbers come first.
     """

@@ -234,6 +234,12 @@ def gathered(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     return _getitem(x, tuple([i.array if isinstance(i, Tensor) else i for i in index]), x.shape)
 
 
+def reordered(x: Tensor, order: Any, axis: int) -> Tensor:
+    """x with its entries along an axis in the order of an array on x's device, whose numbers are known to be in range.
+    """
+    return _getitem(x, (slice(None),) * (axis % x.ndim) + (order,), x.shape)
+
+
 def _index_along(indices: Tensor, axis: int, x: Tensor) -> Index:
     like = x.array if is_gpu_array(x.array) else np.zeros(())
     return tuple([indices if a == axis else np.arange(n, like=like).reshape((-1,) + (1,) * (x.ndim - 1 - a))

@@ -3,7 +3,7 @@
 An op takes the generator's state as a tensor and returns, beside the numbers, the state behind the words that they
 took. So the state chooses the backend, no value of it is needed on the host, and a captured graph of draws goes on with
 new numbers at each replay. A state has three elements of uint64 (seed, stream, blocks drawn) or, as Keras's seeds have,
-two of uint32, which are the key of a sequence that is drawn from its beginning.
+two of uint32, which are the stream and the seed of a sequence that is drawn from its beginning.
 """
 
 from __future__ import annotations

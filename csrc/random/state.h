@@ -6,8 +6,8 @@
 namespace convgpu::random {
 
 // Where a call finds its state, and where it leaves the next one. The state is three words of 64 bits (the seed, the
-// stream, and how many blocks have been drawn) or, with `keyed`, two of 32 bits, as Keras's seeds are: these are the
-// key of a sequence that begins at block 0, and each call makes the second of them larger by 1.
+// stream, and how many blocks have been drawn) or, with `keyed`, two of 32 bits, as Keras's seeds are: the stream, and
+// a seed, which each call makes larger by 1. Their blocks are drawn from the first one on.
 struct StateAt {
     const void* from;
     void* next;
@@ -17,7 +17,7 @@ struct StateAt {
     __device__ __forceinline__ State load() const {
         if (keyed) {
             const auto* words = static_cast<const uint32_t*>(from);
-            return {words[0] | uint64_t(words[1]) << 32, 0, 0};
+            return {words[1], words[0], 0};
         }
         const auto* words = static_cast<const uint64_t*>(from);
         return {words[0], words[1], words[2]};
@@ -27,8 +27,8 @@ struct StateAt {
     __device__ __forceinline__ void advance(const State& state) const {
         if (keyed) {
             auto* words = static_cast<uint32_t*>(next);
-            words[0] = static_cast<uint32_t>(state.seed);
-            words[1] = static_cast<uint32_t>(state.seed >> 32) + 1;
+            words[0] = static_cast<uint32_t>(state.stream);
+            words[1] = static_cast<uint32_t>(state.seed) + 1;
             return;
         }
         auto* words = static_cast<uint64_t*>(next);

@@ -29,7 +29,7 @@ from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 import convgpu as cg
 import convgpu.numpy as np
 from convgpu import Tensor, autograd
-from convgpu.device import CPU, GPU, is_gpu_array
+from convgpu.device import GPU, is_gpu_array
 from convgpu.dtypes import is_float
 from convgpu.keras.borrow import borrow
 from convgpu.ops.optim import cast_all
@@ -111,10 +111,7 @@ class Variable(KerasVariable):
         held = self._value_or_none()
         if held is not None:
             autograd.note(self, "_value")  # which a second run by `remat` has to find, and which it must not change
-        if self._dtype == random_seed_dtype():
-            device = CPU  # seeds are used on the host
-        else:
-            device = current_device() if held is None else held.device
+        device = current_device() if held is None else held.device
         leaf = (tensor if tensor.device == device else tensor.to(device)).detach()
         self._value = leaf.requires_grad_(self._trainable and is_float(leaf.dtype))
 

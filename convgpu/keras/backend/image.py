@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as onp
 from keras.src import backend
-from keras.src.random.seed_generator import draw_seed
 
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
-from convgpu.device import CPU
 from convgpu.keras.borrow import borrow
 
-from .core import cast, convert_to_tensor, device_scope
+from .core import cast, convert_to_tensor
+from .random import normal
 
 borrow("image", globals())
 
@@ -168,9 +167,8 @@ def elastic_transform(images: Any, alpha: float = 20.0, sigma: float = 5.0, inte
     """Move each pixel by alpha times Gaussian noise that is blurred by sigma."""
     x, back = _batch(images, data_format, interpolation)
     alpha, sigma = float(convert_to_tensor(alpha)), float(convert_to_tensor(sigma))
-    with device_scope(CPU):  # Keras adds to the seed, which lies on the host, a new tensor
-        generator = onp.random.default_rng(draw_seed(seed).numpy())
-    noise = cg.tensor(generator.normal(size=(*x.shape[:3], 2)) * sigma, dtype=x.dtype, device=x.device)
+    noise = normal((*x.shape[:3], 2), 0.0, sigma, x.dtype.name, seed)
+    noise = noise.to(x.device)
     taps = int(6 * sigma) | 1
     moved = alpha * gaussian_blur(noise, (taps, taps), (sigma, sigma), "channels_last")
     rows, columns = _grid(x)
