@@ -63,8 +63,8 @@ WANTED = (
            f"CuPy, nvcc, {HOPPER}", f"{ON_GPU} 2"),
     Wanted("steps of training on a GPU beside PyTorch, eager and compiled, and on the machine's CPUs; with peak memory "
            "by `python bench/train.py --device gpu`", "train_gpu", f"PyTorch, CuPy, {GPU}", f"{ON_GPU} 2"),
-    Wanted("the kernels between convolutions: norms, activations, reductions, softmax, dropout, optimizers (a command "
-           "for each op), and a step's launches and memory beside the ledger's", "between",
+    Wanted("the kernels between convolutions: norms, activations, reductions, softmax, dropout and random numbers, "
+           "optimizers (a command for each op), and a step's launches and memory beside the ledger's", "between",
            f"CuPy, nvcc, {GPU}", "convgpu benchmark op norm_dgrad --device gpu"),
     Wanted("start-up, first calls, overhead per op and a launch-bound LeNet-5 step on a GPU", "startup_gpu",
            f"CuPy, {GPU}", "python bench/startup.py --device gpu"),

@@ -68,7 +68,10 @@ class Explanation:
         return self.work.seconds(self.gpu) if self.gpu else None
 
     def __str__(self) -> str:
-        shapes = ", ".join(str(shape) for shape in self.call.shapes if shape is not None)
+        op, given = Op.registry[self.call.op], self.call.shapes
+        if op.inputs == ("state",):  # a draw, of which the shape of the numbers says more than that of the state
+            given = tuple([size[0] for size in op.facts.results(self.call)[:1] if size is not None])
+        shapes = ", ".join(str(shape) for shape in given if shape is not None)
         aligned = f", {ALIGNED}" if self.device != CPU and self.plan else ""
         lines = [f"{self.call.op} of {shapes} in {self.call.dtype} on {self.device}{aligned}", *self._of_plan()]
         on = f" on {self.work.unit}" if self.work.unit else ""

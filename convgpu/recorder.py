@@ -115,6 +115,9 @@ class Recorder:
         sizes = tuple([_size_of(x) for x in inputs if hasattr(x, "shape")])
         self.steps.append(Step(name, sizes, tuple([Size(y.shape, y.dtype) for y in outputs]), None))
 
+    def copied(self, array: Outline) -> None:
+        """An array was copied from the host."""
+
     def wait(self, what: str) -> None:
         """The host would wait here for a value; this recorder does not count that."""
 

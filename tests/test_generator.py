@@ -449,9 +449,12 @@ def test_a_ledger_counts_draws_and_leaves_generators_as_they_were():
         return cg.dropout(cg.dropout(y, 0.5), 0.5, generator=host)
 
     found = cg.ledger(step, cg.spec((64, 32)), device="H200")
-    rows = {row.op: row for row in found.rows}
-    assert (rows["dropout"].launches, rows["normal"].launches, rows["uniform"].launches) == (2, 1, 1)
-    assert rows["dropout"].read_bytes == 2 * (64 * 32 * 4 + 24) and found.totals["host_waits"] == 0
+    rows = {row.kernel: row for row in found.rows}
+    kernels = ("dropout_vectors", "normal_draw_vectors", "uniform_draw_vectors")
+    assert [rows[kernel].launches for kernel in kernels] == [2, 1, 1] and found.totals["host_waits"] == 0
+    assert rows["dropout_vectors"].read_bytes == 2 * (64 * 32 * 4 + 24)
+    copied = rows["copy from host"]
+    assert (copied.op, copied.written_bytes) == ("dropout", 64 * 32 * 4)
     assert g.state.tolist() == [3, 0, 0] and host.bit_generator.state["state"] == before
     assert cg.default_generator("gpu").state.tolist() == [1, 1, 0] and cg.default_generator("gpu").device == "cpu"
 
@@ -461,5 +464,10 @@ def test_explaining_leaves_a_generator_as_it_was():
     g = cg.Generator(3)
     assert cg.explain("dropout", (64, 32), 0.5, generator=g, device="H200").kernel == "dropout_vectors"
     assert cg.explain("uniform", (64, 32), dtype="bfloat16", device="H200").settings["vector"] == "8"
-    assert cg.explain("normal", (64, 32), device="cpu").plan.startswith("Philox")
+    assert "Philox in integers" in cg.explain("normal", (64, 32), device="cpu").plan
+    assert str(cg.explain("normal", (64, 32), device="H200")).startswith("normal of (64, 32) in float32 on H200")
     assert (g.state.tolist(), g.device) == ([3, 0, 0], "cpu")
+    host = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="got 'dropout', which is made of NumPy's"):  # a product with a mask
+        cg.explain("dropout", (8, 3), 0.5, generator=host, device="H200")
+    assert host.random() == np.random.default_rng(0).random()

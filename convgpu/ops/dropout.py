@@ -50,11 +50,14 @@ def dropout(x: Any, rate: float, *, generator: Any = None, training: bool = True
     source = as_generator("dropout", generator, x.device)
     if isinstance(source, Generator):
         return source.draw(dropout_by, (x,), float(rate))
-    return x * wrap(move(_mask(source, x, rate), x.device))
+    return x * wrap(_mask(source, x, rate))
 
 
-def _mask(source: np.random.Generator, x: Tensor, rate: float) -> np.ndarray:
+def _mask(source: np.random.Generator, x: Tensor, rate: float) -> Any:
+    """The factor of each element, from a generator of NumPy's, on x's device."""
     if isinstance(x.array, Outline):  # sizes are all that counts, and drawing a mask would take time and memory
-        return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+        mask = x.array.like(x.shape)
+        mask.recorder.copied(mask)
+        return mask
     kept = source.random(x.shape, dtype=np.float32) >= rate
-    return (kept * accumulator(x.dtype).type(1 / (1 - rate) if rate < 1 else 0)).astype(x.dtype)
+    return move((kept * accumulator(x.dtype).type(1 / (1 - rate) if rate < 1 else 0)).astype(x.dtype), x.device)
