@@ -81,10 +81,11 @@ def test_it_is_computed_with_the_settings_of_the_first_time() -> None:
         return x * x
 
     square = cg.Op(f"square_{next(_names)}", "x -> y", forward, cheap=True).vjp(x=lambda g, x: g * 2 * x)
+    before = cg.current_backend()
     with cg.use_backend("reference"), cg.set_precision("tf32"), cg.set_workspace_limit(5):
         z = square(draw()) * draw(1)
     z.sum().backward()
-    assert seen == [("reference", "tf32", 5)] * 2 and cg.current_backend() == "numpy"
+    assert seen == [("reference", "tf32", 5)] * 2 and cg.current_backend() == before
 
 
 def test_a_result_that_somebody_holds_is_taken() -> None:
