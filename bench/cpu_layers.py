@@ -1,7 +1,7 @@
 """Times the CPU backend and PyTorch, layer by layer, on one thread and two: python bench/cpu_layers.py [--quick]
 
 It times every layer of convgpu.cases.networks in each direction, and PyTorch with oneDNN in the better of its two
-layouts. Results are added to bench/results; those of another backend than NumPy (--backend cpu) are only shown. With
+layouts. Results are added to bench/results; those of another backend than the default (--backend) are only shown. With
 more than one thread only the wall clock counts, so nothing else may run: idle PyTorch threads, which spin, suffer most
 from other programs.
 """
@@ -12,7 +12,7 @@ import argparse
 
 import report
 
-from convgpu import set_num_threads, use_backend
+from convgpu import current_backend, set_num_threads, use_backend
 from convgpu.backends import COMPILED_BACKENDS, CPU_BACKENDS
 from convgpu.benchmark import quiet_blas
 from convgpu.benchmark.devices import CpuDevice
@@ -23,6 +23,8 @@ from convgpu.benchmark.report import figures
 from convgpu.cases import networks
 from convgpu.cases.problem import Problem
 from convgpu.cli.progress import Bar
+
+DEFAULT = current_backend()
 
 
 def problems(only: str) -> list[Problem]:
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three samples instead of nine")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="rows with this text; nothing is recorded")
-    parser.add_argument("--backend", choices=(*CPU_BACKENDS, *COMPILED_BACKENDS), default="numpy",
+    parser.add_argument("--backend", choices=(*COMPILED_BACKENDS, *CPU_BACKENDS), default=DEFAULT,
                         help="what computes on the CPU; only the default's results are recorded")
     options = parser.parse_args()
     quiet_blas()
@@ -54,7 +56,7 @@ def main() -> None:
         set_num_threads(threads)
         results = measure(problems(options.only), [CpuDevice()], Torch(), 3 if options.quick else 9, watch=told,
                           progress=Bar())
-        if not options.only and options.backend == "numpy" and not results.interrupted:
+        if not options.only and options.backend == DEFAULT and not results.interrupted:
             report.save(results, f"cpu_layers_{threads}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import bars
 import manifest
 from rows import read
 
@@ -20,6 +21,8 @@ from convgpu.benchmark.report.plot import draw
 from convgpu.benchmark.results import device_of
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs" / "cpu.md"
+NOTHING = "No file of bench/results has these figures yet: `python bench/cpu_bars.py` measures them."
 FEW = 16  # rows that the page shows one by one; of more it gives the summary and names the file
 NO_COMMIT = "unknown"  # for a copy without its .git folder
 NAME = re.compile(rf"(?P<bench>[^-]+)-(?P<machine>.+)-(?P<commit>[0-9a-f]{{12}}(?:-dirty)?|{NO_COMMIT})\.json")
@@ -49,8 +52,21 @@ def render_if_possible() -> None:
 
 
 def render() -> None:
-    """Write bench/results/README.md and its pictures."""
+    """Write bench/results/README.md, its pictures, and the figures of docs/cpu.md."""
     (RESULTS / "README.md").write_text("\n".join(_page()) + "\n", encoding="utf-8")
+    DOCS.write_text(with_figures(DOCS.read_text(encoding="utf-8"), newest()), encoding="utf-8")
+
+
+def with_figures(text: str, files: dict[tuple[str, str], Path]) -> str:
+    """The page about the CPU with the newest shares of every number of threads between its marks."""
+    parts = []
+    for (bench, _), path in files.items():
+        if bench.startswith("cpu_bars"):
+            results = Results.load(path)
+            parts += ["", tables.heading(results).replace("\n", "  \n"), "", *bars.shares(results)]
+    before, _, rest = text.partition(bars.BEGIN)
+    _, _, after = rest.partition(bars.END)
+    return before + "\n".join([bars.BEGIN, *(parts or ["", NOTHING]), "", bars.END]) + after
 
 
 def newest() -> dict[tuple[str, str], Path]:
@@ -77,6 +93,8 @@ def _page() -> Iterator[str]:
         results = Results.load(path)
         yield from ("", f"## {path.stem}", "")
         yield from _summary(bench, results)
+        if bench.startswith("cpu_bars"):
+            yield from (*bars.table(results), "", *bars.shares(results), "")
         if len(results.rows) > FEW:
             yield f"All {len(results.rows)} rows, with every sample: [{path.name}]({path.name})."
         else:

@@ -25,7 +25,7 @@ import report
 from idle_gpu import idle_gpu
 
 import convgpu as cg
-from convgpu import tree
+from convgpu import info, tree
 from convgpu.backends import GPU_BACKENDS, load
 from convgpu.benchmark import Results, Timing, alternate, environment, quiet_blas
 from convgpu.benchmark.devices import choose
@@ -205,6 +205,8 @@ def main() -> int:
     rows += [row(f"LeNet-5 step, batch {batch}", device, small_steps(device, batch)) for batch in (1, 8)]
     if device == "cpu":
         rows += traced_calls("numpy")
+        if info.has_cpu_kernels():
+            rows += traced_calls("cpu")
         if importlib.util.find_spec("convgpu._emulated"):
             rows += [*traced_calls("emulated"), *native_calls(), *python_per_step()]
         else:

@@ -52,8 +52,12 @@ def initial(generator: Any = 0) -> Params:
     return {**params, "dense": {"w": weights(TOP, CLASSES), "b": cg.zeros(CLASSES)}}
 
 
-def logits(params: Params, x: Any) -> cg.Tensor:
-    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch."""
+def logits(params: Params, x: Any, even: bool = False) -> cg.Tensor:
+    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch.
+
+    Args:
+        even: pad strided convolutions alike on both sides, as PyTorch's networks do and Keras's do not.
+    """
     def normalised(y: Any, name: str) -> cg.Tensor:
         layer = params[name]
         unused = layer["offset"]  # stands in for the running statistics, which are not used
@@ -72,11 +76,12 @@ def logits(params: Params, x: Any) -> cg.Tensor:
     def block(x: Any, name: str, stride: int) -> cg.Tensor:
         y = cg.silu(conv(x, f"{name}_expand")) if f"{name}_expand" in params else x
         depthwise = f"{name}_depthwise"
-        y = cg.depthwise_conv(y, params[depthwise]["w"], stride=stride, padding="same")
+        w = params[depthwise]["w"]
+        y = cg.depthwise_conv(y, w, stride=stride, padding=w.shape[0] // 2 if even else "same")
         y = conv(excited(cg.silu(normalised(y, depthwise)), name), f"{name}_project")
         return y + x if y.shape == x.shape else y
 
-    x = cg.silu(conv(x, "stem", stride=2, padding="same"))
+    x = cg.silu(conv(x, "stem", stride=2, padding=1 if even else "same"))
     for s, (_, blocks, _, _, first_stride) in enumerate(STAGES, 1):
         for b in range(1, blocks + 1):
             x = block(x, f"stage{s}_{b}", first_stride if b == 1 else 1)
@@ -84,6 +89,6 @@ def logits(params: Params, x: Any) -> cg.Tensor:
     return cg.linear(cg.global_avg_pool(x), params["dense"]["w"], params["dense"]["b"])
 
 
-def loss(params: Params, x: Any, y: Any) -> cg.Tensor:
+def loss(params: Params, x: Any, y: Any, even: bool = False) -> cg.Tensor:
     """The cross-entropy of a batch."""
-    return cg.cross_entropy(logits(params, x), y)
+    return cg.cross_entropy(logits(params, x, even), y)

@@ -41,23 +41,27 @@ def initial(generator: Any = 0) -> Params:
     return {**params, "dense": dense}
 
 
-def logits(params: Params, x: Any) -> cg.Tensor:
-    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch."""
+def logits(params: Params, x: Any, even: bool = False) -> cg.Tensor:
+    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch.
+
+    Args:
+        even: pad strided convolutions alike on both sides, as PyTorch's networks do and Keras's do not.
+    """
     def finished(y: Any, name: str) -> cg.Tensor:
         layer = params[name]
         unused = layer["offset"]  # stands in for the running statistics, which are not used
         y = cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True, epsilon=1e-3)[0]
         return cg.relu6(y)
 
-    x = finished(cg.conv(x, params["stem"]["w"], stride=2, padding="same"), "stem")
+    x = finished(cg.conv(x, params["stem"]["w"], stride=2, padding=1 if even else "same"), "stem")
     for i, (_, stride) in enumerate(BLOCKS, 1):
         name = f"block{i}_depthwise"
-        x = finished(cg.depthwise_conv(x, params[name]["w"], stride=stride, padding="same"), name)
+        x = finished(cg.depthwise_conv(x, params[name]["w"], stride=stride, padding=1 if even else "same"), name)
         name = f"block{i}_pointwise"
         x = finished(cg.conv(x, params[name]["w"]), name)
     return cg.linear(cg.global_avg_pool(x), params["dense"]["w"], params["dense"]["b"])
 
 
-def loss(params: Params, x: Any, y: Any) -> cg.Tensor:
+def loss(params: Params, x: Any, y: Any, even: bool = False) -> cg.Tensor:
     """The cross-entropy of a batch."""
-    return cg.cross_entropy(logits(params, x), y)
+    return cg.cross_entropy(logits(params, x, even), y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ Row = dict[str, Any]
 
 def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch | None = None, samples: int = 5,
             sample_seconds: float = 0.004, watch: Callable[[Row], None] | None = None,
-            progress: Progress | None = None) -> Results:
+            progress: Progress | None = None, budget: float = math.inf) -> Results:
     """Time problems, and return one row for each; Ctrl-C stops early and keeps the rows so far.
 
     A contender whose result is wrong is not timed: the row explains this under "absent" (see `Results.failures`).
@@ -34,8 +36,10 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
         sample_seconds: short calls are repeated within a sample until it takes about this long.
         watch: a function that receives each row when it is complete.
         progress: is told which problem is being timed, and how much work is left.
+        budget: seconds after which no further problem is begun.
     """
     rows: list[Row] = []
+    start = time.perf_counter()
     load = load_average()
     units = {"float64" if problem.work.unit.startswith("float64") else "float32" for problem in problems}
     roofs: dict[str, Roof] = {}
@@ -45,6 +49,8 @@ def measure(problems: Sequence[Problem], devices: Sequence[Device], peer: Torch 
     with progress.of(sum(map(_weight, problems))):
         try:
             for problem in problems:
+                if time.perf_counter() - start > budget:
+                    break
                 progress.begin(problem.name)
                 settle = 0.0 if rows else max((device.settle for device in devices), default=0.0)
                 rows.append(_row(problem, devices, peer, samples, sample_seconds, settle))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import optim, tree
-from ..architectures import alexnet, lenet5, resnet50, vgg16
+from ..architectures import alexnet, efficientnet_b0, lenet5, mobilenet, resnet50, vgg16
 from ..gradients import value_and_grad
 from ..mixed import mixed
 from ..tensor import Tensor, tensor
@@ -44,6 +45,10 @@ NETWORKS = {network.name: network for network in (
     Network("alexnet", "AlexNet", alexnet.INPUT, alexnet.CLASSES, alexnet.initial, alexnet.loss, (64, 128, 256), 8),
     Network("vgg16", "VGG-16", vgg16.INPUT, vgg16.CLASSES, vgg16.initial, vgg16.loss, (16,), 16),
     Network("resnet50", "ResNet-50", resnet50.INPUT, resnet50.CLASSES, resnet50.initial, resnet50.loss, (32,), 50),
+    Network("mobilenet", "MobileNet", mobilenet.INPUT, mobilenet.CLASSES, mobilenet.initial,
+            partial(mobilenet.loss, even=True), (32,), 28),
+    Network("efficientnet_b0", "EfficientNet-B0", efficientnet_b0.INPUT, efficientnet_b0.CLASSES,
+            efficientnet_b0.initial, partial(efficientnet_b0.loss, even=True), (32,), 82),
 )}
 
 

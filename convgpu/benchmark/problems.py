@@ -71,18 +71,22 @@ def _word(value: Any) -> str:
 
 
 def layer_problems(layers: list[Any], directions: tuple[str, ...], dtype: str = "float32",
-                   batch: int | None = None) -> list[Problem]:
+                   batch: int | None = None, data_format: str = "channels_last") -> list[Problem]:
     """The problems of a network's layers (of cases.networks); pools have no weight gradient.
 
     Args:
         batch: the batch size of all layers; None: each layer's own batch size in the table.
+        data_format: how the images lie; the layers' names say so of channels_first.
     """
     problems: list[Problem] = []
+    how = " channels_first" * (data_format == "channels_first")
     for entry in layers:
         layer: ConvLayer | PoolLayer = entry if batch is None else replace(entry, batch=batch)
         for direction in directions:
             if isinstance(layer, ConvLayer):
-                problems.append(conv_problem(layer.geometry(), direction, dtype, layer.network, layer.name))
+                problems.append(conv_problem(layer.geometry(data_format), direction, dtype, layer.network,
+                                             layer.name + how))
             elif direction != "wgrad":
-                problems.append(pool_problem(layer.geometry(), direction, dtype, False, layer.network, layer.name))
+                problems.append(pool_problem(layer.geometry(data_format), direction, dtype, False, layer.network,
+                                             layer.name + how))
     return problems

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 LAYER_NETWORKS = ("lenet5", "alexnet", "vgg16", "resnet50", "mobilenet")
-TRAINED = ("lenet5", "alexnet", "vgg16", "resnet50")
+TRAINED = (*LAYER_NETWORKS, "efficientnet_b0")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 _Parsers = Any  # argparse._SubParsersAction[argparse.ArgumentParser]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,9 @@ from ..mixed import mixed
 from . import Spec, ledger, spec
 from .result import Ledger
 
-ALL: dict[str, Network] = {**NETWORKS, **{network.name: network for network in (
-    Network("mobilenet", "MobileNet", mobilenet.INPUT, mobilenet.CLASSES, mobilenet.initial, mobilenet.loss, (32,), 28),
-    Network("efficientnet_b0", "EfficientNet-B0", efficientnet_b0.INPUT, efficientnet_b0.CLASSES,
-            efficientnet_b0.initial, efficientnet_b0.loss, (32,), 82))}}
+# these two as Keras has them, whose strided convolutions pad one side more than the other
+ALL: dict[str, Network] = {**NETWORKS, "mobilenet": replace(NETWORKS["mobilenet"], loss=mobilenet.loss),
+                           "efficientnet_b0": replace(NETWORKS["efficientnet_b0"], loss=efficientnet_b0.loss)}
 
 
 def training_ledger(name: str, batch: int, dtype: str = "float32", device: str | None = None) -> Ledger:

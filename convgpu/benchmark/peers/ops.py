@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,7 @@ class Torch:
         if make is None:
             raise NotImplementedError(f"{problem.op} in PyTorch is not written down here")
         _check_form(problem)
-        return make(arrays, problem.call.statics, device, layout)
+        return make(*_with_channels_last(problem, arrays), device, layout)
 
     # --- one method for each op of convgpu, under the op's name
 
@@ -192,7 +193,7 @@ class Torch:
         if isinstance(result, tuple):
             result = next(part for part in result if part is not None)
         wide = result.detach().to("cpu", self.torch.float64)
-        if not _of_images(problem):
+        if not _of_images(problem) or not _geometry(problem).channels_last:
             return wide.numpy()
         return wide.permute(*((2, 3, 1, 0) if problem.op == "conv_wgrad" else (0, 2, 3, 1))).numpy()
 
@@ -202,15 +203,28 @@ def _of_images(problem: Problem) -> bool:
     return any(isinstance(s, (ConvGeometry, PoolGeometry)) for s in problem.call.statics)
 
 
+def _geometry(problem: Problem) -> Any:
+    return next((s for s in problem.call.statics if isinstance(s, (ConvGeometry, PoolGeometry))), None)
+
+
+def _with_channels_last(problem: Problem, arrays: Arrays) -> tuple[Arrays, tuple[Any, ...]]:
+    """The operands and static arguments of the same problem in channels_last, which the methods of `Torch` take."""
+    geo = _geometry(problem)
+    if geo is None or geo.channels_last:
+        return arrays, problem.call.statics
+    moved = [None if a is None else a.transpose(2, 3, 1, 0) if i == 1 and problem.op in ("conv_fprop", "conv_dgrad")
+             else np.moveaxis(a, 1, -1) for i, a in enumerate(arrays)]
+    return (tuple(None if a is None else np.ascontiguousarray(a) for a in moved),
+            tuple(replace(s, channels_last=True) if s is geo else s for s in problem.call.statics))
+
+
 def _check_form(problem: Problem) -> None:
-    """Raise NotImplementedError for forms of an op that the methods of `Torch` leave out: 1-D and 3-D images,
-    channels_first, windows that adapt to a result's size, scale, bias and activation.
+    """Raise NotImplementedError for forms of an op that the methods of `Torch` leave out: 1-D and 3-D images, windows
+    that adapt to a result's size, scale, bias and activation.
     """
-    statics = problem.call.statics
-    geo = next((s for s in statics if isinstance(s, (ConvGeometry, PoolGeometry))), None)
-    if geo is not None and (len(geo.size) != 2 or not geo.channels_last or getattr(geo, "adaptive", False)):
-        raise NotImplementedError(f"{problem.op} in PyTorch is written down here for windows over 2-D images in "
-                                  "channels_last")
+    statics, geo = problem.call.statics, _geometry(problem)
+    if geo is not None and (len(geo.size) != 2 or getattr(geo, "adaptive", False)):
+        raise NotImplementedError(f"{problem.op} in PyTorch is written down here for windows over 2-D images")
     if problem.op in ("gemm", "conv_fprop", "conv_dgrad"):
         scaled = problem.op == "gemm" and statics[0] != 1
         if scaled or problem.call.shapes[2] is not None or statics[-1] is not None:  # c or the bias, the activation
