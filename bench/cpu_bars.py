@@ -64,7 +64,7 @@ class Run:
                   data_format: str = "channels_last") -> Iterator[Row]:
         """Rows of single layers."""
         found = spread(self._problems(dtype, data_format))
-        results = layers.measure(found[:6] if self.tiny else found, [self.device], self.peer, self.samples, watch=told,
+        results = layers.measure(found[:3] if self.tiny else found, [self.device], self.peer, self.samples, watch=told,
                                  budget=budget)
         self.roofs = self.roofs or results.roofs
         for row in results.rows:

@@ -139,7 +139,7 @@ def test_results_carry_their_environment(tmp_path):
     assert recorded["rows"] == [{"layer": "x", "timings": {"ours": ours}}]
     environment = recorded["environment"]
     assert environment["versions"]["numpy"] == np.__version__ and environment["machine"]["cores"] >= 1
-    assert set(environment) - {"gpu"} == {"date", "machine", "versions", "blas", "commit"}
+    assert set(environment) - {"gpu"} == {"date", "machine", "versions", "backend", "blas", "commit"}
 
 
 def results_of(*rows: dict, **options) -> Results:

@@ -1,8 +1,8 @@
 """The backends, which compute the ops: "reference", "numpy", "cpu", "emulated" on NumPy arrays, "cuda" on CuPy arrays.
 
 A backend is a module, or an object in its place. Its functions have the names of the ops that they run (conv_fprop,
-conv_dgrad, max_pool, gemm, ...) and take and return arrays. There is no fallback to another backend: a function that a
-backend lacks raises NotImplementedError.
+conv_dgrad, max_pool, gemm, ...) and take and return arrays. A function that a backend lacks raises
+NotImplementedError. Backend "cpu" alone calls another one, "numpy", for ops and dtypes that it has no kernels for.
 """
 
 from __future__ import annotations
