@@ -21,6 +21,7 @@ from .rewinding import State, rewound
 from .tensor import Tensor
 
 Compute = Callable[[Tensor | None, str | None], Tensor]  # of a residual, which is added, and an activation by name
+Normed = Callable[..., Tensor]  # of mean, var, scale, offset, epsilon, residual, activation: computes both together
 
 _FOUND = ("array", "node", "version", "requires_grad")  # what is noted of an input at the time of the call
 
@@ -34,8 +35,9 @@ class _Later:
     """What a Deferred is computed from, and the circumstances of the call that made it."""
 
     def __init__(self, compute: Compute, inputs: Sequence[Tensor | None], joins: bool = True,
-                 origin: Deferred | None = None, residual: Tensor | None = None):
+                 origin: Deferred | None = None, residual: Tensor | None = None, normed: Normed | None = None):
         self.compute, self.joins = compute, joins  # joins: what follows may be computed together with it
+        self.normed = normed  # for a normalisation that follows, with given statistics
         self.result: Any = None  # the array, once it has been computed
         self.origin = None if origin is None else weakref.ref(origin)  # what the residual was added to
         self.residual, self.lock, self.number = residual, threading.Lock(), autograd.next_number()
@@ -65,7 +67,7 @@ class Deferred(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, like: Tensor, later: _Later):
+    def __init__(self, like: Any, later: _Later):
         self.requires_grad = later.mode.enabled and any([x.requires_grad for x in later.inputs])
         self.grad = None
         self.version = 0
@@ -105,15 +107,23 @@ class Deferred(Tensor):
         return self.assign(value)
 
 
-def defer(like: Tensor, compute: Compute, inputs: Sequence[Tensor | None]) -> Tensor:
+def defer(like: Any, compute: Compute, inputs: Sequence[Tensor | None], normed: Normed | None = None) -> Tensor:
     """A tensor of the shape, dtype and device of `like` that is computed when it is needed.
 
     Args:
         compute: with a residual, which is added to the result, or None, and with one of ACTIVATIONS, which is applied
             last, or None. Without both it runs one op, and returns that op's result.
         inputs: the tensors that it computes from; None is left out.
+        normed: computes it together with a normalisation that follows, for results with which nothing else is computed
+            together.
     """
-    return Deferred(like, _Later(compute, inputs))
+    return Deferred(like, _Later(compute, inputs, normed is None, normed=normed))
+
+
+def normed(x: Tensor) -> tuple[Normed, tuple[Tensor, ...]] | None:
+    """How x is computed together with a normalisation that follows, and from which tensors; None where it is not."""
+    later: _Later | None = x.__dict__.get("_later") if type(x) is Deferred else None
+    return None if later is None or later.normed is None or not later.is_now() else (later.normed, later.inputs)
 
 
 def added(x: Deferred, residual: Any) -> Tensor | None:

@@ -37,6 +37,16 @@ def device_of(array: Any) -> str:
     return CPU if isinstance(array, np.ndarray) else GPU
 
 
+def owns_memory(array: Any) -> bool:
+    """Whether nobody outside can write to the array, as the owner of what `from_dlpack` imports can."""
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    if isinstance(array, (np.ndarray, Outline)):
+        return True
+    memory = getattr(getattr(array, "data", None), "mem", None)
+    return is_gpu_array(array) and type(memory).__name__ not in ("DLPackMemory", "UnownedMemory")
+
+
 def is_gpu_array(value: Any) -> bool:
     """Whether `value` is a CuPy array. This question never imports CuPy."""
     cupy = sys.modules.get("cupy")

@@ -171,6 +171,41 @@ def resnet50(batch: int) -> Needed:
     return _top(n, side, channels)
 
 
+def resnet50_prediction(batch: int) -> tuple[int, float]:
+    """Launches and bytes of a forward pass with running statistics, in a half type, parameters and images included.
+
+    Each of 53 convolutions reads its input, its filters, a factor and a shift of each filter, and at the end of a block
+    the shortcut, and writes its result, which is normalised and activated. Arrays count whole, also where a 1x1
+    convolution with a stride passes over pixels. Two poolings read and write; the dense layer is one product, and a sum
+    of its parts.
+    """
+    elements, folded, weights, launches = 0.0, 0, 0, 0
+
+    def conv(side: int, stride: int, kernel: int, channels: int, filters: int, added: bool = False) -> None:
+        nonlocal elements, folded, weights, launches
+        elements += side * side * channels + (side // stride) ** 2 * filters * (1 + added)
+        weights += kernel * kernel * channels * filters
+        folded += 2 * filters
+        launches += 1
+
+    conv(224, 2, 7, 3, 64)
+    elements += 112 * 112 * 64 + 56 * 56 * 64
+    side, channels = 56, 64
+    for width, blocks, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for block in range(blocks):
+            step = stride if block == 0 else 1
+            conv(side, 1, 1, channels, width)
+            conv(side, step, 3, width, width)
+            if block == 0:
+                conv(side, step, 1, channels, 4 * width)
+            side //= step
+            conv(side, 1, 1, width, 4 * width, added=True)
+            channels = 4 * width
+    elements += side * side * channels + 2 * channels + 1000
+    weights += channels * 1000 + 1000
+    return launches + 4, HALF * (batch * elements + weights) + SINGLE * folded
+
+
 def mobilenet(batch: int) -> Needed:
     """27 convolutions, all normalised, without shortcuts."""
     n = Needed(batch)

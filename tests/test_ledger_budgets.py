@@ -16,7 +16,9 @@ import needed_passes
 import pytest
 from native_backends import needs_emulated
 
-from convgpu import tree
+from convgpu import no_grad, tree
+from convgpu.architectures import resnet50
+from convgpu.ledger import Spec, ledger, spec
 from convgpu.ledger.networks import parameters, training_ledger
 from convgpu.ledger.result import CONVOLUTIONS, Ledger
 
@@ -86,6 +88,34 @@ def test_the_arithmetic_counts_every_parameter(measured: tuple[Budget, Ledger]) 
     budget, _ = measured
     counted: Any = getattr(needed_passes, budget.network)(budget.batch).parameters
     assert counted == sum(needed_passes.product(p.shape) for p in tree.leaves(parameters(budget.network)))
+
+
+# The forward pass of ResNet-50 with running statistics, 256 images, after one before it, in which the statistics are
+# folded: launches, bytes of all kernels, and the peak.
+PREDICTION = Figures(57, 14.6e9, 1.27e9)
+
+
+def test_a_prediction_is_one_kernel_for_each_convolution() -> None:
+    found = prediction_ledger(256)
+    launches, moved = needed_passes.resnet50_prediction(256)
+    totals = found.totals
+    got = Figures(totals["launches"], totals["convolution_bytes"] + totals["other_bytes"], totals["peak_bytes"])
+    for name, figure, limit in zip(Figures._fields, got, PREDICTION):
+        assert figure <= limit, f"{name} {figure:,} beyond {limit:,}\n{found}"
+    assert got.launches <= launches and moved == pytest.approx(got.other_bytes, rel=0.01), (got, launches, moved)
+    assert {row.op for row in found.rows} == {"conv_norm", "max_pool", "avg_pool", "gemm"}
+    assert totals["host_waits"] == 0, str(found)
+
+
+def prediction_ledger(batch: int) -> Ledger:
+    """The filters and images are bfloat16, and what normalises is float32."""
+    params = {name: {key: Spec(p.shape, "bfloat16" if key in ("w", "b") else "float32") for key, p in layer.items()}
+              for name, layer in parameters("resnet50").items()}
+    statistics = {name: tuple([Spec(layer["scale"].shape, "float32") for _ in range(2)])
+                  for name, layer in params.items() if "scale" in layer}
+    images = spec((batch, *resnet50.INPUT), "bfloat16")
+    step = no_grad()(lambda params, x, statistics: resnet50.logits(params, x, statistics))
+    return ledger(step, params, images, statistics, device="H200", warmup=1)
 
 
 if __name__ == "__main__":

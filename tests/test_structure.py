@@ -27,10 +27,10 @@ DECLARED = {name: path for path in sorted((ROOT / "convgpu" / "ops").glob("*.py"
             for name in re.findall(r'\bOp\("(\w+)"', path.read_text(encoding="utf-8"))
             if Op.registry[name].forward is None}
 NOT_IN_PYTORCH = {  # no op of its own does the same
-    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "channel_sum", "cross_entropy",
-    "cross_entropy_dgrad", "dropout", "global_norm", "integers", "lp_pool_dgrad", "lp_pool_gather", "max_pool_gather",
-    "max_pool_indices", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats", "normal",
-    "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
+    "activate", "activate_dgrad", "adam_step", "add_n", "binary", "cast_all", "channel_sum", "conv_norm",
+    "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "lp_pool_dgrad", "lp_pool_gather",
+    "max_pool_gather", "max_pool_indices", "norm_apply", "norm_apply_add", "norm_dgrad", "norm_fold", "norm_infer",
+    "norm_stats", "normal", "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
 }
 
 
@@ -205,7 +205,8 @@ def test_four_jumps_lead_from_the_function_to_the_kernel(op: str) -> None:
     # 4. The first word of each plan is a kernel, behind the op where a kernel serves several ops; one file defines it.
     assert _kernels(family)[op], f"no case yields {op}"
     for kernel in _kernels(family)[op]:
-        found = [name for name in _defined(ROOT / "csrc" / family) if name in (kernel, kernel.removeprefix(f"{op}_"))]
+        plain = kernel.removeprefix(f"{facts.kernel or op}_")
+        found = [name for name in _defined(ROOT / "csrc" / family) if name in (kernel, plain)]
         assert len(found) == 1, f"expected one definition of the kernel {kernel} in csrc/{family}, got {found}"
 
 

@@ -3,8 +3,8 @@
 From He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (2015), with the stride in the 3x3 convolution
 of a bottleneck, which is the form that benchmarks time.
 
-The model is a function of a nested dict with 25,557,032 parameters. The running statistics of batch normalisation are
-for prediction alone; training uses the statistics of each batch, and here it does not keep running ones.
+The model is a function of a nested dict with 25,557,032 parameters. Training uses the statistics of each batch, and
+here it does not keep running ones; prediction takes running statistics as a second dict.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ INPUT, CLASSES = (224, 224, 3), 1000
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 
 Params = dict[str, dict[str, cg.Tensor]]
+Statistics = dict[str, tuple[cg.Tensor, cg.Tensor]]  # the running mean and variance of each convolution's output
 
 
 def initial(generator: Any = 0) -> Params:
@@ -43,13 +44,22 @@ def initial(generator: Any = 0) -> Params:
     return {**params, "dense": dense}
 
 
-def logits(params: Params, x: Any) -> cg.Tensor:
-    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch."""
+def initial_statistics(params: Params) -> Statistics:
+    """Running statistics before training: a mean of 0 and a variance of 1."""
+    sizes = {name: layer["scale"].shape[0] for name, layer in params.items() if "scale" in layer}
+    return {name: (cg.zeros(n), cg.ones(n)) for name, n in sizes.items()}
+
+
+def logits(params: Params, x: Any, statistics: Statistics | None = None) -> cg.Tensor:
+    """The score of each class for images (N, 224, 224, 3), normalised by the statistics of this batch, or by the given
+    ones.
+    """
     def conv(x: Any, name: str, stride: int = 1, padding: int = 0) -> cg.Tensor:
         layer = params[name]
         y = cg.conv(x, layer["w"], stride=stride, padding=padding)
         unused = layer["offset"]  # stands in for the running statistics, which are not used
-        return cg.batch_norm(y, unused, unused, layer["scale"], layer["offset"], training=True)[0]
+        mean, var = (unused, unused) if statistics is None else statistics[name]
+        return cg.batch_norm(y, mean, var, layer["scale"], layer["offset"], training=statistics is None)[0]
 
     x = cg.max_pool(cg.relu(conv(x, "stem", 2, 3)), 3, stride=2, padding=1)
     for s, (_, bottlenecks, first_stride) in enumerate(STAGES, 1):

@@ -32,6 +32,16 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
     return _from_last(y, geo.channels_last, x.dtype)
 
 
+def conv_norm(x: np.ndarray, w: np.ndarray, folded: np.ndarray, residual: np.ndarray | None, geo: ConvGeometry,
+              activation: str | None) -> np.ndarray:
+    """y = activation((the sum of x * w) * factor + shift + residual); folded[k] is (factor, shift) of filter k."""
+    y = conv_fprop(x.astype(_wide(x.dtype)), w.astype(_wide(x.dtype)), None, geo, None)
+    along = (-1,) if geo.channels_last else (-1, *(1,) * geo.rank)
+    with np.errstate(invalid="ignore"):
+        y = y * folded[:, 0].reshape(along) + folded[:, 1].reshape(along)
+    return _norm_activation(activation, y if residual is None else y + residual).astype(x.dtype)
+
+
 def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                activation: str | None) -> np.ndarray:
     """gx[n, p*stride + r*dilation - before, c] += sum over k of gy[n, p, k] * w[r, c, k], for every p and r.
@@ -688,6 +698,19 @@ def norm_infer(x: np.ndarray, mean: np.ndarray, var: np.ndarray, scale: np.ndarr
         y = y if scale is None else y * scale.reshape(along)
     y = (y if offset is None else y + offset.reshape(along)).reshape(x.shape)
     return _norm_activation(activation, y if residual is None else y + residual).astype(x.dtype)
+
+
+def norm_fold(mean: np.ndarray, var: np.ndarray, scale: np.ndarray | None, offset: np.ndarray | None,
+              bias: np.ndarray | None, epsilon: float) -> np.ndarray:
+    """(factor, shift) of each channel, so that (x + bias - mean) / sqrt(var + epsilon) * scale + offset is
+    x * factor + shift.
+    """
+    wide = _wide(mean.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = (1 if scale is None else scale.astype(wide)) / np.sqrt(var.astype(wide) + epsilon)
+        shift = (0 if bias is None else bias.astype(wide)) - mean.astype(wide)
+        shift = shift * factor + (0 if offset is None else offset.astype(wide))
+    return np.stack([factor, shift], axis=-1).astype(mean.dtype)
 
 
 def norm_dgrad(gy: np.ndarray, x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, scale: np.ndarray | None,

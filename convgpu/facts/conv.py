@@ -11,24 +11,28 @@ from typing import Any
 
 import numpy as np
 
+from .. import autograd
+from ..backends import reference
 from ..backends.numpy import conv as numpy_conv
 from ..cases import conv as cases
 from ..cases.problem import Arrays, Problem, ends, some_of
 from ..dtypes import DTypeLike, accumulator, as_dtype
 from ..geometry import ConvGeometry, is_channels_last
 from ..ops import conv as ops
+from ..ops import folding, norm
+from ..ops.activation import relu
 from ..recorder import Call, Shape
 from ..roofline import Gpu, Work, additions_on, products_on
 from ..settings import workspace_limit
 from ..tensor import Tensor
-from .facts import Bound, Facts, Family, device_of, slack_of
+from .facts import Bound, Facts, Family, device_of, drawn, slack_of
 
 # --- the results of a call, and its cost
 
 
 def _results(call: Call) -> tuple[tuple[Shape, str]]:
     geo = call.statics[0]
-    shapes = {"conv_fprop": geo.y_shape, "conv_dgrad": geo.x_shape, "conv_wgrad": geo.w_shape}
+    shapes = {"conv_fprop": geo.y_shape, "conv_norm": geo.y_shape, "conv_dgrad": geo.x_shape, "conv_wgrad": geo.w_shape}
     return (shapes[call.op], call.dtype),
 
 
@@ -60,15 +64,16 @@ def _product(call: Call) -> tuple[int, int, int, int]:
     geo = call.statics[0]
     taps, pixels = math.prod(geo.kernel), geo.batch * math.prod(geo.output)
     c, k = geo.channels // geo.groups, geo.filters // geo.groups
-    return geo.groups, *{"conv_fprop": (pixels, k, taps * c), "conv_wgrad": (taps * c, k, pixels),
-                         "conv_dgrad": (geo.batch * math.prod(geo.size), c, taps * k)}[call.op]
+    gradients = {"conv_wgrad": (taps * c, k, pixels), "conv_dgrad": (geo.batch * math.prod(geo.size), c, taps * k)}
+    return geo.groups, *gradients.get(call.op, (pixels, k, taps * c))
 
 
 # --- plans and methods
 
 
 def _plan(native: Any, call: Call, gpu: Gpu | None, precision: str) -> Any:
-    return native.module.plan_conv(call.op, native.geometry(call.statics[0]), call.dtype, precision=precision,
+    op = "conv_fprop" if call.op == "conv_norm" else call.op
+    return native.module.plan_conv(op, native.geometry(call.statics[0]), call.dtype, precision=precision,
                                    device=device_of(native, gpu), limit=workspace_limit())
 
 
@@ -93,8 +98,16 @@ def _bound(call: Call) -> Bound:
     geo = call.statics[0]
     if call.op == "conv_wgrad":
         return Bound(geo.batch * math.prod(geo.output), call.statics)
-    inputs = geo.channels if call.op == "conv_fprop" else geo.filters
-    return Bound(math.prod(geo.kernel) * inputs // max(geo.groups, 1) + 1, (geo, None), slack_of(call.statics[1]))
+    inputs = geo.filters if call.op == "conv_dgrad" else geo.channels
+    length = math.prod(geo.kernel) * inputs // max(geo.groups, 1) + 1
+    if call.op == "conv_norm":
+        return Bound(length, (), magnitude=partial(_of_normed, geo))
+    return Bound(length, (geo, None), slack_of(call.statics[1]))
+
+
+def _of_normed(geo: ConvGeometry, x: Any, w: Any, folded: Any, residual: Any) -> np.ndarray:
+    """What the errors of conv_norm are proportional to; the slope of silu is at most 1.1."""
+    return 1.2 * reference.conv_norm(x, w, folded, residual, geo, None)
 
 
 def _some(geo: ConvGeometry, few: bool, both: bool = False) -> tuple[ConvGeometry, list[int], list[int]]:
@@ -136,13 +149,18 @@ def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple
         every = list(range(geo.batch))
         x, gy = _images(arrays[0], every, channels, geo), _images(arrays[1], every, filters, geo)
         return Problem.of(call.op, (x, gy), (part,)), (_filters(results[0], channels, filters, geo),)
-    fprop = call.op == "conv_fprop"
+    fprop = call.op != "conv_dgrad"
     at = ends(geo.batch)[-1:] if few else ends(geo.batch)
     turned = geo if fprop else replace(geo, channels=geo.filters, filters=geo.channels)
     part, inputs, outputs = _some(turned, few)
     part = part if fprop else replace(part, channels=part.filters, filters=part.channels)
-    x, w, bias = arrays
+    x, w, bias, *residual = arrays
     w = _filters(w, inputs, outputs, geo) if fprop else _filters(w, outputs, inputs, geo)
+    if call.op == "conv_norm":
+        rest = bias[outputs], *[r if r is None else _images(r, at, outputs, geo) for r in residual]
+        return (Problem.of(call.op, (_images(x, at, inputs, geo), w, *rest),
+                           (replace(part, batch=len(at)), *call.statics[1:])),
+                (_images(results[0], at, outputs, geo),))
     if bias is not None:
         bias = bias[outputs] if bias.ndim == 1 else _images(bias, at, outputs, geo)
     operands = _images(x, at, inputs, geo), w, bias
@@ -153,11 +171,12 @@ def _part(problem: Problem, arrays: Arrays, results: Arrays, few: bool) -> tuple
 # --- the tables of cases
 
 _FUSED = (None, "relu", "tanh", "sigmoid")  # activations that the convolution ops apply
+_AFTER_NORM = (None, "relu", "relu6", "silu")  # and those of conv_norm
 
 
 def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """All three directions, the forward with the bias and activation of the case, dgrad on top of another gradient, and
-    the gradient of the bias.
+    """All three directions, the forward with the bias and activation of the case, dgrad on top of another gradient, the
+    forward with a normalisation, and the gradient of the bias.
     """
     geo = case.geometry(data_format)
     x, w, gy = (case.draw(shape, role, dtype) for role, shape in (("x", geo.x_shape), ("w", geo.w_shape),
@@ -169,23 +188,45 @@ def problems(case: cases.ConvCase, dtype: str, data_format: str) -> Iterator[Pro
         yield Problem.of(op, (image, w, bias), (geo, activation))
     if geo.takes_addend and forward == "conv_fprop":
         yield Problem.of("conv_dgrad", (gy, w, case.draw(geo.x_shape, "addend", dtype)), (geo, None))
+        folded = case.draw((geo.filters, 2), "folded", accumulator(as_dtype(dtype)))
+        which = zlib.crc32(case.name.encode())
+        residual = case.draw(geo.y_shape, "residual", dtype) if which % 2 else None
+        yield Problem.of("conv_norm", (x, w, folded, residual), (geo, _AFTER_NORM[which // 2 % len(_AFTER_NORM)]))
     yield Problem.of("conv_wgrad", (x, gy), (geo,))
     yield Problem.of("channel_sum", (gy,), (geo.channels_last,))
 
 
 def _work(call: Call, precision: str) -> Work:
-    """The work of the convolution; an addend is read once."""
-    work = conv_work(call.op, call.statics[0], call.dtype, precision)
-    addend = call.shapes[2] if call.op == "conv_dgrad" else None
+    """The work of the convolution; an addend or a residual is read once."""
+    op = "conv_fprop" if call.op == "conv_norm" else call.op
+    work = conv_work(op, call.statics[0], call.dtype, precision)
+    addend = call.shapes[3] if call.op == "conv_norm" else call.shapes[2] if call.op == "conv_dgrad" else None
     if addend is None or len(addend) == 1:
         return work
     return Work(work.flops, work.unit, work.bytes + math.prod(addend) * as_dtype(call.dtype).itemsize)
+
+
+def normed(x: Tensor, w: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None = None, offset: Tensor | None = None,
+           **options: Any) -> Tensor:
+    """relu(batch_norm(conv(x, w))) with running statistics, as in inference: one op; a function for `explain`."""
+    with autograd.no_grad():
+        y = relu(norm.batch_norm(ops.conv(x, w, **options), mean, var, scale, offset, training=False)[0])
+        return Tensor(y.array)
+
+
+def _drawn_with_folded(call: Call) -> Arrays:
+    """Random operands, of which factors and shifts have the dtype of sums."""
+    x, w, folded, residual = drawn(call)
+    return x, w, folded.astype(accumulator(as_dtype(call.dtype))), residual
 
 
 _conv = partial(Facts, family="conv", results=_results, work=_work, plan=_plan, method=_method, bound=_bound,
     part=_part, explained=ops.conv, example=((8, 56, 56, 64), (3, 3, 64, 64)), product=_product)
 ops.fprop.facts = _conv()
 ops.dgrad.facts = _conv(direction="dgrad")
+folding.conv_norm.facts = _conv(
+    kernel="conv_fprop", explained=normed, direction="inference", draw=_drawn_with_folded,
+    example=((8, 56, 56, 64), (3, 3, 64, 64), (64,), (64,), (64,), (64,)))
 ops.wgrad.facts = _conv(direction="wgrad")
 
 
@@ -227,6 +268,6 @@ ops.channel_sum.facts = Facts(
     bound=lambda call: Bound(math.prod(call.shapes[0] or ()) // max(_channels(call), 1), call.statics),
     part=_sum_part, explained=channel_sum, example=((32, 56, 56, 64),), direction="bias")
 
-FAMILY = Family(ops=("conv_fprop", "conv_dgrad", "conv_wgrad", "channel_sum"), page="convolution.md",
+FAMILY = Family(ops=("conv_fprop", "conv_norm", "conv_dgrad", "conv_wgrad", "channel_sum"), page="convolution.md",
                 cases=(*cases.CASES, *cases.LARGE), problems=problems,
-                operands=("x", "w", "bias", "depthwise", "pointwise"), tf32=True)
+                operands=("x", "w", "bias", "depthwise", "pointwise", "mean", "var", "scale", "offset"), tf32=True)

@@ -18,6 +18,7 @@ from ..geometry import NormGeometry
 from ..op import Op
 from ..ops import norm as ops
 from ..ops.activation import relu
+from ..ops.folding import folded
 from ..recorder import Call, Shape
 from ..roofline import Gpu, Work, additions_on
 from ..settings import workspace_limit
@@ -28,6 +29,9 @@ Sizes = tuple[tuple[Shape, Any] | None, ...]
 
 def geometry_of(call: Call) -> NormGeometry:
     """The geometry among a call's static arguments."""
+    if call.op == "norm_fold":
+        channels = math.prod(call.shapes[0] or ())
+        return NormGeometry(1, 1, channels, 1, channels)
     return next(s for s in call.statics if isinstance(s, NormGeometry))
 
 
@@ -175,8 +179,8 @@ def _of_gradients(problem: Problem, exact: Arrays, arrays: list[Any], geo: NormG
 
 
 def problems(case: cases.NormCase, dtype: str, data_format: str) -> Iterator[Problem]:
-    """The statistics of a case, the affine step with and without a residual, with given statistics for batch norm, and
-    the gradients of the first two.
+    """The statistics of a case, the affine step with and without a residual, with given statistics for batch norm (also
+    folded), and the gradients of the first two.
     """
     geo, x = case.geometry(data_format), case.input(dtype, data_format)
     kept, batch = accumulator(as_dtype(dtype)).name, case.groups is None
@@ -198,8 +202,27 @@ def problems(case: cases.NormCase, dtype: str, data_format: str) -> Iterator[Pro
         yield Problem.of("norm_dgrad", (gy, x, mean, rstd, *given, y), (geo, after, (True,) * 4))
         yield Problem.of("norm_dgrad", (gy, x, mean, rstd, *given, y), (geo, after, (False, False, False, True)))
     if batch and geo.channels == geo.groups and case.values in ("normal", "nan"):
+        bias = normal(f"{case.name}/bias", (geo.channels,), kept) if case.parameters else None
+        yield Problem.of("norm_fold", (old, np.abs(scale), *given, bias), (1e-3,))
         yield Problem.of("norm_infer", (x, old, np.abs(scale), *given, residual if case.parameters else None),
                          (geo, case.activation, 1e-3))
+
+
+def _work_of_folding(call: Call, precision: str) -> Work:
+    elements = sum([math.prod(s) for s in call.shapes if s is not None]) + 2 * geometry_of(call).channels
+    return Work(6 * geometry_of(call).channels, additions_on(call.dtype), elements * as_dtype(call.dtype).itemsize)
+
+
+def _bound_of_folding(call: Call) -> Bound:
+    def magnitude(mean: Any, var: Any, scale: Any, offset: Any, bias: Any) -> Any:
+        return reference.norm_fold(-mean, var, scale, offset, bias, call.statics[0])  # all terms of one sign
+
+    return Bound(1, (), magnitude=magnitude)
+
+
+def _draw_to_fold(call: Call) -> Arrays:
+    mean, var, *rest = drawn(call)
+    return mean, np.abs(var), *rest
 
 
 def _draw(call: Call) -> Arrays:
@@ -222,6 +245,11 @@ def _with_residual(x: Any, running_mean: Any, running_var: Any, scale: Any = Non
     return relu(ops.batch_norm(x, running_mean, running_var, scale, offset, training=True)[0] + x)
 
 
+def _folded(running_mean: Any, running_var: Any, scale: Any = None, offset: Any = None) -> Any:
+    """Factor and shift of batch normalisation with running statistics, as a convolution before it takes them."""
+    return folded(running_mean, running_var, scale, offset, None, 1e-3)
+
+
 _norm = partial(Facts, family="norm", results=_results, work=_work, plan=_plan, bound=_bound, part=_part, draw=_draw,
                 units=_units, method=lambda call: "piece by piece in the cache", explained=ops.batch_norm,
                 example=((256, 56, 56, 64), (64,), (64,), (64,), (64,)), options=(("training", True),))
@@ -230,8 +258,12 @@ Op.registry["norm_apply"].facts = _norm(direction="apply")
 Op.registry["norm_apply_add"].facts = _norm(direction="apply", kernel="norm_apply", explained=_with_residual,
                                             options=())
 Op.registry["norm_infer"].facts = _norm(direction="inference", kernel="norm_apply", options=(("training", False),))
+Op.registry["norm_fold"].facts = Facts(
+    family="norm", results=lambda call: (((*(call.shapes[0] or ()), 2), call.dtype),), work=_work_of_folding,
+    plan=_plan, method=lambda call: "functions of NumPy", bound=_bound_of_folding, part=_part, draw=_draw_to_fold,
+    explained=_folded, example=((256,), (256,), (256,), (256,)), direction="folding")
 Op.registry["norm_dgrad"].facts = _norm(direction="dgrad", traffic=_traffic)
 
-FAMILY = Family(ops=("norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_dgrad"),
+FAMILY = Family(ops=("norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_fold", "norm_dgrad"),
                 page="activations-norms-losses.md", cases=cases.CASES, problems=problems,
                 operands=("x", "running_mean", "running_var", "scale", "offset"))

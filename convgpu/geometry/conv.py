@@ -73,7 +73,7 @@ class ConvGeometry:
     @property
     def takes_addend(self) -> bool:
         """Whether the kernels of dgrad add an array of the shape of gx, in the place of a bias."""
-        return self.channels_last and not self.groups == self.channels > 1
+        return self.channels_last
 
     @cached_property
     def macs(self) -> int:

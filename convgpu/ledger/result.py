@@ -10,7 +10,7 @@ from typing import Any
 from ..roofline import Gpu
 from .recording import LedgerRecorder, Wait
 
-CONVOLUTIONS = ("conv_fprop", "conv_dgrad", "conv_wgrad")
+CONVOLUTIONS = ("conv_fprop", "conv_norm", "conv_dgrad", "conv_wgrad")
 RESERVED = 1.0e9  # bytes of a GPU's memory that the context, the modules and gaps in CuPy's pool may take
 _SHOWN = 24  # rows of a table
 

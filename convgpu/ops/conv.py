@@ -17,6 +17,7 @@ from ..geometry import ConvGeometry, conv_geometry, conv_transpose_geometry, is_
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 from . import activation as act
+from . import folding
 from .joining import pad
 from .rank import of_rank
 from .shape import broadcast_to, reshape, transpose
@@ -90,7 +91,8 @@ def _conv(name: str, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilat
     if flip:
         w = flip_axes(w, _spatial_axes_of_w(geo))
     fused, after = act.split(name, activation)
-    return after(fprop(x, w, bias, geo, fused))
+    y = folding.later(x, w, bias, geo, fprop) if activation is None else None
+    return after(fprop(x, w, bias, geo, fused)) if y is None else y
 
 
 def _check_bias(name: str, bias: Tensor | None, filters: int) -> None:

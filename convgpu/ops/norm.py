@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import autograd, gradients
 from ..arguments import axis_tuple, integer, number_in, truth
-from ..deferred import defer
+from ..deferred import Deferred, defer, normed
 from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import (
     NormGeometry,
@@ -33,9 +33,10 @@ from ..geometry import (
 from ..op import Op
 from ..summation import total
 from ..tensor import Tensor, as_tensor, wrap
-from .activation import relu, silu
-from .elementwise import astype, clip, power, square, where
+from .activation import grad_from_output, relu, silu
+from .elementwise import astype, clip, power, square, where, zero
 from .elementwise import positive as copied
+from .joining import stack
 from .reduce import Axes
 from .reduce import centred as deviations
 from .shape import reshape, transpose
@@ -96,13 +97,21 @@ def applied(x: Tensor, stats: Statistics, scale: Tensor | None = None, offset: T
         return _apply(x, mean, rstd, scale, offset, geo, activation)
     if activation in FROM_OUTPUT:
         return _apply_add(x, mean, rstd, scale, offset, residual, geo, activation)
+    if not _is_recorded(x, scale, offset, residual):
+        return _apply_add(x, mean, rstd, scale, offset, residual, geo, activation)
     return silu(_apply_add(x, mean, rstd, scale, offset, residual, geo, None))  # its gradient needs the value before it
 
 
 def inferred(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, offset: Tensor | None, geo: NormGeometry,
              epsilon: float, residual: Tensor | None = None, activation: str | None = None) -> Tensor:
     """As `applied`, with the given mean and variance of channels, (channels,), which may require gradients too."""
-    return _infer(x, mean, var, scale, offset, residual, geo, activation, epsilon)
+    if activation in FROM_OUTPUT or not _is_recorded(x, mean, var, scale, offset, residual):
+        return _infer(x, mean, var, scale, offset, residual, geo, activation, epsilon)
+    return silu(_infer(x, mean, var, scale, offset, residual, geo, None, epsilon))  # as in `applied`
+
+
+def _is_recorded(*inputs: Tensor | None) -> bool:
+    return autograd.is_grad_enabled() and any([t is not None and t.requires_grad for t in inputs])
 
 
 # --- gradients
@@ -184,19 +193,53 @@ def _activated(activation: str | None, y: Tensor) -> Tensor:
     return relu(y) if activation == "relu" else silu(y) if activation == "silu" else y
 
 
-def _infer_rule(g: Tensor, wanted: Sequence[bool], x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None,
-                offset: Tensor | None, residual: Tensor | None, geo: NormGeometry, activation: str | None,
-                epsilon: float) -> list[Tensor | None]:
-    def compose(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, offset: Tensor | None,
-                residual: Tensor | None) -> Tensor:
-        rstd = power(wide(var) + epsilon, -0.5)
-        factor = rstd if scale is None else rstd * wide(scale)
-        along = (1, 1, geo.channels, 1)
-        centred = reshape(wide(x), (geo.outer, geo.rows, geo.channels, geo.inner)) - reshape(wide(mean), along)
-        y = _finished(reshape(centred, x.shape), factor, offset, geo, None)
-        return _activated(activation, y if residual is None else y + wide(residual))
+# With given statistics y is (x - mean) * factor + offset + residual: linear in x, so that the gradient of x is the same
+# op with a mean of 0, and what it keeps is small. The other gradients follow from two sums over each channel.
 
-    return _by_composition(compose, (x, mean, var, scale, offset, residual), wanted, wide(g))
+
+def _infer_in_x(g: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, geo: NormGeometry,
+                epsilon: float) -> Tensor:
+    return _infer(g, zero(mean), var, scale, None, None, geo, None, epsilon)
+
+
+def _infer_in_mean(g: Tensor, var: Tensor, scale: Tensor | None, geo: NormGeometry, epsilon: float) -> Tensor:
+    return -_channel_sum(g, var, geo) * _powered(var, scale, epsilon, -0.5)
+
+
+def _infer_in_var(g: Tensor, x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, geo: NormGeometry,
+                  epsilon: float) -> Tensor:
+    return -0.5 * _deviation_sum(g, x, mean, geo) * _powered(var, scale, epsilon, -1.5)
+
+
+def _infer_in_scale(g: Tensor, x: Tensor, mean: Tensor, var: Tensor, geo: NormGeometry, epsilon: float) -> Tensor:
+    return _deviation_sum(g, x, mean, geo) * _powered(var, None, epsilon, -0.5)
+
+
+def _powered(var: Tensor, scale: Tensor | None, epsilon: float, exponent: float) -> Tensor:
+    factor = power(var + epsilon, exponent)
+    return factor if scale is None else factor * scale
+
+
+def _channel_sum(g: Tensor, like: Tensor, geo: NormGeometry) -> Tensor:
+    """The sum of g over each channel, of the shape and dtype of `like`."""
+    if not autograd.is_grad_enabled():
+        return _one_sum(g, g, zero(like), geo, 2)
+    return reshape(wide(g), (geo.outer * geo.rows, geo.channels, geo.inner)).sum((0, 2))
+
+
+def _deviation_sum(g: Tensor, x: Tensor, mean: Tensor, geo: NormGeometry) -> Tensor:
+    """The sum of g * (x - mean) over each channel."""
+    if not autograd.is_grad_enabled():
+        return _one_sum(g, x, mean, geo, 1)
+    shape = (geo.outer * geo.rows, geo.channels, geo.inner)
+    return (reshape(wide(g), shape) * (reshape(wide(x), shape) - reshape(mean, (geo.channels, 1)))).sum((0, 2))
+
+
+def _one_sum(g: Tensor, x: Tensor, mean: Tensor, geo: NormGeometry, which: int) -> Tensor:
+    """One of the sums that norm_dgrad takes for its gradients of scale (1) and offset (2), with a rstd of 1."""
+    none = zero(mean)
+    stats = reshape(stack([mean, none]), (2, *geo.statistics)), reshape(none + 1, geo.statistics)
+    return _dgrad(g, x, *stats, None, None, None, geo, None, tuple([i == which for i in range(4)]))[which]
 
 
 def _project_forward(gy: Any, xn: Any, rstd: Any, axes: Axes) -> Any:
@@ -229,7 +272,9 @@ _rstd = Op("rstd", "x; axes, value -> rstd", lambda x, axes, value: value)
 
 _apply.vjp_jointly(_apply_rule)
 _apply_add.vjp_jointly(_apply_add_rule)
-_infer.vjp_jointly(_infer_rule)
+_infer.pull_back(lambda g, y, activation: grad_from_output(activation, g, y), "activation")
+_infer.vjp(x=_infer_in_x, mean=_infer_in_mean, var=_infer_in_var, scale=_infer_in_scale,
+           offset=lambda g, var, geo: _channel_sum(g, var, geo), residual=lambda g: g)
 _normalized.vjp(x=lambda g, x, xn, rstd, axes: _project(g, xn, _rstd(x, axes, rstd), axes))
 _project.vjp(gy=lambda g, xn, rstd, axes: _project(g, xn, rstd, axes),
              xn=_project_in_xn,
@@ -307,9 +352,7 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     geo = batch_norm_geometry(x.shape, channel)
     epsilon, momentum = number_in(op, "epsilon", epsilon), number_in(op, "momentum", momentum, most=1)
     if not truth(op, "training", training):
-        y = defer(x, lambda residual, activation: inferred(x, mean, var, scale, offset, geo, epsilon, residual,
-                                                           activation), (x, mean, var, scale, offset))
-        return y, old_mean, old_var
+        return _inferred_later(x, mean, var, scale, offset, geo, epsilon), old_mean, old_var
     learns = None if geo.count == 0 else (mean, var)
     stats, new = statistics(x, geo, epsilon, learns, momentum, integer(op, "correction", correction, 0))
     if new is not None:
@@ -317,6 +360,20 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     y = defer(x, lambda residual, activation: applied(x, stats, scale, offset, residual, activation),
               (x, stats.mean, stats.rstd, scale, offset))
     return y, old_mean, old_var
+
+
+def _inferred_later(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, offset: Tensor | None,
+                    geo: NormGeometry, epsilon: float) -> Tensor:
+    """`inferred`, deferred: together with the convolution that x is the result of, unless x itself has been needed."""
+    convolution = normed(x) if geo.inner == 1 else None
+    together, inputs = convolution or (None, (x,))
+
+    def compute(residual: Tensor | None, activation: str | None) -> Tensor:
+        if together is not None and (type(x) is Deferred or x.version > 0):
+            return together(mean, var, scale, offset, epsilon, residual, activation)
+        return inferred(x, mean, var, scale, offset, geo, epsilon, residual, activation)
+
+    return defer(x, compute, (*inputs, mean, var, scale, offset))
 
 
 def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, axis: int | tuple[int, ...] = -1,

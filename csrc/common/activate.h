@@ -22,4 +22,17 @@ __device__ __forceinline__ A activate(Activation activation, A v) {
     }
 }
 
+// Does the same, and knows relu6 and silu too. NaN stays NaN, and silu is -0 at -Inf.
+template <class A>
+__device__ __forceinline__ A activate_any(Activation activation, A v) {
+    switch (activation) {
+        case Activation::kRelu6:
+            return v <= 0 ? A(0) : v >= 6 ? A(6) : v;
+        case Activation::kSilu:
+            return (v < -750 ? A(-750) : v) * activate(Activation::kSigmoid, v);
+        default:
+            return activate(activation, v);
+    }
+}
+
 }  // namespace convgpu

@@ -76,6 +76,16 @@ void bind_conv(py::module_& m) {
         "x"_a, "w"_a, "bias"_a.none(true), "y"_a, "geo"_a, "plan"_a, "activation"_a, "workspace"_a, "workspace_bytes"_a,
         "stream"_a, Unlocked());
     m.def(
+        "conv_norm",
+        [](const Array& x, const Array& w, const Array& folded, const Array* residual, const Array& y,
+           const ConvGeometry& geo, const conv::Plan& plan, const std::string& activation, uintptr_t workspace,
+           size_t bytes, uintptr_t stream) {
+            conv::conv_norm(x, w, folded, residual, y, geo, plan, activation_of_norm(activation),
+                            workspace_of(workspace, bytes), stream_of(stream));
+        },
+        "x"_a, "w"_a, "folded"_a, "residual"_a.none(true), "y"_a, "geo"_a, "plan"_a, "activation"_a, "workspace"_a,
+        "workspace_bytes"_a, "stream"_a, Unlocked());
+    m.def(
         "conv_dgrad",
         [](const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
            const conv::Plan& plan, const std::string& activation, uintptr_t workspace, size_t bytes, uintptr_t stream) {

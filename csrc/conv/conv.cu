@@ -18,7 +18,7 @@ namespace convgpu::conv {
 namespace {
 
 // Sets every element of the result to activation(bias), or to 0 where there is no bias. An addend is a bias of as many
-// channels as there are elements.
+// channels as there are elements. With a normalisation, the shift stands in the place of the bias.
 void fill(const Problem& problem, const Operands& operands, Activation activation, Stream stream) {
     const ConvGeometry& geo = problem.geo;
     const Array& result = result_of(problem.direction, operands);
@@ -28,10 +28,13 @@ void fill(const Problem& problem, const Operands& operands, Activation activatio
     dispatch_float(result.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         if (problem.direction == Direction::kWgrad) {
-            return launch_fill_channels<T>(result.as<T>(), nullptr, Activation::kNone, result.size(), 1, 1, stream);
+            return launch_fill_channels<T>(result.as<T>(), nullptr, nullptr, nullptr, Activation::kNone, result.size(),
+                                           1, 1, stream);
         }
-        const T* bias = operands.bias ? operands.bias->as<const T>() : nullptr;
-        launch_fill_channels<T>(result.as<T>(), bias, activation, result.size(), channels, inner, stream);
+        const auto pointer = [](const Array* array) { return array ? array->as<const T>() : nullptr; };
+        const auto* folded = operands.folded ? operands.folded->as<const Accumulator<T>>() : nullptr;
+        launch_fill_channels<T>(result.as<T>(), pointer(operands.bias), folded, pointer(operands.residual), activation,
+                                result.size(), channels, inner, stream);
     });
 }
 
@@ -103,17 +106,22 @@ void check_and_run(Direction direction, const Operands& operands, const ConvGeom
     check_array(op, dgrad ? "gx" : "x", operands.x, geo.x_shape(), result.dtype);
     check_array(op, fprop || dgrad ? "w" : "gw", operands.w, geo.w_shape(), result.dtype);
     check_array(op, fprop ? "y" : "gy", operands.y, geo.y_shape(), result.dtype);
-    const bool takes_addend = dgrad && geo.channels_last && !is_depthwise(geo);
+    const bool takes_addend = dgrad && geo.channels_last;
     if (has_addend(operands) && takes_addend) {
         check_array(op, "an addend in the place of the bias", *operands.bias, geo.x_shape(), result.dtype);
     } else if (operands.bias) {
         check_array(op, "bias", *operands.bias, {dgrad ? geo.channels : geo.filters}, result.dtype);
     }
+    if (operands.folded) check_array(op, "folded", *operands.folded, {geo.filters, 2}, accumulator_of(result.dtype));
+    if (operands.residual) check_array(op, "residual", *operands.residual, geo.y_shape(), result.dtype);
     check_plan(direction, geo, result, plan);
+    if (operands.folded && !is_aligned(operands.folded->data, 2 * size_of(operands.folded->dtype))) {
+        throw std::invalid_argument("conv_norm: expected factors and shifts that start at a multiple of a pair");
+    }
     if (result.size() == 0) return;
     const auto bytes = static_cast<size_t>(plan.problem.alignment);
-    for (const Array* array : {&operands.x, &operands.w, &operands.y}) {
-        if (array->size() == 0 || is_aligned(array->data, bytes)) continue;
+    for (const Array* array : {&operands.x, &operands.w, &operands.y, operands.residual}) {
+        if (!array || array->size() == 0 || is_aligned(array->data, bytes)) continue;
         throw std::invalid_argument(std::string(op) + ": expected x, w and y to start at multiples of " +
                                     std::to_string(bytes) + " bytes, as the plan was made for, got another address");
     }
@@ -126,6 +134,13 @@ void check_and_run(Direction direction, const Operands& operands, const ConvGeom
 void conv_fprop(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
                 const Plan& plan, Activation activation, const Workspace& workspace, Stream stream) {
     check_and_run(Direction::kFprop, {x, w, bias, y}, geo, plan, activation, workspace, stream);
+}
+
+void conv_norm(const Array& x, const Array& w, const Array& folded, const Array* residual, const Array& y,
+               const ConvGeometry& geo, const Plan& plan, Activation activation, const Workspace& workspace,
+               Stream stream) {
+    if (!geo.channels_last) throw std::invalid_argument("conv_norm: expected channels_last, got channels_first");
+    check_and_run(Direction::kFprop, {x, w, nullptr, y, &folded, residual}, geo, plan, activation, workspace, stream);
 }
 
 void conv_dgrad(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,

@@ -12,9 +12,15 @@ namespace convgpu::conv {
 // Computes y = activation(bias + the sum of x * w over the taps of each window and its channels).
 void conv_fprop(const Array& x, const Array& w, const Array* bias, const Array& y, const ConvGeometry& geo,
                 const Plan& plan, Activation activation, const Workspace& workspace, Stream stream);
+// Computes y = activation((the sum of x * w) * factor + shift + residual), where `folded` has the factor and the shift
+// of each filter, (filters, 2), in the type of sums. It runs the plan of conv_fprop, and only in channels_last. The
+// activation may be relu6 or silu too.
+void conv_norm(const Array& x, const Array& w, const Array& folded, const Array* residual, const Array& y,
+               const ConvGeometry& geo, const Plan& plan, Activation activation, const Workspace& workspace,
+               Stream stream);
 // Computes gx = activation(bias + the sum of gy * w over the windows that hold each pixel and over their filters). In
-// the place of the bias, which has a value for each channel, there may be an addend of the shape of gx: in
-// channels_last, and where the convolution is not depthwise.
+// the place of the bias, which has a value for each channel, there may be an addend of the shape of gx, in
+// channels_last.
 void conv_dgrad(const Array& gy, const Array& w, const Array* bias, const Array& gx, const ConvGeometry& geo,
                 const Plan& plan, Activation activation, const Workspace& workspace, Stream stream);
 // Computes gw = the sum of x * gy over all windows.

@@ -87,9 +87,11 @@ using Runs = Vector<float, 2>[2][kRuns];
 
 // Activates the values one at a time, and keeps them in `box`, in words that belong to the lane. If all were done at
 // once, the code of the activations would be most of a kernel.
-__device__ __forceinline__ void activate_each(Activation activation, Runs (&parts)[kBoxParts], Box& box) {
+template <class Result>
+__device__ __forceinline__ void activate_each(const Result& result, Runs (&parts)[kBoxParts], Box& box) {
     constexpr int kValues = sizeof parts / sizeof(float);
     static_assert(kValues * 32 * sizeof(float) <= sizeof(Box), "the values of a warp");
+    const Activation activation = result.activation();
     if (activation == Activation::kNone) return;
     const auto value = [&parts](int i) -> float& { return parts[i / 8][i / 4 % 2][i / 2 % 2].at[i % 2]; };
     if (activation == Activation::kRelu) {
@@ -101,7 +103,7 @@ __device__ __forceinline__ void activate_each(Activation activation, Runs (&part
 #pragma unroll
     for (int i = 0; i < kValues; ++i) own[32 * i] = value(i);
 #pragma unroll 1
-    for (int i = 0; i < kValues; ++i) own[32 * i] = activate(activation, own[32 * i]);
+    for (int i = 0; i < kValues; ++i) own[32 * i] = result.activate(own[32 * i]);
 #pragma unroll
     for (int i = 0; i < kValues; ++i) value(i) = own[32 * i];
     __syncwarp();
@@ -141,7 +143,7 @@ __device__ __forceinline__ bool leave(Box (&boxes)[2], int& box, const float (&s
             upper.finish(columns_of_runs, runs[0]);
             lower.finish(columns_of_runs, runs[1]);
         }
-        activate_each(result.activation(), parts, boxes[box]);
+        activate_each(result, parts, boxes[box]);
 #pragma unroll
         for (int j = 0; j < kBoxParts * 2 * kRuns; ++j) {
             const int run = j / 2;

@@ -222,6 +222,7 @@ struct Unscaled : P {
             return Row<decltype(plain.row(m))>{plain.row(m), of, item, place.row, scale_of(a), of.least(a)};
         }
         __device__ __forceinline__ Activation activation() const { return plain.activation(); }
+        __device__ __forceinline__ float activate(float v) const { return plain.activate(v); }
         __device__ __forceinline__ bool in_vectors() const { return plain.in_vectors(); }
         template <int V>
         __device__ __forceinline__ void put(int m, int n, const Vector<Value, V>& values) const {

@@ -78,6 +78,14 @@ void bind_norm(py::module_& m) {
         "x"_a, "mean"_a, "var"_a, "scale"_a.none(true), "offset"_a.none(true), "residual"_a.none(true), "y"_a, "geo"_a,
         "plan"_a, "activation"_a, "epsilon"_a, "stream"_a, Unlocked());
     m.def(
+        "norm_fold",
+        [](const Array& mean, const Array& var, const Array* scale, const Array* offset, const Array* bias,
+           const Array& folded, const NormGeometry& geo, const norm::Plan& plan, double epsilon, uintptr_t stream) {
+            norm::norm_fold(mean, var, scale, offset, bias, folded, geo, plan, epsilon, stream_of(stream));
+        },
+        "mean"_a, "var"_a, "scale"_a.none(true), "offset"_a.none(true), "bias"_a.none(true), "folded"_a, "geo"_a,
+        "plan"_a, "epsilon"_a, "stream"_a, Unlocked());
+    m.def(
         "norm_dgrad",
         [](const Array& gy, const Array& x, const Array& mean, const Array& rstd, const Array* scale,
            const Array* offset, const Array* y, const Array* gx, const Array* gscale, const Array* goffset,

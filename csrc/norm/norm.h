@@ -29,6 +29,10 @@ void norm_apply_add(const Array& x, const Array& mean, const Array& rstd, const 
 void norm_infer(const Array& x, const Array& mean, const Array& var, const Array* scale, const Array* offset,
                 const Array* residual, const Array& y, const NormGeometry& geo, const Plan& plan,
                 const std::string& activation, double epsilon, Stream stream);
+// Computes folded[channel] = (factor, shift), with which (x + bias - mean) / sqrt(var + epsilon) * scale + offset is
+// x * factor + shift. All arrays are (channels,) and of the dtype of sums, and folded is (channels, 2).
+void norm_fold(const Array& mean, const Array& var, const Array* scale, const Array* offset, const Array* bias,
+               const Array& folded, const NormGeometry& geo, const Plan& plan, double epsilon, Stream stream);
 // Computes the gradients that the plan says are wanted; the others are null. y is given where there was a residual. The
 // means, (2, outer, groups), are memory that the launcher needs where gx is wanted.
 void norm_dgrad(const Array& gy, const Array& x, const Array& mean, const Array& rstd, const Array* scale,

@@ -19,7 +19,7 @@ constexpr int64_t kMostParts = 1024;
 constexpr int kWarp = 32;
 
 // The names stand in the order of Op.
-constexpr const char* kOps[] = {"norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_dgrad"};
+constexpr const char* kOps[] = {"norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_dgrad", "norm_fold"};
 
 int power_of_two_up_to(int64_t n, int most) {
     int power = 1;
@@ -138,6 +138,7 @@ Plan plan(Op op, const NormGeometry& geo, DType dtype, const Wanted& wanted, int
         if (op == Op::kStats) plan.kernel = Kernel::kRuns;
         return plan;
     }
+    if (op == Op::kFold) return plan;
     if (op == Op::kStats) {
         plan_stats(plan, full, aligned, device, limit);
     } else if (op == Op::kDgrad) {
@@ -160,11 +161,13 @@ bool Plan::elements() const {
 
 int64_t Plan::launches() const {
     if (op == Op::kStats) return geo.statistics() == 0 ? 0 : 1;
+    if (op == Op::kFold) return geo.channels == 0 ? 0 : 1;
     if (op != Op::kDgrad) return geo.size() == 0 ? 0 : 1;
     return (sums() && geo.channels > 0 ? 1 : 0) + (elements() ? 1 : 0);
 }
 
 std::string Plan::text() const {
+    if (op == Op::kFold) return name_of(op);
     const bool applies = op == Op::kApply || op == Op::kApplyAdd || op == Op::kInfer;
     std::string text = applies ? "norm_apply" : name_of(op);
     if (op == Op::kDgrad && kernel != Kernel::kLines && !sums()) text += "_apply";

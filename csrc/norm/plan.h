@@ -10,7 +10,7 @@
 
 namespace convgpu::norm {
 
-enum class Op { kStats, kApply, kApplyAdd, kInfer, kDgrad };
+enum class Op { kStats, kApply, kApplyAdd, kInfer, kDgrad, kFold };
 
 const char* name_of(Op op);
 Op op_of(const std::string& name);  // throws std::invalid_argument for any other name

@@ -46,6 +46,7 @@ constexpr int kApart = 8;
 //     columns<V, kRuns>(n)           returns what finish needs to know of kRuns runs of V columns, the first at n
 //     row(m).finish(columns, runs)   turns the sums of row m into what the activation takes; beyond the edges, anything
 //     activation()                   returns the activation
+//     activate(value)                applies it
 //     in_vectors()                   tells whether rows begin at multiples of 16 bytes and are whole such vectors
 //     put(m, n, vector)              writes results that are finished and rounded
 template <class Result, class Sum, int V>
@@ -56,7 +57,7 @@ __device__ __forceinline__ void write(const Result& result, int m, int n, const 
         typed.row(m).finish(typed.template columns<V, 1>(n), values);
         Vector<Value, V> rounded;
 #pragma unroll
-        for (int v = 0; v < V; ++v) rounded.at[v] = static_cast<Value>(activate(typed.activation(), values[0].at[v]));
+        for (int v = 0; v < V; ++v) rounded.at[v] = static_cast<Value>(typed.activate(values[0].at[v]));
         typed.put(m, n, rounded);
     });
 }
@@ -103,6 +104,7 @@ struct Result {
         return {epilogue, c, N};
     }
     __device__ __forceinline__ Activation activation() const { return epilogue.activation; }
+    __device__ __forceinline__ Sum activate(Sum v) const { return convgpu::activate(epilogue.activation, v); }
     __device__ __forceinline__ bool in_vectors() const { return vectors; }
 
     template <int V>
@@ -195,6 +197,7 @@ struct PartResult {
     }
     __device__ __forceinline__ Row row(int) const { return {}; }
     __device__ __forceinline__ Activation activation() const { return Activation::kNone; }
+    __device__ __forceinline__ Sum activate(Sum v) const { return v; }
     __device__ __forceinline__ bool in_vectors() const { return true; }
     template <int V>
     __device__ __forceinline__ void put(int m, int n, const Vector<Sum, V>& sums) const {

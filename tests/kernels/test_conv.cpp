@@ -94,11 +94,14 @@ void run(const Case& c, DType dtype, Precision precision) {
     const std::string what = std::string(c.name) + " " + name_of(dtype);
     Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
     Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype), addend(geo.x_shape(), dtype, c.shift);
+    const DType kept = size_of(dtype) == 2 ? DType::kFloat32 : dtype;
+    Owned folded({geo.filters, 2}, kept), residual(geo.y_shape(), dtype, c.shift);
+    const Owned normed(geo.y_shape(), dtype, c.shift), added(geo.y_shape(), dtype, c.shift);
     const Owned y(geo.y_shape(), dtype, c.shift), gx(geo.x_shape(), dtype, c.shift), gw(geo.w_shape(), dtype, c.shift);
     const Owned onto(geo.x_shape(), dtype, c.shift);
-    const Owned sums(geo.w_shape(), size_of(dtype) == 2 ? DType::kFloat32 : dtype);
+    const Owned sums(geo.w_shape(), kept);
     unsigned seed = 0;
-    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x, &addend}) operand->fill(++seed);
+    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x, &addend, &folded, &residual}) operand->fill(++seed);
     // Each image has numbers of its own size, and so a scale of its own where float32 is scaled.
     if (c.pixels_at_once) {
         for (Owned* images : {&x, &g}) {
@@ -120,6 +123,10 @@ void run(const Case& c, DType dtype, Precision precision) {
     constexpr Activation kRelu = Activation::kRelu;
     with_plan(conv::Direction::kFprop, [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_fprop(x.array, w.array, &bias_y.array, y.array, geo, plan, kRelu, workspace, nullptr);
+        conv::conv_norm(x.array, w.array, folded.array, nullptr, normed.array, geo, plan, Activation::kRelu6, workspace,
+                        nullptr);
+        conv::conv_norm(x.array, w.array, folded.array, &residual.array, added.array, geo, plan, Activation::kSilu,
+                        workspace, nullptr);
     });
     with_plan(conv::Direction::kDgrad, [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, plan, kRelu, workspace, nullptr);
@@ -139,10 +146,20 @@ void run(const Case& c, DType dtype, Precision precision) {
         gx[in] += g[out] * w[filter];
         gw[filter] += x[in] * g[out];
     });
-    for (size_t i = 0; i < of_y.size(); ++i) of_y[i] = std::max(of_y[i] + bias_y.get(i % geo.filters), 0.0);
+    std::vector<double> of_normed(size(y)), of_added(size(y));
+    for (size_t i = 0; i < of_y.size(); ++i) {
+        const auto k = static_cast<int64_t>(i % static_cast<size_t>(geo.filters));
+        const double v = of_y[i] * folded.get(2 * k) + folded.get(2 * k + 1);
+        const double sum = v + residual.get(static_cast<int64_t>(i));
+        of_normed[i] = std::min(std::max(v, 0.0), 6.0);
+        of_added[i] = sum / (1 + std::exp(-sum));
+        of_y[i] = std::max(of_y[i] + bias_y.get(k), 0.0);
+    }
     for (size_t i = 0; i < of_x.size(); ++i) of_onto[i] = of_x[i] + addend.get(static_cast<int64_t>(i));
     for (size_t i = 0; i < of_x.size(); ++i) of_x[i] = std::max(of_x[i] + bias_x.get(i % geo.channels), 0.0);
     compare(y, of_y, rounding_of(dtype), what + " fprop");
+    compare(normed, of_normed, rounding_of(dtype), what + " fprop, normalised");
+    compare(added, of_added, rounding_of(dtype), what + " fprop, normalised and added");
     compare(gx, of_x, rounding_of(dtype), what + " dgrad");
     compare(onto, of_onto, rounding_of(dtype), what + " dgrad onto an addend");
     compare(sums, of_w, rounding_of(DType::kFloat32), what + " wgrad, unrounded");

@@ -87,9 +87,11 @@ void run(const Case& c, DType dtype, bool channels_last) {
     Owned x(geo.x_shape(), dtype, c.shift), w(geo.w_shape(), dtype, c.shift), g(geo.y_shape(), dtype, c.shift);
     Owned bias_y({geo.filters}, dtype), bias_x({geo.channels}, dtype);
     const Owned y(geo.y_shape(), dtype, c.shift), gx(geo.x_shape(), dtype, c.shift), gw(geo.w_shape(), dtype, c.shift);
-    const Owned gb({geo.filters}, dtype);
+    const Owned gb({geo.filters}, dtype), onto(geo.x_shape(), dtype, c.shift), normed(geo.y_shape(), dtype, c.shift);
+    Owned addend(geo.x_shape(), dtype, c.shift), residual(geo.y_shape(), dtype, c.shift);
+    Owned folded({geo.filters, 2}, size_of(dtype) == 2 ? DType::kFloat32 : dtype);
     unsigned seed = 0;
-    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x}) operand->fill(++seed);
+    for (Owned* operand : {&x, &w, &g, &bias_y, &bias_x, &addend, &residual, &folded}) operand->fill(++seed);
 
     // Runs a plan on a workspace that has exactly the bytes it asks for.
     const auto lend = [&](const auto& plan, auto launch) {
@@ -103,9 +105,14 @@ void run(const Case& c, DType dtype, bool channels_last) {
     };
     lend(planned(conv::Direction::kFprop), [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_fprop(x.array, w.array, &bias_y.array, y.array, geo, plan, kRelu, workspace, nullptr);
+        if (!channels_last) return;
+        conv::conv_norm(x.array, w.array, folded.array, &residual.array, normed.array, geo, plan, Activation::kRelu6,
+                        workspace, nullptr);
     });
     lend(planned(conv::Direction::kDgrad), [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_dgrad(g.array, w.array, &bias_x.array, gx.array, geo, plan, kRelu, workspace, nullptr);
+        if (!channels_last) return;
+        conv::conv_dgrad(g.array, w.array, &addend.array, onto.array, geo, plan, Activation::kNone, workspace, nullptr);
     });
     lend(planned(conv::Direction::kWgrad), [&](const conv::Plan& plan, const Workspace& workspace) {
         conv::conv_wgrad(x.array, g.array, gw.array, geo, plan, workspace, nullptr);
@@ -126,6 +133,13 @@ void run(const Case& c, DType dtype, bool channels_last) {
         of_x[in] += gs[out] * ws[filter];
         of_w[filter] += xs[in] * gs[out];
     });
+    std::vector<double> of_normed(size(y)), of_onto(size(gx));
+    for (size_t i = 0; i < of_y.size() && channels_last; ++i) {
+        const int64_t k = static_cast<int64_t>(i) % geo.filters;
+        const double v = of_y[i] * folded.get(2 * k) + folded.get(2 * k + 1) + residual.get(static_cast<int64_t>(i));
+        of_normed[i] = std::min(std::max(v, 0.0), 6.0);
+    }
+    for (size_t i = 0; i < of_x.size(); ++i) of_onto[i] = of_x[i] + addend.get(static_cast<int64_t>(i));
     for (size_t i = 0; i < of_y.size(); ++i) {
         const int64_t at = image_of(last.y_shape(), static_cast<int64_t>(i), channels_last);
         of_y[at] = std::max(of_y[at] + bias_y.get(i % geo.filters), 0.0);
@@ -136,6 +150,8 @@ void run(const Case& c, DType dtype, bool channels_last) {
         of_x[at] = std::max(of_x[at] + bias_x.get(i % geo.channels), 0.0);
     }
     compare(y, of_y, rounding_of(dtype), what + " fprop");
+    if (channels_last) compare(normed, of_normed, rounding_of(dtype), what + " fprop, normalised");
+    if (channels_last) compare(onto, of_onto, rounding_of(dtype), what + " dgrad onto an addend");
     compare(gx, of_x, rounding_of(dtype), what + " dgrad");
     compare(gw, of_w, rounding_of(dtype), what + " wgrad");
     compare(gb, of_b, rounding_of(dtype), what + " channel_sum");

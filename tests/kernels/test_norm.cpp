@@ -138,6 +138,9 @@ void run(const Case& c, DType dtype, size_t limit) {
                      "relu", memory.workspace(back), nullptr);
     norm::norm_infer(x.array, offset.array, offset.array, &scale.array, nullptr, nullptr, inferred.array, geo,
                      plan(norm::Op::kInfer), "relu6", epsilon, nullptr);
+    const Owned folded({geo.channels, 2}, kept);
+    norm::norm_fold(offset.array, offset.array, &scale.array, nullptr, &scale.array, folded.array, geo,
+                    norm::plan(norm::Op::kFold, geo, kept, {}, 16, device, limit), epsilon, nullptr);
     memory.check(what);
 
     const Expected e = expected_of(geo, x, gy, scale, offset, residual, epsilon);
@@ -160,6 +163,13 @@ void run(const Case& c, DType dtype, size_t limit) {
         given[i] = std::min(std::max(v, 0.0), 6.0);
     });
     close(inferred, given, rounding, what + "norm_infer");
+    std::vector<double> pairs(static_cast<size_t>(2 * geo.channels));
+    for (int64_t c = 0; c < geo.channels; ++c) {
+        const double factor = scale.get(c) / std::sqrt(offset.get(c) + epsilon);
+        pairs[2 * c] = factor;
+        pairs[2 * c + 1] = (scale.get(c) - offset.get(c)) * factor;
+    }
+    close(folded, pairs, fine, what + "norm_fold");
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ from .norm import Norm
 from .pool import Pool
 
 BY_NUMPY = (
-    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "normal",
-    "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
+    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_fold",
+    "normal", "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
 )
 
 

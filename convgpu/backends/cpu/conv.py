@@ -7,11 +7,15 @@ import numpy as np
 from ...dtypes import accumulator
 from ...geometry import ConvGeometry
 from ..epilogue import finish
+from ..numpy.norm import with_folded
 from .crossing import Crossing
 
 
 class Conv(Crossing):
-    """conv_fprop, conv_dgrad, conv_wgrad, channel_sum: each calls the function of its name, in csrc/cpu/ops.cpp."""
+    """conv_fprop, conv_dgrad, conv_wgrad, channel_sum: each calls the function of its name, in csrc/cpu/ops.cpp.
+
+    conv_norm calls conv_fprop, and what the numpy backend makes of its sums.
+    """
 
     def conv_fprop(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                    activation: str | None) -> np.ndarray:
@@ -21,6 +25,15 @@ class Conv(Crossing):
         self.module.conv_fprop(self.readable(x), self.readable(w), self._bias(bias), y, self.geometry(geo),
                                activation or "", self.threads)
         return y
+
+    def conv_norm(self, x: np.ndarray, w: np.ndarray, folded: np.ndarray, residual: np.ndarray | None,
+                  geo: ConvGeometry, activation: str | None) -> np.ndarray:
+        """activation((the sum of x * w) * factor + shift + residual); half types in float32, and rounded once."""
+        self.check_float("conv_norm", x)
+        wide = accumulator(x.dtype)
+        sums = self.conv_fprop(x.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
+        channel = sums.ndim - 1 if geo.channels_last else 1
+        return with_folded(sums, folded, residual, channel, activation).astype(x.dtype, copy=False)
 
     def conv_dgrad(self, gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                    activation: str | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from .crossing import VECTOR_BYTES, Array, Crossing
 
 
 class Conv(Crossing):
-    """conv_fprop, conv_dgrad, conv_wgrad, channel_sum: each calls the launcher of its name, in csrc/conv/conv.cu."""
+    """conv_fprop, conv_norm, conv_dgrad, conv_wgrad, channel_sum: each calls its launcher, in csrc/conv/conv.cu."""
 
     def conv_fprop(self, x: Array, w: Array, bias: Array | None, geo: ConvGeometry,
                    activation: str | None) -> Array:
@@ -19,17 +19,27 @@ class Conv(Crossing):
                     activation or "", precision=current_precision(), limit=workspace_limit())
         return y
 
+    def conv_norm(self, x: Array, w: Array, folded: Array, residual: Array | None, geo: ConvGeometry,
+                  activation: str | None) -> Array:
+        """activation((the sum of x * w) * factor + shift + residual), in channels_last."""
+        self.check_float("conv_norm", x)
+        if not geo.channels_last:
+            raise NotImplementedError(f"conv_norm is not implemented on backend {self.name!r} in channels_first")
+        y, pairs = self.empty(geo.y_shape, x.dtype), self.xp.ascontiguousarray(folded)
+        self.launch("conv_norm", (x, w, self.array(pairs), residual, y), "plan_conv", ("conv_fprop", geo, x.dtype),
+                    activation or "", precision=current_precision(), limit=workspace_limit())
+        return y
+
     def conv_dgrad(self, gy: Array, w: Array, bias: Array | None, geo: ConvGeometry,
                    activation: str | None) -> Array:
         """activation(bias + the sum of gy * w over the windows that contain each pixel, and over the filters).
 
-        The bias has the shape (C,) or, in channels_last and where the convolution is not depthwise, that of gx.
+        The bias has the shape (C,) or, in channels_last, that of gx.
         """
         self.check_float("conv_dgrad", gy)
         if bias is not None and bias.ndim > 1 and not geo.takes_addend:
-            what = "depthwise convolutions" if geo.channels_last else "channels_first"
             raise NotImplementedError(f"conv_dgrad is not implemented on backend {self.name!r} for a bias of the shape "
-                                      f"of gx in {what}")
+                                      "of gx in channels_first")
         gx = self.empty(geo.x_shape, gy.dtype)
         self.launch("conv_dgrad", (gy, w, self._aligned(bias), gx), "plan_conv", ("conv_dgrad", geo, gy.dtype),
                     activation or "", precision=current_precision(), limit=workspace_limit())

@@ -11,7 +11,7 @@ from .crossing import Array, Crossing
 
 
 class Norm(Crossing):
-    """The ops norm_stats, norm_apply, norm_apply_add, norm_infer and norm_dgrad, in csrc/norm."""
+    """The ops norm_stats, norm_apply, norm_apply_add, norm_infer, norm_fold and norm_dgrad, in csrc/norm."""
 
     def norm_stats(self, x: Array, running_mean: Array | None, running_var: Array | None, geo: NormGeometry,
                    epsilon: float, momentum: float, correction: int) -> tuple[Array | None, ...]:
@@ -52,6 +52,17 @@ class Norm(Crossing):
         self.launch("norm_infer", (x, *small.crossed, residual, y), "plan_norm", ("norm_infer", geo, x.dtype),
                     activation or "", epsilon, takes_workspace=False)
         return y
+
+    def norm_fold(self, mean: Array, var: Array, scale: Array | None, offset: Array | None, bias: Array | None,
+                  epsilon: float) -> Array:
+        """The factor and the shift of each channel, (channels, 2)."""
+        self.check_float("norm_fold", mean)
+        folded = self.empty((*mean.shape, 2), mean.dtype)
+        small = _Small(self, mean.dtype, mean, var, scale, offset, bias)
+        geo = NormGeometry(1, 1, mean.size, 1, mean.size)
+        self.launch("norm_fold", (*small.crossed, self.array(folded)), "plan_norm", ("norm_fold", geo, mean.dtype),
+                    epsilon, takes_workspace=False)
+        return folded
 
     def norm_dgrad(self, gy: Array, x: Array, mean: Array, rstd: Array, scale: Array | None, offset: Array | None,
                    y: Array | None, geo: NormGeometry, activation: str | None,

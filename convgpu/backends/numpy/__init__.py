@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .conv import channel_sum, conv_dgrad, conv_fprop, conv_wgrad
+from .conv import channel_sum, conv_dgrad, conv_fprop, conv_norm, conv_wgrad
 from .elementwise import activate, activate_dgrad, add_n, binary
 from .gemm import gemm, matmul
 from .layout import hwio_to_oihw, nchw_to_nhwc, nhwc_to_nchw, oihw_to_hwio
-from .norm import norm_apply, norm_apply_add, norm_dgrad, norm_infer, norm_stats
+from .norm import norm_apply, norm_apply_add, norm_dgrad, norm_fold, norm_infer, norm_stats
 from .optim import adam_step, cast_all, global_norm, sgd_step
 from .pool import (
     avg_pool,
@@ -25,7 +25,8 @@ from .softmax import cross_entropy, cross_entropy_dgrad, softmax, softmax_dgrad
 
 __all__ = [
     "activate", "activate_dgrad", "add_n", "binary",
-    "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_wgrad", "gemm", "hwio_to_oihw",
+    "avg_pool", "avg_pool_dgrad", "channel_sum", "conv_dgrad", "conv_fprop", "conv_norm", "conv_wgrad", "gemm",
+    "hwio_to_oihw",
     "lp_pool", "lp_pool_dgrad", "lp_pool_gather", "matmul", "max_pool", "max_pool_dgrad", "max_pool_gather",
     "max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "reduce",
     "norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats",

@@ -24,6 +24,7 @@ from ...summation import total
 from ..epilogue import finish
 from .depthwise import convolve_depthwise, suits, weight_gradient_depthwise
 from .gather import convolve
+from .norm import with_folded
 from .operands import Filters
 from .scatter import scatter
 from .tapwise import convolve_tapwise, weight_gradient_tapwise
@@ -78,6 +79,18 @@ def conv_fprop(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvG
         compute = convolve_depthwise if method.depthwise else convolve
     compute(x, filters, bias, method.gather, activation, y, geo.channels_last)
     return y
+
+
+def conv_norm(x: np.ndarray, w: np.ndarray, folded: np.ndarray, residual: np.ndarray | None, geo: ConvGeometry,
+              activation: str | None) -> np.ndarray:
+    """y = activation((the sum of x * w) * factor + shift + residual); folded[k] is (factor, shift) of filter k.
+
+    Half types are computed in float32, and rounded once.
+    """
+    wide = accumulator(x.dtype)
+    sums = conv_fprop(x.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
+    channel = sums.ndim - 1 if geo.channels_last else 1
+    return with_folded(sums, folded, residual, channel, activation).astype(x.dtype, copy=False)
 
 
 def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...dtypes import accumulator, is_half
-from ...geometry import NormGeometry
+from ...geometry import NormGeometry, batch_norm_geometry
 from ...summation import mean as mean_of
 from ...summation import total, unit_scale
 from .. import epilogue
 from .workers import parallel_for
 
-__all__ = ["norm_apply", "norm_apply_add", "norm_dgrad", "norm_infer", "norm_stats"]
+__all__ = ["norm_apply", "norm_apply_add", "norm_dgrad", "norm_fold", "norm_infer", "norm_stats"]
 
 PIECE = 1 << 16  # elements: some arrays of them lie in the second cache of a core
 LANES = 1024  # elements of an inner loop of NumPy, where channels alone are too few to hide what a loop costs
@@ -202,6 +202,20 @@ def norm_apply_add(x: Array, mean: Array, rstd: Array, scale: Array | None, offs
     return _applied(x, _affine(mean, rstd, scale, offset, geo), residual, geo, activation)
 
 
+def norm_fold(mean: Array, var: Array, scale: Array | None, offset: Array | None, bias: Array | None,
+              epsilon: float) -> Array:
+    """(factor, shift) of each channel, so that (x + bias - mean) / sqrt(var + epsilon) * scale + offset is
+    x * factor + shift.
+    """
+    folded = np.empty((*mean.shape, 2), mean.dtype)
+    with np.errstate(all="ignore"):
+        factor = np.divide(1 if scale is None else scale, np.sqrt(var + mean.dtype.type(epsilon)), out=folded[:, 0])
+        np.multiply(-mean if bias is None else bias - mean, factor, out=folded[:, 1])
+        if offset is not None:
+            folded[:, 1] += offset
+    return folded
+
+
 def norm_infer(x: Array, mean: Array, var: Array, scale: Array | None, offset: Array | None, residual: Array | None,
                geo: NormGeometry, activation: str | None, epsilon: float) -> Array:
     """activation((x - mean) / sqrt(var + epsilon) * scale + offset + residual), with statistics of channels."""
@@ -211,6 +225,13 @@ def norm_infer(x: Array, mean: Array, var: Array, scale: Array | None, offset: A
         factor = (factor if scale is None else factor * scale).reshape(along)
     shift = 0.0 if offset is None else offset.reshape(along)
     return _applied(x, _Affine(mean.reshape(along), factor, shift), residual, geo, activation)
+
+
+def with_folded(sums: Array, folded: Array, residual: Array | None, channel: int, activation: str | None) -> Array:
+    """activation(sums * factor + shift + residual) of a convolution's sums, with channels on the axis `channel`."""
+    geo = batch_norm_geometry(sums.shape, channel)
+    factor, shift = (folded[:, i].reshape(1, 1, -1, 1, 1) for i in (0, 1))
+    return _applied(sums, _Affine(np.zeros_like(shift), factor, shift), residual, geo, activation)
 
 
 def _affine(mean: Array, rstd: Array, scale: Array | None, offset: Array | None, geo: NormGeometry) -> _Affine:

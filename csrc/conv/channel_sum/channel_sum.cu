@@ -40,7 +40,8 @@ void channel_sum(const Array& gy, const Array& gb, const Array& counters, const 
     dispatch_float(gy.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
         if (gy.size() == 0) {
-            return launch_fill_channels<T>(gb.as<T>(), nullptr, Activation::kNone, gb.size(), 1, 1, stream);
+            return launch_fill_channels<T>(gb.as<T>(), nullptr, nullptr, nullptr, Activation::kNone, gb.size(), 1, 1,
+                                           stream);
         }
         auto* const parts = plan.parts > 1 ? static_cast<Accumulator<T>*>(workspace.data) : nullptr;
         const PartOfResult<T> result{gb.as<T>(), parts};

@@ -11,6 +11,8 @@ void launch_depthwise(const Problem& problem, const DepthwisePlan& plan, const O
                       Activation activation, Stream stream) {
     const Direction direction = problem.direction;
     const Array &source = direction == Direction::kDgrad ? operands.y : operands.x, *bias = operands.bias;
+    const Array* const addend = has_addend(operands) ? bias : operands.residual;
+    if (addend == bias) bias = nullptr;
     if (bias && plan.vector > 1 && !is_aligned(bias->data, kVectorBytes)) {
         throw std::invalid_argument(std::string(name_of(direction)) +
                                     ": expected a bias that starts at a multiple of 16 bytes, as the plan is made for "
@@ -19,7 +21,10 @@ void launch_depthwise(const Problem& problem, const DepthwisePlan& plan, const O
     const DepthwiseProblem p = depthwise_problem_of(direction, problem.geo);
     dispatch_float(problem.dtype, [&](auto type) {
         using T = TypeOf<decltype(type)>;
-        const DepthwiseEpilogue<T> epilogue{bias ? bias->as<const T>() : nullptr, activation};
+        using A = Accumulator<T>;
+        const DepthwiseEpilogue<T> epilogue{bias ? bias->as<const T>() : nullptr,
+                                            addend ? addend->as<const T>() : nullptr,
+                                            operands.folded ? operands.folded->as<const A>() : nullptr, activation};
         start_depthwise<T>(direction, plan, source.as<const T>(), operands.w.as<const T>(),
                            result_of(direction, operands).as<T>(), p, epilogue, stream);
     });

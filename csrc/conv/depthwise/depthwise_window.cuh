@@ -147,8 +147,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads, kDepthwiseResident)
             }
         }
     }
-    epilogue.write(result + p.result_at(at.n, at.d, at.h, at.w, at.c), p.channels, at.c, -at.w, width.result - at.w,
-                   sums.all());
+    epilogue.template write<kDirection>(result, p.result_at(at.n, at.d, at.h, at.w, at.c), p.channels, at.c, -at.w,
+                                        width.result - at.w, sums.all());
 }
 
 template <Direction kDirection, class T, int V, int kTaps, int kStride, int kColumns>

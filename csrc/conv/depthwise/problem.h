@@ -158,13 +158,35 @@ private:
 template <class T>
 struct DepthwiseEpilogue {
     const T* bias;
+    const T* addend;               // has the shape of the result, and is null where nothing is added
+    const Accumulator<T>* folded;  // the factor and the shift of each channel, or null where nothing is normalised
     Activation activation;
 
-    // Writes result[j] = activation(bias + sums[j]) for j in [begin, end). Neighbouring results are `step` elements
-    // apart.
-    template <int kColumns, int V>
-    __device__ __forceinline__ void write(T* result, int step, int c, int begin, int end,
+    // Writes all[at + j * step] = activation(sums[j] + bias + addend) for j in [begin, end), where `all` is the result
+    // and `at` the place of its element 0 of this thread, in channel c. With a normalisation, which fprop may have,
+    // each sum is first multiplied by the channel's factor, and the shift is added.
+    template <Direction kDirection, int kColumns, int V>
+    __device__ __forceinline__ void write(T* all, int64_t at, int step, int c, int begin, int end,
                                           Accumulator<T> (&sums)[kColumns][V]) const {
+        if constexpr (kDirection == Direction::kFprop) {
+            if (folded) {
+#pragma unroll
+                for (int v = 0; v < V; ++v) {
+                    const auto pair = load<2>(folded + 2 * (c + v));
+#pragma unroll
+                    for (int j = 0; j < kColumns; ++j) sums[j][v] = sums[j][v] * pair.at[0] + pair.at[1];
+                }
+            }
+        }
+        if (addend) {
+#pragma unroll
+            for (int j = 0; j < kColumns; ++j) {
+                if (j < begin || j >= end) continue;
+                const auto more = load<V>(addend + (at + int64_t(j) * step));
+#pragma unroll
+                for (int v = 0; v < V; ++v) sums[j][v] += static_cast<Accumulator<T>>(more.at[v]);
+            }
+        }
         if (bias) {
             const auto offsets = load<V>(bias + c);
 #pragma unroll
@@ -186,7 +208,8 @@ struct DepthwiseEpilogue {
             for (int turn = 0; turn < kColumns; ++turn) {
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
-                    const auto done = activate(activation, sums[0][v]);
+                    const auto done = kDirection == Direction::kFprop ? activate_any(activation, sums[0][v])
+                                                                      : activate(activation, sums[0][v]);
 #pragma unroll
                     for (int j = 0; j + 1 < kColumns; ++j) sums[j][v] = sums[j + 1][v];
                     sums[kColumns - 1][v] = done;
@@ -198,7 +221,7 @@ struct DepthwiseEpilogue {
             Vector<T, V> values;
 #pragma unroll
             for (int v = 0; v < V; ++v) values.at[v] = static_cast<T>(sums[j][v]);
-            if (begin <= j && j < end) store(result + int64_t(j) * step, values);
+            if (begin <= j && j < end) store(all + (at + int64_t(j) * step), values);
         }
     }
 };

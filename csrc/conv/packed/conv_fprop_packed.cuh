@@ -1,4 +1,4 @@
-// fprop of few channels on Hopper's tensor cores, for half types and without groups: y = activation(x * w + bias).
+// fprop of few channels on Hopper's tensor cores, for half types and without groups (problem/fprop.h).
 // Begin with packing.h, which says what patches, pairs and runs are.
 //
 // A block owns 64 or 128 filters, which it keeps in shared memory, and tiles of y, which are rectangles of 128 pixels
@@ -71,7 +71,8 @@ __device__ __forceinline__ void prepare(const PackedMemory<T, kTileN>& memory, c
     write_filters(memory, p, n);
     write_places(memory, p.windows);
     for (int i = threadIdx.x; i < kTileN; i += kPackedThreads) {
-        memory.bias()[i] = p.epilogue.c && n + i < p.N ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
+        const bool biased = p.epilogue.c && !p.folded && n + i < p.N;
+        memory.bias()[i] = biased ? static_cast<float>(p.epilogue.c[n + i]) : 0.0f;
     }
     for (int i = threadIdx.x; i < 2 * memory.packing.patch_bytes() / kVectorBytes; i += kPackedThreads) {
         store(reinterpret_cast<uint32_t*>(memory.patch(0)) + 4 * i, Vector<uint32_t, 4>{});
@@ -135,21 +136,35 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&word)[4]) {
 
 // Activates all values, and asks only once which activation it is. The loop over so few values can be unrolled; the one
 // in hopper/results.h has too many.
-template <int kCount>
+template <bool kNormed, int kCount>
 __device__ __forceinline__ void activate_all(Activation activation, float (&values)[kCount]) {
     if (activation == Activation::kRelu) {
 #pragma unroll
         for (float& value : values) value = activate(Activation::kRelu, value);
     } else if (activation != Activation::kNone) {
 #pragma unroll
-        for (float& value : values) value = activate(activation, value);
+        for (float& value : values) value = kNormed ? activate_any(activation, value) : activate(activation, value);
+    }
+}
+
+// Turns sums of 32 filters, from filter n on, into what a normalisation makes of them: factor and shift of each filter,
+// and the residual of a thread's two rows. The order of the values is that of write_pixels.
+template <int kCount, class T>
+__device__ __forceinline__ void normalise(const Fprop<T>& p, const int (&rows)[2], int n, float (&values)[kCount]) {
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+        const int column = n + j / 4 * 8 + threadIdx.x % 4 * 2 + j % 2, row = rows[j / 2 % 2];
+        if (column >= p.N) continue;
+        const auto pair = load<2>(p.folded + 2 * column);
+        values[j] = values[j] * pair.at[0] + pair.at[1];
+        if (p.epilogue.c && row >= 0) values[j] += static_cast<float>(p.epilogue.c[row * p.filters + column]);
     }
 }
 
 // Writes the warp's rows of y from filter n on, and returns whether there is a NaN among the sums. A thread has two of
 // the rows. A quad of lanes exchanges 32 filters at a time; after that, each lane has eight neighbours that it can
 // write at once.
-template <int kTileN, class T>
+template <bool kNormed, int kTileN, class T>
 __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], const float* bias, const Fprop<T>& p,
                                              const int (&rows)[2], int n) {
     constexpr int kFilters = 32, V = 8, kSums = kFilters / 2;
@@ -170,7 +185,8 @@ __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], co
                 values[i] += offset.at[i % 2];
             }
         }
-        activate_all(p.epilogue.activation, values);
+        if constexpr (kNormed) normalise(p, rows, n + turn * kFilters, values);
+        activate_all<kNormed>(p.epilogue.activation, values);
         const int first = n + turn * kFilters + t * V;
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
@@ -203,8 +219,9 @@ __device__ __forceinline__ bool write_pixels(const float (&sums)[kTileN / 2], co
     return nan;
 }
 
-template <class T, int kTileN>
-__global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
+// kNormed tells whether the sums are normalised. That takes more registers.
+template <class T, int kTileN, bool kNormed>
+__global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN, kNormed))
     conv_fprop_packed(const __grid_constant__ Fprop<T> p, const __grid_constant__ Packing packing,
                       const __grid_constant__ uint32_t tiles) {
     if constexpr (kHasWgmma) {
@@ -238,7 +255,7 @@ __global__ void __launch_bounds__(kPackedThreads, packed_resident(kTileN))
             multiply(memory, patch + place, patch + later, sums);
             const PackedTile tile = tile_at(x, packing, i);
             const int rows[2] = {row_of(x, packing, tile, pixel), row_of(x, packing, tile, pixel + 8)};
-            const bool nan = write_pixels<kTileN>(sums, memory.bias(), p, rows, n);
+            const bool nan = write_pixels<kNormed, kTileN>(sums, memory.bias(), p, rows, n);
             if (!__any_sync(0xffffffffu, nan)) continue;
             __syncwarp();  // other lanes have written the elements that are mended
 #pragma unroll 1

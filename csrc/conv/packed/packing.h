@@ -34,7 +34,7 @@ constexpr int kPlaceBytes = 1;            // bytes in the table of places for ea
 constexpr int kMostPatchBytes = 1 << 16;  // so that 16 bits can hold a place in a patch
 
 // Returns for how many blocks a multiprocessor has registers.
-constexpr int64_t packed_resident(int tile_n) { return tile_n == 64 ? 3 : 2; }
+constexpr int64_t packed_resident(int tile_n, bool normed = false) { return tile_n == 64 && !normed ? 3 : 2; }
 
 struct Packing {
     // A tile is a rectangle of kPackedPixels pixels of one plane of y, 1 << width_bits of them wide.

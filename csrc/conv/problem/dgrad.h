@@ -62,9 +62,6 @@ struct PhaseRows {
     }
 };
 
-// Tells whether the bias is an addend, which has the shape of gx.
-inline bool has_addend(const Operands& operands) { return operands.bias != nullptr && operands.bias->shape.size() > 1; }
-
 // A part of gx. An addend lies in memory as gx does: its pixels are where `rows` says, and not at equal distances.
 template <class T>
 struct DgradResult : tile::Result<T, PhaseRows> {

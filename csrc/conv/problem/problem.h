@@ -35,11 +35,18 @@ struct Problem {
 
 // The arrays of a convolution. fprop reads x and w and writes y; dgrad reads y and w and writes x; wgrad reads x and y
 // and writes w. In dgrad and wgrad y stands for the gradient gy, in dgrad x for gx, and in wgrad w for gw.
+// `folded` has the factor and the shift of each filter, in the type of sums: fprop then computes x * w * factor +
+// shift, plus the residual where there is one, which has the shape of y. There is no bias beside it.
 struct Operands {
     Array x, w;
     const Array* bias;
     Array y;
+    const Array* folded = nullptr;
+    const Array* residual = nullptr;
 };
+
+// Tells whether the bias is an addend, which has the shape of gx.
+inline bool has_addend(const Operands& operands) { return operands.bias != nullptr && operands.bias->shape.size() > 1; }
 
 inline const Array& result_of(Direction direction, const Operands& o) {
     return direction == Direction::kFprop ? o.y : direction == Direction::kDgrad ? o.x : o.w;

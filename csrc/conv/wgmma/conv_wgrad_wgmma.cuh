@@ -39,6 +39,7 @@ struct WgradLines {
         }
         __device__ __forceinline__ auto row(int m) const { return matrix.row(of.row_of(m)); }
         __device__ __forceinline__ Activation activation() const { return matrix.activation(); }
+        __device__ __forceinline__ float activate(float v) const { return matrix.activate(v); }
         __device__ __forceinline__ bool in_vectors() const { return matrix.in_vectors(); }
         template <int V>
         __device__ __forceinline__ void put(int m, int n, const Vector<Value, V>& values) const {
