@@ -336,3 +336,10 @@ def test_silu_after_a_residual_is_in_the_kernel_where_nothing_is_recorded() -> N
             fused = cg.silu(cg.batch_norm(x, *statistics, training=training)[0] + residual)
         plain = cg.silu(cg.batch_norm(x.detach().requires_grad_(), *statistics, training=training)[0] + residual)
         assert np.allclose(fused.numpy(), plain.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_ledger_counts_what_a_step_returns_deferred() -> None:
+    x, w, *statistics = layer()
+    for step, operands in ((cg.conv2d, (x, w)), (normed, (x, w, *statistics))):
+        found = cg.ledger(cg.no_grad()(lambda *given, step=step: [step(*given), None]), *operands, device="A100")
+        assert [row.op for row in found.rows][-1:] == ["conv_fprop" if step is cg.conv2d else "conv_norm"]

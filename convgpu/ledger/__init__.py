@@ -99,11 +99,18 @@ def ledger(step: Callable[..., Any], *args: Any, device: str | None = None, warm
     with standing_in(recorder, native):
         arguments = tree.map(lambda leaf: _on_gpu(recorder, leaf), args)
         for _ in range(warmup):
-            step(*arguments)
+            _computed(step(*arguments))
         recorder.begin()
-        result = step(*arguments)
+        result = _computed(step(*arguments))
     del result
     return Ledger(gpu, recorder, NO_MODULE if native is None else "")
+
+
+def _computed(result: Any) -> Any:
+    """What a step returns is needed: deferred results among it are computed."""
+    for leaf in tree.leaves(result):
+        _ = getattr(leaf, "array", None)
+    return result
 
 
 def _on_gpu(recorder: Any, leaf: Any) -> Any:
