@@ -622,3 +622,28 @@ def test_a_planted_mistake_is_found(backend, monkeypatch):
 
 def test_the_family_is_complete():
     assert set(FAMILIES["optim"].ops) == {"sgd_step", "adam_step", "global_norm", "cast_all"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("make", [lambda: cg.optim.SGD(0.1, momentum=0.9), lambda: cg.optim.AdamW(0.1, clip_norm=1.0)])
+def test_threads_share_the_step_of_large_parameters_and_change_no_bit(make, dtype, monkeypatch):
+    from convgpu.backends.numpy import optim as steps
+
+    shared = []
+    monkeypatch.setattr(steps, "parallel_for", lambda n, body, run=steps.parallel_for: (shared.append(n), run(n, body)))
+    rng = np.random.default_rng(0)
+    shapes = [(700, 500), (3,), (), (70001,)]
+    before, results = cg.get_num_threads(), []
+    with cg.use_backend("numpy"):
+        for threads in (1, 3):
+            cg.set_num_threads(threads)
+            rng = np.random.default_rng(0)
+            params, grads = ([cg.tensor(rng.standard_normal(s), dtype=dtype) for s in shapes] for _ in range(2))
+            optimizer = make()
+            for _ in range(2):
+                params = optimizer.step(params, grads)
+            results.append([p.numpy().tobytes() for p in params])
+    cg.set_num_threads(before)
+    assert results[0] == results[1] and shared == [16] * 4
+    small = cg.optim.SGD(0.1).step([cg.ones(5)], [cg.ones(5)])
+    assert len(shared) == 4 and small[0].tolist() == pytest.approx([0.9] * 5)

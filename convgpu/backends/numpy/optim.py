@@ -1,4 +1,4 @@
-"""Steps of optimizers: in pieces that stay in the CPU's cache, without arrays for intermediate results.
+"""Steps of optimizers: in pieces that stay in the CPU's cache, without arrays for intermediate results, by threads.
 
 Formulas are computed from left to right, in float32 for half types, so that kernels can give the same bits.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...dtypes import accumulator, as_dtype
 from ...ops.optim import Adam, Operands, Results, Rule, Sgd
+from .workers import parallel_for
 
 PIECE = 1 << 15  # the elements of an array that are updated at a time
+SHARED = 1 << 18  # the elements of all arrays from which on threads share them
 GROWTH_INTERVAL = 2000  # as in csrc/optim/shared.h
 
 # Writes new parameters (in the accumulator's dtype) and new slots of one piece: update(new, new_slots, p, g, slots)
@@ -135,8 +138,14 @@ def _stepped(given: Operands, rule: Rule, update: Update) -> tuple[np.ndarray, .
     else:
         # the quotient is min's first argument, so that a norm of NaN gives NaN and not 1
         factor = 1.0 if rule.clip_norm is None else min(rule.clip_norm / (norm + 1e-6), 1.0)
-        pairs = [_step_one(p, g, list(state), factor if rule.clip_norm is not None else None, update)
+        pieces: list[Callable[[], None]] = []
+        pairs = [_step_one(p, g, list(state), factor if rule.clip_norm is not None else None, update, pieces)
                  for p, g, *state in zip(given.params, given.grads, *given.slots)]
+        if sum([p.size for p in given.params]) < SHARED:
+            for piece in pieces:
+                piece()
+        else:
+            parallel_for(len(pieces), lambda i: pieces[i]())
         params = [p for p, _ in pairs]
         slots = tuple([state[i] for _, state in pairs] for i in range(rule.slots))
     copies = [] if rule.copies is None else [p.astype(as_dtype(rule.copies)) for p in params]
@@ -144,16 +153,18 @@ def _stepped(given: Operands, rule: Rule, update: Update) -> tuple[np.ndarray, .
 
 
 def _step_one(p: np.ndarray, g: np.ndarray, state: list[np.ndarray], factor: float | None,
-              update: Update) -> tuple[np.ndarray, list[np.ndarray]]:
+              update: Update, pieces: list[Callable[[], None]]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The new parameter and its new state, for which work is added to `pieces`."""
     wide = accumulator(p.dtype)
     new, new_state = np.empty(p.shape, p.dtype), [np.empty(p.shape, wide) for _ in state]
     if p.size <= PIECE and p.ndim:  # results of no axes would be NumPy's scalars
-        _step_piece(new, p, g, state, new_state, wide, factor, update)
+        pieces.append(partial(_step_piece, new, p, g, state, new_state, wide, factor, update))
         return new, new_state
     to, p, g, *rest = [a.reshape(-1) for a in (new, p, g, *state, *new_state)]
     for piece in _pieces(p.size):
         slots = [a[piece] for a in rest]
-        _step_piece(to[piece], p[piece], g[piece], slots[:len(state)], slots[len(state):], wide, factor, update)
+        pieces.append(partial(_step_piece, to[piece], p[piece], g[piece], slots[:len(state)], slots[len(state):], wide,
+                              factor, update))
     return new, new_state
 
 
