@@ -102,7 +102,13 @@ def _fit(op: Op, g: Any, meta: tuple[tuple[int, ...], np.dtype]) -> Tensor:
         g = g.sum(axis=axes).reshape(shape) if axes else g
         if g.shape != shape:  # the rule gave a value smaller than the input, for instance a constant
             g = g.broadcast_to(shape)
-    return g if g.dtype == dtype else g.astype(dtype)
+    return g if g.dtype == dtype else _rounded(g, dtype)
+
+
+@np.errstate(over="ignore")
+def _rounded(g: Tensor, dtype: np.dtype) -> Tensor:
+    """A gradient in a narrower dtype. One beyond it is Inf without a warning: a loss scale skips the step for it."""
+    return g.astype(dtype)
 
 
 def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Any] | None,
@@ -172,7 +178,7 @@ class _Sum:
 
     def total(self) -> Tensor:
         if self.parts[0].dtype != self.dtype:  # many gradients of a half type
-            return _added([p.astype(np.float32) for p in self.parts]).astype(self.dtype)
+            return _rounded(_added([p.astype(np.float32) for p in self.parts]), self.dtype)
         return _added(self.parts)
 
 
