@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from native_backends import COMPILED
+from native_backends import COMPILED, needs_emulated
 
 import convgpu as cg
 from convgpu.backends import load
@@ -335,3 +335,18 @@ def test_layer_group_and_response_norm_as_in_pytorch(size):
         y = cg.group_norm(x, size, scale, offset, data_format=FIRST)
         np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(cg.layer_norm(x, axis=(1, 2)), f.layer_norm(t, (6, 5)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+def test_a_channel_of_one_element_has_no_variance_to_learn_from(backend):
+    x, mean, var = np.full((1, 3), 5, np.float32), np.zeros(3, np.float32), np.ones(3, np.float32)
+    offset = cg.tensor([1.0, 2.0, 3.0])
+    with cg.use_backend(backend):
+        for correction in (0, 1, 2):
+            y, _, learned = cg.batch_norm(x, mean, var, None, offset, training=True, momentum=0.75,
+                                          correction=correction)
+            assert y.tolist() == [[1.0, 2.0, 3.0]] and learned.tolist() == [0.75] * 3
+        pair = np.array([[1.0], [3.0]], np.float32)
+        learned = [cg.batch_norm(pair, mean[:1], var[:1], training=True, momentum=0.0, correction=c)[2].item()
+                   for c in (0, 1, 2, 3)]
+    assert learned == [1.0, 2.0, 2.0, 2.0]

@@ -325,8 +325,10 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
         momentum: the weight of the old running statistics: running = momentum * running + (1 - momentum) * batch. This
             is Keras's meaning; PyTorch's momentum is 1 minus this.
         epsilon: a number that keeps the divisor above 0.
-        correction: the batch's variance that the running one learns from has the divisor n - correction (n where that
-            is 0): 1 as in the paper and PyTorch, 0 as in Keras. y is normalised by the variance with the divisor n.
+        correction: the batch's variance that the running one learns from has the divisor n - correction, or 1 where
+            that is less: 1 as in the paper and PyTorch, 0 as in Keras. y is normalised by the variance with the divisor
+            n. So a channel of one element has the variance 0, y is its offset, and the running variance shrinks;
+            PyTorch refuses such a batch.
 
     Returns:
         (y, running_mean, running_var): with `training` the statistics are new ones, else those given. They carry no
