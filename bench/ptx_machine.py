@@ -25,7 +25,9 @@ extern "C" __global__ void saxpy(const float* x, float* y, float a, int n) {
 extern "C" __global__ void arithmetic(float* y, int n) {
     float a = threadIdx.x, b = 1.0001f; int k = threadIdx.x;
     #pragma unroll 1
-    for (int i = 0; i < n; ++i) { a = fmaf(a, b, 0.5f); k = k * 3 + i; a = fmaf(a, 0.99f, (float)(k & 7)); k ^= k >> 3; }
+    for (int i = 0; i < n; ++i) {
+        a = fmaf(a, b, 0.5f); k = k * 3 + i; a = fmaf(a, 0.99f, (float)(k & 7)); k ^= k >> 3;
+    }
     y[blockIdx.x * blockDim.x + threadIdx.x] = a + k;
 }
 extern "C" __global__ void reduce(const float* x, float* y, int n) {

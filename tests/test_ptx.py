@@ -209,6 +209,17 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     nvrtc._library.cache_clear()
 
 
+def test_a_machine_that_is_not_built_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(ptx.module, "MACHINE", "convgpu._absent")
+    with pytest.raises(ImportError, match=r"needs the module convgpu._absent, which CONVGPU_PTX_MACHINE=1 pip install"):
+        ptx.Module(SAXPY)
+    (tmp_path / "messages.txt").write_text("error")
+    monkeypatch.setattr(ptx.module, "BUILD_FAILED", tmp_path / "messages.txt")
+    with pytest.raises(ImportError, match="its build failed: .*messages.txt has the compiler's messages"):
+        ptx.Module(SAXPY)
+    assert "ptx not built" in info.report()
+
+
 def test_results_and_reports_do_not_depend_on_the_number_of_workers(kernels: ptx.Module) -> None:
     x = np.random.default_rng(5).random(3000, np.float32)
     found = []

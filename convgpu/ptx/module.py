@@ -19,6 +19,7 @@ from .arguments import Parameter, Region, pack
 from .report import Report
 
 MACHINE = "convgpu._ptx"
+BUILD_FAILED = Path(__file__).parent.parent / "_ptx_build_failed.txt"  # what the compiler said, where it failed
 Size = int | Sequence[int]
 
 
@@ -34,8 +35,9 @@ def machine() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != MACHINE:
             raise
+        why = f" (its build failed: {BUILD_FAILED} has the compiler's messages)" if BUILD_FAILED.exists() else ""
         raise ImportError(f"convgpu.ptx needs the module {MACHINE}, which CONVGPU_PTX_MACHINE=1 pip install -e . "
-                          "builds where there is a C++ compiler", name=error.name) from None
+                          f"builds where there is a C++ compiler{why}", name=error.name) from None
 
 
 def load(path: str | os.PathLike[str]) -> Module:
