@@ -2,7 +2,7 @@
 //
 //   y[pixel][k] = activation(bias[k] + sum over taps, c of x[pixel at tap][c] * w[tap][c][k])
 //
-// A thread owns the results of a tile: a box of some 200 pixels, and some panels of kWidth channels of one group.
+// A thread owns the results of a tile: a box of some 200 pixels, and some panels of channels of some groups.
 // Layouts: any. Pixels are read where they are if their channels are neighbours of the computing type; otherwise, and
 // where channels are few, from a copy (source.h). Filters are packed into panels (packing.h).
 // Assumes that filters are finite where a tap may lie in the padding, which reads zeros; if they are not, each tap is
@@ -98,7 +98,8 @@ public:
         : call_(call),
           gather_(gather),
           sizes_{gather.axis[0].count, gather.axis[1].count, gather.axis[2].count},
-          panels_(parts(call.makes, kWidth<A>)),
+          width_(panel_width<A>(call.makes)),
+          panels_(parts(call.makes, width_)),
           boxes_(call.x.batch, sizes_, box_size()),
           filters_(call, gather) {
         filters_.keep(boxes_.count() > kFewBoxes);
@@ -112,15 +113,17 @@ public:
                                 call_.makes * call_.groups;
         const int threads = products < kSmall ? 1 : call_.threads;
         const Memory packed(filters_.kept() ? filters_.bytes() : 0);
-        const Memory zeros(reads_ == Reads::kInPlace && gather_.padded ? call_.reads * sizeof(A) : 0);
+        // Pointers to zeros are shifted from group to group, as all pointers are.
+        const int64_t nothing = reads_ == Reads::kInPlace && gather_.padded ? call_.groups * call_.reads : 0;
+        const Memory zeros(nothing * sizeof(A));
+        std::memset(zeros.data(), 0, nothing * sizeof(A));
         zeros_ = reinterpret_cast<const A*>(zeros.data());
-        if (reads_ == Reads::kInPlace && gather_.padded) std::memset(zeros.data(), 0, call_.reads * sizeof(A));
         if (filters_.kept()) filters_.pack(reinterpret_cast<A*>(packed.data()), threads);
         tapwise_ = gather_.padded && !(filters_.kept() ? filters_.kept_and_finite() : filters_.finite());
-        const int64_t boxes = boxes_.count() * call_.groups;
-        cuts_ = smaller(panels_, parts(kTiles, boxes));
-        parallel_for(boxes * cuts_, threads, scratch_bytes(), [&](int64_t i, char* scratch) {
-            tile(boxes_[i / cuts_ / call_.groups], i / cuts_ % call_.groups, i % cuts_, scratch);
+        lots_ = smaller(call_.groups, parts(kTiles, boxes_.count()));
+        cuts_ = smaller(panels_, parts(kTiles, boxes_.count() * lots_));
+        parallel_for(boxes_.count() * lots_ * cuts_, threads, scratch_bytes(), [&](int64_t i, char* scratch) {
+            tile(boxes_[i / cuts_ / lots_], i / cuts_ % lots_, i % cuts_, scratch);
         });
     }
 
@@ -136,7 +139,8 @@ private:
         const GatherAxis& w = gather_.axis[2];
         bool run = call_.reads < kFewChannels && w.taps.size() > 1 && filters_.kept();
         for (size_t i = 1; i < w.taps.size(); ++i) run &= w.taps[i].offset == w.taps[i - 1].offset + 1;
-        const bool neighbours = sizeof(T) == sizeof(A) && (call_.x.step_c == 1 || call_.reads == 1);
+        const bool neighbours =
+            sizeof(T) == sizeof(A) && (call_.x.step_c == 1 || (call_.reads == 1 && call_.groups == 1));
         reads_ = neighbours && !run ? Reads::kInPlace : Reads::kRegion;
         if (reads_ == Reads::kRegion) {
             const int64_t each = larger<int64_t>(call_.reads, 1) * sizeof(A);
@@ -163,6 +167,8 @@ private:
         group_ = smaller(larger(most / step, int64_t(1)) * step, larger<int64_t>(gather_.taps(), 1));
         pitch_ = group_ / width;
         shifted_ = reads_ == Reads::kRegion || (reads_ == Reads::kInPlace && !gather_.padded);
+        sparse_ = gather_.padded && !merged_;
+        linear_ = shifted_ && !sparse_;
         source_elements_ = reads_ == Reads::kInPlace  ? 0
                            : reads_ == Reads::kRegion ? region_pixels(gather_, boxes_) * call_.reads
                                                       : rows_ * group_ * call_.reads;
@@ -209,46 +215,63 @@ private:
         return pointers + elements * sizeof(A) + 12 * 64;
     }
 
-    void tile(const Box& box, int64_t group, int64_t part, char* memory) const {
+    // Computes a part of the panels of each group of a lot. The groups share their pixels' pointers.
+    void tile(const Box& box, int64_t lot, int64_t part, char* memory) const {
         const Scratch scratch = scratch_of(memory);
-        Source<A> source{};
-        if (reads_ == Reads::kInPlace) {
-            source = {call_.x.at<const A>(0, 0, 0, 0, group * call_.reads),
-                      call_.x.step_n,
-                      {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
-        } else if (reads_ == Reads::kRegion) {
-            source = copy_region<T>(call_.x, gather_, box, group * call_.reads, call_.reads, scratch.source);
-        } else {
-            source.data = scratch.source;
-        }
-        const int64_t taps = gather_.taps();
-        place(box, scratch.places);
+        const int64_t taps = gather_.taps(), begin = call_.groups * lot / lots_, end = call_.groups * (lot + 1) / lots_;
         const bool once = taps <= group_;  // the pointers of all taps fit, and serve all panels
-        if (once) point(source, box, group, 0, taps, scratch);
-        for (int64_t panel = panels_ * part / cuts_; panel < panels_ * (part + 1) / cuts_; ++panel) {
-            const int64_t first = panel * kWidth<A>;
-            const Panel<A> columns = panel_of<A>(call_.makes - first);
-            aim(box, group, first, scratch.places, scratch.results, scratch.result);
-            const A* const bias = bias_of(group, first, columns, scratch.bias);
-            if (tapwise_) begin_with_bias(box, columns, bias, scratch);
-            for (int64_t tap = 0; tap < taps; tap += group_) {
-                const int64_t some = smaller(group_, taps - tap);
-                if (!once) point(source, box, group, tap, some, scratch);
-                if (tapwise_) {
-                    multiply_what_exists(box, group, panel, columns, tap, some, scratch);
-                } else {
-                    multiply_taps(box, group, panel, columns, tap, some, bias, scratch);
-                }
+        if (!linear_) place(box, scratch.places);
+        for (int64_t group = begin; group < end; ++group) {
+            const Source<A> source = source_of(box, once ? begin : group, group, scratch);
+            if (once && (group == begin || reads_ == Reads::kColumns)) {
+                point(source, box, group, 0, taps, scratch);
+            } else if (once && reads_ == Reads::kInPlace) {
+                for (int64_t t = 0; t < pitch_; ++t) scratch.shifts[t] += call_.reads;  // zeros are as wide as all groups
             }
-            finish(box, group, first, columns, scratch);
+            for (int64_t panel = panels_ * part / cuts_; panel < panels_ * (part + 1) / cuts_; ++panel) {
+                multiply_panels(source, box, group, panel, once, scratch);
+            }
         }
+    }
+
+    // Where the pixels of a group are; in the image, counted from the first channel of group `base`.
+    Source<A> source_of(const Box& box, int64_t base, int64_t group, const Scratch& scratch) const {
+        if (reads_ == Reads::kInPlace) {
+            return {call_.x.at<const A>(0, 0, 0, 0, base * call_.reads),
+                    call_.x.step_n,
+                    {call_.x.step[0], call_.x.step[1], call_.x.step[2]}};
+        }
+        if (reads_ == Reads::kRegion) {
+            return copy_region<T>(call_.x, gather_, box, group * call_.reads, call_.reads, scratch.source);
+        }
+        return {scratch.source, 0, {}};
+    }
+
+    // Computes the results of one panel of a group.
+    void multiply_panels(const Source<A>& source, const Box& box, int64_t group, int64_t panel, bool once,
+                         const Scratch& scratch) const {
+        const int64_t taps = gather_.taps(), first = panel * width_;
+        const Panel<A> columns = panel_of<A>(call_.makes - first, width_);
+        aim(box, group, first, scratch.places, scratch.results, scratch.result);
+        const A* const bias = bias_of(group, first, columns, scratch.bias);
+        if (tapwise_) begin_with_bias(box, columns, bias, scratch);
+        for (int64_t tap = 0; tap < taps; tap += group_) {
+            const int64_t some = smaller(group_, taps - tap);
+            if (!once) point(source, box, group, tap, some, scratch);
+            if (tapwise_) {
+                multiply_what_exists(box, group, panel, columns, tap, some, scratch);
+            } else {
+                multiply_taps(box, group, panel, columns, tap, some, bias, scratch);
+            }
+        }
+        finish(box, group, first, columns, scratch);
     }
 
     // The row of each pixel: pixels that lack the same taps follow each other, so that groups of rows can omit these.
     void place(const Box& box, Place* places) const {
         Ranges ranges[kAxes];
         for (int a = 0; a < kAxes; ++a) {
-            ranges[a] = merged_ && a == 2 ? Ranges(box, a) : Ranges(box, a, gather_.axis[a], call_.x.size[a]);
+            ranges[a] = sparse_ ? Ranges(box, a, gather_.axis[a], call_.x.size[a]) : Ranges(box, a);
         }
         const int64_t step[] = {box.count(1) * box.count(2) * box.count(3), box.count(2) * box.count(3), box.count(3)};
         Place next{0, 0};
@@ -266,11 +289,11 @@ private:
         const int64_t width = merged_ ? gather_.axis[2].taps.size() : 1;
         const int64_t begin = tap / width, count = taps / width;  // rows of taps, if they are merged
         const GatherAxis* const axis = gather_.axis;
-        if (gather_.padded) std::memset(scratch.there, 0, parts(box.pixels(), kRows) * pitch_);
+        if (sparse_) std::memset(scratch.there, 0, parts(box.pixels(), kRows) * pitch_);
         for (int64_t t = 0; t < count; ++t) {
             const int64_t s = (begin + t) % S, r = (begin + t) / S % R, d = (begin + t) / S / R;
             const int64_t offset[kAxes] = {axis[0].taps[d].offset, axis[1].taps[r].offset, axis[2].taps[s].offset};
-            if (gather_.padded) find(box, offset, scratch.there + t, scratch.places);
+            if (sparse_) find(box, offset, scratch.there + t, scratch.places);
             scratch.shifts[t] = 0;
             if (shifted_) {
                 for (int a = 0; a < kAxes; ++a) scratch.shifts[t] += offset[a] * source.step[a];
@@ -282,14 +305,13 @@ private:
         }
     }
 
-    // Notes for each group of rows whether a tap, or a row of taps, lies inside the image for any of its pixels.
+    // Notes for each group of rows whether a tap lies inside the image for any of its pixels.
     void find(const Box& box, const int64_t (&offset)[kAxes], uint8_t* there, const Place* place) const {
         const GatherAxis* const axis = gather_.axis;
         Span inside[kAxes];
         for (int a = 0; a < kAxes; ++a) {
-            inside[a] = merged_ && a == 2 ? Span{0, box.count(3)}
-                                          : inside_of(box.begin[1 + a] * axis[a].step + offset[a], axis[a].step,
-                                                      call_.x.size[a], box.count(1 + a));
+            inside[a] = inside_of(box.begin[1 + a] * axis[a].step + offset[a], axis[a].step, call_.x.size[a],
+                                  box.count(1 + a));
         }
         for (int64_t n = 0; n < box.count(0); ++n) {
             for (int64_t i = inside[0].begin; i < inside[0].end; ++i) {
@@ -321,6 +343,11 @@ private:
                     const int64_t step = axis[2].step * source.step[2];
                     const A* const from = source.data + n * source.step_n + z * source.step[0] + y * source.step[1] +
                                           x0 * source.step[2];
+                    if (linear_) {
+                        for (int64_t k = 0; k < count; ++k) to[k] = from + k * step;
+                        to += count;
+                        continue;
+                    }
                     for (int64_t k = 0; k < row.begin; ++k) to[place[k].pointer] = zeros_;
                     for (int64_t k = row.begin; k < row.end; ++k) to[place[k].pointer] = from + k * step;
                     for (int64_t k = row.end; k < count; ++k) to[place[k].pointer] = zeros_;
@@ -328,6 +355,7 @@ private:
             }
         }
         const int64_t pixels = box.pixels(), groups = parts(pixels, kRows);
+        if (linear_) to -= pixels;
         const A** const last = to + (groups - 1) * (shifted_ ? 1 : pitch_) * kRows;
         for (int64_t r = pixels - (groups - 1) * kRows; r < kRows; ++r) last[r] = last[r - 1];
     }
@@ -350,7 +378,11 @@ private:
         for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t count) {
             A* to = in_place_ ? call_.y.at<A>(n, d, h, w, group * call_.makes + first) : result;
             const int64_t step = in_place_ ? gather_.axis[2].apart * call_.y.step[2] : kWidth<A>;
-            for (int64_t i = 0; i < count; ++i, ++place, to += step) results[place->row] = to;
+            if (linear_) {
+                for (int64_t i = 0; i < count; ++i, to += step) *results++ = to;
+            } else {
+                for (int64_t i = 0; i < count; ++i, ++place, to += step) results[place->row] = to;
+            }
             result += count * kWidth<A>;
         });
     }
@@ -397,8 +429,8 @@ private:
                 for (int64_t p = 0; p < pixels; p += kRows) {
                     const uint8_t* const there = scratch.there + p / kRows * pitch_ + t;
                     int64_t first = 0, last = some;
-                    while (gather_.padded && first < last && !there[first]) ++first;
-                    while (gather_.padded && first < last && !there[last - 1]) --last;
+                    while (sparse_ && first < last && !there[first]) ++first;
+                    while (sparse_ && first < last && !there[last - 1]) --last;
                     if (first == last && !starts && !ends) continue;
                     multiply(columns, rows_of(p, t + first, scratch), last - first, c, end,
                              b + first * (end - c) * columns.width(), columns.width(), scratch.results + p, 0,
@@ -447,7 +479,8 @@ private:
                         bool inside = true;
                         for (int a = 0; a < kAxes; ++a) inside &= at[a] >= 0 && at[a] < call_.x.size[a];
                         if (!inside) continue;
-                        const Place place = scratch.places[p];
+                        const int32_t row = static_cast<int32_t>(p);
+                        const Place place = linear_ ? Place{row, row} : scratch.places[p];
                         scratch.some[chosen] =
                             scratch.pixels[place.pointer + (shifted_ ? 0 : t * kRows)] + scratch.shifts[t] + shift;
                         scratch.some_results[chosen++] = scratch.results[place.row];
@@ -502,11 +535,15 @@ private:
     const ConvCall& call_;
     const Gather& gather_;
     int64_t sizes_[kAxes];
-    int64_t panels_, cuts_ = 1;  // panels of a group, and the parts that they are cut into
+    int64_t width_, panels_;         // of a panel; panels of a group
+    int64_t lots_ = 1, cuts_ = 1;    // the parts that groups and the panels of each are cut into
     Boxes boxes_;
     PackedFilters<T> filters_;
     Reads reads_;
-    bool merged_, shifted_, in_place_, tapwise_ = false;
+    bool merged_, in_place_, tapwise_ = false;
+    bool shifted_;  // one pointer serves all taps
+    bool sparse_;   // taps in the padding are left out
+    bool linear_;   // rows are pixels in their order
     int64_t rows_, group_, pitch_;  // of a box; taps whose pointers fit, and how many products of rows these make
     int64_t source_elements_;
     const A* zeros_ = nullptr;

@@ -1,7 +1,8 @@
 // The filters' gradient of depthwise convolution: gw[tap][c] = sum over pixels of x[pixel at tap][c] * gy[pixel][c].
 //
 // A thread owns a block of channels of one segment of the rows of gy, and all taps. For each row of taps it keeps the
-// sums of a vector of channels in registers, while it passes over a few rows of pixels.
+// sums of a vector of channels in registers, while it passes over a few rows of pixels; for the nine taps of 3x3 filters
+// it keeps them all, since three sums are too few to hide the latency of a multiply-add.
 // Layouts: any; rows whose channels are not neighbours of the computing type are copied.
 // Taps outside the image are skipped.
 // Order: about kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and
@@ -62,6 +63,46 @@ CONVGPU_INLINE void add_row(const Rows<A>& row, int64_t begin, int64_t end, int6
 #pragma GCC unroll 8
             for (int s = 0; s < K; ++s) {
                 if (j >= s && (j - s) % kStep == 0 && (j - s) / kStep < T) sum[s] += v * g[(j - s) / kStep];
+            }
+        }
+    }
+    for (; q < end; ++q) at_edge(q);
+}
+
+// sum[r][s] += x[pixel at tap (r, s)] * gy[pixel] for the pixels of a row, three rows of taps that all lie inside, and
+// three taps in each. `lines` elements lie between the rows of x.
+template <class A, int kStep, bool kWhole>
+CONVGPU_INLINE void add_three_rows(const Rows<A>& row, int64_t lines, int64_t begin, int64_t end, int64_t lo,
+                                   int64_t hi, int64_t offset, Vector<A> (&sum)[3][3], int n) {
+    const auto at_edge = [&](int64_t q) __attribute__((always_inline)) {
+        const Vector<A> g = read<A, kWhole>(row.gy + q * row.next, n);
+        const int64_t w = q * kStep + offset;
+#pragma GCC unroll 3
+        for (int r = 0; r < 3; ++r) {
+#pragma GCC unroll 3
+            for (int s = 0; s < 3; ++s) {
+                if (w + s < 0 || w + s >= row.width) continue;
+                sum[r][s] += read<A, kWhole>(row.x + r * lines + (w + s) * row.pixel, n) * g;
+            }
+        }
+    };
+    int64_t q = begin;
+    for (; q < lo; ++q) at_edge(q);
+    constexpr int T = 4;
+    const A *x = row.x + (q * kStep + offset) * row.pixel, *gy = row.gy + q * row.next;
+    for (; q + T <= hi; q += T, x += T * kStep * row.pixel, gy += T * row.next) {
+        Vector<A> g[T];
+#pragma GCC unroll 4
+        for (int t = 0; t < T; ++t) g[t] = read<A, kWhole>(gy + t * row.next, n);
+#pragma GCC unroll 16
+        for (int j = 0; j < (T - 1) * kStep + 3; ++j) {
+#pragma GCC unroll 3
+            for (int r = 0; r < 3; ++r) {
+                const Vector<A> v = read<A, kWhole>(x + r * lines + j * row.pixel, n);
+#pragma GCC unroll 3
+                for (int s = 0; s < 3; ++s) {
+                    if (j >= s && (j - s) % kStep == 0 && (j - s) / kStep < T) sum[r][s] += v * g[(j - s) / kStep];
+                }
             }
         }
     }
@@ -181,6 +222,10 @@ private:
     template <bool kWhole>
     void add_box(const Box& box, const Source<A>& x, const Source<A>& gy, int64_t c, int n, A* near) const {
         const int64_t S = gather_.axis[2].taps.size(), R = gather_.axis[1].taps.size();
+        if (close_ && S == 3 && R == 3 && gather_.axis[0].taps.size() == 1) {
+            return gather_.axis[2].step == 1 ? add_nine_taps<1, kWhole>(box, x, gy, c, n, near + c)
+                                             : add_nine_taps<2, kWhole>(box, x, gy, c, n, near + c);
+        }
         for (int64_t row = 0; row < static_cast<int64_t>(gather_.axis[0].taps.size()) * R; ++row) {
             A* const to = near + row * S * channels_ + c;
             switch (close_ ? S * 2 + gather_.axis[2].step - 1 : 0) {
@@ -199,6 +244,34 @@ private:
                 default:
                     add_each_tap<kWhole>(box, row, x, gy, c, n, to);
             }
+        }
+    }
+
+    // 3x3 filters: rows of gy for which all rows of taps lie inside, then the rest, row of taps by row of taps.
+    template <int kStep, bool kWhole>
+    __attribute__((noinline)) void add_nine_taps(const Box& box, const Source<A>& x, const Source<A>& gy, int64_t c,
+                                                 int n, A* to) const {
+        const GatherAxis* const axis = gather_.axis;
+        const Span top = inside(1, 0, box.begin[2], box.end[2]), bottom = inside(1, 2, box.begin[2], box.end[2]);
+        const Span left = inside(2, 0, box.begin[3], box.end[3]), right = inside(2, 2, box.begin[3], box.end[3]);
+        const int64_t lo = smaller(larger(left.begin, right.begin), box.end[3]), hi = smaller(left.end, right.end);
+        Box whole = box;  // the rows of gy for which all rows of taps lie inside
+        whole.begin[2] = larger(top.begin, bottom.begin);
+        whole.end[2] = larger(smaller(top.end, bottom.end), whole.begin[2]);
+        Vector<A> sum[3][3] = {};
+        const int64_t lines = (axis[1].taps[1].offset - axis[1].taps[0].offset) * x.step[1];
+        for_each_row(whole, 0, x, gy, c, [&](const Rows<A>& rows) __attribute__((always_inline)) {
+            add_three_rows<A, kStep, kWhole>(rows, lines, box.begin[3], box.end[3], lo, hi, axis[2].taps[0].offset,
+                                             sum, n);
+        });
+        for (int r = 0; r < 3; ++r) {
+            for (int s = 0; s < 3; ++s) add_to(to + (r * 3 + s) * channels_, sum[r][s], n);
+            Box part = box;
+            part.end[2] = smaller(whole.begin[2], box.end[2]);
+            add_taps<3, kStep, kWhole>(part, r, x, gy, c, n, to + r * 3 * channels_);
+            part.begin[2] = larger(part.end[2], whole.end[2]);
+            part.end[2] = box.end[2];
+            add_taps<3, kStep, kWhole>(part, r, x, gy, c, n, to + r * 3 * channels_);
         }
     }
 

@@ -28,7 +28,8 @@ class Gemm {
     using A = Accumulator<T>;
 
 public:
-    explicit Gemm(const GemmCall& call) : call_(call), panels_(parts(call.N, kWidth<A>)), rows_(kTileRows) {
+    explicit Gemm(const GemmCall& call)
+        : call_(call), width_(panel_width<A>(call.N)), panels_(parts(call.N, width_)), rows_(kTileRows) {
         while (rows_ / 2 >= kFewestRows && call.items * parts(call.M, rows_) * panels_ < kTiles) rows_ /= 2;
         rows_ = smaller(parts(larger<int64_t>(call.M, 1), kRows) * kRows, rows_);
         a_in_place_ = sizeof(T) == sizeof(A) && (call.a.step_j == 1 || call.K == 1);
@@ -59,18 +60,15 @@ private:
         parallel_for(packed_items_ * panels_ * cuts, threads, 0, [&](int64_t i, char*) {
             const int64_t begin = i % cuts * kSlab, end = smaller(call_.K, begin + kSlab);
             const int64_t panel = i / cuts % panels_, item = i / cuts / panels_;
-            const int width = panel_of<A>(call_.N - panel * kWidth<A>).width();
-            pack_rows(item, panel, begin, end, packed_ + item * item_ + panel * kWidth<A> * call_.K + begin * width);
+            const int width = panel_of<A>(call_.N - panel * width_, width_).width();
+            pack_rows(item, panel, begin, end, packed_ + item * item_ + panel * width_ * call_.K + begin * width);
         });
     }
 
     void pack_rows(int64_t item, int64_t panel, int64_t begin, int64_t end, A* to) const {
-        const int64_t first = panel * kWidth<A>, columns = smaller<int64_t>(kWidth<A>, call_.N - first);
-        const int width = panel_of<A>(columns).width();
-        fetch<T>(at<T>(call_.b, item, begin, first), call_.b.step_i, call_.b.step_j, to, width, end - begin, columns);
-        for (int64_t t = 0; t < end - begin && columns < width; ++t) {
-            for (int64_t n = columns; n < width; ++n) to[t * width + n] = 0;
-        }
+        const int64_t first = panel * width_, columns = smaller(width_, call_.N - first);
+        pack_filters<T>(at<T>(call_.b, item, begin, first), call_.b.step_i, call_.b.step_j, to,
+                        panel_of<A>(columns).width(), end - begin, columns);
     }
 
     template <class E>
@@ -96,8 +94,8 @@ private:
         A* const sums = result + (y_in_place_ ? 0 : rows_ * kWidth<A>);
         for (int64_t r = 0; r < rows; ++r) chain[r] = sums + r * kWidth<A>;
         for (int64_t panel = begin; panel < end; ++panel) {
-            const int64_t first = panel * kWidth<A>;
-            const Panel<A> columns = panel_of<A>(call_.N - first);
+            const int64_t first = panel * width_;
+            const Panel<A> columns = panel_of<A>(call_.N - first, width_);
             for (int64_t r = 0; r < rows; ++r) {
                 y[r] = y_in_place_ ? at<A>(call_.y, item, first_row + r, first) : result + r * kWidth<A>;
             }
@@ -142,8 +140,8 @@ private:
 
     const A* terms_of_b(int64_t item, int64_t panel, int64_t begin, int64_t end, A* block) const {
         if (kept_) {
-            const int width = panel_of<A>(call_.N - panel * kWidth<A>).width();
-            return packed_ + (packed_items_ == 1 ? 0 : item) * item_ + panel * kWidth<A> * call_.K + begin * width;
+            const int width = panel_of<A>(call_.N - panel * width_, width_).width();
+            return packed_ + (packed_items_ == 1 ? 0 : item) * item_ + panel * width_ * call_.K + begin * width;
         }
         pack_rows(item, panel, begin, end, block);
         return block;
@@ -169,7 +167,7 @@ private:
     }
 
     const GemmCall& call_;
-    int64_t panels_, rows_, item_, packed_items_;
+    int64_t width_, panels_, rows_, item_, packed_items_;
     bool a_in_place_, b_in_place_, y_in_place_, kept_;
     A* packed_ = nullptr;
 };

@@ -1,4 +1,4 @@
-// Filters in the order in which a product reads them: panels of kWidth columns, each a row of columns per term.
+// Filters in the order in which a product reads them: panels of equal width, each a row of columns per term.
 #pragma once
 #include "../kernels.h"
 #include "../threads.h"
@@ -21,6 +21,7 @@ public:
     PackedFilters(const ConvCall& call, const Gather& gather)
         : call_(call),
           gather_(gather),
+          width_(panel_width<A>(call.makes)),
           terms_(gather.taps() * call.reads),
           group_(parts(call.makes, kLanes<A>) * kLanes<A> * terms_) {}
 
@@ -33,12 +34,12 @@ public:
     // Fills `memory`, which has bytes().
     void pack(A* memory, int threads) {
         panels_ = memory;
-        const int64_t each = parts(call_.makes, kWidth<A>), cuts = parts(call_.reads, kSome);
+        const int64_t each = parts(call_.makes, width_), cuts = parts(call_.reads, kSome);
         parallel_for(call_.groups * each * cuts, threads, 0, [&](int64_t i, char*) {
             const int64_t cut = i % cuts, panel = i / cuts % each, group = i / cuts / each;
             const int64_t begin = cut * kSome, end = smaller(call_.reads, begin + kSome);
-            const int width = panel_of<A>(call_.makes - panel * kWidth<A>).width();
-            A* const to = panels_ + group * group_ + panel * kWidth<A> * terms_;
+            const int width = panel_of<A>(call_.makes - panel * width_, width_).width();
+            A* const to = panels_ + group * group_ + panel * width_ * terms_;
             for (int64_t tap = 0; tap < gather_.taps(); ++tap) {
                 pack_rows(group, panel, tap, begin, end, to + (tap * call_.reads + begin) * width);
             }
@@ -49,9 +50,9 @@ public:
     // kept.
     const A* block(int64_t group, int64_t panel, int64_t tap, int64_t taps, int64_t begin, int64_t end,
                    A* scratch) const {
-        const int width = panel_of<A>(call_.makes - panel * kWidth<A>).width();
+        const int width = panel_of<A>(call_.makes - panel * width_, width_).width();
         if (panels_) {
-            return panels_ + group * group_ + panel * kWidth<A> * terms_ + (tap * call_.reads + begin) * width;
+            return panels_ + group * group_ + panel * width_ * terms_ + (tap * call_.reads + begin) * width;
         }
         for (int64_t t = 0; t < taps; ++t) {
             pack_rows(group, panel, tap + t, begin, end, scratch + t * (end - begin) * width);
@@ -118,18 +119,15 @@ private:
     }
 
     void pack_rows(int64_t group, int64_t panel, int64_t tap, int64_t begin, int64_t end, A* to) const {
-        const int64_t first = panel * kWidth<A>, columns = smaller<int64_t>(kWidth<A>, call_.makes - first);
+        const int64_t first = panel * width_, columns = smaller(width_, call_.makes - first);
         const int width = panel_of<A>(columns).width();
-        fetch<T>(at(group, tap) + begin * call_.w.step_c + first * call_.w.step_k, call_.w.step_c, call_.w.step_k, to,
-                 width, end - begin, columns);
-        if (columns == width) return;
-        for (int64_t t = 0; t < end - begin; ++t) {
-            for (int64_t n = columns; n < width; ++n) to[t * width + n] = 0;
-        }
+        pack_filters<T>(at(group, tap) + begin * call_.w.step_c + first * call_.w.step_k, call_.w.step_c,
+                        call_.w.step_k, to, width, end - begin, columns);
     }
 
     const ConvCall& call_;
     const Gather& gather_;
+    int64_t width_;          // of a panel
     int64_t terms_, group_;  // the terms of a sum, and the elements of a group's panels
     A* panels_ = nullptr;
     bool kept_ = true;

@@ -73,6 +73,27 @@ CONVGPU_INLINE void fetch(const T* from, int64_t step_p, int64_t step_c, Accumul
     }
 }
 
+// The same into rows of `width` elements, whole vectors of which those beyond the last channel become zero.
+template <class T>
+CONVGPU_INLINE void pack_filters(const T* from, int64_t step_p, int64_t step_c, Accumulator<T>* to, int64_t width,
+                                 int64_t n, int64_t channels) {
+    using A = Accumulator<T>;
+    if constexpr (sizeof(T) == sizeof(A)) {
+        if (step_c == 1) {
+            for (int64_t p = 0; p < n; ++p, from += step_p, to += width) {
+                int64_t c = 0;
+                for (; c + kLanes<A> <= channels; c += kLanes<A>) store(to + c, load(from + c));
+                if (c < channels) store(to + c, load_first(from + c, static_cast<int>(channels - c)));
+            }
+            return;
+        }
+    }
+    fetch<T>(from, step_p, step_c, to, width, n, channels);
+    for (int64_t p = 0; p < n && channels < width; ++p) {
+        for (int64_t c = channels; c < width; ++c) to[p * width + c] = 0;
+    }
+}
+
 // The reverse: to[p * step_p + c * step_c] = from[p * row + c].
 template <class T>
 CONVGPU_INLINE void deliver(const Accumulator<T>* from, int64_t row, T* to, int64_t step_p, int64_t step_c, int64_t n,

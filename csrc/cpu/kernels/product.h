@@ -87,6 +87,16 @@ __attribute__((noinline)) void multiply_panel(const Rows<A>& a, int64_t taps, in
     }
 #pragma GCC unroll 6
     for (int r = 0; kTwice && r < kRows; ++r) sum[r][0] += odd[r][0];
+    if (rows == kRows && last == L && !finish.bias && !finish.relu) {
+        // This is the usual case, without the tests below.
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; ++r) {
+            A* const to = y[r] + column;
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) store(to + v * L, finish.add ? load(to + v * L) + sum[r][v] : sum[r][v]);
+        }
+        return;
+    }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
         if (r >= rows) break;
@@ -103,6 +113,14 @@ __attribute__((noinline)) void multiply_panel(const Rows<A>& a, int64_t taps, in
     }
 }
 
+// Columns are cut into panels of so many columns each, the last one of fewer: as equal as whole vectors allow, since
+// narrow panels read more per product.
+template <class A>
+CONVGPU_INLINE int64_t panel_width(int64_t columns) {
+    const int64_t vectors = parts(larger<int64_t>(columns, 1), kLanes<A>);
+    return parts(vectors, parts(vectors, kVectors)) * kLanes<A>;
+}
+
 // The columns of one panel: `last` of the last vector's elements exist.
 template <class A>
 struct Panel {
@@ -110,8 +128,8 @@ struct Panel {
     CONVGPU_INLINE int width() const { return vectors * kLanes<A>; }
 };
 template <class A>
-CONVGPU_INLINE Panel<A> panel_of(int64_t columns) {
-    const int n = static_cast<int>(smaller<int64_t>(columns, kWidth<A>)),
+CONVGPU_INLINE Panel<A> panel_of(int64_t columns, int64_t width = kWidth<A>) {
+    const int n = static_cast<int>(smaller(columns, width)),
               vectors = static_cast<int>(parts(n, kLanes<A>));
     return {vectors, n - (vectors - 1) * kLanes<A>};
 }

@@ -37,6 +37,7 @@ public:
           taps_(windows.taps()),
           run_(windows.axis[2].taps.size() * call.makes),
           columns_(taps_ * call.makes),
+          width_(panel_width<A>(columns_)),
           padded_(parts(columns_, kLanes<A>) * kLanes<A>),
           sizes_{call.y.size[0], call.y.size[1], call.y.size[2]},
           boxes_(call.y.batch, sizes_, most_pixels()) {
@@ -56,7 +57,7 @@ public:
         bool close = true;
         for (size_t s = 1; s < w.taps.size(); ++s) close &= w.taps[s].offset == w.taps[s - 1].offset + 1;
         const int64_t wide = parts(call_.makes, kLanes<A>) * kLanes<A>;
-        return close && taps_ > 1 && taps_ <= kBlock && call_.reads >= 4 && call_.makes < 2 * kLanes<A> &&
+        return close && taps_ > 1 && taps_ <= kBlock && call_.reads >= (call_.groups == 1 ? 4 : 16) && call_.makes < 2 * kLanes<A> &&
                4 * call_.makes < 3 * wide && padded_ * call_.reads * call_.groups * bytes(1) <= kPanels &&
                padded_ * bytes(kSome) <= kProducts && bytes(sums()) <= 2 * kSums;
     }
@@ -68,8 +69,8 @@ public:
         const int threads = products < kSmall ? 1 : call_.threads;
         const Memory panels(call_.groups * padded_ * bytes(call_.reads));
         panels_ = reinterpret_cast<A*>(panels.data());
-        parallel_for(call_.groups * parts(columns_, kWidth<A>), threads, 0, [&](int64_t i, char*) {
-            pack(i / parts(columns_, kWidth<A>), i % parts(columns_, kWidth<A>) * kWidth<A>);
+        parallel_for(call_.groups * parts(columns_, width_), threads, 0, [&](int64_t i, char*) {
+            pack(i / parts(columns_, width_), i % parts(columns_, width_) * width_);
         });
         parallel_for(boxes_.count() * call_.groups, threads, scratch_bytes(), [&](int64_t i, char* scratch) {
             tile(boxes_[i / call_.groups], i % call_.groups, scratch);
@@ -102,7 +103,7 @@ private:
     // A panel of columns from `first`: a column for each tap and channel.
     void pack(int64_t group, int64_t first) const {
         const int64_t S = windows_.axis[2].taps.size(), R = windows_.axis[1].taps.size();
-        const int width = panel_of<A>(columns_ - first).width();
+        const int width = panel_of<A>(columns_ - first, width_).width();
         A* const to = panels_ + group * padded_ * call_.reads + first * call_.reads;
         for (int64_t j = 0; j < width; ++j) {
             const int64_t tap = (first + j) / call_.makes, c = (first + j) % call_.makes;
@@ -173,8 +174,8 @@ private:
             }
         }
         const A* const filters = panels_ + group * padded_ * call_.reads;
-        for (int64_t first = 0; first < columns_; first += kWidth<A>) {
-            const Panel<A> panel = panel_of<A>(padded_ - first);
+        for (int64_t first = 0; first < columns_; first += width_) {
+            const Panel<A> panel = panel_of<A>(padded_ - first, width_);
             const int width = panel.width();
             for (int64_t c = 0; c < call_.reads; c += kBlock) {
                 const int64_t end = smaller(call_.reads, c + kBlock);
@@ -240,7 +241,8 @@ private:
 
     const ConvCall& call_;
     const Gather& windows_;
-    int64_t taps_, run_, columns_, padded_;  // run_: taps and channels of a row of taps; columns_: of all
+    int64_t taps_, run_, columns_;  // run_: taps and channels of a row of taps; columns_: of all
+    int64_t width_, padded_;        // of a panel of columns; all columns, in whole vectors
     int64_t sizes_[kAxes];
     Boxes boxes_;
     bool in_place_;

@@ -57,9 +57,10 @@ Source<Accumulator<T>> copy_region(const Images& x, const Gather& gather, const 
                     std::memset(at, 0, row * sizeof(A));
                     continue;
                 }
-                std::memset(at, 0, (begin - span[2].begin) * channels * sizeof(A));
+                if (begin > span[2].begin) std::memset(at, 0, (begin - span[2].begin) * channels * sizeof(A));
                 fetch<T>(x.at<const T>(n, d, h, begin, c), x.step[2], x.step_c, at + (begin - span[2].begin) * channels,
                          channels, end - begin, channels);
+                if (end == span[2].end) continue;
                 std::memset(at + (end - span[2].begin) * channels, 0, (span[2].end - end) * channels * sizeof(A));
             }
         }
