@@ -11,7 +11,7 @@ from ptx_kernels import HEAD, needs_machine, needs_nvrtc
 
 import convgpu as cg
 from convgpu import cli, info, ptx
-from convgpu.ptx import nvrtc
+from convgpu.ptx import machine, nvrtc
 
 pytestmark = needs_machine
 
@@ -210,11 +210,11 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_that_is_not_built_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(ptx.module, "MACHINE", "convgpu._absent")
+    monkeypatch.setattr(machine, "MACHINE", "convgpu._absent")
     with pytest.raises(ImportError, match=r"needs the module convgpu._absent, which CONVGPU_PTX_MACHINE=1 pip install"):
         ptx.Module(SAXPY)
     (tmp_path / "messages.txt").write_text("error")
-    monkeypatch.setattr(ptx.module, "BUILD_FAILED", tmp_path / "messages.txt")
+    monkeypatch.setattr(machine, "BUILD_FAILED", tmp_path / "messages.txt")
     with pytest.raises(ImportError, match="its build failed: .*messages.txt has the compiler's messages"):
         ptx.Module(SAXPY)
     assert "ptx not built" in info.report()

@@ -4,9 +4,11 @@ No GPU and no CUDA toolkit are needed: the machine is a compiled module of convg
 Kernels run on NumPy arrays. docs/ptx.md shows an example, and says what the machine cannot prove.
 """
 
-from .module import Kernel, Launch, Module, is_built, load
+from .machine import is_built
+from .module import Kernel, Launch, Module, load
 from .nvrtc import compile  # noqa: A004 - as CUDA calls it
 from .report import Count, Finding, KernelError, Place, Report
+from .tensor_map import TensorMap, im2col_map, tensor_map
 
-__all__ = ["compile", "Count", "Finding", "is_built", "Kernel", "KernelError", "Launch", "load", "Module", "Place",
-           "Report"]
+__all__ = ["compile", "Count", "Finding", "im2col_map", "is_built", "Kernel", "KernelError", "Launch", "load",
+           "Module", "Place", "Report", "TensorMap", "tensor_map"]

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .tensor_map import TensorMap
+
 
 class Parameter(NamedTuple):
     """A parameter as the kernel declares it: its PTX type, where it lies, and its bytes."""
@@ -44,6 +46,9 @@ def pack(kernel: str, parameters: Sequence[Parameter], total: int,
     packed, regions = bytearray(total), []
     for index, (parameter, argument) in enumerate(zip(parameters, arguments)):
         where = f"{kernel}: argument {index}"
+        if isinstance(argument, TensorMap):
+            regions.append(_all_of(argument.array, f"argument {index}"))
+            argument = argument.encoded
         if isinstance(argument, np.ndarray) and argument.ndim + (argument.dtype.kind != "V" or not parameter.array):
             regions += _region(where, f"argument {index}", parameter, argument)
             value = struct.pack("<Q", argument.ctypes.data)
@@ -63,6 +68,12 @@ def _region(where: str, name: str, parameter: Parameter, array: np.ndarray) -> l
     if not array.nbytes:
         return []
     return [Region(array.ctypes.data, array.nbytes, array.itemsize, name, array.flags.writeable)]
+
+
+def _all_of(array: np.ndarray, name: str) -> Region:
+    """The memory from the first to the last element of an array, whatever its strides."""
+    size = array.itemsize + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides))
+    return Region(array.ctypes.data, size, array.itemsize, name, array.flags.writeable)
 
 
 def _merged(regions: list[Region]) -> list[Region]:

@@ -27,8 +27,8 @@ class Finding(NamedTuple):
     """One fault of a kernel.
 
     `kind` is "race", "uninitialised", "in flight", "bounds", "misaligned", "read-only", "divergence", "barrier",
-    "deadlock", "assertion", "trap", "printf" or "limit". `other` is the access that a race is with. `times` counts how
-    often the same pair of instructions did it; places and address are those of the first time.
+    "deadlock", "proxy", "assertion", "trap", "printf" or "limit". `other` is the access that a race is with. `times`
+    counts how often the same pair of instructions did it; places and address are those of the first time.
     """
 
     kind: str

@@ -66,11 +66,12 @@ Block& block_of(Warp& w, const Step& s, int lane, uint32_t& address) {
 void know(Warp& w, const Step& s, int lane, Use use, Block& b, uint32_t offset, uint32_t bytes) {
     uint8_t* known = &b.known[offset];
     if (use == Use::kWrite) {
-        std::memset(known, kWritten, bytes);
+        std::memset(known, w.kernel->async_proxy ? kUnfenced : kWritten, bytes);
+        if (w.kernel->async_proxy) w.unfenced.push_back({&b, offset, bytes, static_cast<uint32_t>(lane)});
         return;
     }
     for (uint32_t k = 0; k < bytes; ++k) {
-        if (known[k] == kWritten) continue;
+        if (readable(known[k])) continue;
         if (known[k] == kInFlight) {
             found(w, s, lane, "in flight", "a read of shared memory that an asynchronous copy has not filled yet",
                   describe_shared(w, offset + kSharedBase));
@@ -151,16 +152,16 @@ bool all_written(const uint8_t* known, Mask lanes, const uint64_t* at) {
         uint32_t four = 0x01010101;
         const uint8_t* p = known + (static_cast<uint32_t>(at[__builtin_ctz(rest)]) - kSharedBase);
         std::memcpy(&four, p, kBytes < 4 ? kBytes : 4);
-        wrong |= four ^ 0x01010101;
+        wrong |= ~four & 0x01010101;
         if constexpr (kBytes >= 8) {
             uint64_t eight;
             std::memcpy(&eight, p, 8);
-            wrong |= eight ^ 0x0101010101010101;
+            wrong |= ~eight & 0x0101010101010101;
         }
         if constexpr (kBytes == 16) {
             uint64_t eight;
             std::memcpy(&eight, p + 8, 8);
-            wrong |= eight ^ 0x0101010101010101;
+            wrong |= ~eight & 0x0101010101010101;
         }
     }
     return !wrong;
@@ -168,6 +169,7 @@ bool all_written(const uint8_t* known, Mask lanes, const uint64_t* at) {
 
 bool resolve_shared(Warp& w, Mask lanes, Use use, uint32_t bytes, uint64_t* at, uint8_t** pointers) {
     Block& b = *w.block;
+    if (use == Use::kWrite && w.kernel->async_proxy) return false;
     const Range r = range_of(lanes, at);
     const uint64_t least = static_cast<uint32_t>(r.least), most = static_cast<uint32_t>(r.most);
     if (least < kSharedBase || most - kSharedBase + bytes > b.shared.size() || r.bits & (bytes - 1) || most < least)

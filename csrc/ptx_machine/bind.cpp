@@ -8,6 +8,7 @@
 #include "machine.h"
 #include "parser.h"
 #include "table.h"
+#include "tensor_map.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -163,6 +164,30 @@ py::list parameters_of(const LoadedModule& module, const std::string& name) {
     return list;
 }
 
+py::bytes encode_from_python(const py::kwargs& given) {
+    TensorMapOptions o;
+    o.base = given["base"].cast<uint64_t>();
+    o.element = given["element"].cast<uint32_t>();
+    o.sizes = given["sizes"].cast<std::vector<uint64_t>>();
+    o.strides = given["strides"].cast<std::vector<uint64_t>>();
+    o.steps = given["steps"].cast<std::vector<uint32_t>>();
+    o.swizzle_bytes = given["swizzle"].cast<uint32_t>();
+    o.nan_fill = given["nan_fill"].cast<bool>();
+    o.im2col = given.contains("channels");
+    if (o.im2col) {
+        o.lower = given["lower"].cast<std::vector<int>>();
+        o.upper = given["upper"].cast<std::vector<int>>();
+        o.channels = given["channels"].cast<uint32_t>();
+        o.pixels = given["pixels"].cast<uint32_t>();
+    } else {
+        o.box = given["box"].cast<std::vector<uint32_t>>();
+    }
+    const TensorMap map = encode(o);
+    std::string bytes(128, '\0');
+    std::memcpy(bytes.data(), &map, sizeof map);
+    return bytes;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_ptx, m) {
@@ -193,6 +218,7 @@ PYBIND11_MODULE(_ptx, m) {
             "name"_a)
         .def("launch", &launch_from_python, "kernel"_a, "blocks"_a, "threads"_a, "cluster"_a, "shared"_a,
              "parameters"_a, "arrays"_a, "races"_a, "seed"_a, "early_copies"_a, "limit"_a, "workers"_a);
+    m.def("tensor_map", &encode_from_python, "The 128 bytes of a tensor map.");
     m.def(
         "instructions", [] { return Table::instance().names(); },
         "Section of the manual and name of every instruction that the machine has.");

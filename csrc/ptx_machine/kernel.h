@@ -85,7 +85,7 @@ struct Kernel {
     uint32_t cluster[3] = {0, 0, 0};
     uint32_t shared_granule = 2, global_granule = 2;  // log2 of the fewest bytes that it accesses at once
     bool blocks_meet = false;  // atomics or volatile accesses outside shared memory: the order of blocks matters
-    bool async_proxy = false;  // cp.async.bulk or wgmma
+    bool async_proxy = false;  // bulk copies or wgmma read shared memory
     std::vector<std::unique_ptr<uint32_t[]>> places;
     std::vector<std::unique_ptr<Detail>> details;
 };

@@ -30,6 +30,14 @@ struct Settings {
     uint32_t shared_limit = 227 << 10;
 };
 
+// Asynchronous work that has been issued and has not happened yet.
+struct Pending {
+    virtual ~Pending() = default;
+    virtual void happen() = 0;
+    int lane = 0;
+    uint32_t group = 0;  // of those that its thread, or warp, commits
+};
+
 struct Copy {  // of cp.async, not yet landed
     const Step* step = nullptr;
     uint32_t lane = 0, group = 0, destination = 0, bytes = 0, source_bytes = 0;
@@ -67,6 +75,17 @@ struct Warp {
     std::vector<Copy> copies;
     uint32_t commits[32] = {};  // groups of cp.async, by lane
     uint32_t cluster_arrivals = 0, cluster_waits = 0;
+    struct Written {
+        Block* block;
+        uint32_t offset, bytes, lane;
+    };
+    std::vector<Written> unfenced;                 // shared memory that it wrote since fence.proxy.async
+    std::vector<std::unique_ptr<Pending>> stores;  // bulk copies to global memory
+    uint32_t store_commits[32] = {};
+    std::vector<std::unique_ptr<Pending>> products;  // this warp's share of wgmma, the oldest first
+    uint32_t product_commits = 0;
+    std::map<uint32_t, std::vector<uint32_t>>
+        accumulators;  // by place: of products under way; the registers hold poison
 
     template <class T>
     T* lanes(uint32_t place) const {
@@ -92,7 +111,15 @@ struct Barrier {
 };
 
 // What the machine knows of a byte of shared memory.
-enum Known : uint8_t { kUnwritten = 0, kWritten = 1, kInFlight = 2 };
+// kUnfenced: written, and not yet to be read by bulk copies and wgmma, which see it after fence.proxy.async.
+enum Known : uint8_t { kUnwritten = 0, kWritten = 1, kInFlight = 2, kUnfenced = 3 };
+inline bool readable(uint8_t known) { return known & 1; }
+
+struct MBarrier {
+    uint32_t expected = 0, pending = 0, phase = 0;
+    int64_t bytes = 0;  // that copies have still to bring
+    Clock clock, fenced;
+};
 
 struct Block {
     Cluster* cluster = nullptr;
@@ -100,6 +127,7 @@ struct Block {
     std::vector<uint8_t> shared, known;
     std::vector<Cell> cells;
     Barrier barriers[16];
+    std::map<uint32_t, MBarrier> mbarriers;  // by offset in shared memory
     std::vector<Warp*> warps;
 };
 
@@ -124,6 +152,7 @@ struct Cluster {
     std::vector<std::unique_ptr<Warp>> warps;
     uint32_t arrived = 0, phase = 0;
     Clock arrival_clock;
+    std::vector<std::unique_ptr<Pending>> loads;  // bulk copies to shared memory, under way
 };
 
 // Which block touches a granule of global memory, for blocks that run at the same time.
@@ -198,9 +227,19 @@ void complete_barriers(Block& b);
 void cluster_arrive(Warp& w, const Step& s);
 void cluster_wait(Warp& w, const Step& s);
 void complete_cluster(Cluster& c);
+// The warp makes known what it has done, or learns what another made known.
+void share(Warp& w, Clock& clock, Clock& fenced);
+void learn(Warp& w, const Clock& clock, const Clock& fenced);
+void fence_proxy(Warp& w, Mask lanes);
 
 // ---- asynchronous copies (instructions/async_copy.cpp)
 
-void land_some(Warp& w);  // any of them, at a random time
+void land_some(Warp& w);      // any of them, at a random time
+void finish_stores(Warp& w);  // of a warp that ends; says that nothing has waited for them
+
+// ---- mbarriers (instructions/mbarrier.cpp)
+
+// A copy brings bytes to the mbarrier of a block; `clock` is what its issuer knew.
+void bring_bytes(Warp& w, const Step& s, int lane, Block& b, uint32_t address, uint32_t bytes, const Clock& clock);
 
 }  // namespace convgpu::ptx

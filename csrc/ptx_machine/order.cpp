@@ -42,7 +42,21 @@ void acquire(Warp& w, uint64_t address) {
 
 void sync_lanes(Warp& w) { ++w.turn; }
 
-namespace {
+// What the lanes have written is seen by bulk copies and wgmma from now on (9.7.13, fence.proxy.async).
+void fence_proxy(Warp& w, Mask lanes) {
+    size_t left = 0;
+    for (const Warp::Written& x : w.unfenced) {
+        if (!(lanes >> x.lane & 1)) {
+            w.unfenced[left++] = x;
+            continue;
+        }
+        for (uint32_t k = 0; k < x.bytes; ++k) {
+            uint8_t& known = x.block->known[x.offset + k];
+            if (known == kUnfenced) known = kWritten;
+        }
+    }
+    w.unfenced.resize(left);
+}
 
 void share(Warp& w, Clock& clock, Clock& fenced) {
     sync_lanes(w);
@@ -58,6 +72,8 @@ void learn(Warp& w, const Clock& clock, const Clock& fenced) {
     w.clock.join(clock);
     w.fenced.join(fenced);
 }
+
+namespace {
 
 uint32_t living_warps(const Block& b) {
     uint32_t n = 0;

@@ -108,6 +108,12 @@ void Worker::begin_warp(Warp& w) {
     w.waits = Warp::kNothing;
     w.cluster_arrivals = w.cluster_waits = 0;
     w.copies.clear();
+    w.unfenced.clear();
+    w.stores.clear();
+    std::fill(std::begin(w.store_commits), std::end(w.store_commits), 0);
+    w.products.clear();
+    w.product_commits = 0;
+    w.accumulators.clear();
     std::fill(std::begin(w.commits), std::end(w.commits), 0);
     w.clock.near.assign(cluster.warps.size(), 0);
     w.clock.near[w.number] = 1;
@@ -124,6 +130,7 @@ void Worker::begin_cluster(uint64_t number) {
     cluster.first_unit = static_cast<uint32_t>(number * cluster.warps.size());
     cluster.arrived = cluster.phase = 0;
     cluster.arrival_clock = {};
+    cluster.loads.clear();
     const size_t bytes = k.dynamic_at + grid->shared_bytes;
     uint64_t left = number;
     uint32_t base[3];
@@ -140,6 +147,7 @@ void Worker::begin_cluster(uint64_t number) {
         b.known.assign(bytes, kUnwritten);
         if (grid->settings.races) b.cells.resize((bytes >> k.shared_granule) + 1);
         for (Barrier& x : b.barriers) x = {};
+        b.mbarriers.clear();
         for (Warp* w : b.warps) begin_warp(*w);
     }
 }
@@ -278,11 +286,20 @@ void Worker::run_cluster(uint64_t number) {
                       format("the kernel has run %lu warp instructions, which is the limit", settings.limit));
             }
             if (w.done) {
+                finish_stores(w);
                 complete_barriers(*w.block);
                 complete_cluster(cluster);
             }
         }
-        if (all_done) return;
+        if (all_done && cluster.loads.empty()) return;
+        // Copies land as late as they may, when nothing else goes on, or at random times.
+        if (!cluster.loads.empty() && (!progress || (settings.early_copies && random() % 2))) {
+            const size_t which = settings.seed || settings.early_copies ? random() % cluster.loads.size() : 0;
+            const std::unique_ptr<Pending> load = std::move(cluster.loads[which]);
+            cluster.loads.erase(cluster.loads.begin() + static_cast<long>(which));
+            load->happen();
+            progress = true;
+        }
         if (grid->cancelled && grid->cancelled->load(std::memory_order_relaxed)) return;
         idle = progress ? 0 : idle + 1;
         if (idle > 64) deadlock();

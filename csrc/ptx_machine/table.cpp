@@ -19,6 +19,9 @@ const Table& Table::instance() {
         add_control_flow(t);
         add_synchronization(t);
         add_atomics(t);
+        add_mbarrier(t);
+        add_bulk_copy(t);
+        add_wgmma(t);
         add_warp(t);
         add_matrix(t);
         add_miscellaneous(t);

@@ -78,10 +78,31 @@ void build_cluster_barrier(Builder& b) {
 }
 
 void build_fence(Builder& b) {
-    b.ignore({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "gl", "sys", "sync_restrict::shared::cta",
-              "sync_restrict::shared::cluster", "mbarrier_init", "proxy", "alias", "async", "global", "shared::cta",
+    b.ignore({"sc",
+              "acq_rel",
+              "acquire",
+              "release",
+              "cta",
+              "cluster",
+              "gpu",
+              "gl",
+              "sys",
+              "sync_restrict::shared::cta",
+              "sync_restrict::shared::cluster",
+              "mbarrier_init",
+              "proxy",
+              "alias",
+              "async",
+              "async::generic",
+              "tensormap::generic",
+              "global",
+              "shared::cta",
               "shared::cluster"});
     b.no_more_modifiers();
+    if (b.source.opcode.find("proxy.async") != std::string::npos) {
+        b.emit([](Warp& w, const Step&, Mask lanes) { fence_proxy(w, lanes); }, {});
+        return;
+    }
     b.emit([](Warp& w, const Step&, Mask) { fence(w); }, {});
 }
 
