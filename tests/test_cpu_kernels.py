@@ -82,7 +82,7 @@ def everything(run, dtype="float32"):
 
 
 def everything_between(run, dtype):
-    """The results of normalisation, of sizes that take several tiles each."""
+    """The results of normalisation, softmax, cross-entropy and reductions, of sizes that take several tiles each."""
     for shape, channel, groups in (((9, 31, 30, 19), 3, None), ((5, 700, 6, 7), 1, None), ((40000, 3), 1, None),
                                    ((7, 3, 90, 85), 1, None), ((3, 50, 50, 24), 3, 4), ((4, 24, 40, 40), 1, 3),
                                    ((900, 301), None, None)):
@@ -97,6 +97,14 @@ def everything_between(run, dtype):
         yield mean, rstd, y, run.norm_apply_add(x, mean, rstd, scale, offset, gy, geo, "relu6")
         yield run.norm_dgrad(gy, x, mean, rstd, scale, offset, None, geo, "silu", (True, True, True, False))[:3]
         yield run.norm_dgrad(gy, x, mean, rstd, scale, offset, y, geo, "relu", (True,) * 4)
+        axis = 1 if channel in (1, None) else 3
+        labels = np.arange(x.size // x.shape[axis]).reshape(shape[:axis] + shape[axis + 1:]) % x.shape[axis]
+        p = run.softmax(x, axis, False)
+        loss, statistics, flag = run.cross_entropy(x, labels, axis, 0.1, "mean")
+        yield p, run.softmax_dgrad(gy, p, axis, False), run.softmax(x, axis, True), loss, statistics, flag
+        yield run.cross_entropy_dgrad(x, labels, statistics, np.ones((), wide), axis, 0.1, "mean"),
+        for axes in ((0,), (len(shape) - 1,), tuple(range(len(shape))), tuple(range(0, len(shape), 2))):
+            yield tuple([run.reduce(x, f, axes, False, shape) for f in ("sum", "mean", "max", "min")])
 
 
 def digest(results):
@@ -360,4 +368,4 @@ def test_every_op_of_the_backends_runs(op):
 
 def test_explain_says_what_numpy_computes():
     with cg.use_backend("cpu"):
-        assert " numpy: " in str(cg.explain("relu", (4, 10), device="cpu"))
+        assert " numpy: " in str(cg.explain("dropout", (4, 10), device="cpu"))

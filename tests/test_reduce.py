@@ -236,10 +236,11 @@ def test_sums_keep_no_values_for_their_gradients():
     assert "x" in cnp.max(x, axis=0).node.saved
 
 
-def test_kernels_reduce_views_and_nothing():
-    pytest.importorskip("convgpu._emulated")
+@pytest.mark.parametrize("kernels", ["emulated", "cpu"])
+def test_kernels_reduce_views_and_nothing(kernels):
+    pytest.importorskip(f"convgpu._{kernels}")
     x = np.random.default_rng(0).standard_normal((6, 10, 8)).astype(np.float32)
-    with cg.use_backend("emulated"):
+    with cg.use_backend(kernels):
         for view in (x[::2], x[:, 1:], x.transpose(2, 0, 1), np.broadcast_to(x[:, :1], x.shape), x[..., ::-1]):
             for axis in (0, 1, 2, (0, 2), (1, 2), None):
                 np.testing.assert_allclose(cnp.sum(view, axis=axis), view.sum(axis=axis), rtol=1e-5, atol=1e-5)

@@ -48,12 +48,13 @@ def test_second_derivatives(smoothing, reduction):
     cg.check_grad(lambda t: cg.logsumexp(t, (0, 2)), x, order=2)
 
 
+@pytest.mark.parametrize("kernels", ["emulated", "cpu"])
 @pytest.mark.parametrize("dtype", LABELS)
-def test_kernels_take_labels_of_every_integer_dtype_and_flag_bad_ones(dtype):
-    pytest.importorskip("convgpu._emulated")
+def test_kernels_take_labels_of_every_integer_dtype_and_flag_bad_ones(dtype, kernels):
+    pytest.importorskip(f"convgpu._{kernels}")
     x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
     labels = np.array([0, 6, 3, 2, 1], dtype)
-    native, plain = load("emulated"), load("numpy")
+    native, plain = load(kernels), load("numpy")
     for got, expected in zip(native.cross_entropy(x, labels, 1, 0.1, "mean"), plain.cross_entropy(
             x, labels, 1, 0.1, "mean")):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
@@ -73,7 +74,7 @@ def test_bad_labels_are_errors_at_once_on_the_cpu(backend):
 
 
 def test_the_mean_of_no_lines_is_nan_and_its_gradient_empty():
-    for name in ("numpy", "reference", *(["emulated"] if _built() else [])):
+    for name in ("numpy", "reference", *[name for name in ("emulated", "cpu") if _built(name)]):
         with cg.use_backend(name):
             x = cg.zeros((0, 3), requires_grad=True)
             loss = cg.cross_entropy(x, np.zeros(0, np.int64))
@@ -81,7 +82,7 @@ def test_the_mean_of_no_lines_is_nan_and_its_gradient_empty():
             assert np.isnan(loss.item()) and x.grad.shape == (0, 3)
 
 
-def _built():
+def _built(name):
     import importlib.util
 
-    return importlib.util.find_spec("convgpu._emulated") is not None
+    return importlib.util.find_spec(f"convgpu._{name}") is not None

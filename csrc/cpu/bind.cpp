@@ -28,4 +28,6 @@ PYBIND11_MODULE(_cpu, m) {
     bind_gemm(m);
     bind_norm(m);
     bind_pool(m);
+    bind_reduce(m);
+    bind_softmax(m);
 }

@@ -5,6 +5,8 @@
 #include "calls/gemm.h"
 #include "calls/norm.h"
 #include "calls/pool.h"
+#include "calls/reduce.h"
+#include "calls/softmax.h"
 
 namespace convgpu::cpu {
 
@@ -28,6 +30,11 @@ struct Kernels {
     void (*norm_stats)(const NormCall&);
     void (*norm_apply)(const NormCall&);
     void (*norm_dgrad)(const NormCall&);
+    void (*softmax)(const SoftmaxCall&);
+    void (*softmax_dgrad)(const SoftmaxCall&);
+    void (*cross_entropy)(const SoftmaxCall&);
+    void (*cross_entropy_dgrad)(const SoftmaxCall&);
+    void (*reduce)(const ReduceCall&);
 };
 
 }  // namespace convgpu::cpu

@@ -77,8 +77,9 @@ void norm_stats(const Array& x, const Array& mean, const Array& rstd, const Norm
         const Array* const all[] = {running.mean, running.var, running.new_mean, running.new_var};
         for (const Array* array : all) {
             if (!array || geo.outer != 1 || geo.groups != geo.channels) {
-                throw std::invalid_argument("norm_stats: expected running statistics, all four, of one mean for each "
-                                            "channel, got others");
+                throw std::invalid_argument(
+                    "norm_stats: expected running statistics, all four, of one mean for each "
+                    "channel, got others");
             }
         }
         call.running_mean = builder.parameter("running_mean", running.mean);

@@ -18,6 +18,8 @@
 #include "../../csrc/cpu/moves.h"
 #include "../../csrc/cpu/norm.h"
 #include "../../csrc/cpu/pool.h"
+#include "../../csrc/cpu/reduce.h"
+#include "../../csrc/cpu/softmax.h"
 
 using namespace convgpu;
 using cpu::ConvProblem;
@@ -70,7 +72,8 @@ struct Owned {
 
 std::atomic<int> failures{0}, runs{0};
 
-// Elements may differ from the right ones by `relative` of them, and by `relative` of 1 where the results are not exact.
+// Elements may differ from the right ones by `relative` of them, and by `relative` of 1 where the results are not
+// exact.
 void expect(const Owned& got, const std::vector<double>& right, const std::string& what, double relative = 0) {
     ++runs;
     const double tolerance = got.array.dtype == DType::kBFloat16 ? 1.0 / 128 : relative;
@@ -236,11 +239,11 @@ DType wide(DType dtype) { return dtype == DType::kFloat64 ? dtype : DType::kFloa
 constexpr double kRounding = 1e-5;
 
 void norms(DType dtype, int threads) {
-    for (const NormGeometry& geo : {NormGeometry{1, 70, 33, 1, 33}, NormGeometry{1, 301, 3, 1, 3},
-                                    NormGeometry{1, 3, 7, 45, 7}, NormGeometry{1, 4, 5, 3, 5},
-                                    NormGeometry{1, 1, 1, 9001, 1}, NormGeometry{3, 19, 12, 1, 3},
-                                    NormGeometry{3, 1, 12, 10, 4}, NormGeometry{9, 1, 37, 1, 1},
-                                    NormGeometry{2, 1, 600, 1, 6}, NormGeometry{0, 4, 5, 1, 5}}) {
+    for (const NormGeometry& geo :
+         {NormGeometry{1, 70, 33, 1, 33}, NormGeometry{1, 301, 3, 1, 3}, NormGeometry{1, 3, 7, 45, 7},
+          NormGeometry{1, 4, 5, 3, 5}, NormGeometry{1, 1, 1, 9001, 1}, NormGeometry{3, 19, 12, 1, 3},
+          NormGeometry{3, 1, 12, 10, 4}, NormGeometry{9, 1, 37, 1, 1}, NormGeometry{2, 1, 600, 1, 6},
+          NormGeometry{0, 4, 5, 1, 5}}) {
         const Shape shape{geo.outer, geo.rows, geo.channels, geo.inner};
         const Owned x(shape, dtype, 1), gy(shape, dtype, 2), beside(shape, dtype, 3);
         const Owned scale({geo.channels}, wide(dtype), 4), offset({geo.channels}, wide(dtype), 5);
@@ -295,6 +298,70 @@ void norms(DType dtype, int threads) {
     }
 }
 
+void softmaxes(DType dtype, int threads) {
+    for (const auto& [shape, axis] :
+         {std::tuple<Shape, int64_t>{{70, 10}, 1}, {{3, 700}, 1}, {{2, 21, 5, 9}, 1}, {{300, 70}, 0}, {{0, 4}, 1}}) {
+        const Owned x(shape, dtype, 1), gy(shape, dtype, 2);
+        Owned y(shape, dtype), gx(shape, dtype), glogits(shape, dtype);
+        Shape lines = shape;
+        lines.erase(lines.begin() + axis);
+        int64_t inner = 1;
+        for (size_t a = axis + 1; a < shape.size(); ++a) inner *= shape[a];
+        const int64_t classes = shape[axis], count = x.array.size() / classes;
+        Owned losses(lines, wide(dtype)), statistics({2, count}, wide(dtype)), labels(lines, DType::kFloat32);
+        const Owned g(lines, wide(dtype), 3);
+        std::vector<int32_t> memory(count + 1);
+        labels.array.dtype = DType::kInt32;
+        labels.array.data = memory.data();
+        for (int64_t i = 0; i < count; ++i) memory[i] = static_cast<int32_t>(i * 7 % classes);
+        int32_t wrong = 1;
+        const Array flag{&wrong, {1}, {4}, DType::kInt32};
+        const cpu::Loss loss{axis, 0.25, cpu::LossReduction::kNone};
+        cpu::softmax(x.array, y.array, axis, false, threads);
+        cpu::softmax_dgrad(gy.array, y.array, gx.array, axis, false, threads);
+        cpu::cross_entropy(x.array, labels.array, losses.array, statistics.array, flag, loss, threads);
+        cpu::cross_entropy_dgrad(x.array, labels.array, statistics.array, g.array, glogits.array, loss, threads);
+        std::vector<double> right(x.array.size()), right_gx(right), right_losses(count), right_glogits(right);
+        for (int64_t line = 0; line < count; ++line) {
+            const auto at = [&](int64_t c) { return (line / inner * classes + c) * inner + line % inner; };
+            double sum = 0, dot = 0;
+            for (int64_t c = 0; c < classes; ++c) sum += std::exp(x.get(at(c)));
+            for (int64_t c = 0; c < classes; ++c) {
+                const double p = std::exp(x.get(at(c))) / sum;
+                const double target = 0.25 / classes + (c == memory[line] ? 0.75 : 0);
+                right[at(c)] = p;
+                right_losses[line] -= target * std::log(p);
+                right_glogits[at(c)] = (p - target) * g.get(line);
+                dot += gy.get(at(c)) * y.get(at(c));
+            }
+            for (int64_t c = 0; c < classes; ++c) right_gx[at(c)] = y.get(at(c)) * (gy.get(at(c)) - dot);
+        }
+        expect(y, right, "softmax", kRounding);
+        expect(gx, right_gx, "softmax_dgrad", kRounding);
+        expect(losses, right_losses, "cross_entropy", kRounding);
+        expect(glogits, right_glogits, "cross_entropy_dgrad", kRounding);
+        if (wrong) ++failures;
+    }
+}
+
+void reductions(DType dtype, int threads) {
+    for (const Shape& shape : {Shape{1, 5, 301, 1}, Shape{70, 1, 1, 33}, Shape{3, 4, 7, 5}, Shape{301, 1, 1, 3},
+                               Shape{1, 1, 90001, 1}, Shape{9, 21, 40, 1}, Shape{1, 600, 1, 70}}) {
+        const Owned x(shape, dtype, 1);
+        Owned sum({shape[1], shape[3]}, dtype), most({shape[1], shape[3]}, dtype);
+        std::vector<double> right(sum.array.size()), largest(sum.array.size(), -3);
+        for (int64_t i = 0; i < x.array.size(); ++i) {
+            const int64_t k = i / shape[3] / shape[2] % shape[1] * shape[3] + i % shape[3];
+            right[k] += x.get(i);
+            largest[k] = std::fmax(largest[k], x.get(i));
+        }
+        cpu::reduce(x.array, sum.array, cpu::Reduction::kSum, threads);
+        cpu::reduce(x.array, most.array, cpu::Reduction::kMax, threads);
+        expect(sum, right, "reduce: sum");
+        expect(most, largest, "reduce: max");
+    }
+}
+
 void everything(int threads) {
     for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
         for (const bool channels_last : {true, false}) {
@@ -303,6 +370,8 @@ void everything(int threads) {
         }
         products(dtype, threads);
         norms(dtype, threads);
+        softmaxes(dtype, threads);
+        reductions(dtype, threads);
     }
 }
 

@@ -19,14 +19,15 @@ from .gemm import Gemm
 from .layout import Layout
 from .norm import Norm
 from .pool import Pool
+from .reduce import Reduce
+from .softmax import Softmax
 
 BY_NUMPY = (
-    "adam_step", "cast_all", "cross_entropy", "cross_entropy_dgrad", "dropout", "global_norm", "integers", "norm_fold",
-    "normal", "reduce", "sgd_step", "softmax", "softmax_dgrad", "uniform",
+    "adam_step", "cast_all", "dropout", "global_norm", "integers", "norm_fold", "normal", "sgd_step", "uniform",
 )
 
 
-class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Layout):
+class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Softmax, Reduce, Layout):
     """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

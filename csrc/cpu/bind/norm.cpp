@@ -37,8 +37,8 @@ void bind_norm(py::module_& m) {
             const py::gil_scoped_release unlocked;
             norm_apply(in, means, rates, by.get(), plus.get(), beside.get(), out, geo, applied, threads);
         },
-        "x"_a, "mean"_a, "rstd"_a, "scale"_a.none(true), "offset"_a.none(true), "residual"_a.none(true), "y"_a,
-        "geo"_a, "activation"_a, "threads"_a);
+        "x"_a, "mean"_a, "rstd"_a, "scale"_a.none(true), "offset"_a.none(true), "residual"_a.none(true), "y"_a, "geo"_a,
+        "activation"_a, "threads"_a);
     m.def(
         "norm_infer",
         [](const py::array& x, const py::array& mean, const py::array& var, const py::object& scale,
@@ -50,8 +50,8 @@ void bind_norm(py::module_& m) {
             const py::gil_scoped_release unlocked;
             norm_infer(in, means, vars, by.get(), plus.get(), beside.get(), out, geo, applied, epsilon, threads);
         },
-        "x"_a, "mean"_a, "var"_a, "scale"_a.none(true), "offset"_a.none(true), "residual"_a.none(true), "y"_a,
-        "geo"_a, "activation"_a, "epsilon"_a, "threads"_a);
+        "x"_a, "mean"_a, "var"_a, "scale"_a.none(true), "offset"_a.none(true), "residual"_a.none(true), "y"_a, "geo"_a,
+        "activation"_a, "epsilon"_a, "threads"_a);
     m.def(
         "norm_dgrad",
         [](const py::array& gy, const py::array& x, const py::array& mean, const py::array& rstd,

@@ -1,9 +1,7 @@
 // The affine step of normalisation: y = activation((x - mean) * rstd * scale + offset + residual).
 //
-// A thread owns a tile: some columns of some rows where each channel is a column, else some runs of one channel or, where
-// a run is a line of several channels, some lines.
-// Layouts: without gaps.
-// Order: nothing is summed.
+// A thread owns a tile: some columns of some rows where each channel is a column, else some runs of one channel or,
+// where a run is a line of several channels, some lines. Layouts: without gaps. Order: nothing is summed.
 #include "../threads.h"
 #include "normalize.h"
 
@@ -45,21 +43,23 @@ void by_columns(const NormCall& call) {
     // Tiles of up to 256 rows: the parameters of their columns are found once.
     const int64_t chunks = parts(f.rows, 256);
     const int64_t tiles = call.outer * f.strips * chunks;
-    parallel_for(tiles, call.size() < kNormSmall ? 1 : call.threads, 3 * kColumns * sizeof(A), [&](int64_t i, char* scratch) {
-        const int64_t chunk = i % chunks, column = i / chunks % f.strips * kColumns, o = i / chunks / f.strips;
-        const int64_t columns = smaller(kColumns, f.width - column);
-        A *const centre = reinterpret_cast<A*>(scratch), *const factor = centre + kColumns, *const shift = factor + kColumns;
-        given.of_columns(o, column, columns, f.row, centre, factor, shift);
-        const OfColumns<A> params{centre, factor, shift};
-        const auto apply = [&](int64_t r, int64_t n) __attribute__((always_inline)) {
-            const int64_t at = o * image + r * f.width + column;
-            apply_run<T, kSilu>(static_cast<const T*>(call.x) + at,
-                                call.residual ? static_cast<const T*>(call.residual) + at : nullptr,
-                                static_cast<T*>(call.y) + at, n, params, activated, given.unit);
-        };
-        for (int64_t r = chunk * 256; r < smaller((chunk + 1) * 256, f.rows); ++r) apply(r, columns);
-        if (chunk + 1 == chunks && f.tail > column) apply(f.rows, smaller(columns, f.tail - column));
-    });
+    parallel_for(
+        tiles, call.size() < kNormSmall ? 1 : call.threads, 3 * kColumns * sizeof(A), [&](int64_t i, char* scratch) {
+            const int64_t chunk = i % chunks, column = i / chunks % f.strips * kColumns, o = i / chunks / f.strips;
+            const int64_t columns = smaller(kColumns, f.width - column);
+            A *const centre = reinterpret_cast<A*>(scratch), *const factor = centre + kColumns,
+                     *const shift = factor + kColumns;
+            given.of_columns(o, column, columns, f.row, centre, factor, shift);
+            const OfColumns<A> params{centre, factor, shift};
+            const auto apply = [&](int64_t r, int64_t n) __attribute__((always_inline)) {
+                const int64_t at = o * image + r * f.width + column;
+                apply_run<T, kSilu>(static_cast<const T*>(call.x) + at,
+                                    call.residual ? static_cast<const T*>(call.residual) + at : nullptr,
+                                    static_cast<T*>(call.y) + at, n, params, activated, given.unit);
+            };
+            for (int64_t r = chunk * 256; r < smaller((chunk + 1) * 256, f.rows); ++r) apply(r, columns);
+            if (chunk + 1 == chunks && f.tail > column) apply(f.rows, smaller(columns, f.tail - column));
+        });
 }
 
 // Runs of one channel, of which long ones are cut.
@@ -71,7 +71,8 @@ void by_runs(const NormCall& call) {
     const int64_t pieces = parts(call.inner, kNormSmall), runs = call.outer * call.rows * call.channels;
     const int64_t chunk = larger<int64_t>(1, kNormSmall / call.inner);
     parallel_for(parts(runs, chunk) * pieces, call.size() < kNormSmall ? 1 : call.threads, 0, [&](int64_t i, char*) {
-        const int64_t begin = i % pieces * kNormSmall, n = smaller(kNormSmall, call.inner - begin), first = i / pieces * chunk;
+        const int64_t begin = i % pieces * kNormSmall, n = smaller(kNormSmall, call.inner - begin),
+                      first = i / pieces * chunk;
         for (int64_t k = first; k < smaller(first + chunk, runs); ++k) {
             const int64_t c = k % call.channels, o = k / call.channels / call.rows, at = k * call.inner + begin;
             A centre, factor, shift;

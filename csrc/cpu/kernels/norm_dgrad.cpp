@@ -1,8 +1,8 @@
 // The gradients of a normalisation: of x, scale, offset and residual.
 //
 // With g = gy times the slope of the activation, xn = (x - mean) * rstd, and m(.) the mean over the elements that share
-// a mean: gx = rstd * (scale * g - m(scale * g) - xn * m(scale * g * xn)), gscale = the sum of g * xn, goffset = the sum
-// of g, gresidual = g.
+// a mean: gx = rstd * (scale * g - m(scale * g) - xn * m(scale * g * xn)), gscale = the sum of g * xn, goffset = the
+// sum of g, gresidual = g.
 //
 // A thread owns a tile, and reads it once for the sums and once for gx: some columns of a segment of the rows where
 // each channel is a column, else a segment of the runs of one channel. Where a run is a line of several channels, both
@@ -19,8 +19,8 @@ namespace {
 // What a vector of the elements of one or several channels needs.
 template <class A>
 struct Channel {
-    Affine<A> affine;         // the step whose result the slope is taken at
-    Vector<A> rate;           // rstd / unit, so that apart(x) * rate is xn but for the rest of the mean
+    Affine<A> affine;             // the step whose result the slope is taken at
+    Vector<A> rate;               // rstd / unit, so that apart(x) * rate is xn but for the rest of the mean
     Vector<A> b, e, scale, rstd;  // gx = rstd * (scale * g - (apart(x) * b + e))
 };
 
@@ -35,9 +35,14 @@ struct Step {
     bool sums;
 
     explicit Step(const NormCall& call)
-        : gy(static_cast<const T*>(call.gy)), x(static_cast<const T*>(call.x)), y(static_cast<const T*>(call.given_y)),
-          gx(static_cast<T*>(call.gx)), gresidual(static_cast<T*>(call.gresidual)), given(call),
-          activated(call.activation), sums(call.gx || call.gscale || call.goffset) {}
+        : gy(static_cast<const T*>(call.gy)),
+          x(static_cast<const T*>(call.x)),
+          y(static_cast<const T*>(call.given_y)),
+          gx(static_cast<T*>(call.gx)),
+          gresidual(static_cast<T*>(call.gresidual)),
+          given(call),
+          activated(call.activation),
+          sums(call.gx || call.gscale || call.goffset) {}
 
     // The gradient before the activation of the elements from i.
     CONVGPU_INLINE Vector<A> gradient(int64_t i, int lanes, Vector<A> at, const Affine<A>& affine) const {
@@ -66,9 +71,13 @@ struct Sums {
     A *m1, *m2;
 
     Sums(int64_t outers, int64_t each, int64_t groups)
-        : ones(outers * each * sizeof(Wide<A>)), twos(outers * each * sizeof(Wide<A>)),
-          means(2 * outers * groups * sizeof(A)), one(reinterpret_cast<Wide<A>*>(ones.data())),
-          two(reinterpret_cast<Wide<A>*>(twos.data())), m1(reinterpret_cast<A*>(means.data())), m2(m1 + outers * groups) {}
+        : ones(outers * each * sizeof(Wide<A>)),
+          twos(outers * each * sizeof(Wide<A>)),
+          means(2 * outers * groups * sizeof(A)),
+          one(reinterpret_cast<Wide<A>*>(ones.data())),
+          two(reinterpret_cast<Wide<A>*>(twos.data())),
+          m1(reinterpret_cast<A*>(means.data())),
+          m2(m1 + outers * groups) {}
 };
 
 // The gradients of scale and offset while they are added up.
@@ -78,19 +87,22 @@ struct Totals {
     Wide<A>*scale, *offset;
 
     explicit Totals(int64_t channels)
-        : memory(2 * channels * sizeof(Wide<A>)), scale(reinterpret_cast<Wide<A>*>(memory.data())),
+        : memory(2 * channels * sizeof(Wide<A>)),
+          scale(reinterpret_cast<Wide<A>*>(memory.data())),
           offset(scale + channels) {
         std::memset(memory.data(), 0, 2 * channels * sizeof(Wide<A>));
     }
     void write(const NormCall& call) const {
-        for (int64_t c = 0; call.gscale && c < call.channels; ++c) static_cast<A*>(call.gscale)[c] = static_cast<A>(scale[c]);
+        for (int64_t c = 0; call.gscale && c < call.channels; ++c)
+            static_cast<A*>(call.gscale)[c] = static_cast<A>(scale[c]);
         for (int64_t c = 0; call.goffset && c < call.channels; ++c) {
             static_cast<A*>(call.goffset)[c] = static_cast<A>(offset[c]);
         }
     }
 };
 
-// Adds up the sums of `outers` outers from `first`, whose channel c has the columns c, c + channels, ... of each segment.
+// Adds up the sums of `outers` outers from `first`, whose channel c has the columns c, c + channels, ... of each
+// segment.
 template <class A>
 void add_up(const NormCall& call, const Given<A>& given, int64_t first, int64_t outers, int64_t segments, int64_t width,
             Sums<A>& sums, Totals<A>& totals) {
@@ -121,12 +133,12 @@ void add_up(const NormCall& call, const Given<A>& given, int64_t first, int64_t 
     }
 }
 
-// The numbers of a Channel: of channel c of outer o, whose group has the means m1 and m2.
+// What a Channel has, as numbers: of channel c of outer o, whose group has the means m1 and m2.
 template <class A>
-struct Numbers {
+struct OfChannel {
     A centre, factor, shift, rate, b, e, scale, rstd;
 
-    CONVGPU_INLINE Numbers(const Given<A>& given, int64_t o, int64_t c, A m1, A m2) {
+    CONVGPU_INLINE OfChannel(const Given<A>& given, int64_t o, int64_t c, A m1, A m2) {
         const int64_t i = given.at(o, c);
         given.get(o, c, centre, factor, shift);
         rstd = given.rstd[i];
@@ -136,8 +148,12 @@ struct Numbers {
         e = m1 - given.rest[i] * rstd * m2;
     }
     CONVGPU_INLINE Channel<A> spread() const {
-        return {{broadcast(centre), broadcast(factor), broadcast(shift)}, broadcast(rate), broadcast(b), broadcast(e),
-                broadcast(scale), broadcast(rstd)};
+        return {{broadcast(centre), broadcast(factor), broadcast(shift)},
+                broadcast(rate),
+                broadcast(b),
+                broadcast(e),
+                broadcast(scale),
+                broadcast(rstd)};
     }
 };
 
@@ -155,7 +171,7 @@ struct ColumnMemory {
     void fill(const Given<A>& given, int64_t o, const FoldedTile& tile, int64_t channels, const A* m1, const A* m2) {
         for (int64_t k = 0, c = tile.column % channels; k < tile.columns; ++k, c = c + 1 == channels ? 0 : c + 1) {
             const int64_t group = given.at(0, c);
-            const Numbers<A> n(given, o, c, m1 ? m1[group] : 0, m2 ? m2[group] : 0);
+            const OfChannel<A> n(given, o, c, m1 ? m1[group] : 0, m2 ? m2[group] : 0);
             centre[k] = n.centre;
             factor[k] = n.factor;
             shift[k] = n.shift;
@@ -207,23 +223,25 @@ void by_columns(const NormCall& call) {
     for (int64_t first = 0; first < call.outer; first += some) {
         const int64_t outers = smaller(some, call.outer - first);
         const auto each_tile = [&](bool last) {
-            parallel_for(outers * f.strips * f.segments, threads, sizeof(ColumnMemory<A>), [&](int64_t i, char* scratch) {
-                const FoldedTile tile(f, i);
-                auto& m = *reinterpret_cast<ColumnMemory<A>*>(scratch);
-                const int64_t o = first + tile.outer, at = o * image + tile.column, g = tile.outer * call.groups;
-                m.fill(step.given, o, tile, call.channels, last ? sums.m1 + g : nullptr, last ? sums.m2 + g : nullptr);
-                if (!last) {
-                    const int64_t k = (tile.outer * f.segments + tile.segment) * f.width + tile.column;
-                    return sum_columns(step, f, tile, at, m, sums.one + k, sums.two + k);
-                }
-                const auto finish_row = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-                    for_each_vector<A>(n, [&](int64_t c, int lanes) __attribute__((always_inline)) {
-                        step.finish(i + c, lanes, m.channel(c));
-                    });
-                };
-                for (int64_t r = tile.begin; r < tile.end; ++r) finish_row(at + r * f.width, tile.columns);
-                if (tile.tail) finish_row(at + f.rows * f.width, tile.tail);
-            });
+            parallel_for(
+                outers * f.strips * f.segments, threads, sizeof(ColumnMemory<A>), [&](int64_t i, char* scratch) {
+                    const FoldedTile tile(f, i);
+                    auto& m = *reinterpret_cast<ColumnMemory<A>*>(scratch);
+                    const int64_t o = first + tile.outer, at = o * image + tile.column, g = tile.outer * call.groups;
+                    m.fill(step.given, o, tile, call.channels, last ? sums.m1 + g : nullptr,
+                           last ? sums.m2 + g : nullptr);
+                    if (!last) {
+                        const int64_t k = (tile.outer * f.segments + tile.segment) * f.width + tile.column;
+                        return sum_columns(step, f, tile, at, m, sums.one + k, sums.two + k);
+                    }
+                    const auto finish_row = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+                        for_each_vector<A>(n, [&](int64_t c, int lanes) __attribute__((always_inline)) {
+                            step.finish(i + c, lanes, m.channel(c));
+                        });
+                    };
+                    for (int64_t r = tile.begin; r < tile.end; ++r) finish_row(at + r * f.width, tile.columns);
+                    if (tile.tail) finish_row(at + f.rows * f.width, tile.tail);
+                });
         };
         each_tile(false);
         add_up(call, step.given, first, outers, f.segments, f.width, sums, totals);
@@ -235,8 +253,8 @@ void by_columns(const NormCall& call) {
 // --- runs of one channel
 
 template <class T, bool kSilu>
-void sum_runs(const Step<T, kSilu>& step, const Channel<Accumulator<T>>& channel, int64_t at, int64_t pitch, int64_t rows,
-              int64_t n, Wide<Accumulator<T>>& one, Wide<Accumulator<T>>& two) {
+void sum_runs(const Step<T, kSilu>& step, const Channel<Accumulator<T>>& channel, int64_t at, int64_t pitch,
+              int64_t rows, int64_t n, Wide<Accumulator<T>>& one, Wide<Accumulator<T>>& two) {
     using A = Accumulator<T>;
     constexpr int L = kLanes<A>;
     Vector<A> s1[2]{}, s2[2]{};
@@ -276,7 +294,7 @@ void by_runs(const NormCall& call) {
                 const int64_t s = i % segments, begin = i / segments * chunk;
                 for (int64_t item = begin; item < smaller(begin + chunk, items); ++item) {
                     const int64_t c = item % C, o = item / C, g = o * call.groups + step.given.at(0, c);
-                    const auto channel = Numbers<A>(step.given, first + o, c, sums.m1[g], sums.m2[g]).spread();
+                    const auto channel = OfChannel<A>(step.given, first + o, c, sums.m1[g], sums.m2[g]).spread();
                     const int64_t at = (first + o) * image + c * call.inner, into = (o * segments + s) * C + c;
                     for (int64_t b = blocks * s / segments; b < blocks * (s + 1) / segments; ++b) {
                         const int64_t r = b / pieces * rows, k = b % pieces * kRun<A>;
@@ -313,7 +331,8 @@ void by_lines(const NormCall& call) {
     const Step<T, kSilu> step(call);
     const Given<A>& given = step.given;
     const int64_t n = call.per_group(), C = call.channels;
-    int64_t segments = smaller(smaller(kNormSegments, parts(call.size(), kNormSmall)), larger<int64_t>(1, (1 << 18) / C));
+    int64_t segments =
+        smaller(smaller(kNormSegments, parts(call.size(), kNormSmall)), larger<int64_t>(1, (1 << 18) / C));
     segments = smaller(segments, call.outer);
     const Memory memory(segments * C * 2 * (sizeof(A) + sizeof(Wide<A>)));
     std::memset(memory.data(), 0, segments * C * 2 * (sizeof(A) + sizeof(Wide<A>)));
@@ -340,18 +359,19 @@ void by_lines(const NormCall& call) {
                 Wide<A> sum1 = 0, sum2 = 0;
                 for (int64_t k = 0; k < n; k += kRun<A> / 2) {
                     Vector<A> s1{}, s2{};
-                    for_each_vector<A>(smaller(kRun<A> / 2, n - k), [&](int64_t j, int lanes) __attribute__((always_inline)) {
-                        const int64_t c = k + j;
-                        const Affine<A> affine = line.at(c, lanes);
-                        Vector<A> v1{}, v2{};
-                        step.add(at + c, lanes, affine, rate, v1, v2);
-                        v2 -= v1 * apart;
-                        store_first(one + first + c, load_first(one + first + c, lanes) + v1, lanes);
-                        store_first(two + first + c, load_first(two + first + c, lanes) + v2, lanes);
-                        const Vector<A> scale = line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));
-                        s1 += scale * v1;
-                        s2 += scale * v2;
-                    });
+                    for_each_vector<A>(
+                        smaller(kRun<A> / 2, n - k), [&](int64_t j, int lanes) __attribute__((always_inline)) {
+                            const int64_t c = k + j;
+                            const Affine<A> affine = line.at(c, lanes);
+                            Vector<A> v1{}, v2{};
+                            step.add(at + c, lanes, affine, rate, v1, v2);
+                            v2 -= v1 * apart;
+                            store_first(one + first + c, load_first(one + first + c, lanes) + v1, lanes);
+                            store_first(two + first + c, load_first(two + first + c, lanes) + v2, lanes);
+                            const Vector<A> scale = line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));
+                            s1 += scale * v1;
+                            s2 += scale * v2;
+                        });
                     for (int j = 0; j < kLanes<A>; ++j) {
                         sum1 += s1[j];
                         sum2 += s2[j];
@@ -359,7 +379,8 @@ void by_lines(const NormCall& call) {
                 }
                 if (!call.gx) continue;
                 const A m1 = static_cast<A>(sum1 / n), m2 = static_cast<A>(sum2 / n);
-                Channel<A> channel{Affine<A>{}, rate, rate * m2, m1 - apart * m2, Vector<A>{}, broadcast(given.rstd[i])};
+                Channel<A> channel{Affine<A>{},     rate,        rate * m2,
+                                   m1 - apart * m2, Vector<A>{}, broadcast(given.rstd[i])};
                 for_each_vector<A>(n, [&](int64_t c, int lanes) __attribute__((always_inline)) {
                     channel.affine = line.at(c, lanes);
                     channel.scale = line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));

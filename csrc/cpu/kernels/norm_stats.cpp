@@ -38,8 +38,7 @@ struct Good {
     A most, least;
 
     explicit Good(double epsilon)
-        : most(sizeof(A) == 4 ? A(1e37) : A(1e307)),
-          least(sizeof(A) == 4 ? A(1e-28) : A(1e-288)) {
+        : most(sizeof(A) == 4 ? A(1e37) : A(1e307)), least(sizeof(A) == 4 ? A(1e-28) : A(1e-288)) {
         if (epsilon > least) least = -1;
     }
     CONVGPU_INLINE bool operator()(A q) const { return q < most && q > least; }
@@ -67,10 +66,11 @@ void finish(const NormCall& call, int64_t i, const Moments<A>& m) {
     if (var < 0) var = 0;
     const Wide<A> mean = m.pivot + apart;
     const A high = static_cast<A>(mean);
-    const auto root = [](Wide<A> v) { return sizeof(A) == 4 ? Wide<A>(__builtin_sqrt(double(v))) : Wide<A>(__builtin_sqrtl(v)); };
+    const auto root = [](Wide<A> v) {
+        return sizeof(A) == 4 ? Wide<A>(__builtin_sqrt(double(v))) : Wide<A>(__builtin_sqrtl(v));
+    };
     static_cast<A*>(call.found_mean)[i] = high;
-    static_cast<A*>(call.found_mean)[call.outer * call.groups + i] =
-        static_cast<A>((Wide<A>(m.pivot) - high) + apart);
+    static_cast<A*>(call.found_mean)[call.outer * call.groups + i] = static_cast<A>((Wide<A>(m.pivot) - high) + apart);
     static_cast<A*>(call.found_rstd)[i] = static_cast<A>(1 / root(var + Wide<A>(call.epsilon)));
     if (!call.running_mean) return;
     const Wide<A> momentum = call.momentum, unbiased = var * (n / (n > call.correction + 1 ? n - call.correction : 1));
@@ -108,9 +108,8 @@ CONVGPU_INLINE void each_row(const T* x, int64_t pitch, int64_t n, int64_t colum
         });
     }
     for (; r < n; ++r, x += pitch) {
-        for_each_vector<A>(columns, [&](int64_t c, int lanes) __attribute__((always_inline)) {
-            one(c, lanes, read_lanes(x + c, lanes));
-        });
+        for_each_vector<A>(columns, [&](int64_t c, int lanes)
+                                        __attribute__((always_inline)) { one(c, lanes, read_lanes(x + c, lanes)); });
     }
 }
 
@@ -124,9 +123,8 @@ void add_block(const T* x, int64_t pitch, int64_t n, int64_t columns, int64_t be
     std::memset(&sums, 0, sizeof(sums));
     each_row(
         x, pitch, n, columns,
-        [&](int64_t c, int, V a, V b, V d, V e) __attribute__((always_inline)) {
-            store(mean + c, load(mean + c) + ((a + b) + (d + e)));
-        },
+        [&](int64_t c, int, V a, V b, V d, V e)
+            __attribute__((always_inline)) { store(mean + c, load(mean + c) + ((a + b) + (d + e))); },
         [&](int64_t c, int, V a) __attribute__((always_inline)) { store(mean + c, load(mean + c) + a); });
     const A share = A(1) / static_cast<A>(n);
     for (int64_t c = 0; c < columns; ++c) mean[c] *= share;
@@ -191,7 +189,8 @@ void by_columns(const NormCall& call) {
     const int64_t some = smaller<int64_t>(call.outer, larger<int64_t>(1, (1 << 17) / row));  // outers at a time
     const Folded f(some, call.rows, row);
     const int64_t each = f.segments * f.width;
-    const Memory pivots(some * each * sizeof(A)), ones(some * each * sizeof(Wide<A>)), twos(some * each * sizeof(Wide<A>));
+    const Memory pivots(some * each * sizeof(A)), ones(some * each * sizeof(Wide<A>)),
+        twos(some * each * sizeof(Wide<A>));
     A* const pivot = reinterpret_cast<A*>(pivots.data());
     Wide<A>*const one = reinterpret_cast<Wide<A>*>(ones.data()), *const two = reinterpret_cast<Wide<A>*>(twos.data());
     const Good<A> good(call.epsilon);
@@ -199,21 +198,22 @@ void by_columns(const NormCall& call) {
         const int64_t outers = smaller(some, call.outer - first);
         parallel_for(outers * f.strips * f.segments, call.size() < kNormSmall ? 1 : call.threads, sizeof(ColumnSums<A>),
                      [&](int64_t i, char* scratch) {
-            const FoldedTile tile(f, i);
-            const int64_t at = (tile.outer * f.segments + tile.segment) * f.width + tile.column;
-            const ColumnMoments<A> all{pivot + at, one + at, two + at};
-            for (int64_t c = 0; c < tile.columns; ++c) all.one[c] = all.two[c] = 0;
-            auto& sums = *reinterpret_cast<ColumnSums<A>*>(scratch);
-            const T* const x = static_cast<const T*>(call.x) + (first + tile.outer) * image + tile.column;
-            int64_t r = tile.begin;
-            for (; r < tile.end; r += f.rows_of_block()) {
-                add_block(x + r * f.width, f.width, smaller(f.rows_of_block(), tile.end - r), tile.columns,
-                          r - tile.begin, good, sums, all);
-            }
-            if (tile.tail) {
-                add_block(x + f.rows * f.width, f.width, 1, tile.tail, tile.end - tile.begin, good, sums, all);
-            }
-        });
+                         const FoldedTile tile(f, i);
+                         const int64_t at = (tile.outer * f.segments + tile.segment) * f.width + tile.column;
+                         const ColumnMoments<A> all{pivot + at, one + at, two + at};
+                         for (int64_t c = 0; c < tile.columns; ++c) all.one[c] = all.two[c] = 0;
+                         auto& sums = *reinterpret_cast<ColumnSums<A>*>(scratch);
+                         const T* const x = static_cast<const T*>(call.x) + (first + tile.outer) * image + tile.column;
+                         int64_t r = tile.begin;
+                         for (; r < tile.end; r += f.rows_of_block()) {
+                             add_block(x + r * f.width, f.width, smaller(f.rows_of_block(), tile.end - r), tile.columns,
+                                       r - tile.begin, good, sums, all);
+                         }
+                         if (tile.tail) {
+                             add_block(x + f.rows * f.width, f.width, 1, tile.tail, tile.end - tile.begin, good, sums,
+                                       all);
+                         }
+                     });
         parallel_for(outers, call.threads, 0, [&](int64_t o, char*) {
             const int64_t at = o * each;
             merge_segments(f, ColumnMoments<A>{pivot + at, one + at, two + at});
@@ -292,7 +292,8 @@ void add_runs(const T* x, int64_t pitch, int64_t rows, int64_t n, const Good<Acc
 template <class T>
 void by_runs(const NormCall& call) {
     using A = Accumulator<T>;
-    const int64_t row = call.channels * call.inner, run = call.per_group() * call.inner, items = call.outer * call.groups;
+    const int64_t row = call.channels * call.inner, run = call.per_group() * call.inner,
+                  items = call.outer * call.groups;
     // A block has several short runs, or a piece of a long one.
     const int64_t rows = larger<int64_t>(1, kRun<A> / run), pieces = rows > 1 ? 1 : parts(run, kRun<A>);
     const int64_t blocks = rows > 1 ? parts(call.rows, rows) : call.rows * pieces;
@@ -302,12 +303,13 @@ void by_runs(const NormCall& call) {
     const Memory memory((segments > 1 ? items * segments : 1) * sizeof(Moments<A>));
     auto* const found = reinterpret_cast<Moments<A>*>(memory.data());
     const auto add = [&](int64_t item, int64_t begin, int64_t end) {
-        const T* const x = static_cast<const T*>(call.x) + item / call.groups * call.rows * row + item % call.groups * run;
+        const T* const x =
+            static_cast<const T*>(call.x) + item / call.groups * call.rows * row + item % call.groups * run;
         Moments<A> moments;
         for (int64_t b = begin; b < end; ++b) {
             const int64_t r = b / pieces * rows, at = b % pieces * kRun<A>;
-            add_runs(x + r * row + at, row, smaller(rows, call.rows - r), pieces == 1 ? run : smaller(kRun<A>, run - at), good,
-                     moments);
+            add_runs(x + r * row + at, row, smaller(rows, call.rows - r),
+                     pieces == 1 ? run : smaller(kRun<A>, run - at), good, moments);
         }
         return moments;
     };

@@ -1,14 +1,14 @@
 // What the kernels of normalisation share: the affine step, activations and their slopes, and how x is cut.
 #pragma once
-#include "exponential.h"
+#include "functions.h"
 #include "lanes.h"
 #include "table.h"
 
 namespace convgpu::cpu::CONVGPU_ISA {
 
-constexpr int64_t kNormSmall = 32768;   // elements that one thread handles alone
-constexpr int64_t kColumns = 512;       // columns of a strip: its parameters stay in the first cache
-constexpr int64_t kRowsOfBlock = 128;   // terms of a sum in the accumulator's type, before it is added to a wider one
+constexpr int64_t kNormSmall = 32768;  // elements that one thread handles alone
+constexpr int64_t kColumns = 512;      // columns of a strip: its parameters stay in the first cache
+constexpr int64_t kRowsOfBlock = 128;  // terms of a sum in the accumulator's type, before it is added to a wider one
 constexpr int64_t kNormSegments = 16;
 template <class A>
 constexpr int64_t kRun = 2 * kRowsOfBlock * kLanes<A>;  // elements of a block of runs, which two or more vectors add up
@@ -48,20 +48,18 @@ CONVGPU_INLINE Vector<A> first_lanes(Vector<A> v, int n, Vector<A> rest = Vector
 template <class A>
 constexpr A kInfinite = A(__builtin_inf());
 
-template <class A>
-CONVGPU_INLINE Vector<A> magnitude(Vector<A> v) {
-    return v < 0 ? -v : v;
-}
-
 // The activations. NaN stays NaN, and a slope that is 0 makes an infinite gradient 0, as in the numpy backend.
 template <class A>
 struct Activated {
     bool silu;
-    A low, high;              // the value is limited to these
+    A low, high;                // the value is limited to these
     A closed_low, closed_high;  // the slope is 0 up to closed_low, and from closed_high; nothing is up to NaN
 
     explicit Activated(NormActivation activation)
-        : silu(activation == NormActivation::kSilu), low(-kInfinite<A>), high(kInfinite<A>), closed_low(__builtin_nan("")),
+        : silu(activation == NormActivation::kSilu),
+          low(-kInfinite<A>),
+          high(kInfinite<A>),
+          closed_low(__builtin_nan("")),
           closed_high(__builtin_nan("")) {
         if (activation == NormActivation::kRelu || activation == NormActivation::kRelu6) low = closed_low = 0;
         if (activation == NormActivation::kRelu6) high = closed_high = 6;
@@ -69,11 +67,7 @@ struct Activated {
 
     template <bool kSilu>
     CONVGPU_INLINE Vector<A> value(Vector<A> v) const {
-        if (kSilu) {
-            const Vector<A> e = exponential(-magnitude<A>(v));
-            const Vector<A> limited = v < -750 ? broadcast(A(-750)) : v;
-            return limited * ((v < 0 ? e : broadcast(A(1))) / (1 + e));
-        }
+        if (kSilu) return at_least(v, A(-750)) * sigmoid<A>(v);
         v = v <= low ? broadcast(low) : v;
         return v >= high ? broadcast(high) : v;
     }
@@ -82,10 +76,9 @@ struct Activated {
     template <bool kSilu>
     CONVGPU_INLINE Vector<A> times_slope(Vector<A> g, Vector<A> v) const {
         if (kSilu) {
-            const Vector<A> above = v < -750 ? broadcast(A(-750)) : v, t = above > 750 ? broadcast(A(750)) : above;
-            const Vector<A> e = exponential(-magnitude<A>(t)), one = broadcast(A(1));
-            const Vector<A> s = (t < 0 ? e : one) / (1 + e), rest = (t < 0 ? one : e) / (1 + e);
-            return g * (s * (1 + t * rest));
+            const Vector<A> t = within(v, A(-750), A(750));
+            const Sigmoid<A> s(t);
+            return g * (s.of_x * (1 + t * s.of_minus_x));
         }
         g = v <= closed_low ? Vector<A>{} : g;
         return v >= closed_high ? Vector<A>{} : g;
@@ -110,10 +103,15 @@ struct Given {
     int64_t groups, per_group;
 
     explicit Given(const NormCall& call)
-        : mean(static_cast<const A*>(call.mean)), rest(static_cast<const A*>(call.rest)),
-          rstd(static_cast<const A*>(call.rstd)), scale(static_cast<const A*>(call.scale)),
-          offset(static_cast<const A*>(call.offset)), epsilon(static_cast<A>(call.epsilon)), infers(call.infers),
-          groups(call.groups), per_group(call.per_group()) {
+        : mean(static_cast<const A*>(call.mean)),
+          rest(static_cast<const A*>(call.rest)),
+          rstd(static_cast<const A*>(call.rstd)),
+          scale(static_cast<const A*>(call.scale)),
+          offset(static_cast<const A*>(call.offset)),
+          epsilon(static_cast<A>(call.epsilon)),
+          infers(call.infers),
+          groups(call.groups),
+          per_group(call.per_group()) {
         const A limit = sizeof(A) == 4 ? A(3.4e38 * 1.2e-7 / 8) : A(1.7e308 * 2.2e-16 / 8);
         const int64_t means = infers ? call.channels : call.outer * groups;
         for (int64_t i = 0; i < means; ++i) {
@@ -122,7 +120,9 @@ struct Given {
         inverse = 1 / unit;
     }
 
-    CONVGPU_INLINE int64_t at(int64_t o, int64_t c) const { return infers ? c : o * groups + (per_group == 1 ? c : c / per_group); }
+    CONVGPU_INLINE int64_t at(int64_t o, int64_t c) const {
+        return infers ? c : o * groups + (per_group == 1 ? c : c / per_group);
+    }
     CONVGPU_INLINE A rate(int64_t i) const {
         if (!infers) return rstd[i];
         return sizeof(A) == 4 ? 1 / __builtin_sqrtf(rstd[i] + epsilon) : 1 / __builtin_sqrt(rstd[i] + epsilon);
@@ -152,8 +152,10 @@ struct OfLine {
     const A *scale, *offset;
 
     OfLine(const Given<A>& given, int64_t line, int64_t channel)
-        : centre(broadcast(given.mean[line] * given.unit)), rate(broadcast(given.rstd[line] * given.inverse)),
-          rest(broadcast(given.rest[line] * given.unit)), scale(given.scale ? given.scale + channel : nullptr),
+        : centre(broadcast(given.mean[line] * given.unit)),
+          rate(broadcast(given.rstd[line] * given.inverse)),
+          rest(broadcast(given.rest[line] * given.unit)),
+          scale(given.scale ? given.scale + channel : nullptr),
           offset(given.offset ? given.offset + channel : nullptr) {}
 
     CONVGPU_INLINE Affine<A> at(int64_t i, int lanes) const {

@@ -25,6 +25,11 @@ constexpr Kernels kernels_of() {
     k.norm_stats = norm_stats<T>;
     k.norm_apply = norm_apply<T>;
     k.norm_dgrad = norm_dgrad<T>;
+    k.softmax = softmax<T>;
+    k.softmax_dgrad = softmax_dgrad<T>;
+    k.cross_entropy = cross_entropy<T>;
+    k.cross_entropy_dgrad = cross_entropy_dgrad<T>;
+    k.reduce = reduce<T>;
     return k;
 }
 

@@ -51,6 +51,16 @@ template <class T>
 void norm_apply(const NormCall& call);
 template <class T>
 void norm_dgrad(const NormCall& call);
+template <class T>
+void softmax(const SoftmaxCall& call);
+template <class T>
+void softmax_dgrad(const SoftmaxCall& call);
+template <class T>
+void cross_entropy(const SoftmaxCall& call);
+template <class T>
+void cross_entropy_dgrad(const SoftmaxCall& call);
+template <class T>
+void reduce(const ReduceCall& call);
 
 #define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
