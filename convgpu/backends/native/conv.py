@@ -26,6 +26,8 @@ class Conv(Crossing):
         if not geo.channels_last:
             raise NotImplementedError(f"conv_norm is not implemented on backend {self.name!r} in channels_first")
         y, pairs = self.empty(geo.y_shape, x.dtype), self.xp.ascontiguousarray(folded)
+        if self._pointer(pairs) % (2 * pairs.itemsize):  # a pair is one load
+            pairs = pairs.copy()
         self.launch("conv_norm", (x, w, self.array(pairs), residual, y), "plan_conv", ("conv_fprop", geo, x.dtype),
                     activation or "", precision=current_precision(), limit=workspace_limit())
         return y
