@@ -7,14 +7,14 @@ import numpy as np
 from ...dtypes import accumulator
 from ...geometry import ConvGeometry
 from ..epilogue import finish
-from ..numpy.norm import with_folded
-from .crossing import Crossing
+from ..numpy.conv import affine
+from .norm import Norm
 
 
-class Conv(Crossing):
+class Conv(Norm):
     """conv_fprop, conv_dgrad, conv_wgrad, channel_sum: each calls the function of its name, in csrc/cpu/ops.cpp.
 
-    conv_norm calls conv_fprop, and what the numpy backend makes of its sums.
+    conv_norm calls conv_fprop and norm_infer.
     """
 
     def conv_fprop(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
@@ -32,8 +32,8 @@ class Conv(Crossing):
         self.check_float("conv_norm", x)
         wide = accumulator(x.dtype)
         sums = self.conv_fprop(x.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
-        channel = sums.ndim - 1 if geo.channels_last else 1
-        return with_folded(sums, folded, residual, channel, activation).astype(x.dtype, copy=False)
+        more = None if residual is None else residual.astype(wide, copy=False)
+        return self.norm_infer(*affine(sums, folded, more, geo, activation)).astype(x.dtype, copy=False)
 
     def conv_dgrad(self, gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,
                    activation: str | None) -> np.ndarray:

@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...dtypes import accumulator
-from ...geometry import ConvGeometry
+from ...geometry import ConvGeometry, batch_norm_geometry
 from ...summation import total
 from ..epilogue import finish
 from .depthwise import convolve_depthwise, suits, weight_gradient_depthwise
 from .gather import convolve
-from .norm import with_folded
+from .norm import norm_infer
 from .operands import Filters
 from .scatter import scatter
 from .tapwise import convolve_tapwise, weight_gradient_tapwise
@@ -89,8 +89,15 @@ def conv_norm(x: np.ndarray, w: np.ndarray, folded: np.ndarray, residual: np.nda
     """
     wide = accumulator(x.dtype)
     sums = conv_fprop(x.astype(wide, copy=False), w.astype(wide, copy=False), None, geo, None)
-    channel = sums.ndim - 1 if geo.channels_last else 1
-    return with_folded(sums, folded, residual, channel, activation).astype(x.dtype, copy=False)
+    return norm_infer(*affine(sums, folded, residual, geo, activation)).astype(x.dtype, copy=False)
+
+
+def affine(sums: np.ndarray, folded: np.ndarray, residual: np.ndarray | None, geo: ConvGeometry,
+           activation: str | None) -> tuple[Any, ...]:
+    """The arguments of norm_infer for activation(sums * factor + shift + residual): a mean of 0, a variance of 1."""
+    mean = np.zeros(geo.filters, sums.dtype)
+    of_channels = batch_norm_geometry(sums.shape, sums.ndim - 1 if geo.channels_last else 1)
+    return sums, mean, mean + 1, folded[:, 0], folded[:, 1], residual, of_channels, activation, 0.0
 
 
 def conv_dgrad(gy: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geo: ConvGeometry,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...dtypes import accumulator, is_half
-from ...geometry import NormGeometry, batch_norm_geometry
+from ...geometry import NormGeometry
 from ...summation import mean as mean_of
 from ...summation import total, unit_scale
 from .. import epilogue
@@ -225,13 +225,6 @@ def norm_infer(x: Array, mean: Array, var: Array, scale: Array | None, offset: A
         factor = (factor if scale is None else factor * scale).reshape(along)
     shift = 0.0 if offset is None else offset.reshape(along)
     return _applied(x, _Affine(mean.reshape(along), factor, shift), residual, geo, activation)
-
-
-def with_folded(sums: Array, folded: Array, residual: Array | None, channel: int, activation: str | None) -> Array:
-    """activation(sums * factor + shift + residual) of a convolution's sums, with channels on the axis `channel`."""
-    geo = batch_norm_geometry(sums.shape, channel)
-    factor, shift = (folded[:, i].reshape(1, 1, -1, 1, 1) for i in (0, 1))
-    return _applied(sums, _Affine(np.zeros_like(shift), factor, shift), residual, geo, activation)
 
 
 def _affine(mean: Array, rstd: Array, scale: Array | None, offset: Array | None, geo: NormGeometry) -> _Affine:
