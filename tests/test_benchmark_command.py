@@ -16,7 +16,7 @@ import convgpu as cg
 from convgpu import backends
 from convgpu.architectures import alexnet, lenet5, resnet50, vgg16
 from convgpu.backends import numpy as numpy_backend
-from convgpu.benchmark import Results, devices, environment, layers, roofs, training
+from convgpu.benchmark import Results, devices, environment, functions, layers, roofs, training
 from convgpu.benchmark.networks import NETWORKS
 from convgpu.benchmark.problems import (
     call_problems,
@@ -336,6 +336,34 @@ def test_a_watched_network_shows_each_wrong_op(op: str) -> None:
         cg.value_and_grad(loss)(params)
 
 
+# --- what lies between convolutions
+
+
+@pytest.mark.parametrize("peer", [pytest.param((), id="alone"), pytest.param(("--peers", "torch"), marks=needs_torch)])
+def test_functions_and_steps_of_optimizers_are_timed(peer, monkeypatch, tmp_path, capsys) -> None:
+    small = [replace(f, shape=tuple(min(n, 6) for n in f.shape)) for f in functions.FUNCTIONS[::3]]
+    monkeypatch.setattr(functions, "FUNCTIONS", small)
+    monkeypatch.setattr(functions.mobilenet, "initial", lambda: {"w": cg.ones((3, 4)), "b": cg.ones(4)})
+    file = tmp_path / "r.json"
+    assert benchmark("functions", "--samples", "2", "--json", str(file), *peer) == 0
+    assert "batch norm + ReLU 6x6x6x6" in capsys.readouterr().out
+    rows = Results.load(file).rows
+    assert [row["direction"] for row in rows] == ["forward", "backward"] * len(small) + ["step"] * 2
+    assert all(row["bytes"] > 0 and len(row["timings"]) > bool(peer) and "absent" not in row for row in rows)
+    assert benchmark("functions", "--device", "gpu") == 2
+    assert "functions: expected --device cpu" in capsys.readouterr().err
+
+
+@needs_torch
+def test_a_function_that_differs_is_not_timed() -> None:
+    from convgpu.benchmark.peers import Torch
+
+    wrong = replace(functions.FUNCTIONS[5], shape=(2, 3, 3, 4), ours=lambda x: cg.relu(x) * 1.01)
+    for row in functions.rows(Torch(), [wrong], samples=2):
+        assert list(row["timings"]) == ["convgpu cpu"]
+        assert all("expected our result of ReLU 2x3x3x4" in why for why in row["absent"].values()) and row["absent"]
+
+
 # --- training
 
 
@@ -455,6 +483,21 @@ def test_twins_have_our_loss_and_gradients() -> None:
     theirs.check("twin", loss, grads)
     grads["conv1"]["w"] = -grads["conv1"]["w"]
     with pytest.raises(WrongResultError, match="in conv1; not timed"):
+        theirs.check("twin", loss, grads)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["mobilenet", "efficientnet_b0"])
+def test_small_twins_have_our_loss_and_gradients(name: str) -> None:
+    from convgpu.benchmark.peers import Torch
+
+    network = replace(NETWORKS[name], shape=(64, 64, 3))
+    params, (x, y) = network.initial(), network.data(4)
+    loss, grads = training.Step(network, params, x, y, "cpu").gradients()
+    theirs = training.TorchStep(Torch(), network, params, x, y, "cpu", "channels_last")
+    theirs.check("twin", loss, grads)
+    grads["dense"]["w"] = -grads["dense"]["w"]
+    with pytest.raises(WrongResultError, match="in dense; not timed"):
         theirs.check("twin", loss, grads)
 
 

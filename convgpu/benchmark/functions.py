@@ -4,13 +4,15 @@ them, forward and backward, beside PyTorch's own functions on the same values.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import optim
+from .. import optim, tree
+from ..architectures import mobilenet
 from ..backends.numpy.workers import get_num_threads
 from ..cases.problem import normal
 from ..dtypes import as_dtype
@@ -20,8 +22,11 @@ from ..ops.loss import cross_entropy
 from ..ops.norm import batch_norm
 from ..ops.softmax import softmax
 from ..tensor import Tensor, tensor
+from .devices import CpuDevice
 from .peers import AGREEMENT, AGREEMENT_OF_HALVES, LAYOUTS, PREFIX, Torch
+from .progress import Progress
 from .report.figures import OURS, Row
+from .results import Results, environment, load_average
 from .timing import Contender, alternate
 
 NAME = f"{OURS} cpu"
@@ -76,6 +81,24 @@ FUNCTIONS = (
                lambda torch, x: torch.nn.functional.cross_entropy(x, torch.from_numpy(_labels(*x.shape))),
                passes=(1, 2)) for shape in ((256, 1000), (4096, 32))],
 )
+
+
+def measure(device: CpuDevice, peer: Torch | None, samples: int = 5, dtype: str = "float32",
+            progress: Progress | None = None) -> Results:
+    """Rows of all functions and of a step of each optimizer on MobileNet's parameters; Ctrl-C keeps those so far."""
+    found: list[Row] = []
+    load, interrupted, progress = load_average(), False, progress or Progress()
+    shapes = [p.shape for p in tree.leaves(mobilenet.initial())]
+    roof = device.roof("float32")
+    with progress.of(2 * len(FUNCTIONS) + 2):
+        try:
+            for row in itertools.chain(rows(peer, FUNCTIONS, dtype, samples), step_rows(peer, shapes, dtype, samples)):
+                found.append(row)
+                progress.done(1)
+        except KeyboardInterrupt:
+            interrupted = True
+    packages = ["numpy", *["torch"] * (peer is not None)]
+    return Results(environment(packages, load), found, {"cpu": vars(roof)} if roof else {}, interrupted)
 
 
 def rows(peer: Torch | None, functions: Sequence[Function] = FUNCTIONS, dtype: str = "float32", samples: int = 5,

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..backends.numpy.workers import set_num_threads
 from ..benchmark import devices as all_devices
+from ..benchmark import functions as between
 from ..benchmark import layers as ops
 from ..benchmark import training
-from ..benchmark.devices import Device
+from ..benchmark.devices import CpuDevice, Device
 from ..benchmark.peers import Torch
 from ..benchmark.problems import call_problems, conv_problem, gemm_problem, layer_problems, pool_problem
 from ..benchmark.report import compare as comparison
@@ -73,6 +74,14 @@ def op(name: str, arguments: Sequence[str], gradients: bool, dtype: str, samples
     except (TypeError, ValueError) as error:
         raise UsageError(str(error).removeprefix("explain: ")) from error
     return _measure_ops(problems, samples, **common)
+
+
+def functions(dtype: str, samples: int, device: Sequence[str] | None, **common: Any) -> int:
+    """Time what lies between convolutions, forward and backward, and steps of optimizers."""
+    if device is not None and list(device) != ["cpu"]:
+        raise UsageError("functions: expected --device cpu, since on a GPU the ops are timed: convgpu benchmark op")
+    return _measure(lambda devices, peer: between.measure(CpuDevice(), peer, samples, dtype, Bar()), device=["cpu"],
+                    **common)
 
 
 def train(network: str, batch: Sequence[int] | None, dtype: str, steps: int, budget: float, **common: Any) -> int:

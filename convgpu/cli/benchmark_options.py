@@ -29,6 +29,7 @@ def add_benchmark(commands: _Parsers) -> None:
     _add_conv(which)
     _add_pool(which)
     _add_op(which)
+    _add_sampling(_measuring(which, "functions", "what lies between convolutions, and optimizers, on the CPU"))
     _add_train(which)
     _add_show(which)
     _add_compare(which)
