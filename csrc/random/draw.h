@@ -53,13 +53,6 @@ struct Normal {
     }
 };
 
-// Returns the upper 64 bits of a product.
-__device__ __forceinline__ uint64_t upper_product(uint64_t a, uint64_t b) {
-    const uint64_t a0 = a & 0xffffffff, a1 = a >> 32, b0 = b & 0xffffffff, b1 = b >> 32;
-    const uint64_t middle = a1 * b0 + (a0 * b0 >> 32), other = a0 * b1 + (middle & 0xffffffff);
-    return a1 * b1 + (middle >> 32) + (other >> 32);
-}
-
 template <class T>
 struct Integers {
     static constexpr int kEach = kWords / 2;
@@ -69,7 +62,7 @@ struct Integers {
 #pragma unroll
         for (int i = 0; i < kEach; ++i) {
             const uint64_t word = words.wide(i);
-            values[i] = static_cast<T>(low + (count == 0 ? word : upper_product(word, count)));
+            values[i] = static_cast<T>(low + (count == 0 ? word : __umul64hi(word, count)));
         }
     }
 };

@@ -27,11 +27,12 @@ __device__ __forceinline__ Words philox(const State& state, uint64_t index) {
     uint32_t k0 = static_cast<uint32_t>(state.seed), k1 = static_cast<uint32_t>(state.seed >> 32);
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
-        const uint64_t first = uint64_t(0xD2511F53u) * c0, second = uint64_t(0xCD9E8D57u) * c2;
-        c0 = static_cast<uint32_t>(second >> 32) ^ c1 ^ k0;
-        c1 = static_cast<uint32_t>(second);
-        c2 = static_cast<uint32_t>(first >> 32) ^ c3 ^ k1;
-        c3 = static_cast<uint32_t>(first);
+        const uint32_t upper0 = __umulhi(0xD2511F53u, c0), lower0 = 0xD2511F53u * c0;
+        const uint32_t upper2 = __umulhi(0xCD9E8D57u, c2), lower2 = 0xCD9E8D57u * c2;
+        c0 = upper2 ^ c1 ^ k0;
+        c1 = lower2;
+        c2 = upper0 ^ c3 ^ k1;
+        c3 = lower0;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
