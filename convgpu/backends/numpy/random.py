@@ -103,7 +103,9 @@ def _drawn(op: str, state: np.ndarray, shape: tuple[int, ...], dtype: str,
     def fill(i: int) -> None:
         numbers = values(columns(from_state, i * BLOCKS, min(BLOCKS, blocks - i * BLOCKS)))
         part = result[i * BLOCKS * len(numbers):(i + 1) * BLOCKS * len(numbers)]
-        part[:] = np.stack(numbers, axis=1).reshape(-1)[:part.size]
+        for k, column in enumerate(numbers):
+            places = part[k::len(numbers)]
+            places[...] = column[:len(places)]
 
     parallel_for(math.ceil(blocks / BLOCKS), fill)
     return y, after(state, blocks)
@@ -156,5 +158,6 @@ def _polynomial(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
     wide = x.dtype.type
     y = np.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
-        y = wide(c) + x * y
+        y *= x
+        y += wide(c)
     return y
