@@ -50,6 +50,8 @@ def method_of(call: Call) -> str:
     by_numpy = call.op in BY_NUMPY or not (call.op in MOVES or is_float(as_dtype(call.dtype)))
     if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
         return _convolution(call.op, call.statics[0])
+    if call.op == "conv_norm":
+        return f"{_convolution('conv_fprop', call.statics[0])}, then NumPy's scale and shift"
     return f"numpy: {Op.registry[call.op].facts.method(call)}" if by_numpy else _OTHERS[call.op]
 
 
