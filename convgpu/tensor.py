@@ -13,6 +13,23 @@ from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, run_t
 from .dtypes import DTypeLike, as_dtype, is_float
 from .recorder import Outline
 
+_SHOWN = 200  # the elements of which `repr` shows all; of more it shows the ends of each axis, and the shape
+
+# PyTorch's names of what has another one here
+_ELSEWHERE = {
+    "view": "t.reshape(shape)", "permute": "t.transpose(axes)", "cpu": "t.to('cpu')", "cuda": "t.to('gpu')",
+    "dim": "t.ndim", "numel": "t.size", "type": "t.astype(dtype)", "float": "t.astype('float32')",
+    "double": "t.astype('float64')", "half": "t.astype('float16')", "bfloat16": "t.astype('bfloat16')",
+    "long": "t.astype('int64')", "int": "t.astype('int32')", "bool": "t.astype('bool')", "data": "t.detach()",
+    "grad_fn": "t.node", "clone": "convgpu.tensor(t)", "contiguous": "t",
+    "unsqueeze": "convgpu.numpy.expand_dims(t, axis)", "clamp": "t.clip(low, high)", "expand": "t.broadcast_to(shape)",
+    "repeat": "convgpu.numpy.tile(t, times)", "mm": "t @ other", "bmm": "t @ other", "add_": "t.assign(t + other)",
+    "mul_": "t.assign(t * other)", "sub_": "t.assign(t - other)", "copy_": "t.assign(values)",
+    "zero_": "t.assign(0 * t)", "fill_": "t.assign(values)", "exp": "convgpu.exp(t)", "log": "convgpu.log(t)",
+    "sqrt": "convgpu.numpy.sqrt(t)", "relu": "convgpu.relu(t)", "sigmoid": "convgpu.sigmoid(t)",
+    "softmax": "convgpu.softmax(t, axis)", "argsort": "convgpu.numpy.argsort(t)", "sort": "convgpu.numpy.sort(t)",
+}
+
 
 class Tensor:
     """A NumPy (CPU) or CuPy (GPU) array that is never changed in place, together with its place in the tape.
@@ -75,9 +92,10 @@ class Tensor:
         return ops.transpose(self)
 
     def __repr__(self) -> str:
-        with np.printoptions(threshold=200, precision=4):
+        long, ends = self.size > _SHOWN, {0: 3, 1: 3, 2: 3, 3: 2}.get(self.ndim, 1)
+        with np.printoptions(threshold=_SHOWN, precision=4, edgeitems=ends):
             body = np.array2string(to_numpy(self.array), separator=", ", prefix="Tensor(")
-        shape = f", shape={self.shape}" if self.size == 0 else ""
+        shape = f", shape={self.shape}" if self.size == 0 or long else ""
         device = "" if self.device == CPU else f", device={self.device!r}"
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({body}{shape}, dtype={self.dtype}{device}{grad})"
@@ -122,7 +140,8 @@ class Tensor:
             if self.device == GPU:
                 return self.array.__cuda_array_interface__
             raise AttributeError("__cuda_array_interface__ exists on GPU tensors only; this one is on the cpu")
-        raise AttributeError(f"Tensor has no attribute {name!r}")
+        ours = f"; here it is {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"Tensor has no attribute {name!r}{ours}")
 
     # --- gradients
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import pickle
+import re
 import sys
 import types
 
@@ -353,3 +354,27 @@ def test_use_backend() -> None:
     with pytest.raises(ValueError, match="use_backend: expected one of .*'numpy', 'reference'.*, got 'tensorflow'"):
         cg.use_backend("tensorflow")
     assert cg.current_backend() == before
+
+
+def test_pytorchs_names_are_answered_by_ours():
+    from convgpu.tensor import _ELSEWHERE  # a name of the module, which `convgpu.tensor` the function hides
+
+    t = cg.tensor(np.arange(6.0).reshape(2, 3))
+    given = {"t": t, "convgpu": cg, "shape": (2, 3), "axes": (1, 0), "axis": 0, "dtype": "int64", "low": 0, "high": 1,
+             "times": 2, "other": t.T, "values": np.ones((2, 3))}
+    for theirs, ours in _ELSEWHERE.items():
+        with pytest.raises(AttributeError, match=f"Tensor has no attribute {theirs!r}; here it is {re.escape(ours)}$"):
+            getattr(t, theirs)
+        if theirs in ("cuda", "grad_fn"):  # which needs a GPU; None
+            continue
+        if theirs in ("add_", "mul_", "sub_"):
+            given["other"] = t
+        assert eval(ours, given) is not None, theirs  # noqa: S307 - what it says works
+        given["other"] = t.T
+
+
+@pytest.mark.parametrize("shape", [(1000,), (64, 64), (32, 32, 32), (8, 8, 8, 8)])
+def test_the_text_of_a_big_tensor_is_short_and_names_its_shape(shape):
+    text = repr(cg.zeros(shape))
+    assert f"shape={shape}" in text and "..." in text and len(text.splitlines()) < 60
+    assert "shape" not in repr(cg.zeros((10, 20)))
