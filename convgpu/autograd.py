@@ -12,7 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,9 @@ from .tensor import Tensor, as_tensor, goes_along, wrap
 
 if TYPE_CHECKING:
     from .op import Op
+
+
+Watcher = Callable[[Any, tuple[Any, ...], tuple[Any, ...]], None]
 
 
 class _Mode(threading.local):
@@ -197,6 +200,21 @@ class Node:
             self.again.recipes = () if other.again is None else other.again.recipes
 
 
+_watcher: Watcher | None = None  # is called with each op, its inputs and its outputs
+
+
+def set_watcher(watcher: Watcher | None) -> Watcher | None:
+    """Let a function see every op that runs, in all threads; return the one before."""
+    global _watcher
+    before, _watcher = _watcher, watcher
+    return before
+
+
+def is_watched() -> bool:
+    """Whether a function sees every op."""
+    return _watcher is not None
+
+
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
     """Run `op` on bound arguments; record it if an input requires a gradient. Returns Tensor(s)."""
     inputs, statics = args[:len(op.inputs)], args[len(op.inputs):]
@@ -213,6 +231,8 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
         raise ours from error
     results = result if isinstance(result, tuple) else (result,)
     outputs = tuple([None if r is None else wrap(r) for r in results])
+    if _watcher is not None:
+        _watcher(op, inputs, outputs)
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
         record(op, inputs, statics, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]

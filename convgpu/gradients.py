@@ -61,6 +61,14 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
     return grads
 
 
+def _watched_gradients(node: Node, *rest: Any) -> list[Tensor | None]:
+    """The same; what `debug_nans` finds names the op whose gradient is computed."""
+    try:
+        return _input_gradients(node, *rest)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{node.op.name}.backward: {error}") from error
+
+
 def _joint_gradients(node: Node, g: Tensor, wanted: Sequence[bool], values: dict[str, Any]) -> list[Tensor | None]:
     """The gradients of all inputs from one rule, which is an op's joint rule or that of a sequence of inputs."""
     op = node.op
@@ -143,7 +151,8 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
                     found[node] = g
                 wanted = [_wanted(e, leads, goal) for e in node.edges]
                 if any(wanted):
-                    for edge, d in zip(node.edges, _input_gradients(node, g, wanted, again, sums)):
+                    run = _watched_gradients if autograd.is_watched() else _input_gradients
+                    for edge, d in zip(node.edges, run(node, g, wanted, again, sums)):
                         if d is not None:
                             send(edge, d)
                     if not retain_graph:
