@@ -291,6 +291,9 @@ def test_explain_says_how_the_backend_in_use_computes():
         for op, operands, options, text in (
                 ("conv2d", ((2, 9, 9, 64), (3, 3, 64, 64)), {}, "rows by pointers into the image"),
                 ("conv2d", ((2, 9, 9, 3), (3, 3, 3, 64)), {}, "each row of taps one run"),
+                ("conv_dgrad", ((2, 9, 9, 3), (3, 3, 3, 64)), {"stride": 2}, "scattered to the windows"),
+                ("conv_wgrad", ((2, 9, 9, 3), (3, 3, 3, 64)), {}, "all taps and channels at once"),
+                ("conv_wgrad", ((2, 9, 9, 64), (3, 3, 64, 64)), {}, "runs of pixels per tap"),
                 ("conv_dgrad", ((2, 9, 9, 64), (3, 3, 64, 64)), {"stride": 2}, "phase by phase of the stride"),
                 ("depthwise_conv2d", ((2, 9, 9, 8), (3, 3, 8, 1)), {}, "depthwise, a vector of channels at a time"),
                 ("max_pool2d", ((2, 9, 9, 8), 2), {}, "windows, a vector of channels at a time")):

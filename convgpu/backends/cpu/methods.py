@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+
 from ...dtypes import as_dtype, is_float
 from ...geometry import ConvGeometry
 from ...op import Op
@@ -10,6 +13,8 @@ from . import BY_NUMPY
 
 MOVES = ("max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")  # these take any dtype
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
+MOST_LANES = 1024  # kMostLanes of conv_wgrad.cpp
+LANES = {"v4": 16, "v3": 8}  # float32 elements of a vector of an instruction set; 4 in the others
 
 _OTHERS = {
     "channel_sum": "sums of vectors, in segments",
@@ -62,7 +67,20 @@ def _convolution(op: str, geo: ConvGeometry) -> str:
     if geo.groups == geo.channels == geo.filters > 1:
         return f"depthwise, a vector of channels at a time{phases}"
     reads = (geo.filters if op == "conv_dgrad" else geo.channels) // geo.groups
+    taps = math.prod(geo.kernel)
+    if op == "conv_dgrad" and _scatters(geo):
+        return "products of packed panels for all taps, scattered to the windows"
+    if op == "conv_wgrad":
+        lanes = reads < FEW_CHANNELS and 1 < taps and taps * reads <= MOST_LANES
+        return f"products of packed panels, {'all taps and channels at once' if lanes else 'runs of pixels per tap'}"
     run = geo.kernel[-1] > 1 and reads < FEW_CHANNELS and geo.dilation[-1] == 1 and not phases
-    rows = "each row of taps one run" if run else ("runs of pixels per tap" if op == "conv_wgrad" else
-                                                   "rows by pointers into the image")
+    rows = "each row of taps one run" if run else "rows by pointers into the image"
     return f"products of packed panels, {rows}{phases}"
+
+
+def _scatters(geo: ConvGeometry) -> bool:
+    """What `suits` of csrc/cpu/kernels/scatter.cpp asks of float32 filters that fit its memory."""
+    lanes = LANES.get(importlib.import_module("convgpu._cpu").instruction_set(), 4)
+    makes, reads = geo.channels // geo.groups, geo.filters // geo.groups
+    return (1 < math.prod(geo.kernel) <= 128 and geo.dilation[-1] == 1 and reads >= (4 if geo.groups == 1 else 16)
+            and makes < 2 * lanes and 4 * makes < 3 * lanes * math.ceil(makes / lanes))

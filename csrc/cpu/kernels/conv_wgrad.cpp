@@ -216,9 +216,9 @@ private:
                  const Part& part, const Scratch& s) const {
         const GatherAxis& axis = gather_.axis[2];
         const int64_t columns = part.panels.count() * width_, slots = pixels_.count(box, packed);
-        const int64_t step = reads_ != Reads::kPacked                 ? axis.step * x.step[2]
+        const int64_t step = reads_ != Reads::kPacked               ? axis.step * x.step[2]
                              : packed.end[2] - packed.begin[2] == 1 ? kRows
-                                                                      : axis.step * kRows;
+                                                                    : axis.step * kRows;
         const int64_t tiles = part.tiles.count();
         for (int64_t i = 0; i < tiles * kRows; ++i) {
             s.lanes[i] = reads_ == Reads::kPacked ? s.x + i / kRows * slots * kRows + i % kRows
@@ -227,9 +227,9 @@ private:
         for (int64_t panel = part.panels.begin; panel < part.panels.end; ++panel) {
             const Panel<A> filters = panel_of<A>(call_.filters - panel * width_, width_);
             const int64_t width = filters.width();
-            const A* const gy =
-                gy_in_place_ ? call_.gy.at<const A>(0, 0, 0, 0, part.group * call_.filters + panel * width_)
-                             : s.gy + (panel - part.panels.begin) * width_ * box.pixels();
+            const A* const gy = gy_in_place_
+                                    ? call_.gy.at<const A>(0, 0, 0, 0, part.group * call_.filters + panel * width_)
+                                    : s.gy + (panel - part.panels.begin) * width_ * box.pixels();
             const Apart apart{step, gy_in_place_ ? call_.gy.step[2] : width, gy_in_place_ ? 1 : width};
             // The pixels of gy of one group serve all tiles while they are in the nearest cache.
             for (int64_t i = 0; i < runs;) {
@@ -305,7 +305,8 @@ private:
             const Images& gy = call_.gy;
             if (gy_in_place_) return n * gy.step_n + i * gy.step[0] + j * gy.step[1] + k * gy.step[2];
             return (((n - box.begin[0]) * box.count(1) + i - box.begin[1]) * box.count(2) + j - box.begin[2]) *
-                       box.count(3) + k - box.begin[3];
+                       box.count(3) +
+                   k - box.begin[3];
         };
         int64_t count = 0;
         for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
@@ -355,8 +356,8 @@ private:
     PackedPixels<T> pixels_;
     Reads reads_;
     bool tap_by_tap_ = false, gy_in_place_ = false;
-    int64_t rows_, lanes_;                      // rows of lanes, of one tap each or of all taps; lanes of a row
-    int64_t tiles_, width_, panels_, padded_;   // tiles of lanes; panels of filters; filters in whole vectors
+    int64_t rows_, lanes_;                     // rows of lanes, of one tap each or of all taps; lanes of a row
+    int64_t tiles_, width_, panels_, padded_;  // tiles of lanes; panels of filters; filters in whole vectors
     int64_t sizes_[kAxes];
     Boxes boxes_;
     int64_t each_rows_, each_tiles_, each_panels_;  // of a block

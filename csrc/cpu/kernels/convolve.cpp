@@ -11,6 +11,7 @@
 // (product.h). It does not depend on the tiles.
 #include "activate.h"
 #include "packing.h"
+#include "places.h"
 #include "source.h"
 #include "table.h"
 
@@ -25,67 +26,6 @@ constexpr int64_t kCopy = 512 << 10;      // bytes of pixels that a thread copie
 constexpr int64_t kPointers = 256 << 10;  // bytes of pointers to pixels that a thread holds
 constexpr int64_t kFewBoxes = 2;          // so few boxes pack what they need of the filters themselves
 constexpr double kSmall = 1 << 17;        // with fewer products than this, a second thread costs more than it gains
-
-// The row of a pixel, and where the pointer to the first of its taps is.
-struct Place {
-    int32_t row, pointer;
-};
-
-// The outputs of an axis of a box, cut where the taps that lie inside the image change.
-class Ranges {
-public:
-    Ranges() = default;
-    Ranges(const Box& box, int a) : count_(1), end_{0, box.count(1 + a)} {}
-    Ranges(const Box& box, int a, const GatherAxis& axis, int64_t size) : Ranges(box, a) {
-        // Those in the middle have all taps; of those at the ends, only the first few are told apart.
-        count_ = 0;
-        const int64_t count = box.count(1 + a);
-        for (int64_t i = 0; i < count && count_ + 1 < kMost;) {
-            const int64_t at = (box.begin[1 + a] + i) * axis.step;
-            int64_t next = count;
-            for (const Tap& tap : axis.taps) {
-                const int64_t x = at + tap.offset;
-                if (x < 0) next = smaller(next, i + parts(-x, axis.step));
-                if (x < size) next = smaller(next, i + parts(size - x, axis.step));
-            }
-            end_[++count_] = i = next;
-        }
-        if (end_[count_] < count) end_[++count_] = count;
-    }
-    int count() const { return count_; }
-    int64_t begin(int i) const { return end_[i]; }
-    int64_t end(int i) const { return end_[i + 1]; }
-
-private:
-    static constexpr int kMost = 16;
-    int count_ = 0;
-    int64_t end_[kMost + 1] = {};
-};
-
-// Calls use(n, i, j, k), counted from the beginning of the box, for all pixels of one combination of ranges after the
-// other.
-template <class Use>
-void for_each_pixel_by_class(const Box& box, const Ranges (&ranges)[kAxes], Use use) {
-    for (int d = 0; d < ranges[0].count(); ++d) {
-        for (int h = 0; h < ranges[1].count(); ++h) {
-            for (int w = 0; w < ranges[2].count(); ++w) {
-                for (int64_t n = 0; n < box.count(0); ++n) {
-                    for (int64_t i = ranges[0].begin(d); i < ranges[0].end(d); ++i) {
-                        for (int64_t j = ranges[1].begin(h); j < ranges[1].end(h); ++j) {
-                            for (int64_t k = ranges[2].begin(w); k < ranges[2].end(w); ++k) use(n, i, j, k);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-// Which of `count` pixels, the first at x and each `step` behind the last, lie inside an axis.
-Span inside_of(int64_t x, int64_t step, int64_t size, int64_t count) {
-    const int64_t end = smaller(x < size ? parts(size - x, step) : 0, count);
-    return {smaller(x < 0 ? parts(-x, step) : 0, end), end};
-}
 
 enum class Reads { kInPlace, kRegion, kColumns };
 
@@ -226,7 +166,8 @@ private:
             if (once && (group == begin || reads_ == Reads::kColumns)) {
                 point(source, box, group, 0, taps, scratch);
             } else if (once && reads_ == Reads::kInPlace) {
-                for (int64_t t = 0; t < pitch_; ++t) scratch.shifts[t] += call_.reads;  // zeros are as wide as all groups
+                for (int64_t t = 0; t < pitch_; ++t)
+                    scratch.shifts[t] += call_.reads;  // zeros are as wide as all groups
             }
             for (int64_t panel = panels_ * part / cuts_; panel < panels_ * (part + 1) / cuts_; ++panel) {
                 multiply_panels(source, box, group, panel, once, scratch);
@@ -310,8 +251,8 @@ private:
         const GatherAxis* const axis = gather_.axis;
         Span inside[kAxes];
         for (int a = 0; a < kAxes; ++a) {
-            inside[a] = inside_of(box.begin[1 + a] * axis[a].step + offset[a], axis[a].step, call_.x.size[a],
-                                  box.count(1 + a));
+            inside[a] =
+                inside_of(box.begin[1 + a] * axis[a].step + offset[a], axis[a].step, call_.x.size[a], box.count(1 + a));
         }
         for (int64_t n = 0; n < box.count(0); ++n) {
             for (int64_t i = inside[0].begin; i < inside[0].end; ++i) {
@@ -341,8 +282,8 @@ private:
                     }
                     const Span row = exists || shifted_ ? inside : Span{0, 0};
                     const int64_t step = axis[2].step * source.step[2];
-                    const A* const from = source.data + n * source.step_n + z * source.step[0] + y * source.step[1] +
-                                          x0 * source.step[2];
+                    const A* const from =
+                        source.data + n * source.step_n + z * source.step[0] + y * source.step[1] + x0 * source.step[2];
                     if (linear_) {
                         for (int64_t k = 0; k < count; ++k) to[k] = from + k * step;
                         to += count;
@@ -456,8 +397,9 @@ private:
                 const int64_t end = smaller(call_.reads, c + blocks.terms);
                 const A* const b = filters_.block(group, panel, tap + t, 1, c, end, scratch.panel);
                 for (int64_t p = 0; p < pixels; p += kRows) {
-                    multiply(columns, Rows<A>{scratch.some + p, 0, kUnshifted}, 1, c, end, b, columns.width(), scratch.some_results + p, 0,
-                             static_cast<int>(smaller<int64_t>(kRows, pixels - p)), Finish<A>{true, nullptr, false});
+                    multiply(columns, Rows<A>{scratch.some + p, 0, kUnshifted}, 1, c, end, b, columns.width(),
+                             scratch.some_results + p, 0, static_cast<int>(smaller<int64_t>(kRows, pixels - p)),
+                             Finish<A>{true, nullptr, false});
                 }
             }
         }
@@ -535,15 +477,15 @@ private:
     const ConvCall& call_;
     const Gather& gather_;
     int64_t sizes_[kAxes];
-    int64_t width_, panels_;         // of a panel; panels of a group
-    int64_t lots_ = 1, cuts_ = 1;    // the parts that groups and the panels of each are cut into
+    int64_t width_, panels_;       // of a panel; panels of a group
+    int64_t lots_ = 1, cuts_ = 1;  // the parts that groups and the panels of each are cut into
     Boxes boxes_;
     PackedFilters<T> filters_;
     Reads reads_;
     bool merged_, in_place_, tapwise_ = false;
-    bool shifted_;  // one pointer serves all taps
-    bool sparse_;   // taps in the padding are left out
-    bool linear_;   // rows are pixels in their order
+    bool shifted_;                  // one pointer serves all taps
+    bool sparse_;                   // taps in the padding are left out
+    bool linear_;                   // rows are pixels in their order
     int64_t rows_, group_, pitch_;  // of a box; taps whose pointers fit, and how many products of rows these make
     int64_t source_elements_;
     const A* zeros_ = nullptr;

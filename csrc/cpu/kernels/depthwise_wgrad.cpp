@@ -1,12 +1,11 @@
 // The filters' gradient of depthwise convolution: gw[tap][c] = sum over pixels of x[pixel at tap][c] * gy[pixel][c].
 //
 // A thread owns a block of channels of one segment of the rows of gy, and all taps. For each row of taps it keeps the
-// sums of a vector of channels in registers, while it passes over a few rows of pixels; for the nine taps of 3x3 filters
-// it keeps them all, since three sums are too few to hide the latency of a multiply-add.
-// Layouts: any; rows whose channels are not neighbours of the computing type are copied.
-// Taps outside the image are skipped.
-// Order: about kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and
-// segments follow from the geometry alone.
+// sums of a vector of channels in registers, while it passes over a few rows of pixels; for the nine taps of 3x3
+// filters it keeps them all, since three sums are too few to hide the latency of a multiply-add. Layouts: any; rows
+// whose channels are not neighbours of the computing type are copied. Taps outside the image are skipped. Order: about
+// kBlock pixels in a sequence, kBoxes of these, then these in float64, then the segments. Boxes and segments follow
+// from the geometry alone.
 #include "boxes.h"
 #include "packing.h"
 #include "source.h"
@@ -261,8 +260,8 @@ private:
         Vector<A> sum[3][3] = {};
         const int64_t lines = (axis[1].taps[1].offset - axis[1].taps[0].offset) * x.step[1];
         for_each_row(whole, 0, x, gy, c, [&](const Rows<A>& rows) __attribute__((always_inline)) {
-            add_three_rows<A, kStep, kWhole>(rows, lines, box.begin[3], box.end[3], lo, hi, axis[2].taps[0].offset,
-                                             sum, n);
+            add_three_rows<A, kStep, kWhole>(rows, lines, box.begin[3], box.end[3], lo, hi, axis[2].taps[0].offset, sum,
+                                             n);
         });
         for (int r = 0; r < 3; ++r) {
             for (int s = 0; s < 3; ++s) add_to(to + (r * 3 + s) * channels_, sum[r][s], n);

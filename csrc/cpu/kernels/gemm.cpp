@@ -118,7 +118,8 @@ private:
                     const int64_t step = read_b ? call_.b.step_i : columns.width();
                     const Finish<A> finish{(slab + k) % kChain > 0, nullptr, false};
                     for (int64_t r = 0; r < rows; r += kRows) {
-                        multiply(columns, Rows<A>{a + r, 0, kUnshifted}, 1, k, stop, b, step, (slab < kChain ? y : chain) + r, 0,
+                        multiply(columns, Rows<A>{a + r, 0, kUnshifted}, 1, k, stop, b, step,
+                                 (slab < kChain ? y : chain) + r, 0,
                                  static_cast<int>(smaller<int64_t>(kRows, rows - r)), finish);
                     }
                 }

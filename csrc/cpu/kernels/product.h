@@ -8,8 +8,8 @@
 // A call of `multiply` owns kRows rows and one panel of up to kWidth columns; their sums stay in registers. b is a
 // panel: for each term one row of whole vectors; rows are `step` elements apart. Assumes nothing about alignment.
 // Columns beyond the last one of y are computed from whatever the panel has there, and not stored. Order: one sequence
-// of fused multiply-adds over t and c (in the narrowest panel two, of even and of odd c), which the caller keeps below kBlock terms; then the sum is added to y, or
-// stored.
+// of fused multiply-adds over t and c (in the narrowest panel two, of even and of odd c), which the caller keeps below
+// kBlock terms; then the sum is added to y, or stored.
 #pragma once
 #include "vector.h"
 
@@ -129,8 +129,7 @@ struct Panel {
 };
 template <class A>
 CONVGPU_INLINE Panel<A> panel_of(int64_t columns, int64_t width = kWidth<A>) {
-    const int n = static_cast<int>(smaller(columns, width)),
-              vectors = static_cast<int>(parts(n, kLanes<A>));
+    const int n = static_cast<int>(smaller(columns, width)), vectors = static_cast<int>(parts(n, kLanes<A>));
     return {vectors, n - (vectors - 1) * kLanes<A>};
 }
 

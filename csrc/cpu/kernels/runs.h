@@ -3,8 +3,8 @@
 //   to[lane][k] (+)= sum over the runs' pixels of x[lane][pixel] * gy[pixel][k]
 //
 // A call owns kRows lanes, each with a pointer of its own, and one panel of filters; their sums stay in registers.
-// Order: one sequence of fused multiply-adds over the pixels (in the narrowest panel two, of even and of odd pixels of a
-// run), which the caller keeps below kBlock terms; then the sum is added to what is there, or stored.
+// Order: one sequence of fused multiply-adds over the pixels (in the narrowest panel two, of even and of odd pixels of
+// a run), which the caller keeps below kBlock terms; then the sum is added to what is there, or stored.
 #pragma once
 #include "product.h"
 

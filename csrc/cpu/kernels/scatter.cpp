@@ -57,9 +57,10 @@ public:
         bool close = true;
         for (size_t s = 1; s < w.taps.size(); ++s) close &= w.taps[s].offset == w.taps[s - 1].offset + 1;
         const int64_t wide = parts(call_.makes, kLanes<A>) * kLanes<A>;
-        return close && taps_ > 1 && taps_ <= kBlock && call_.reads >= (call_.groups == 1 ? 4 : 16) && call_.makes < 2 * kLanes<A> &&
-               4 * call_.makes < 3 * wide && padded_ * call_.reads * call_.groups * bytes(1) <= kPanels &&
-               padded_ * bytes(kSome) <= kProducts && bytes(sums()) <= 2 * kSums;
+        return close && taps_ > 1 && taps_ <= kBlock && call_.reads >= (call_.groups == 1 ? 4 : 16) &&
+               call_.makes < 2 * kLanes<A> && 4 * call_.makes < 3 * wide &&
+               padded_ * call_.reads * call_.groups * bytes(1) <= kPanels && padded_ * bytes(kSome) <= kProducts &&
+               bytes(sums()) <= 2 * kSums;
     }
 
     void run() {
@@ -72,9 +73,8 @@ public:
         parallel_for(call_.groups * parts(columns_, width_), threads, 0, [&](int64_t i, char*) {
             pack(i / parts(columns_, width_), i % parts(columns_, width_) * width_);
         });
-        parallel_for(boxes_.count() * call_.groups, threads, scratch_bytes(), [&](int64_t i, char* scratch) {
-            tile(boxes_[i / call_.groups], i % call_.groups, scratch);
-        });
+        parallel_for(boxes_.count() * call_.groups, threads, scratch_bytes(),
+                     [&](int64_t i, char* scratch) { tile(boxes_[i / call_.groups], i % call_.groups, scratch); });
     }
 
 private:
