@@ -27,7 +27,9 @@ PYBIND11_MODULE(_cpu, m) {
     bind_elementwise(m);
     bind_gemm(m);
     bind_norm(m);
+    bind_optim(m);
     bind_pool(m);
     bind_reduce(m);
     bind_softmax(m);
+    bind_random(m);
 }

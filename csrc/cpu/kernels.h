@@ -4,7 +4,9 @@
 #include "calls/elementwise.h"
 #include "calls/gemm.h"
 #include "calls/norm.h"
+#include "calls/optim.h"
 #include "calls/pool.h"
+#include "calls/random.h"
 #include "calls/reduce.h"
 #include "calls/softmax.h"
 
@@ -35,6 +37,11 @@ struct Kernels {
     void (*cross_entropy)(const SoftmaxCall&);
     void (*cross_entropy_dgrad)(const SoftmaxCall&);
     void (*reduce)(const ReduceCall&);
+    void (*sgd_step)(const StepCall&);
+    void (*adam_step)(const StepCall&);
+    void (*global_norm)(const GlobalNormCall&);
+    void (*cast_all)(const CastCall&);
+    void (*dropout)(const DropoutCall&);
 };
 
 }  // namespace convgpu::cpu

@@ -18,16 +18,16 @@ from .elementwise import Elementwise
 from .gemm import Gemm
 from .layout import Layout
 from .norm import Norm
+from .optim import Optim
 from .pool import Pool
+from .random import Random
 from .reduce import Reduce
 from .softmax import Softmax
 
-BY_NUMPY = (
-    "adam_step", "cast_all", "dropout", "global_norm", "integers", "norm_fold", "normal", "sgd_step", "uniform",
-)
+BY_NUMPY = ("integers", "norm_fold", "normal", "uniform")
 
 
-class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Softmax, Reduce, Layout):
+class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Softmax, Reduce, Optim, Random, Layout):
     """The ops of the compiled module: each method has the name of an op, and takes and returns arrays."""
 
 

@@ -31,8 +31,10 @@ void bind_conv(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gemm(py::module_& m);
 void bind_norm(py::module_& m);
+void bind_optim(py::module_& m);
 void bind_pool(py::module_& m);
 void bind_reduce(py::module_& m);
 void bind_softmax(py::module_& m);
+void bind_random(py::module_& m);
 
 }  // namespace convgpu::cpu

@@ -30,6 +30,11 @@ constexpr Kernels kernels_of() {
     k.cross_entropy = cross_entropy<T>;
     k.cross_entropy_dgrad = cross_entropy_dgrad<T>;
     k.reduce = reduce<T>;
+    k.sgd_step = sgd_step<T>;
+    k.adam_step = adam_step<T>;
+    k.global_norm = global_norm<T>;
+    k.cast_all = cast_all<T>;
+    k.dropout = dropout<T>;
     return k;
 }
 

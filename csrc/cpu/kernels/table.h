@@ -61,6 +61,16 @@ template <class T>
 void cross_entropy_dgrad(const SoftmaxCall& call);
 template <class T>
 void reduce(const ReduceCall& call);
+template <class T>
+void sgd_step(const StepCall& call);
+template <class T>
+void adam_step(const StepCall& call);
+template <class T>
+void global_norm(const GlobalNormCall& call);
+template <class T>
+void cast_all(const CastCall& call);
+template <class T>
+void dropout(const DropoutCall& call);
 
 #define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
