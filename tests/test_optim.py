@@ -12,7 +12,7 @@ import fake_cupy
 import numpy as np
 import pytest
 from gpu_device import stand_in  # noqa: F401 - a fixture
-from native_backends import needs_emulated
+from native_backends import CPU, needs_emulated
 
 import convgpu as cg
 from convgpu.backends import load
@@ -292,7 +292,7 @@ def adam_by_formula(o, p, g, state, step):
 
 @every
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_the_bits_of_the_formulas(name, dtype, backend):
     shapes, wide = [(70, 41), (3,), (), (0, 2), (2, 3, 5)], accumulator(as_dtype(dtype))
     optimizer = OPTIMIZERS[name]()
@@ -315,7 +315,7 @@ def test_the_bits_of_the_formulas(name, dtype, backend):
     assert optimizer.steps == 3
 
 
-@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_kerass_formulas(backend):
     """Velocities that hold the learning rate, and "epsilon hat" in Adam."""
     p, g, v = np.array([1.0]), np.array([2.0]), np.array([0.5])
@@ -339,7 +339,7 @@ def test_kerass_formulas(backend):
 
 @every
 @pytest.mark.parametrize("limit", [0.3, 100.0])
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_clipping_is_pytorchs(name, limit, backend):
     torch = pytest.importorskip("torch")
     clipped, plain = OPTIMIZERS[name](), OPTIMIZERS[name]()
@@ -379,7 +379,7 @@ def scaled(name, scale=8.0):
 
 @every
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_a_gradient_that_is_not_finite_skips_the_step(name, bad, backend):
     with cg.use_backend(backend):
         optimizer, plain = scaled(name), OPTIMIZERS[name]()
@@ -400,7 +400,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step(name, bad, backend):
         assert a.tobytes() == b.tobytes()  # as if the skipped step had never been
 
 
-@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_the_scale_doubles_after_2000_steps_and_stays_finite(backend):
     with cg.use_backend(backend):
         for scale, expected in ((8.0, 16.0), (2.0**127, 2.0**127)):
@@ -449,7 +449,7 @@ def test_an_optimizer_of_ones_own_is_clipped_and_scaled_too():
 
 
 @pytest.mark.parametrize("bad, others", [(np.nan, np.nan), (np.inf, 0.0)])
-@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", "reference", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_a_norm_that_is_not_finite_spreads_as_in_pytorch(backend, bad, others):
     params, grads = [np.zeros(2), np.zeros(1)], [np.array([1.0, bad]), np.array([2.0])]
     for optimizer in (SGD(lr=1.0, clip_norm=1.0), Averaged(lr=1.0, clip_norm=1.0)):
@@ -601,7 +601,7 @@ def test_cast_all_divides():
         cast_all([cg.ones(2), cg.ones(2, dtype="float64")], "float16")
 
 
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated)])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("emulated", marks=needs_emulated), *CPU])
 def test_a_planted_mistake_is_found(backend, monkeypatch):
     """No step, a step counted twice, a second moment for a first, a norm that is off, elements that are moved."""
     from convgpu import verify

@@ -13,11 +13,14 @@
 #include <vector>
 
 #include "../../csrc/cpu/conv.h"
+#include "../../csrc/cpu/elementwise.h"
 #include "../../csrc/cpu/gemm.h"
 #include "../../csrc/cpu/isa.h"
 #include "../../csrc/cpu/moves.h"
 #include "../../csrc/cpu/norm.h"
+#include "../../csrc/cpu/optim.h"
 #include "../../csrc/cpu/pool.h"
+#include "../../csrc/cpu/random.h"
 #include "../../csrc/cpu/reduce.h"
 #include "../../csrc/cpu/softmax.h"
 
@@ -362,6 +365,77 @@ void reductions(DType dtype, int threads) {
     }
 }
 
+// All functions run; those that choose, and sums, are compared, of whole arrays and of every third element of a row.
+void elements(DType dtype, int threads) {
+    const Owned x({3, 35, 603}, dtype, 1), g({3, 35, 603}, dtype, 2), rows({35, 1}, dtype, 3);
+    Owned y({3, 35, 603}, dtype), z({3, 35, 201}, dtype);
+    Array third = x.array, gradient = g.array;
+    for (Array* view : {&third, &gradient}) {
+        view->shape[2] = 201;
+        view->strides[2] *= 3;
+    }
+    for (const char* name : {"leaky_relu", "sigmoid", "tanh", "elu", "softplus", "silu", "gelu", "gelu_tanh",
+                             "hard_sigmoid", "hard_tanh", "relu6", "relu"}) {
+        const elementwise::Activated<double> by{elementwise::function_of(name), 0.5, 1.0};
+        cpu::activate(third, z.array, by, threads);
+        cpu::activate_dgrad(gradient, third, z.array, by, threads);
+        cpu::activate_dgrad(g.array, x.array, y.array, by, threads);
+        cpu::activate(x.array, y.array, by, threads);
+    }
+    std::vector<double> right(y.array.size()), right_z(z.array.size());
+    for (size_t i = 0; i < right.size(); ++i) right[i] = x.get(i) > 0 ? x.get(i) : 0;
+    for (size_t i = 0; i < right_z.size(); ++i) right_z[i] = x.get(3 * i) > 0 ? g.get(3 * i) : 0;
+    expect(y, right, "relu");
+    expect(z, right_z, "relu's gradient");
+    cpu::add_n({x.array, g.array, x.array}, y.array, threads);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = 2 * x.get(i) + g.get(i);
+    expect(y, right, "add_n");
+    cpu::binary(x.array, rows.array, y.array, elementwise::BinaryFunction::kMultiply, threads);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = x.get(i) * rows.get(i / 603 % 35);
+    expect(y, right, "binary");
+    cpu::dropout(x.array, y.array, {1, 2, 3}, 1 << 23, 2.0, threads);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = y.get(i) == 0 ? 0 : 2 * x.get(i);
+    expect(y, right, "dropout");
+}
+
+void steps(DType dtype, int threads) {
+    const Shape shapes[] = {{}, {0, 3}, {7, 5}, {40001}};
+    std::vector<Owned> owned;
+    owned.reserve(64);
+    const auto list = [&](DType type, unsigned seed) {
+        std::vector<Array> arrays;
+        for (const Shape& shape : shapes) arrays.push_back(owned.emplace_back(shape, type, seed).array);
+        return arrays;
+    };
+    cpu::StepLists lists{list(dtype, 1), list(DType::kBFloat16, 2), list(dtype, 0), list(DType::kFloat16, 0), {}, {}};
+    cpu::SgdNumbers sgd;
+    sgd.rate = 1;
+    cpu::sgd_step(lists, sgd, threads);
+    std::vector<double> right(40001);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = owned[3].get(i) - owned[7].get(i);
+    expect(owned[11], right, "sgd_step");
+    for (int i = 0; i < 2; ++i) {
+        lists.slots.push_back(list(wide(dtype), 3));
+        lists.new_slots.push_back(list(wide(dtype), 0));
+        if (i == 0) sgd.momentum = 0.5;
+        if (i == 0) cpu::sgd_step(lists, sgd, threads);
+    }
+    cpu::adam_step(lists, {0.5, 0.5, 0.5, 0.5, 1e-8, 0.0, 1.0, 1.0, 0.1, 1.0, false, false, false}, threads);
+    double squares = 0;
+    for (size_t i = 0; i < right.size(); ++i) squares += owned[3].get(i) * owned[3].get(i);
+    const double norm = cpu::global_norm({owned[3].array}, threads);
+    ++runs;
+    if (norm != std::sqrt(squares)) {
+        std::printf("global_norm: expected %g, got %g\n", std::sqrt(squares), norm);
+        ++failures;
+    }
+    const double divisor = 0.5;
+    Owned cast({40001}, DType::kFloat64);
+    cpu::cast_all({owned[3].array}, {cast.array}, &divisor, threads);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = 2 * owned[3].get(i);
+    expect(cast, right, "cast_all");
+}
+
 void everything(int threads) {
     for (const DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16}) {
         for (const bool channels_last : {true, false}) {
@@ -372,6 +446,8 @@ void everything(int threads) {
         norms(dtype, threads);
         softmaxes(dtype, threads);
         reductions(dtype, threads);
+        elements(dtype, threads);
+        steps(dtype, threads);
     }
 }
 

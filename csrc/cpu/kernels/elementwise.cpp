@@ -79,7 +79,8 @@ void add_n(const ElementwiseCall& call) {
     Pieces<T>(call).for_each([count](const T* const* xs, T* y, int64_t n) {
         if (count == 2) {
             const T *const a = xs[0], *const b = xs[1];
-            return fill(y, n, [&](int64_t i, int lanes) { return read_lanes(a + i, lanes) + read_lanes(b + i, lanes); });
+            const auto sum = [&](int64_t i, int lanes) { return read_lanes(a + i, lanes) + read_lanes(b + i, lanes); };
+            return fill(y, n, sum);
         }
         fill(y, n, [&](int64_t i, int lanes) {
             Vector<Accumulator<T>> sum = read_lanes(xs[0] + i, lanes);
