@@ -12,6 +12,8 @@
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
+constexpr int64_t kAhead = 512;  // elements between what is computed and what is fetched: 8% of the time of gelu
+
 // y[i] = f(i) for a vector from element i on, of which `lanes` exist.
 template <class T, class F>
 CONVGPU_INLINE void fill(T* y, int64_t n, F f) {
@@ -57,7 +59,10 @@ void activate(const ElementwiseCall& call) {
     with_function<Accumulator<T>>(call.by, [&](auto f) {
         pieces.for_each([f](const T* const* xs, T* y, int64_t n) {
             const T* const x = xs[0];
-            fill(y, n, [&](int64_t i, int lanes) { return f(read_lanes(x + i, lanes)); });
+            fill(y, n, [&](int64_t i, int lanes) {
+                __builtin_prefetch(x + i + kAhead);
+                return f(read_lanes(x + i, lanes));
+            });
         });
     });
 }
