@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .crossing import Crossing
+from .crossing import Crossing, NoKernelError
 
 Array = np.ndarray
 
@@ -18,11 +18,9 @@ class Reduce(Crossing):
     def reduce(self, x: Array, function: str, axes: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Array:
         """The sum, mean, max or min over the axes."""
         self.check_float(function, x)
-        kept = tuple([1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes])
         if x.size == 0:
-            if function in ("max", "min") and 0 not in kept:
-                raise ValueError(f"{function}: expected elements along the axes {axes}, got shape {shape}")
-            return np.full(kept, math.nan if function == "mean" else 0, x.dtype)
+            raise NoKernelError("no kernel reduces an array without elements")
+        kept = tuple([1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes])
         # The axes in the order in which they lie in memory, so that a transposed array is read as it is.
         order = list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]))
         moved = x.transpose(order)

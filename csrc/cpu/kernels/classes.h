@@ -9,7 +9,7 @@ namespace convgpu::cpu::CONVGPU_ISA {
 
 template <class A>
 constexpr int64_t kAcross = 4 * kLanes<A>;
-constexpr int64_t kTerms = 128;  // terms of a sum in the accumulator's type, before it is added to a wider one
+constexpr int64_t kTerms = 32;  // terms of a sum in the accumulator's type, before it is added to a wider one
 
 // The larger of two, where NaN is the largest; -0 and 0 are equal.
 template <class A>
@@ -52,15 +52,17 @@ CONVGPU_INLINE Accumulator<T> largest_of(const T* x, int64_t n) {
                          [](auto a, auto b) __attribute__((always_inline)) { return (b > a) | (b != b) ? b : a; });
 }
 
-// Calls terms(i, lanes) for the vectors of a line, and adds what it returns: kTerms vectors in the accumulator's type.
+// Calls terms(i, lanes) for the vectors of a line, and adds what it returns: 2 * kTerms vectors in the accumulator's
+// type.
 template <class A, class Terms>
 CONVGPU_INLINE Wide<A> sum_of(int64_t n, Terms terms) {
+    constexpr int64_t kPiece = 2 * kTerms * kLanes<A>;
     Wide<A> all = 0;
-    for (int64_t k = 0; k < n; k += kTerms * kLanes<A>) {
+    for (int64_t k = 0; k < n; k += kPiece) {
         Vector<A> sum{};
-        for_each_vector<A>(smaller(kTerms * kLanes<A>, n - k),
-                           [&](int64_t i, int lanes)
-                               __attribute__((always_inline)) { sum += first_lanes<A>(terms(k + i, lanes), lanes); });
+        for_each_vector<A>(smaller(kPiece, n - k), [&](int64_t i, int lanes) __attribute__((always_inline)) {
+            sum += first_lanes<A>(terms(k + i, lanes), lanes);
+        });
         all += meet_lanes<A>(sum, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
     }
     return all;

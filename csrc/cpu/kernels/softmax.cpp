@@ -3,7 +3,7 @@
 // A thread owns a tile: some whole lines, or up to kAcross lines side by side. Memory is read once: a line is found in
 // the cache by the passes that follow the first.
 // Layouts: without gaps, the classes along any axis.
-// Order: kTerms terms in the accumulator's type, in vectors or class by class, then these in a wider type.
+// Order: kTerms classes, or 2 * kTerms vectors of a line, in the accumulator's type, then these in a wider type.
 #include "../threads.h"
 #include "classes.h"
 
