@@ -45,9 +45,8 @@ std::vector<Axis> merged_axes(const std::vector<const Array*>& arrays) {
         Axis axis = axis_of(arrays, i);
         if (axis.length != 1) axes.push_back(std::move(axis));
     }
-    std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) {
-        return std::abs(a.steps.back()) > std::abs(b.steps.back());
-    });
+    std::stable_sort(axes.begin(), axes.end(),
+                     [](const Axis& a, const Axis& b) { return std::abs(a.steps.back()) > std::abs(b.steps.back()); });
     std::vector<Axis> merged;
     for (Axis& axis : axes) {
         if (!merged.empty() && merged.back().continues(axis)) {

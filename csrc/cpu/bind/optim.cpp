@@ -41,8 +41,8 @@ void bind_optim(py::module_& m) {
            double beta2, double rest2, double epsilon, double weight_decay, double factor, double kept, double size,
            double per_root, bool decoupled, bool keras, bool clipped) {
             const StepLists lists = step_lists(params, grads, slots, new_params, new_slots, copies);
-            const AdamNumbers numbers{beta1,  rest1, beta2, rest2,    epsilon,   weight_decay,
-                                      factor, kept,  size,  per_root, decoupled, keras, clipped};
+            const AdamNumbers numbers{beta1, rest1, beta2,    rest2,     epsilon, weight_decay, factor,
+                                      kept,  size,  per_root, decoupled, keras,   clipped};
             const py::gil_scoped_release unlocked;
             adam_step(lists, numbers, threads);
         },

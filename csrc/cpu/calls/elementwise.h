@@ -20,7 +20,7 @@ struct ElementwiseCall {
     const Operand* x = nullptr;
     int64_t count = 0;  // of x
     Operand y;
-    elementwise::Activated<double> by{};       // of activate and activate_dgrad
+    elementwise::Activated<double> by{};        // of activate and activate_dgrad
     elementwise::BinaryFunction function = {};  // of binary
     int threads = 1;
 };

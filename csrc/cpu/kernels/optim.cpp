@@ -133,8 +133,7 @@ void step_part(const StepCall& call, const ListPart& part, const Accumulator<T>*
         for (int k = 0; k < kSlots; ++k) write_lanes(new_slots[k] + i, state[k], lanes);
     }
     if (!call.copies.at) return;
-    with_type(call.copies.dtype,
-              [&](auto type) { convert(new_p, call.copies.part<decltype(type)>(part), part.size); });
+    with_type(call.copies.dtype, [&](auto type) { convert(new_p, call.copies.part<decltype(type)>(part), part.size); });
 }
 
 template <class T, int kSlots, class Step>

@@ -10,15 +10,14 @@
 
 namespace convgpu::cpu::CONVGPU_ISA {
 
-constexpr int64_t kTileElements = 1 << 15;   // a call of no more elements runs on one thread
-constexpr int64_t kPiece = 1024;             // elements that are copied at a time
+constexpr int64_t kTileElements = 1 << 15;        // a call of no more elements runs on one thread
+constexpr int64_t kPiece = 1024;                  // elements that are copied at a time
 constexpr size_t kCopiedBytes = size_t(1) << 20;  // at most so many bytes of copies, where there are few operands
 
 template <class T>
 class Pieces {
 public:
-    explicit Pieces(const ElementwiseCall& call)
-        : call_(call), inner_(call.size[call.rank - 1]), last_(call.rank - 1) {
+    explicit Pieces(const ElementwiseCall& call) : call_(call), inner_(call.size[call.rank - 1]), last_(call.rank - 1) {
         for (int64_t a = 0; a < last_; ++a) rows_ *= call.size[a];
         columns_ = parts(inner_, parts(inner_, kTileElements));
         cuts_ = parts(inner_, columns_);
