@@ -261,7 +261,7 @@ Op.registry["norm_infer"].facts = _norm(direction="inference", kernel="norm_appl
 Op.registry["norm_fold"].facts = Facts(
     family="norm", results=lambda call: (((*(call.shapes[0] or ()), 2), call.dtype),), work=_work_of_folding,
     plan=_plan, method=lambda call: "functions of NumPy", bound=_bound_of_folding, part=_part, draw=_draw_to_fold,
-    explained=_folded, example=((256,), (256,), (256,), (256,)), direction="folding")
+    explained=_folded, example=((1 << 16,), (1 << 16,), (1 << 16,), (1 << 16,)), direction="folding")
 Op.registry["norm_dgrad"].facts = _norm(direction="dgrad", traffic=_traffic)
 
 FAMILY = Family(ops=("norm_stats", "norm_apply", "norm_apply_add", "norm_infer", "norm_fold", "norm_dgrad"),

@@ -253,7 +253,8 @@ private:
 
 template <class T>
 bool scatter(const ConvCall& call) {
-    if (!call.windows || call.windows->taps() == 0 || call.reads == 0 || call.makes == 0) return false;
+    const int64_t pixels = call.y.batch * call.y.size[0] * call.y.size[1] * call.y.size[2];
+    if (!call.windows || call.windows->taps() == 0 || call.reads == 0 || call.makes == 0 || pixels == 0) return false;
     Scatter<T> kernel(call, *call.windows);
     if (!kernel.suits()) return false;
     kernel.run();
