@@ -162,7 +162,7 @@ def test_empty(shape: tuple[int, ...]) -> None:
             assert cg.grad(y.sum(), x).shape == shape
     assert cnp.cumsum(x, 0).shape == shape and cnp.cumprod(x, 0).shape == shape
     assert cg.grad(cnp.cumprod(x, 0).sum(), x).shape == shape
-    with pytest.raises(ValueError, match="zero-size array"):
+    with pytest.raises(ValueError, match=r"max: expected elements along the axes .*, got shape"):
         cnp.max(x)
     with pytest.raises(ValueError, match="median: expected at least one element"):
         cnp.median(x)
