@@ -160,7 +160,9 @@ void run(const Case& c, DType dtype, Precision precision) {
     compare(y, of_y, rounding_of(dtype), what + " fprop");
     compare(normed, of_normed, rounding_of(dtype), what + " fprop, normalised");
     // silu rounds its exponential, a sum and a quotient
-    const double of_silu = dtype == DType::kFloat32 ? 4 * rounding_of(dtype) : rounding_of(dtype);
+    const double of_silu = dtype == DType::kFloat64   ? 4.0 / (int64_t(1) << 53)
+                           : dtype == DType::kFloat32 ? 4 * rounding_of(dtype)
+                                                      : rounding_of(dtype);
     compare(added, of_added, of_silu, what + " fprop, normalised and added");
     compare(gx, of_x, rounding_of(dtype), what + " dgrad");
     compare(onto, of_onto, rounding_of(dtype), what + " dgrad onto an addend");
