@@ -3,7 +3,7 @@
 // A thread owns a tile: a segment of the terms of up to kColumns neighbouring results, or of the runs whose terms are
 // neighbours. Vectors lie across results, or along runs.
 // Layouts: without gaps, any axes.
-// Order: of sums, kRowsOfBlock terms in the accumulator's type, then these in a wider type, which a block that
+// Order: of sums, kTerms terms in the accumulator's type, then these in a wider type, which a block that
 // overflows is added to term by term; then segments, which follow from the sizes alone. The maximum of numbers of which
 // one is NaN is NaN.
 #include "../threads.h"
@@ -11,6 +11,8 @@
 
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
+
+constexpr int64_t kTerms = 32;  // terms of a sum in the accumulator's type, before it is added to a wider one
 
 // How terms meet, in vectors and one by one in the wide type.
 template <class A>
@@ -99,8 +101,8 @@ void by_columns(const ReduceCall& call) {
                     for (int64_t k = first; k < first + n; ++k) all[c] += widened(x[at(k) + c]);
                 }
             };
-            for (int64_t r = rows * s / segments; r < end; r += kRowsOfBlock) {
-                add_rows(r, smaller(kRowsOfBlock, end - r), columns);
+            for (int64_t r = rows * s / segments; r < end; r += kTerms) {
+                add_rows(r, smaller(kTerms, end - r), columns);
             }
             if (end == rows && tail > column) add_rows(rows, 1, smaller(columns, tail - column));
             for (int64_t c = 0; direct && c < columns; ++c) put<T>(call, kept * width + column + c, all[c]);
@@ -146,7 +148,8 @@ template <class T, class Op>
 void by_runs(const ReduceCall& call) {
     using A = Accumulator<T>;
     using W = Wide<A>;
-    const int64_t n = call.middle, piece = 2 * kRun<A>, pieces = parts(n, piece), blocks = call.outer * pieces;
+    const int64_t n = call.middle, piece = 4 * kTerms * kLanes<A>, pieces = parts(n, piece),
+                  blocks = call.outer * pieces;
     const int64_t segments = call.kept >= kNormSegments ? 1 : smaller(kNormSegments, parts(blocks, 4));
     const int64_t chunk = segments > 1 ? 1 : larger<int64_t>(1, kNormSmall / (call.outer * n));
     const Memory memory((segments > 1 ? call.kept * segments : 0) * sizeof(W));
