@@ -3,7 +3,7 @@
 # ruff: noqa: I001 - a list of names, with related names together
 
 from . import keras_loader as _keras_loader
-from . import data, numpy, optim, ptx, tree
+from . import data, distributed, numpy, optim, ptx, tree
 from .arguments import explain_errors as _explain_errors
 from .autograd import is_grad_enabled, no_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
@@ -66,7 +66,7 @@ __all__ = [
     "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "check_grad", "conv", "conv1d", "conv2d",
     "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
     "current_backend", "current_precision", "data", "debug_nans", "default_generator", "depthwise_conv",
-    "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "dropout", "elu", "embedding", "exp", "explain", "eye",
+    "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "distributed", "dropout", "elu", "embedding", "exp", "explain", "eye",
     "from_dlpack", "full", "full_like", "gelu", "gemm", "Generator", "get_num_threads", "global_avg_pool",
     "global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d", "global_max_pool", "global_max_pool1d",
     "global_max_pool2d", "global_max_pool3d", "glorot_uniform", "grad", "group_norm", "hard_sigmoid", "hard_tanh",

@@ -47,7 +47,7 @@ class _Place(NamedTuple):
 
 def batches(*sources: Source, batch_size: int, shuffle: bool = False, seed: int = 0, epochs: int | None = 1,
             drop_last: bool = False, transform: Transform | None = None, workers: int = 1,
-            device: str = CPU) -> Batches:
+            device: str = CPU, shard: tuple[int, int] = (0, 1)) -> Batches:
     """An iterator over batches of examples, each a tuple of Tensors with one entry per source.
 
     Args:
@@ -63,6 +63,9 @@ def batches(*sources: Source, batch_size: int, shuffle: bool = False, seed: int 
         workers: how many threads prepare batches ahead; 0: none, a batch is prepared when it is asked for.
         device: where the Tensors shall be. For "gpu", the next batch is copied from pinned memory while the step
             computes.
+        shard: (rank, size), from `convgpu.distributed.shard()`: of every batch, the part of this process among `size`
+            that take the same batches. The parts of a batch differ by at most one example, and can be empty. Orders
+            are the same for any `size`; what `transform` draws is not.
 
     Raises:
         ValueError: sources of different lengths or without examples, a number out of range. TypeError: a source without
@@ -75,14 +78,15 @@ def batches(*sources: Source, batch_size: int, shuffle: bool = False, seed: int 
     [2.0, 3.0] [2, 3]
     [4.0] [4]
     """
-    return Batches(sources, batch_size, shuffle, seed, epochs, drop_last, transform, workers, device)
+    return Batches(sources, batch_size, shuffle, seed, epochs, drop_last, transform, workers, device, shard)
 
 
 class Batches(Iterator[Any]):
     """The iterator of `batches`. It can be left at any time, and go on from a place in another process."""
 
     def __init__(self, sources: Sequence[Source], batch_size: int, shuffle: bool, seed: int, epochs: int | None,
-                 drop_last: bool, transform: Transform | None, workers: int, device: str):
+                 drop_last: bool, transform: Transform | None, workers: int, device: str,
+                 shard: tuple[int, int] = (0, 1)):
         self._examples = _length(sources)
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("workers", workers, 0),
                                    ("epochs", 1 if epochs is None else epochs, 0)):
@@ -95,6 +99,11 @@ class Batches(Iterator[Any]):
         if drop_last and self._examples < batch_size:
             raise ValueError(f"batches: expected at least batch_size={batch_size} examples with drop_last, got "
                              f"{self._examples}")
+        if not (isinstance(shard, tuple) and len(shard) == 2 and all(isinstance(n, int) for n in shard)
+                and 0 <= shard[0] < shard[1]):
+            raise ValueError(f"batches: expected shard to be (rank, size) with 0 <= rank < size, got {shard!r:.60}")
+        self._rank, self._size = shard
+        self._seeds = (int(seed), *((self._rank,) if self._size > 1 else ()))
         self._sources, self._transform = tuple(sources), transform
         self._batch_size, self._shuffle, self._seed, self._epochs = int(batch_size), bool(shuffle), int(seed), epochs
         whole, rest = divmod(self._examples, self._batch_size)
@@ -169,7 +178,9 @@ class Batches(Iterator[Any]):
             order = (np.random.default_rng([self._seed, epoch]).permutation(self._examples) if self._shuffle else
                      np.arange(self._examples))
             for n in range(number, self.steps_per_epoch):
-                yield _Place(epoch, n, order[n * self._batch_size:(n + 1) * self._batch_size])
+                batch = order[n * self._batch_size:(n + 1) * self._batch_size]
+                here = slice(*[len(batch) * rank // self._size for rank in (self._rank, self._rank + 1)])
+                yield _Place(epoch, n, batch[here])
             epoch, number = epoch + 1, 0
 
     def _submit(self) -> None:
@@ -183,19 +194,19 @@ class Batches(Iterator[Any]):
                 return
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="convgpu.data")
-            self._ahead.append((place, self._pool.submit(_prepared, self._sources, self._transform, self._seed, place,
+            self._ahead.append((place, self._pool.submit(_prepared, self._sources, self._transform, self._seeds, place,
                                                          self._uploads is not None)))
 
     def _prepared(self, place: _Place) -> list[np.ndarray]:
-        return _prepared(self._sources, self._transform, self._seed, place, self._uploads is not None)
+        return _prepared(self._sources, self._transform, self._seeds, place, self._uploads is not None)
 
 
-def _prepared(sources: Sequence[Source], transform: Transform | None, seed: int, place: _Place,
+def _prepared(sources: Sequence[Source], transform: Transform | None, seeds: Sequence[int], place: _Place,
               pinned: bool) -> list[np.ndarray]:
     """The arrays of a batch, which are nobody else's."""
     arrays = [np.asarray(source[place.indices]) for source in sources]
     if transform is not None:
-        made = transform(*arrays, rng=np.random.default_rng([seed, place.epoch, place.number, 1]))
+        made = transform(*arrays, rng=np.random.default_rng([seeds[0], place.epoch, place.number, 1, *seeds[1:]]))
         made = made if isinstance(made, (tuple, list)) else (made,)
         if len(made) != len(arrays):
             raise ValueError(f"batches: expected transform to return {len(arrays)} arrays, got {len(made)}")

@@ -38,7 +38,7 @@ class Training:
         self.dtype = dtype  # of the computation; the parameters are float32
         policy = cg.mixed(dtype)
         self.optimizer = cg.optim.Adam(lr=LEARNING_RATE, loss_scale=policy.loss_scale)
-        self.value_and_grad = cg.value_and_grad(policy(loss), has_aux=True)
+        self.policy = policy
         self.history: list[dict[str, float]] = []  # one entry for each whole epoch
         self.step_in_epoch = 0
         self.loss_sum, self.correct = 0.0, 0  # sums over the images of this epoch so far
@@ -64,15 +64,26 @@ class Training:
         self.optimizer.lr = LEARNING_RATE * DECAY**self.epoch
 
     def step(self) -> None:
-        """Learn from one batch. The history keeps the loss without label smoothing."""
+        """Learn from one batch, of which every process of a job takes a part.
+
+        The history keeps the loss without label smoothing.
+        """
         rows = self.order[self.step_in_epoch * self.batch_size:][:self.batch_size]
         generator = np.random.default_rng((self.seed, self.epoch, self.step_in_epoch))
         x, y = shifted(self.data.x_train[rows], generator), self.data.y_train[rows]
+        rank, processes = cg.distributed.shard()
+        part = slice(len(rows) * rank // processes, len(rows) * (rank + 1) // processes)
+        x, y = x[part], y[part]
         labels = cg.tensor(y, device=self.device)
-        (_, scores), grads = self.value_and_grad(self.params, cg.tensor(x, device=self.device), labels)
+        step = cg.distributed.value_and_grad(self.policy(loss), has_aux=True, weight=len(y))
+        (_, scores), grads = step(self.params, cg.tensor(x, device=self.device), labels)
         self.params = self.optimizer.step(self.params, grads)
-        self.loss_sum += cg.cross_entropy(scores.detach().astype("float32"), labels).item() * len(rows)
-        self.correct += int((scores.numpy().argmax(axis=1) == y).sum())
+        sums = np.array([
+            cg.cross_entropy(scores.detach().astype("float32"), labels).item() * len(y) if len(y) else 0.0,
+            (scores.numpy().argmax(axis=1) == y).sum()])
+        loss_sum, correct = cg.distributed.allreduce(sums, mean=False, deterministic=True).tolist()
+        self.loss_sum += loss_sum
+        self.correct += int(correct)
         self.step_in_epoch += 1
 
     def end_epoch(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
           dtype: str | None = None) -> int:
     """Train the network, and fill the folder `out`; returns the exit status.
 
+    Under mpiexec every process takes a part of each batch, and the first one prints and writes.
+
     Args:
         data: an .npz file (see `data.from_file`); None: scikit-learn's digits.
         out: the folder; no other run may write to it meanwhile.
@@ -52,6 +54,9 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
     for module in ("tqdm", "safetensors", "matplotlib"):  # fail before an hour of training, not after it
         require(module, "training")
     start, folder = time.perf_counter(), Path(out)
+    if not cg.distributed.is_initialized():
+        cg.distributed.init()
+    first = cg.distributed.rank() == 0
     if resume and overwrite:
         raise UsageError("expected one of --resume and --overwrite, got both")
     chosen, remark = info.choose_device(device)
@@ -61,11 +66,11 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
         folder.mkdir(parents=True, exist_ok=True)
     elif not (folder / CHECKPOINT).is_file():
         raise FileNotFoundError(f"--resume: {folder / CHECKPOINT}: there is no such file")
-    with locked(folder):
-        for left in folder.glob("*.partial"):  # from a run that was killed while it wrote
+    with locked(folder) if first else nullcontext():
+        for left in folder.glob("*.partial") if first else ():  # from a run that was killed while it wrote
             left.unlink()
         arrays, saved = _checkpoint(folder / CHECKPOINT) if resume else ({}, {})
-        if not resume and not overwrite:
+        if first and not resume and not overwrite:
             _refuse_to_overwrite(folder)
         epochs = _enough(epochs or saved.get("epochs", EPOCHS), saved)
         batch_size = _agreed("batch-size", batch_size, saved.get("batch_size"), BATCH_SIZE)
@@ -76,8 +81,9 @@ def train(data: str | None = None, out: str = "convgpu-run", epochs: int | None 
         run = Training(dataset, seed, batch_size, chosen, dtype)
         if resume:
             _restore(run, arrays, saved, folder / CHECKPOINT)
-        print(_introduction(run))
-        if remark:
+        if first:
+            print(_introduction(run))
+        if first and remark:
             print(remark)
         return _run(run, epochs, folder, data, start)
 
@@ -87,9 +93,13 @@ def _run(run: Training, epochs: int, folder: Path, data: str | None, start: floa
     with _stop_on_interrupt() as stop:
         _epochs(run, epochs, folder, stop)
         save(run, epochs, folder)
+    first = cg.distributed.rank() == 0
     if stop.is_set():
-        _say_how_to_go_on(run, epochs, folder, data)
+        if first:
+            _say_how_to_go_on(run, epochs, folder, data)
         return INTERRUPTED
+    if not first:
+        return 0
     probabilities = predict(run.params, run.data.x_test, run.device)
     from . import pictures
 
@@ -145,12 +155,14 @@ def _agreed(name: str, wanted: Any, saved: Any, default: Any) -> Any:
 def _epochs(run: Training, epochs: int, folder: Path, stop: threading.Event) -> None:
     """Train up to `epochs` whole epochs, saving after each, or until `stop` is set."""
     tqdm = require("tqdm", "the progress bar").tqdm
+    silent = cg.distributed.rank() > 0
     while run.epoch < epochs and not stop.is_set():
         run.begin_epoch()
         with tqdm(total=run.steps, initial=run.step_in_epoch, desc=f"epoch {run.epoch + 1:>2}/{epochs}", leave=True,
-                  mininterval=0.2, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {elapsed}{postfix}") as bar:
+                  disable=silent, mininterval=0.2, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {elapsed}{postfix}") as bar:
             while run.step_in_epoch < run.steps and not stop.is_set():
                 run.step()
+                _stop_together(stop)
                 bar.set_postfix_str(f"loss {run.loss_sum / run.seen:.3f}, accuracy {run.correct / run.seen:.1%}", False)
                 bar.update()
             if run.step_in_epoch < run.steps:
@@ -159,6 +171,12 @@ def _epochs(run: Training, epochs: int, folder: Path, stop: threading.Event) -> 
             bar.set_postfix_str(f"loss {entry['loss']:.3f}, accuracy {entry['accuracy']:.1%}, "
                                 f"test accuracy {entry['test_accuracy']:.1%}")
         save(run, epochs, folder)
+
+
+def _stop_together(stop: threading.Event) -> None:
+    """Stop after the same step on all processes, wherever Ctrl-C has arrived."""
+    if cg.distributed.size() > 1 and cg.distributed.allreduce(np.array([stop.is_set()]), mean=False).item():
+        stop.set()
 
 
 @contextmanager
@@ -178,7 +196,9 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 def save(run: Training, epochs: int, folder: Path) -> None:
-    """Write the weights, the history, and the checkpoint that `--resume` goes on from."""
+    """Write the weights, the history, and the checkpoint that `--resume` goes on from: the first process does."""
+    if cg.distributed.rank() > 0:
+        return
     settings = {"seed": run.seed, "batch_size": run.batch_size, "dtype": run.dtype}
     last = run.history[-1]["test_accuracy"] if run.history else None
     typical = run.data.typical
@@ -225,11 +245,12 @@ def _introduction(run: Training) -> str:
     data = run.data
     count = sum(p.size for p in cg.tree.leaves(run.params))
     height, width, channels = data.shape
+    processes = f", {cg.distributed.size()} processes" if cg.distributed.size() > 1 else ""
     where = (f"the CPU ({info.processor()}), NumPy {np.__version__}, backend {cg.current_backend()}"
              if run.device == "cpu" else f"the GPU ({info.gpu_name()}), backend cuda and CuPy")
     return (f"LeNet-5, {count:,} parameters, on {data.name}: {len(data.x_train):,} images to learn from, "
             f"{len(data.x_test):,} to test with, {height}x{width}x{channels}, {len(data.class_names)} classes\n"
-            f"Computing on {where}")
+            f"Computing on {where}{processes}")
 
 
 def _say_how_to_go_on(run: Training, epochs: int, folder: Path, data: str | None) -> None:
