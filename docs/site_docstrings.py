@@ -16,7 +16,12 @@ def to_rst(app: object, what: str, name: str, obj: object, options: object, line
 
     A hook of `autodoc-process-docstring`, which runs before napoleon reads the sections.
     """
-    lines[:] = [line for paragraph in _paragraphs(lines) for line in _converted(paragraph)]
+    made: list[str] = []
+    in_section = False
+    for paragraph in _paragraphs(lines):
+        in_section = bool(_SECTION.match(paragraph[0])) or (in_section and paragraph[0].startswith(" "))
+        made += _converted(paragraph, in_section)
+    lines[:] = made
 
 
 def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
@@ -30,12 +35,16 @@ def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
             group = []
 
 
-def _converted(paragraph: list[str]) -> list[str]:
+def _converted(paragraph: list[str], in_section: bool) -> list[str]:
     first = paragraph[0]
+    if first.startswith(" ") and not in_section:
+        return ["::", "", *("    " + line for line in paragraph), ""]
     if first.lstrip().startswith(">>>"):
         return [*paragraph, ""]
     if _SECTION.match(first):  # one entry per argument, whose continued lines stand further in
         return [first, *map(_escaped, paragraph[1:]), ""]
+    if in_section:
+        return [*map(_escaped, paragraph), ""]
     if _is_formula(paragraph):
         return ["::", "", *("    " + line for line in paragraph), ""]
     return [*map(_escaped, paragraph), ""]

@@ -32,7 +32,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     described = set(re.findall(r'id="(?:module-)?(convgpu\.[\w.]+)"', text))
     names = {f"convgpu.{name}" for name in cg.__all__ if name != "numpy"}  # described in docs/numpy.md
-    for module in (cg.optim, cg.data, cg.ptx):
+    for module in (cg.optim, cg.data, cg.distributed, cg.ptx):
         names |= {f"{module.__name__}.{name}" for name in module.__all__}
     assert sorted(names - described) == []
 

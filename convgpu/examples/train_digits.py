@@ -159,7 +159,8 @@ def _epochs(run: Training, epochs: int, folder: Path, stop: threading.Event) -> 
     while run.epoch < epochs and not stop.is_set():
         run.begin_epoch()
         with tqdm(total=run.steps, initial=run.step_in_epoch, desc=f"epoch {run.epoch + 1:>2}/{epochs}", leave=True,
-                  disable=silent, mininterval=0.2, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {elapsed}{postfix}") as bar:
+                  bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {elapsed}{postfix}", mininterval=0.2,
+                  disable=silent) as bar:
             while run.step_in_epoch < run.steps and not stop.is_set():
                 run.step()
                 _stop_together(stop)
