@@ -13,6 +13,7 @@ from .creation import (
 )
 from .derivatives import hvp, jacobian, jvp
 from .debug import debug_nans
+from .elsewhere import FUNCTIONS as _FUNCTIONS
 from .explain import explain
 from .generator import Generator, default_generator, seed
 from .gradients import grad, value_and_grad
@@ -55,8 +56,9 @@ _keras_loader.install_if_asked()
 
 
 def __getattr__(name: str) -> object:
-    """Raise AttributeError; where convgpu.numpy has the name, such as sum or stack, the message says so."""
-    where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
+    """Raise AttributeError; for names of convgpu.numpy, such as sum, and of PyTorch the message has ours."""
+    where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else (
+        f"; here it is {_FUNCTIONS[name]}" if name in _FUNCTIONS else "")
     raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import as_dtype
+from .elsewhere import renamed
 
 LARGEST = 2**63 - 1  # the largest size or index that NumPy and the kernels can hold
 
@@ -201,11 +202,15 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
         except FOREIGN as error:
             traceback = error.__traceback__
             if traceback is None or traceback.tb_next is None:  # the call itself did not fit the signature
-                raise
+                hint = renamed(str(error), inspect.signature(function).parameters)
+                if hint is None:
+                    raise
+                raise TypeError(hint) from None
             try:
                 bound = inspect.signature(function).bind(*args, **options).arguments
             except TypeError:  # the arguments do not fit the signature, and the function's own error says what is wrong
-                raise error from None
+                hint = renamed(str(error), inspect.signature(function).parameters)
+                raise (error if hint is None else TypeError(hint)) from None
             ours = in_our_words(function.__name__, bound, kinds_of(function), error)
             if ours is error:
                 raise

@@ -57,8 +57,8 @@ def recording(enabled: bool) -> Iterator[None]:
         _mode.enabled, _mode.bare = before, bare
 
 
-def no_grad() -> Any:
-    """A context manager, also usable as a decorator, within which nothing is recorded (on this thread).
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
+    """A context manager and a decorator, with or without parentheses, within which nothing is recorded on this thread.
 
     >>> import convgpu as cg
     >>> x = cg.tensor(2.0, requires_grad=True)
@@ -66,8 +66,17 @@ def no_grad() -> Any:
     ...     y = x * x
     >>> y.requires_grad
     False
+    >>> @cg.no_grad
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(x).requires_grad
+    False
     """
-    return recording(False)
+    if function is None:
+        return recording(False)
+    if not callable(function):
+        raise TypeError(f"no_grad: expected a function to decorate, or nothing, got {function!r:.60}")
+    return recording(False)(function)
 
 
 # --- the mode of a call, which can be restored

@@ -7,13 +7,16 @@ the tape records it.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import gpu
 from .device import CPU, GPU, checked_gpu_array, cupy_with_gpu, is_gpu_array, run_there
+from .dtypes import as_dtype
 from .tensor import Tensor, promoted, wrap
 
 _DEVICE_TYPES = {1: CPU, 2: GPU, 3: CPU, 13: GPU}  # DLPack's kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
@@ -25,8 +28,10 @@ def from_dlpack(source: Any) -> Tensor:
     Nothing is copied: what the source's owner writes later shows up in the Tensor, and the tape does not notice. So
     write no more, or use `convgpu.tensor(source)`, which copies. The Tensor itself never writes to the memory.
 
+    bfloat16 is taken too, though NumPy's and CuPy's own importers know no such dtype.
+
     Raises:
-        TypeError: source has no `__dlpack__`, or holds complex numbers or a dtype unknown to NumPy (bfloat16).
+        TypeError: source has no `__dlpack__`, or holds complex numbers or a dtype unknown to NumPy.
         BufferError: the source cannot be exported (its own message says why).
 
     >>> import numpy as np
@@ -39,12 +44,15 @@ def from_dlpack(source: Any) -> Tensor:
     kind = int(source.__dlpack_device__()[0])
     if kind not in _DEVICE_TYPES:
         raise ValueError(f"from_dlpack: expected memory on the CPU or a CUDA GPU, got DLPack device type {kind}")
+    if _is_bfloat16(source):
+        source = _Relabelled(source)
     if _DEVICE_TYPES[kind] == GPU:
         cupy = cupy_with_gpu()
-        return wrap(checked_gpu_array(gpu.run("from_dlpack", lambda: cupy.from_dlpack(source)), "from_dlpack"))
+        array = gpu.run("from_dlpack", lambda: cupy.from_dlpack(source))
+        return wrap(checked_gpu_array(_original(array, source), "from_dlpack"))
     try:
-        array = np.from_dlpack(source)
-    except RuntimeError as error:  # NumPy raises it, for instance, for bfloat16
+        array = _original(np.from_dlpack(source), source)
+    except RuntimeError as error:  # NumPy raises it for dtypes that it does not know
         raise TypeError(f"from_dlpack: expected a dtype that NumPy imports, got {getattr(source, 'dtype', '?')} "
                         f"({error}); convert it first, for instance to float32") from error
     if array.dtype.kind == "c":
@@ -66,7 +74,49 @@ def export_dlpack(array: Any, *, stream: Any = None, max_version: Any = None,
         raise BufferError("__dlpack__: a Tensor is a value that others may not write to, so it is exported as a copy; "
                           "copy=False is refused")
     copied = run_there("__dlpack__", array, array.copy)
-    return copied.__dlpack__(stream=stream) if on_gpu else copied.__dlpack__()
+    half = copied.dtype.name == "bfloat16"
+    exported = copied.view(np.uint16) if half else copied
+    capsule = exported.__dlpack__(stream=stream) if on_gpu else exported.__dlpack__()
+    return _with_dtype(capsule, _UNSIGNED, _BFLOAT) if half else capsule
+
+
+# --- bfloat16, which neither NumPy nor CuPy exports or imports: it travels as 16-bit integers under another label
+
+_UNSIGNED, _BFLOAT = 1, 4  # DLPack's kDLUInt and kDLBfloat
+_CODE_AT = 20  # the byte of the dtype's code in a DLManagedTensor: after the pointer (8), the device (8), the rank (4)
+
+
+def _with_dtype(capsule: Any, before: int, after: int) -> Any:
+    """The unused, unversioned capsule, with another code of its dtype of 16 bits."""
+    api = ctypes.pythonapi.PyCapsule_GetPointer
+    api.restype, api.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    code = ctypes.c_uint8.from_address(api(capsule, b"dltensor") + _CODE_AT)
+    bits = ctypes.c_uint8.from_address(ctypes.addressof(code) + 1)
+    if (code.value, bits.value) != (before, 16):
+        raise TypeError(f"from_dlpack: expected DLPack's dtype ({before}, 16 bits), got ({code.value}, {bits.value})")
+    code.value = after
+    return capsule
+
+
+def _is_bfloat16(source: Any) -> bool:
+    return str(getattr(source, "dtype", "")).rpartition(".")[2] == "bfloat16"
+
+
+class _Relabelled:
+    """A source of bfloat16 that exports 16-bit integers. Older importers and exporters know no options but `stream`."""
+
+    def __init__(self, source: Any):
+        self._source, self.dtype = source, source.dtype
+        self.__dlpack_device__: Callable[[], tuple[int, int]] = source.__dlpack_device__
+
+    def __dlpack__(self, *, stream: Any = None, **_options: Any) -> Any:
+        source = self._source
+        capsule = source.__dlpack__() if stream is None else source.__dlpack__(stream=stream)
+        return _with_dtype(capsule, _BFLOAT, _UNSIGNED)
+
+
+def _original(array: Any, source: Any) -> Any:
+    return array.view(as_dtype("bfloat16")) if isinstance(source, _Relabelled) else array
 
 
 def dispatch_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -29,8 +29,8 @@ from .ops import linalg
 from .ops.activation import tanh
 from .ops.contraction import dot, einsum, inner, kron, outer, tensordot, vdot
 from .ops.elementwise import (
-    abs, add, cbrt, clip, divide, float_power, floor_divide, fmax, fmin, hypot, maximum, minimum, multiply, nan_to_num,
-    negative, positive, power, reciprocal, remainder, sign, sqrt, square, subtract,
+    abs, add, cbrt, clip, divide, divmod, float_power, floor_divide, fmax, fmin, hypot, maximum, minimum, multiply,
+    nan_to_num, negative, positive, power, reciprocal, remainder, sign, sqrt, square, subtract,
     exp, exp2, expm1, log, log1p, log2, log10, logaddexp, logaddexp2,
     arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cos, cosh, deg2rad, rad2deg, sin, sinh, tan,
     ceil, floor, rint, round, trunc,
@@ -52,11 +52,11 @@ from .ops.shape import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_to, expand_dims, flip, fliplr, flipud, meshgrid,
     moveaxis, ravel, repeat, reshape, roll, rot90, squeeze, swapaxes, tile, transpose, tril, triu,
 )
-from .ops.sequences import correlate, cross, select, trapezoid, vander
+from .ops.sequences import convolve, correlate, cross, gradient, interp, select, trapezoid, unwrap, vander
 from .ops.sorting import argsort, argwhere, bincount, flatnonzero, median, searchsorted, sort, unique
 from .ops.special import fmod, gcd, heaviside, i0, isneginf, isposinf, isreal, lcm, ldexp, nextafter, sinc
 from .ops.statistics import (
-    argpartition, corrcoef, digitize, histogram, isin, nanargmax, nanargmin, nancumprod, nancumsum, nanmedian,
+    argpartition, corrcoef, cov, digitize, histogram, isin, nanargmax, nanargmin, nancumprod, nancumsum, nanmedian,
     nanpercentile, nanprod, nanquantile, nanstd, nanvar, percentile, quantile, unravel_index,
 )
 from .tensor import Tensor, as_tensor, tensor
@@ -80,26 +80,27 @@ __all__ = [
     "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bartlett", "bincount", "bitwise_and",
     "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
     "blackman", "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "cbrt", "ceil", "clip",
-    "column_stack", "concat", "concatenate", "copy", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cross",
-    "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diagflat", "diagonal", "diff", "digitize", "divide", "dot",
-    "dsplit", "dstack", "dtype", "e", "einsum", "equal", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
-    "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power",
-    "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "full", "full_like", "gcd", "geomspace", "greater",
-    "greater_equal", "hamming", "hanning", "heaviside", "histogram", "hsplit", "hstack", "hypot", "i0", "identity",
-    "iinfo", "inf", "inner", "int16", "int32", "int64", "int8", "integer", "intp", "invert", "isclose",
-    "iscomplexobj", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kaiser", "kron", "lcm",
-    "ldexp", "left_shift", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
-    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "matmul", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax",
-    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter", "nonzero",
-    "not_equal", "ones", "ones_like", "outer", "pad", "percentile", "permute_dims", "pi", "positive", "pow", "power",
-    "prod", "ptp", "quantile", "rad2deg", "radians", "ravel", "reciprocal", "remainder", "repeat", "reshape",
-    "result_type", "right_shift", "rint", "roll", "rot90", "round", "row_stack", "searchsorted", "select", "shape",
-    "sign", "signbit", "sin", "sinc", "sinh", "size", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "column_stack", "concat", "concatenate", "convolve", "copy", "corrcoef", "correlate", "cos", "cosh",
+    "count_nonzero", "cov", "cross", "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diagflat", "diagonal",
+    "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "dtype", "e", "einsum", "equal", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "full",
+    "full_like", "gcd", "geomspace", "gradient", "greater", "greater_equal", "hamming", "hanning", "heaviside",
+    "histogram", "hsplit", "hstack", "hypot", "i0", "identity", "iinfo", "inf", "inner", "int16", "int32", "int64",
+    "int8", "integer", "interp", "intp", "invert", "isclose", "iscomplexobj", "isfinite", "isin", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "kaiser", "kron", "lcm", "ldexp", "left_shift", "less", "less_equal", "linalg",
+    "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod",
+    "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter", "nonzero", "not_equal", "ones",
+    "ones_like", "outer", "pad", "percentile", "permute_dims", "pi", "positive", "pow", "power", "prod", "ptp",
+    "quantile", "rad2deg", "radians", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
+    "right_shift", "rint", "roll", "rot90", "round", "row_stack", "searchsorted", "select", "shape", "sign",
+    "signbit", "sin", "sinc", "sinh", "size", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
     "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace",
     "transpose", "trapezoid", "tri", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "unique", "unravel_index", "vander", "var", "vdot", "vsplit", "vstack", "where", "zeros", "zeros_like",
+    "unique", "unravel_index", "unwrap", "vander", "var", "vdot", "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]
 
 # --- new tensors

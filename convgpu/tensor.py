@@ -255,6 +255,8 @@ class Tensor:
     def __rfloordiv__(self, other: Any) -> Tensor: return _binary(ops.floor_divide, other, self)
     def __mod__(self, other: Any) -> Tensor: return _binary(ops.remainder, self, other)
     def __rmod__(self, other: Any) -> Tensor: return _binary(ops.remainder, other, self)
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]: return (self // other, self % other)
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]: return (other // self, other % self)
     def __pow__(self, other: Any) -> Tensor: return _binary(ops.power, self, other)
     def __rpow__(self, other: Any) -> Tensor: return _binary(ops.power, other, self)
     def __matmul__(self, other: Any) -> Tensor: return _binary(ops.matmul, self, other)
@@ -272,6 +274,8 @@ class Tensor:
     def __xor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, self, other)
     def __rxor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, other, self)
     def __invert__(self) -> Tensor: return ops.invert(self)
+
+    def __round__(self, decimals: int | None = None) -> Tensor: return ops.round(self, decimals or 0)
 
     # --- indexing and shape
 
@@ -322,11 +326,11 @@ class Tensor:
         """The arithmetic mean over `axis`."""
         return ops.mean(self, axis, keepdims=keepdims)
 
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
         """The variance over `axis`; the divisor is n - ddof."""
         return ops.var(self, axis, ddof=ddof, keepdims=keepdims)
 
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
         """The standard deviation over `axis`."""
         return ops.std(self, axis, ddof=ddof, keepdims=keepdims)
 
@@ -365,6 +369,10 @@ class Tensor:
     def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
         """The values limited to [a_min, a_max]."""
         return ops.clip(self, a_min, a_max)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """The values rounded to a number of decimals, halves to the even neighbour."""
+        return ops.round(self, decimals)
 
 
 Promotion = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -419,6 +427,16 @@ def as_tensor(value: Any, caller: str = "tensor") -> Tensor:
     if hasattr(value, "__convgpu_tensor__"):
         return value.__convgpu_tensor__()
     return Tensor(read_only(copy_of(value, caller)))
+
+
+def constant_beside(value: Any, x: Tensor, caller: str) -> Tensor:
+    """`value` as a Tensor; NumPy's floating arrays and numbers take the dtype of x, whose constants they are.
+
+    Tensors keep theirs: two tensors of different dtypes are a mistake that the caller's check names.
+    """
+    t = as_tensor(value, caller)
+    constant = isinstance(value, (np.ndarray, np.generic)) and is_float(t.dtype) and is_float(x.dtype)
+    return Tensor(read_only(t.array.astype(x.dtype))) if constant and t.dtype != x.dtype else t
 
 
 def _unpickle(array: np.ndarray, device: str, requires_grad: bool) -> Tensor:

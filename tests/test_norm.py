@@ -280,7 +280,7 @@ def test_local_response_norm_in_half_types(dtype):
      ["running_mean", "(C,) == (3,)", "(2,)"]),
     (lambda: cg.batch_norm(np.ones((2, 3)), np.ones(3), np.ones(3), np.ones((1, 3)), training=True), ValueError,
      ["scale", "(1, 3)"]),
-    (lambda: cg.batch_norm(np.ones((2, 3)), np.ones(3, "float32"), np.ones(3), training=True), TypeError,
+    (lambda: cg.batch_norm(np.ones((2, 3)), cg.ones(3), np.ones(3), training=True), TypeError,
      ["x: float64", "running_mean: float32"]),
     (lambda: cg.batch_norm(np.ones((2, 3), int), np.ones(3), np.ones(3), training=True), TypeError, ["x: int64"]),
     (lambda: cg.batch_norm(np.ones(3), np.ones(3), np.ones(3), training=False), ValueError, ["2 axes", "(3,)"]),

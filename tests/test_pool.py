@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import tracemalloc
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
 from convgpu.cases.pool import CASES, PoolCase
 from convgpu.cases.tolerance import C_KERNEL, C_NUMPY, worst
 from convgpu.dtypes import as_dtype
+from convgpu.geometry import pool_geometry
 
 BACKENDS = ("reference", "numpy", *COMPILED)
 FORMATS = ("channels_last", "channels_first")
@@ -98,6 +100,65 @@ def test_max_pool_of_integers_has_no_gradient(name, dtype):
     exactly(y.numpy(), expected)
     exactly(indices.numpy(), load("reference").max_pool_indices(offsets, case.geometry()))
     assert not y.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "uint32", "int64", "uint64"])
+@ON_EACH
+def test_max_pool_of_the_whole_range_of_integers(backend, dtype):
+    """Neighbours of 64 bits are told apart that float64 rounds to one number."""
+    limits = np.iinfo(dtype)
+    near = np.array([limits.min, limits.min + 1, limits.max - 1, limits.max], dtype)
+    x = np.random.default_rng(1).choice(near, (2, 7, 6, 3))
+    geo = pool_geometry("max_pool", x.shape, (3, 2), (2, 1), ((1, 1), (0, 1)), 1, False, False, "channels_last")
+    y, offsets = load(backend).max_pool(x, geo, True)
+    expected, expected_offsets = load("reference").max_pool(x, geo, True)
+    exactly(y, expected)
+    exactly(offsets, expected_offsets)
+    exactly(load(backend).max_pool(x, geo, False)[0], expected)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("divisor", [1, 3, -2])
+@names([c for c in CASES if c.averages and not c.adaptive and c.values == "normal"])
+def test_divisor_override_divides_sums(case, divisor, data_format):
+    x, geo = case.input("float64", data_format), case.geometry(data_format)
+    once = replace(geo, count_include_pad=False)
+    y = cg.avg_pool(x, case.size, **case.avg_options, divisor_override=divisor, data_format=data_format)
+    mean = load("reference").avg_pool(x, once)
+    counts = np.ones((1,) * geo.rank)
+    for a in range(geo.rank):
+        inside = [sum(0 <= o * geo.stride[a] - geo.padding[a][0] + t < geo.size[a] for t in range(geo.window[a]))
+                  for o in range(geo.output[a])]
+        counts = counts * np.reshape(inside, [-1 if b == a else 1 for b in range(geo.rank)])
+    counts = counts[None, ..., None] if geo.channels_last else counts[None, None]
+    np.testing.assert_allclose(y, mean * counts / divisor, rtol=1e-12, atol=1e-12)
+    if x.size and x.size < 2000:
+        cg.check_grad(lambda t: cg.avg_pool(t, case.size, **case.avg_options, divisor_override=divisor,
+                                            data_format=data_format), x)
+
+
+def test_divisor_override_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    x = np.random.default_rng(3).standard_normal((2, 3, 7, 8)).astype("float32")
+    for options in ({"ceil_mode": True}, {"count_include_pad": True}, {}):
+        y = cg.avg_pool(x, 3, stride=2, padding=1, divisor_override=5, data_format="channels_first", **options)
+        options = {"count_include_pad": False, **options}
+        theirs = torch.nn.functional.avg_pool2d(torch.tensor(x), 3, 2, 1, divisor_override=5, **options)
+        np.testing.assert_allclose(y, theirs.numpy(), rtol=1e-5, atol=1e-6)
+    half = cg.avg_pool(cg.tensor(x, dtype="bfloat16"), 3, divisor_override=1, data_format="channels_first")
+    assert half.dtype.name == "bfloat16"
+    for wrong, error in ((0, ValueError), (1.5, TypeError)):
+        with pytest.raises(error, match="avg_pool: expected divisor_override"):
+            cg.avg_pool(x, 3, divisor_override=wrong)
+
+
+def test_adaptive_size_none_is_that_of_the_input():
+    x = np.random.default_rng(4).standard_normal((2, 5, 7, 3))
+    for function in (cg.adaptive_avg_pool, cg.adaptive_max_pool, cg.adaptive_avg_pool2d):
+        exactly(function(x, (None, 2)).numpy(), function(x, (5, 2)).numpy())
+        exactly(function(x, None).numpy(), x)
+    with pytest.raises(ValueError, match="adaptive_avg_pool: expected output_size to be an integer or 2"):
+        cg.adaptive_avg_pool(x, (None, 2, 2))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

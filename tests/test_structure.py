@@ -121,7 +121,7 @@ def test_facts_are_enough_to_explain_and_to_time_an_op(name: str) -> None:
     "max_pool(x, size, *, stride=None, padding='valid', dilation=1, ceil_mode=False, return_indices=False, "
     "data_format='channels_last')",
     "avg_pool(x, size, *, stride=None, padding='valid', ceil_mode=False, count_include_pad=False, "
-    "data_format='channels_last')",
+    "divisor_override=None, data_format='channels_last')",
     "gemm(a, b, c=None, *, alpha=1.0, beta=1.0, trans_a=False, trans_b=False, activation=None)",
     "matmul(a, b)",
     "linear(x, w, bias=None, *, activation=None)",
@@ -157,7 +157,7 @@ def test_the_public_names_are_listed() -> None:
                     for alias in node.names}
         assert ours <= set(module.__all__) and len(set(module.__all__)) == len(module.__all__)
         helpers = {"Any", "DTypeLike", "annotations", "as_dtype", "as_tensor", "tensor", "Tensor", "_creation",
-                   "_contains", "_explain_errors", "_is_tensor_like", "_keras_loader"}
+                   "_contains", "_explain_errors", "_is_tensor_like", "_FUNCTIONS", "_keras_loader"}
         assert imported - set(module.__all__) <= helpers
 
 

@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 import types
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -307,8 +308,88 @@ def test_dlpack_with_torch() -> None:
     u[0] = 9
     assert t.tolist() == [1.0, 2.0]
     assert cg.from_dlpack(torch.arange(6.0).reshape(2, 3).T).tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
-    with pytest.raises(TypeError, match="from_dlpack: expected a dtype that NumPy imports, got torch.bfloat16"):
-        cg.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_dlpack_of_bfloat16_both_ways(library: str) -> None:
+    theirs = pytest.importorskip(library, reason=f"compares with {library}, which is not installed")
+    xp = theirs if library == "torch" else theirs.numpy
+    t = cg.tensor([[1.0, -2.5, 3e38], [np.inf, 0.0, 1e-40]], dtype="bfloat16")
+    u = xp.from_dlpack(t)
+    assert str(u.dtype).endswith("bfloat16") and u.tolist() == t.tolist()
+    back = cg.from_dlpack(u)
+    assert back.dtype == t.dtype and back.tolist() == t.tolist()
+    assert cg.from_dlpack(u.T).tolist() == t.T.tolist()
+    if library == "torch":
+        u[0, 0] = 9
+        assert back[0, 0].item() == 9 and t[0, 0].item() == 1
+
+
+def test_round_and_divmod_are_pythons_functions() -> None:
+    x = cg.tensor([7.26, -7.26], requires_grad=True)
+    np.testing.assert_array_equal(round(x, 1), np.float32([7.3, -7.3]))
+    np.testing.assert_array_equal(round(x), [7, -7])
+    assert x.round(1).tolist() == round(x, 1).tolist()
+    for got, expected in ((divmod(x, 2), divmod(x.numpy(), 2)), (divmod(9, x), divmod(9, x.numpy()))):
+        assert len(got) == 2
+        for g, e in zip(got, expected):
+            np.testing.assert_array_equal(g, e)
+    divmod(x, 2)[1].sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [1, 1]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        divmod(x, "a")
+
+
+def test_no_grad_decorates_with_and_without_parentheses() -> None:
+    x = cg.tensor(2.0, requires_grad=True)
+    for decorator in (cg.no_grad, cg.no_grad()):
+        @decorator
+        def f(t: cg.Tensor, factor: int = 3) -> cg.Tensor:
+            """Documented."""
+            return t * factor
+
+        assert not f(x, factor=2).requires_grad and f.__doc__ == "Documented." and (x * 2).requires_grad
+    with pytest.raises(TypeError, match="no_grad: expected a function to decorate, or nothing, got 3"):
+        cg.no_grad(3)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: cg.F.relu, "'F'; here it is convgpu itself: convgpu.conv2d"),
+    (lambda: cg.cat, "'cat'; here it is convgpu.numpy.concatenate"),
+    (lambda: cg.softmax([1.0], dim=0), "unexpected keyword argument 'dim'; here it is axis"),
+    (lambda: cg.max_pool2d(np.ones((1, 2, 2, 1)), kernel_size=2), "'kernel_size'; here it is size"),
+    (lambda: cg.numpy.sum([1.0], keepdim=True), "'keepdim'; here it is keepdims"),
+])
+def test_pytorchs_functions_and_options_are_answered_by_ours(call: Any, message: str) -> None:
+    with pytest.raises((AttributeError, TypeError), match=message):
+        call()
+
+
+# --- the rule for NumPy's float64 beside float32
+
+
+def test_operators_promote_as_numpy_and_numpys_constants_take_the_dtype_of_a_loss_or_norm() -> None:
+    x, wide = cg.tensor([[1.0, 2.0], [3.0, 5.0]]), np.array([[1.5, 2.5], [0.5, 1.0]])
+    for y in (x + wide, wide * x, x - np.float64(2), cg.numpy.maximum(x, wide)):
+        assert y.dtype == np.float64
+    assert (x * 2.5).dtype == (x + np.float32(1)).dtype == np.float32
+    for loss in (cg.mse_loss, cg.huber_loss, cg.cross_entropy, cg.binary_cross_entropy):
+        y = loss(x, wide % 1)
+        assert y.dtype == np.float32 and y.item() == loss(x, np.float32(wide % 1)).item()
+        with pytest.raises(TypeError, match="expected one dtype"):
+            loss(x, cg.tensor(wide % 1))
+    half, mean, var = x.astype("float16"), wide[0], wide[1]
+    for v in (x, half):
+        for training in (True, False):
+            got = cg.batch_norm(v, mean, var, mean, var, training=training)
+            expected = cg.batch_norm(v, *map(np.float32, (mean, var, mean, var)), training=training)
+            for g, e in zip(got, expected):
+                assert g.dtype == e.dtype and g.tolist() == e.tolist()
+        assert cg.layer_norm(v, mean, var).tolist() == cg.layer_norm(v, np.float32(mean), np.float32(var)).tolist()
+    with pytest.raises(TypeError, match="expected one floating dtype"):
+        cg.batch_norm(x, cg.tensor(mean), cg.tensor(var), training=False)
+    with pytest.raises(TypeError, match="conv: expected one dtype"):
+        cg.conv(cg.tensor(np.ones((1, 3, 1), np.float32)), np.ones((2, 1, 1)))
 
 
 # --- devices

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+
 from .options import (
     DATA_FORMATS,
     Pairs,
@@ -82,6 +84,12 @@ class PoolGeometry:
             return -(-(o + 1) * self.size[axis] // self.output[axis]) - self.start(axis, o)
         return self.window[axis]
 
+    def taps_inside(self, axis: int) -> np.ndarray:
+        """The number of pixels that each output's window covers along an axis, without dilation."""
+        o = np.arange(self.output[axis])
+        end = np.minimum(self.start(axis, o) + self.length(axis, o), self.size[axis])
+        return end - np.maximum(self.start(axis, o), 0)
+
 
 def pool_geometry(op: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any, dilation: Any,
                   ceil_mode: bool, count_include_pad: bool, data_format: str) -> PoolGeometry:
@@ -136,9 +144,15 @@ def _some_window_is_empty(n: int, f: int, stride: int, dilation: int, before: in
 
 
 def adaptive_pool_geometry(op: str, x_shape: tuple[int, ...], output: Any, data_format: str) -> PoolGeometry:
-    """The geometry of a pooling to a given output size; it is an ordinary pooling where the output divides the input.
+    """The geometry of a pooling to a given output size (None: that of the input).
+
+    It is an ordinary pooling where the output divides the input.
     """
     is_channels_last(op, data_format)
+    if output is None or (isinstance(output, (tuple, list)) and None in output):
+        spatial = split_image_shape(op, x_shape, is_channels_last(op, data_format))[2]
+        given = [None] * len(spatial) if output is None else list(output)
+        output = [n if o is None else o for o, n in zip(given, spatial)] + given[len(spatial):]
     return _adaptive_pool_geometry(op, x_shape, frozen(op, "output_size", output), data_format)
 
 

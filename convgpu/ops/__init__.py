@@ -10,6 +10,7 @@ from .elementwise import (
     bitwise_xor,
     clip,
     divide,
+    divmod,
     equal,
     floor_divide,
     greater,
@@ -22,6 +23,7 @@ from .elementwise import (
     not_equal,
     power,
     remainder,
+    round,
     subtract,
     to_device,
 )

@@ -105,6 +105,17 @@ divide = _arithmetic("divide", np.divide).vjp(
 floor_divide = Op("floor_divide", "a, b -> y", weak(np.floor_divide), broadcasts=True).vjp(a=zero, b=zero)
 remainder = Op("remainder", "a, b -> y", weak(np.remainder), broadcasts=True).vjp(
     a=lambda g: g, b=precise(lambda g, a, b: -g * floor_divide(a, b)))
+
+
+def divmod(a: Any, b: Any) -> tuple[Tensor, Tensor]:  # noqa: A001 - NumPy's name
+    """(floor_divide(a, b), remainder(a, b)).
+
+    >>> divmod([7.0, -7.0], 4.0)
+    (Tensor([ 1., -2.], dtype=float32), Tensor([3., 1.], dtype=float32))
+    """
+    return floor_divide(a, b), remainder(a, b)
+
+
 negative = Op("negative", "x -> y", np.negative).vjp(x=lambda g: -g)
 positive = Op("positive", "x -> y", np.positive).vjp(x=lambda g: g)
 reciprocal = Op("reciprocal", "x -> y", np.reciprocal).vjp(x=precise(lambda g, y: -g * y * y))

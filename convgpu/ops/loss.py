@@ -2,7 +2,8 @@
 
     cross_entropy = -sum over classes of t * log_softmax(logits)        mse = (x - t)^2
 
-Logits and dense targets have one floating dtype; half types are computed in float32 and rounded once.
+Logits and dense targets have one floating dtype; targets that are NumPy arrays take the dtype of the logits. Half types
+are computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..device import GPU, move, run_there
 from ..dtypes import DTypeLike, check_same_float, is_float
 from ..geometry import positive
 from ..op import Op
-from ..tensor import Tensor, as_tensor, wrap
+from ..tensor import Tensor, as_tensor, constant_beside, wrap
 from .activation import sigmoid
 from .elementwise import astype, clip, log, log1p, maximum, square, where
 from .indexing import getitem
@@ -81,7 +82,8 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0, axi
     Tensor([0.6931, 0.3133], dtype=float32)
     """
     op = "cross_entropy"
-    logits, labels = as_tensor(logits, op), as_tensor(labels, op)
+    logits = as_tensor(logits, op)
+    labels = constant_beside(labels, logits, op)
     dense = is_float(labels.dtype)
     check_same_float(op, logits=logits, labels=labels if dense else None)
     if not 0 <= label_smoothing <= 1:
@@ -255,7 +257,8 @@ def binary_cross_entropy(x: Any, targets: Any, *, from_logits: bool = True, redu
 
 
 def _pair(op: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    x, t = as_tensor(x, op), as_tensor(targets, op)
+    x = as_tensor(x, op)
+    t = constant_beside(targets, x, op)
     check_same_float(op, x=x, targets=t)
     _check_same_shape(op, x=x, targets=t)
     return x, t

@@ -285,10 +285,19 @@ _rstd.vjp(x=_rstd_rule)
 # --- public functions
 
 
+def _as_parameter(op: str, value: Any, x: Tensor) -> Tensor:
+    """A parameter or statistic of x as a Tensor. A NumPy array of a dtype that cannot stand beside x takes that of x's
+    accumulator, since statistics are often computed in float64; Tensors keep their dtype.
+    """
+    t = as_tensor(value, op)
+    fits = isinstance(value, Tensor) or t.dtype in (x.dtype, accumulator(x.dtype)) or not is_float(x.dtype)
+    return t if fits or not is_float(t.dtype) else astype(t, accumulator(x.dtype))
+
+
 def _operands(op: str, x: Any, **params: Any) -> list[Any]:
     """x as a Tensor, and its parameters (or None) in a wide dtype; beside x of a half type, they may be float32."""
     x = as_tensor(x, op)
-    given = {name: None if p is None else as_tensor(p, op) for name, p in params.items()}
+    given = {name: None if p is None else _as_parameter(op, p, x) for name, p in params.items()}
     allowed = (x.dtype, accumulator(x.dtype))
     if not is_float(x.dtype) or any([p is not None and p.dtype not in allowed for p in given.values()]):
         got = ", ".join([f"x: {x.dtype}", *[f"{name}: {p.dtype}" for name, p in given.items() if p is not None]])
@@ -346,7 +355,8 @@ def batch_norm(x: Any, running_mean: Any, running_var: Any, scale: Any = None, o
     ([[-0.9999949932098389], [0.9999949932098389]], 1.0, 1.5)
     """
     op = "batch_norm"
-    old_mean, old_var = unrounded(as_tensor(running_mean, op)), unrounded(as_tensor(running_var, op))
+    x = as_tensor(x, op)
+    old_mean, old_var = (unrounded(_as_parameter(op, t, x)) for t in (running_mean, running_var))
     x, mean, var, scale, offset = _operands(op, x, running_mean=old_mean, running_var=old_var, scale=scale,
                                             offset=offset)
     channel = _channel_axis(op, x, data_format)

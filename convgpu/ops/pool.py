@@ -11,13 +11,19 @@ come from the declarations below.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from ..arguments import integer
 from ..autograd import is_grad_enabled
-from ..dtypes import check_same_float, is_float
+from ..device import move
+from ..dtypes import accumulator, check_same_float, is_float
 from ..geometry import PoolGeometry, adaptive_pool_geometry, pool_geometry
 from ..op import Op
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, wrap
+from .elementwise import astype
 from .rank import of_rank
 from .shape import reshape
 
@@ -84,7 +90,8 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", d
 
 
 def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", ceil_mode: bool = False,
-             count_include_pad: bool = False, data_format: str = "channels_last") -> Tensor:
+             count_include_pad: bool = False, divisor_override: int | None = None,
+             data_format: str = "channels_last") -> Tensor:
     """The average of every window of a batch of 1-D, 2-D or 3-D images, channel by channel.
 
     y[n, p, c] = sum over r of x[n, p*stride + r - before, c] / (the number of taps r inside the input)
@@ -94,6 +101,7 @@ def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", c
             float32.
         count_include_pad: divide by the number of taps inside the input and its padding. With `ceil_mode` a window may
             reach past both; the taps beyond are not counted.
+        divisor_override: divide by this integer instead, with 1 for the sums of the windows.
 
     Returns:
         (N, out..., C) or (N, C, out...), as in `max_pool`.
@@ -112,7 +120,21 @@ def avg_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = "valid", c
     x = as_tensor(x, name)
     check_same_float(name, x=x)
     geo = pool_geometry(name, x.shape, size, stride, padding, 1, bool(ceil_mode), bool(count_include_pad), data_format)
-    return _avg_pool(x, geo)
+    return _avg_pool(x, geo) if divisor_override is None else _divided(x, geo, divisor_override)
+
+
+def _divided(x: Tensor, geo: PoolGeometry, divisor: Any) -> Tensor:
+    """The sums of the windows divided by a number: averages times the number of pixels in each window, over it."""
+    divisor = integer("avg_pool", "divisor_override", divisor)
+    if divisor == 0:
+        raise ValueError("avg_pool: expected divisor_override other than 0, got 0")
+    geo = replace(geo, count_include_pad=False)
+    y = _avg_pool(astype(x, accumulator(x.dtype)), geo)
+    taps = np.ones((1,) * geo.rank)
+    for axis in range(geo.rank):
+        taps = taps * geo.taps_inside(axis).reshape([-1 if a == axis else 1 for a in range(geo.rank)])
+    factors = taps[None, ..., None] if geo.channels_last else taps[None, None]
+    return astype(y * wrap(move(factors.astype(y.dtype), y.device)) / divisor, x.dtype)
 
 
 def adaptive_max_pool(x: Any, output_size: Any, *, return_indices: bool = False,
@@ -121,7 +143,7 @@ def adaptive_max_pool(x: Any, output_size: Any, *, return_indices: bool = False,
 
     Args:
         x, return_indices, data_format: as in `max_pool`.
-        output_size: an integer, or one per spatial axis.
+        output_size: an integer, or one per spatial axis; None stands for the size of the input.
 
     Returns:
         (N, output_size..., C) or (N, C, output_size...); with `return_indices`, a pair of these.
@@ -146,7 +168,7 @@ def adaptive_avg_pool(x: Any, output_size: Any, *, data_format: str = "channels_
 
     Args:
         x, data_format: as in `avg_pool`.
-        output_size: an integer, or one per spatial axis.
+        output_size: an integer, or one per spatial axis; None stands for the size of the input.
 
     Returns:
         (N, output_size..., C) or (N, C, output_size...).

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import summation
-from ..arguments import axis_tuple
+from ..arguments import axis_tuple, number
 from ..dtypes import accumulator, as_dtype, is_float, is_half
 from ..op import Op
 from ..tensor import Tensor, as_tensor
@@ -106,18 +106,21 @@ def _as_float(x: Tensor) -> Tensor:
     return x if is_float(x.dtype) else astype(x, np.float64)
 
 
-def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
+def average(x: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
     """The weighted mean over `axis`: sum(x * weights) / sum(weights).
 
     Args:
         weights: a tensor of x's shape, or a 1-D tensor along one axis.
+        returned: also return the sums of the weights, in the shape of the mean.
 
     >>> average([1.0, 4.0], weights=[2.0, 1.0]).item()
     2.0
     """
-    if weights is None:
-        return mean(x, axis)
     x, axes = prepare("average", x, axis)
+    if weights is None:
+        y = mean(x, axes, keepdims=keepdims)
+        return (y, broadcast_to(as_tensor(np.array(_count(x.shape, axes), y.dtype)).to(y.device), y.shape)) if (
+            returned) else y
     w = as_tensor(weights, "average")
     dtype = np.result_type(x.dtype, w.dtype)
     dtype = dtype if is_float(dtype) else np.dtype(np.float64)
@@ -126,7 +129,9 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
             raise ValueError(f"average: expected weights of x's shape {x.shape}, or 1-D along one axis, got {w.shape}")
         w = broadcast_to(reshape(w, tuple([-1 if i in axes else 1 for i in range(x.ndim)])), x.shape)
     x, w = astype(x, accumulator(dtype)), astype(w, accumulator(dtype))
-    return astype(sum(x * w, axes) / sum(w, axes), dtype)
+    total = sum(w, axes, keepdims=keepdims)
+    y = astype(sum(x * w, axes, keepdims=keepdims) / total, dtype)
+    return (y, astype(total, dtype)) if returned else y
 
 
 # --- variance, in two passes: first the mean, then the squares; half types are computed in float32 and rounded once
@@ -160,7 +165,7 @@ def centred(x: Tensor, axes: Axes) -> Tensor:
 
 
 def _var_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool) -> Tensor:
-    return spread(g * 2 / (_count(x.shape, axes) - ddof), x.shape, axes, keepdims) * centred(x, axes)
+    return spread(g * 2 / builtins.max(_count(x.shape, axes) - ddof, 0), x.shape, axes, keepdims) * centred(x, axes)
 
 
 def _std_rule(g: Tensor, x: Tensor, axes: Axes, ddof: float, keepdims: bool, y: Tensor) -> Tensor:
@@ -173,24 +178,35 @@ _var = Op("var", "x; axes, ddof, keepdims -> y", _var_forward).vjp(x=_var_rule)
 _std = Op("std", "x; axes, ddof, keepdims -> y", _std_forward).vjp(x=_std_rule)
 
 
-def var(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`: the sum of (x - mean)^2 divided by n - ddof.
+def _correction(op: str, ddof: float | None, correction: float | None) -> float:
+    """What is subtracted from the number of elements: NumPy's `ddof`, which the array API calls `correction`."""
+    if ddof is not None and correction is not None:
+        raise ValueError(f"{op}: expected ddof or correction, which mean the same, got ddof={ddof!r} and "
+                         f"correction={correction!r}")
+    given = correction if ddof is None else ddof
+    return 0 if given is None else number(op, "ddof" if correction is None else "correction", given)
+
+
+def var(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float | None = None, keepdims: bool = False,
+        correction: float | None = None) -> Tensor:
+    """The variance over `axis`: the sum of (x - mean)^2 divided by n - ddof; `correction` is another name of ddof.
 
     >>> var([1.0, 3.0]).item(), var([1.0, 3.0], ddof=1).item()
     (1.0, 2.0)
     """
     x, axes = prepare("var", x, axis, dtype)
-    return in_accumulator(_var, _as_float(x), axes, ddof, keepdims)
+    return in_accumulator(_var, _as_float(x), axes, _correction("var", ddof, correction), keepdims)
 
 
-def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Any = None, dtype: Any = None, *, ddof: float | None = None, keepdims: bool = False,
+        correction: float | None = None) -> Tensor:
     """The standard deviation over `axis`: sqrt(var); its gradient is 0 where all elements are equal.
 
     >>> std([1.0, 3.0]).item()
     1.0
     """
     x, axes = prepare("std", x, axis, dtype)
-    return in_accumulator(_std, _as_float(x), axes, ddof, keepdims)
+    return in_accumulator(_std, _as_float(x), axes, _correction("std", ddof, correction), keepdims)
 
 
 def in_accumulator(op: Op, x: Tensor, *statics: Any) -> Tensor:

@@ -5,6 +5,7 @@ Quantiles use sort, which passes gradients on to the sorted elements; counts and
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..summation import unit_scale
 from ..tensor import Tensor, as_tensor
 from .elementwise import astype, clip, isnan, sqrt, square, where
 from .indexing import take_along_axis
+from .joining import concatenate
 from .linalg import norm
 from .products import cumprod, cumsum, prod
 from .reduce import Axes, all, any, argmax, argmin, centred, nanmean, prepare
@@ -231,20 +233,89 @@ def unravel_index(x: Any, shape: Any) -> tuple[Tensor, ...]:
 # --- functions of several variables
 
 
-def corrcoef(x: Any) -> Tensor:
-    """The correlation coefficients of variables; each row of x is a variable and each column an observation.
+def _rows(op: str, x: Any, y: Any, rowvar: bool) -> tuple[Tensor, np.dtype]:
+    """The observations of all variables, a row each, in the accumulator's dtype, and the dtype of the result."""
+    parts = [as_tensor(t, op) for t in (x, y) if t is not None]
+    if not builtins.all([t.ndim <= 2 for t in parts]):
+        raise ValueError(f"{op}: expected one variable (1-D), or several (2-D), got shapes {[t.shape for t in parts]}")
+    dtype = np.result_type(*[t.dtype for t in parts])
+    dtype = dtype if is_float(dtype) else np.dtype(np.float64)
+    parts = [astype(t.T if t.ndim == 2 and not rowvar and t.shape[0] != 1 else reshape(t, (-1, t.shape[-1]) if t.ndim
+             else (1, 1)), accumulator(dtype)) for t in parts]
+    if len({t.shape[1] for t in parts}) > 1:
+        raise ValueError(f"{op}: expected as many observations of y as of x, got {[t.shape[1] for t in parts]}")
+    return (concatenate(parts, 0) if len(parts) > 1 else parts[0]), dtype
+
+
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None, fweights: Any = None,
+        aweights: Any = None) -> Tensor:
+    """The covariances of variables: c[i, j] = sum over n of w[n] (m[i, n] - mean[i]) (m[j, n] - mean[j]) / divisor.
+
+    Args:
+        m: a variable (1-D), or one per row (2-D); with rowvar=False, one per column.
+        y: further variables, as m.
+        bias: divide by n and not by n - 1, unless `ddof` is given.
+        ddof: the divisor is n - ddof.
+        fweights: how often each observation was made, integers >= 0.
+        aweights: the weight of each observation, numbers >= 0. With both kinds of weights w is their product, and the
+            divisor sum(w) - ddof * sum(w * aweights) / sum(w).
+
+    Returns:
+        (variables, variables), or a scalar for one variable. It is NaN or infinite where the divisor is not positive.
+
+    >>> cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
+    rows, dtype = _rows("cov", m, y, rowvar)
+    count = rows.shape[1]
+    missing = ddof if ddof is not None else 0 if bias else 1
+    frequency, importance = (None if w is None else _weights(name, w, rows)
+                             for name, w in (("fweights", fweights), ("aweights", aweights)))
+    if frequency is None and importance is None:
+        deviations, divisor = centred(rows, (1,)), as_tensor(np.array(float(max(count - missing, 0)), rows.dtype))
+        products = deviations @ deviations.T
+    else:
+        w = frequency if importance is None else importance if frequency is None else frequency * importance
+        assert w is not None
+        total = sum_over(w)
+        if float(total.item()) == 0:
+            raise ValueError("cov: expected weights with a sum other than 0, got a sum of 0")
+        deviations = rows - sum_over(rows * w, 1, keepdims=True) / total
+        share = total if importance is None else sum_over(w * importance) / total
+        divisor = clip(total - missing * (1 if importance is None else share), 0, None)
+        products = (deviations * w) @ deviations.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c = astype(products / divisor.to(products.device), dtype)
+    return c if len(c) != 1 else c[0, 0]
+
+
+def _weights(name: str, w: Any, rows: Tensor) -> Tensor:
+    w = as_tensor(w, "cov")
+    if w.shape != (rows.shape[1],) or (name == "fweights" and is_float(w.dtype)):
+        raise ValueError(f"cov: expected {name} of shape ({rows.shape[1]},){', integers' * (name == 'fweights')}, got "
+                         f"{w.dtype} {w.shape}")
+    if bool(any(w < 0)):
+        raise ValueError(f"cov: expected {name} >= 0, got {min(w.tolist())}")
+    return astype(w, rows.dtype)
+
+
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
+    """The correlation coefficients of variables, cov[i, j] / sqrt(cov[i, i] * cov[j, j]).
+
+    Args:
+        x: a variable (1-D), or one per row (2-D), each column an observation; with rowvar=False, one per column.
+        y: further variables, as x.
+
+    Returns:
+        (variables, variables), or a scalar for one variable; NaN for a variable that does not vary.
 
     >>> corrcoef([[1.0, 2.0], [2.0, 1.0]]).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    x = as_tensor(x, "corrcoef")
-    if x.ndim not in (1, 2):
-        raise ValueError(f"corrcoef: expected one variable (1-D), or one per row (2-D), got shape {x.shape}")
-    dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
-    deviations = centred(astype(x, accumulator(dtype)), (x.ndim - 1,))
-    rows = expand_dims(deviations, 0) if x.ndim == 1 else deviations
+    rows, dtype = _rows("corrcoef", x, y, rowvar)
+    rows = centred(rows, (1,))
     if rows.size:  # the squares are finite after this scaling
         rows = rows * as_tensor(unit_scale(np.max(np.abs(rows.array), axis=1, keepdims=True)))
     covariance, deviation = rows @ rows.T, sqrt(sum_over(square(rows), 1, keepdims=True))
-    y = clip(covariance / deviation / deviation.T, -1, 1)  # a variable that does not vary gives NaN
-    return astype(y if x.ndim == 2 else y[0, 0], dtype)
+    c = astype(clip(covariance / deviation / deviation.T, -1, 1), dtype)
+    return c if len(c) != 1 else c[0, 0]

@@ -15,11 +15,25 @@ class Pool(Crossing):
 
     def max_pool(self, x: Array, geo: PoolGeometry, with_offsets: bool) -> tuple[Array, Array | None]:
         """The largest pixel of every window, and with `with_offsets` the winner's offset in the window."""
+        if x.dtype.kind in "iu":
+            return self._max_pool_of_integers(x, geo, with_offsets)
         self.check_float("max_pool", x)
         y = self.empty(geo.y_shape, x.dtype)
         offsets = self.empty(geo.y_shape, geo.offset_dtype) if with_offsets else None
         self._launch_pool("max_pool", (x, y, offsets), geo, x.dtype)
         return y, offsets
+
+    def _max_pool_of_integers(self, x: Array, geo: PoolGeometry, with_offsets: bool) -> tuple[Array, Array | None]:
+        """The kernels compare floats: those of float32 hold 16 bits exactly and those of float64 hold 32. Those of 64
+        bits are ranked first, and the ranks are pooled.
+        """
+        if x.dtype.itemsize < 8:
+            floats = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+            y, offsets = self.max_pool(floats, geo, with_offsets)
+            return y.astype(x.dtype), offsets
+        values, ranks = self.xp.unique(x, return_inverse=True)
+        y, offsets = self.max_pool(ranks.reshape(x.shape).astype(np.float64), geo, with_offsets)
+        return values[y.astype(np.int64)], offsets
 
     def max_pool_dgrad(self, gy: Array, offsets: Array, geo: PoolGeometry) -> Array:
         """Each output's gradient, added to the pixel that won the output's window."""
