@@ -43,6 +43,7 @@ from .ops.pool import (
     adaptive_avg_pool, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d,
 )
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .per_sample import per_sample_grad
 from .remat import remat
 from .settings import (
     current_backend, current_precision, set_precision, set_workspace_limit, use_backend, workspace_limit,
@@ -76,8 +77,8 @@ __all__ = [
     "largest_batch", "layer_norm", "leaky_relu", "ledger", "linear", "load", "load_metadata", "local_response_norm",
     "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool",
     "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like",
-    "Op", "optim", "ptx", "randn", "relu", "relu6", "remat", "save", "seed", "selu", "separable_conv",
-    "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision",
+    "Op", "optim", "per_sample_grad", "ptx", "randn", "relu", "relu6", "remat", "save", "seed", "selu",
+    "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision",
     "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "spec", "tanh", "Tensor", "tensor", "tree",
     "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .op import Op
 
 
-Watcher = Callable[[Any, tuple[Any, ...], tuple[Any, ...]], None]
+Watcher = Callable[[Any, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]], None]
 
 
 class _Mode(threading.local):
@@ -209,7 +209,7 @@ class Node:
             self.again.recipes = () if other.again is None else other.again.recipes
 
 
-_watcher: Watcher | None = None  # is called with each op, its inputs and its outputs
+_watcher: Watcher | None = None  # is called with each op, its inputs, its outputs and its static arguments
 
 
 def set_watcher(watcher: Watcher | None) -> Watcher | None:
@@ -241,7 +241,7 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     results = result if isinstance(result, tuple) else (result,)
     outputs = tuple([None if r is None else wrap(r) for r in results])
     if _watcher is not None:
-        _watcher(op, inputs, outputs)
+        _watcher(op, inputs, outputs, statics)
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
         record(op, inputs, statics, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]

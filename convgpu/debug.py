@@ -37,7 +37,7 @@ def debug_nans() -> Iterator[None]:
         autograd.set_watcher(before)
 
 
-def _check(op: Any, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+def _check(op: Any, inputs: tuple[Any, ...], outputs: tuple[Any, ...], _statics: tuple[Any, ...]) -> None:
     for y in outputs:
         if isinstance(y, Tensor) and _has_nan(y):
             names = op.inputs * len(inputs) if op.variadic else op.inputs

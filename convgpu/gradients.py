@@ -37,11 +37,7 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
     op = node.op
     if op.joins:
         return [op.rules["hub"].function(g, node.saved["place"])]
-    pulled_back = None if op.epilogue is not None and node.saved.get(op.epilogue) is None else op.pulled_back
-    needs = op.needs(tuple(wanted), pulled_back is not None)
-    values = {name: autograd.restored(op, node, name, node.saved, again) for name, _ in needs}
-    if pulled_back is not None:
-        g = pulled_back.function(g, *[values[n] for n in pulled_back.needs])
+    g, values = through_epilogue(node, g, wanted, again)
     if op.variadic or op.joint is not None:
         return _joint_gradients(node, g, wanted, values)
     grads: list[Tensor | None] = []
@@ -59,6 +55,15 @@ def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
         rule = _rule_of(op, name)
         grads.append(_fit(op, rule.function(g, *[values[n] for n in rule.needs]), meta))
     return grads
+
+
+def through_epilogue(node: Node, g: Tensor, wanted: Sequence[bool], again: Values) -> tuple[Tensor, dict[str, Any]]:
+    """The gradient before the epilogue of a node's op (bias, activation), and the values that the rules name."""
+    op, saved = node.op, node.saved or {}
+    pulled_back = None if op.epilogue is not None and saved.get(op.epilogue) is None else op.pulled_back
+    needs = op.needs(tuple(wanted), pulled_back is not None)
+    values = {name: autograd.restored(op, node, name, saved, again) for name, _ in needs}
+    return g if pulled_back is None else pulled_back.function(g, *[values[n] for n in pulled_back.needs]), values
 
 
 def _watched_gradients(node: Node, *rest: Any) -> list[Tensor | None]:

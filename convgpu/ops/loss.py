@@ -208,7 +208,7 @@ def _check_labels(op: str, name: str, labels: Tensor, classes: int) -> None:
         array, unsigned = labels.array, f"u{labels.dtype.itemsize}"
         flag = run_there(op, array, lambda: (array.view(unsigned) >= classes).any())
         return flags.check(op, flag, f"{name} in [0, {classes})")
-    low, high = int(labels.min()), int(labels.max())
+    low, high = int(labels.array.min()), int(labels.array.max())
     if low < 0 or high >= classes:
         raise ValueError(f"{op}: expected {name} in [0, {classes}), got {low if low < 0 else high}")
 
