@@ -12,7 +12,7 @@ from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
 )
 from .derivatives import hvp, jacobian, jvp
-from .debug import debug_nans
+from .debug import debug_nans, deterministic
 from .elsewhere import FUNCTIONS as _FUNCTIONS
 from .explain import explain
 from .generator import Generator, default_generator, seed
@@ -44,6 +44,7 @@ from .ops.pool import (
 )
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .per_sample import per_sample_grad
+from .profiling import profile
 from .remat import remat
 from .settings import (
     current_backend, current_precision, set_precision, set_workspace_limit, use_backend, workspace_limit,
@@ -69,19 +70,19 @@ __all__ = [
     "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "check_grad", "conv", "conv1d", "conv2d",
     "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
     "current_backend", "current_precision", "data", "debug_nans", "default_generator", "depthwise_conv",
-    "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "distributed", "dropout", "elu", "embedding", "exp",
-    "explain", "eye", "from_dlpack", "full", "full_like", "gelu", "gemm", "Generator", "get_num_threads",
-    "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d", "global_max_pool",
-    "global_max_pool1d", "global_max_pool2d", "global_max_pool3d", "glorot_uniform", "grad", "group_norm",
-    "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "hvp", "is_grad_enabled", "jacobian", "jvp",
+    "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "deterministic", "distributed", "dropout", "elu",
+    "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like", "gelu", "gemm", "Generator",
+    "get_num_threads", "global_avg_pool", "global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d",
+    "global_max_pool", "global_max_pool1d", "global_max_pool2d", "global_max_pool3d", "glorot_uniform", "grad",
+    "group_norm", "hard_sigmoid", "hard_tanh", "he_normal", "huber_loss", "hvp", "is_grad_enabled", "jacobian", "jvp",
     "largest_batch", "layer_norm", "leaky_relu", "ledger", "linear", "load", "load_metadata", "local_response_norm",
     "log", "log_softmax", "logsumexp", "lp_pool", "lp_pool1d", "lp_pool2d", "lp_pool3d", "matmul", "max_pool",
     "max_pool1d", "max_pool2d", "max_pool3d", "mixed", "mse_loss", "no_grad", "numpy", "one_hot", "ones", "ones_like",
-    "Op", "optim", "per_sample_grad", "ptx", "randn", "relu", "relu6", "remat", "save", "seed", "selu",
+    "Op", "optim", "per_sample_grad", "profile", "ptx", "randn", "relu", "relu6", "remat", "save", "seed", "selu",
     "separable_conv", "separable_conv1d", "separable_conv2d", "separable_conv3d", "set_num_threads", "set_precision",
     "set_workspace_limit", "sigmoid", "silu", "softmax", "softplus", "spec", "tanh", "Tensor", "tensor", "tree",
     "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]
 
-_RUN_THE_USERS = ("check_grad", "hvp", "jvp", "largest_batch", "ledger")  # a function whose errors are the user's own
+_RUN_THE_USERS = ("check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")  # a function whose errors are the user's own
 _explain_errors(globals(), [name for name in __all__ if name not in _RUN_THE_USERS])

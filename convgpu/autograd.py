@@ -220,8 +220,47 @@ def set_watcher(watcher: Watcher | None) -> Watcher | None:
 
 
 def is_watched() -> bool:
-    """Whether a function sees every op."""
-    return _watcher is not None
+    """Whether a function sees or times every op."""
+    return _watcher is not None or _timer is not None
+
+
+Compute = Callable[[Any, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
+Timer = Callable[[Compute], Compute]
+_timer: Timer | None = None  # puts something around the function that computes an op
+
+
+def timed(compute: Compute) -> Compute:
+    """The function that computes an op's result, with what `set_timer` puts around it."""
+    return compute if _timer is None else _timer(compute)
+
+
+def set_timer(timer: Timer | None) -> Timer | None:
+    """Let a function be put around all that compute ops, in all threads; return the one before."""
+    global _timer
+    before, _timer = _timer, timer
+    return before
+
+
+class _Phase(threading.local):
+    name = "forward"
+
+
+_phase = _Phase()
+
+
+def phase() -> str:
+    """What this thread is doing: "forward", "backward", or "backward of" an op."""
+    return _phase.name
+
+
+@contextmanager
+def in_phase(name: str) -> Iterator[None]:
+    """Say what this thread does, where something watches or times ops."""
+    before, _phase.name = _phase.name, name
+    try:
+        yield
+    finally:
+        _phase.name = before
 
 
 def apply(op: Op, args: tuple[Any, ...]) -> Any:
@@ -231,7 +270,7 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
         inputs = tuple(inputs[0])
     given, inputs = inputs, tuple([x if isinstance(x, Tensor) else _as_input(op, x) for x in inputs])
     try:
-        result, inputs = _computed(op, given, inputs, statics)
+        result, inputs = timed(_computed)(op, given, inputs, statics)
     except FOREIGN as error:
         kinds = dict.fromkeys(op.inputs, "tensor") | dict.fromkeys(op._defaults, "Any")
         ours = in_our_words(op.name, dict(zip(op.arguments, args)), kinds, error)

@@ -69,7 +69,8 @@ def through_epilogue(node: Node, g: Tensor, wanted: Sequence[bool], again: Value
 def _watched_gradients(node: Node, *rest: Any) -> list[Tensor | None]:
     """The same; what `debug_nans` finds names the op whose gradient is computed."""
     try:
-        return _input_gradients(node, *rest)
+        with autograd.in_phase(f"backward of {node.op.name}"):
+            return _input_gradients(node, *rest)
     except FloatingPointError as error:
         raise FloatingPointError(f"{node.op.name}.backward: {error}") from error
 
@@ -146,7 +147,7 @@ def _walk(outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[
         else:
             sums[edge] = _Sum(g)
 
-    with autograd.recording(create_graph):
+    with autograd.recording(create_graph), autograd.in_phase("backward"):
         for y, seed in zip(outputs, seeds):
             send(y.node or y, seed)
         for node in reversed(order):

@@ -234,4 +234,7 @@ def step(rule: Rule, given: Operands) -> Results:
 
 def run(op: str, arrays: Sequence[Array], *statics: Any) -> Any:
     """Call the backend of the arrays. The tape does not record it."""
-    return run_there(op, arrays[0], lambda: backends.run(op, list(arrays), statics))
+    def compute(_op: Any, _given: Any, inputs: Any, statics: Any) -> Any:
+        return run_there(op, inputs[0], lambda: backends.run(op, list(inputs), statics)), inputs
+
+    return autograd.timed(compute)(Op.registry[op], tuple(arrays), tuple(arrays), statics)[0]
