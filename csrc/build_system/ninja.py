@@ -172,15 +172,16 @@ def ptx_target(required: bool) -> Target:
                   [SOURCES / "ptx_machine" / "bind.cpp"], required=required)
 
 
-def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None) -> str:
-    built = [f"-DCONVGPU_HAS_{name}" for name in CPU_INSTRUCTION_SETS[platform.machine()] if only in (None, name)]
+def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None, machine: str = "") -> str:
+    sets = CPU_INSTRUCTION_SETS[machine or platform.machine()]
+    built = [f"-DCONVGPU_HAS_{name}" for name in sets if only in (None, name)]
     return _join(cxx, HOST_FLAGS, more_flags, built, "-pthread -MMD -MF $out.d -c $in -o $out")
 
 
-def _cpu_variants(cxx: str, more_flags: Sequence[str] = ()) -> dict[str, str]:
+def _cpu_variants(cxx: str, more_flags: Sequence[str] = (), machine: str = "") -> dict[str, str]:
     return {name: _join(cxx, CPU_KERNEL_FLAGS, flags, more_flags, f"-DCONVGPU_ISA={name}",
                         "-MMD -MF $out.d -c $in -o $out")
-            for name, flags in CPU_INSTRUCTION_SETS[platform.machine()].items()}
+            for name, flags in CPU_INSTRUCTION_SETS[machine or platform.machine()].items()}
 
 
 def emulator_sources() -> list[Path]:
@@ -295,18 +296,27 @@ def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[s
     return work / name
 
 
-def build_cpu_program(name: str, source: Path, flags: Sequence[str], instruction_set: str, work: Path) -> Path:
-    """Build a program from one source and the CPU's kernels for one instruction set, and return its path."""
-    cxx = _compiler("CONVGPU_CPU")
+def build_cpu_program(name: str, source: Path, flags: Sequence[str], instruction_set: str | None, work: Path,
+                      cross: tuple[str, str] | None = None) -> Path:
+    """Build a program from one source and the CPU's kernels, and return its path.
+
+    Args:
+        instruction_set: the only one that the program has; None: all of the machine.
+        cross: the command of a compiler for another machine, and that machine's name. The program is not loaded into
+            another one then, and Zig's compiler takes no -fno-gnu-unique.
+    """
+    cxx, machine = cross or (_compiler("CONVGPU_CPU"), platform.machine())
     work.mkdir(parents=True, exist_ok=True)
-    commands = {"host": _compile_cpu(cxx, flags, instruction_set),
-                "kernel": _cpu_variants(cxx, flags)[instruction_set]}
+    kernels = {name: command for name, command in _cpu_variants(cxx, flags, machine).items()
+               if instruction_set in (None, name)}
     lines = [f"rule program\n  command = {_join(cxx, flags, '-pthread -o $out $in')}"]
     objects = []
-    for rule, parts in (("host", [source, *cpu_sources()]), ("kernel", cpu_kernels())):
-        lines += [f"rule {rule}", f"  command = {commands[rule]}", "  depfile = $out.d", "  deps = gcc"]
+    for rule, command, parts in (("host", _compile_cpu(cxx, flags, instruction_set, machine), [source, *cpu_sources()]),
+                                 *((name, command, cpu_kernels()) for name, command in kernels.items())):
+        fit = command.replace(" -fno-gnu-unique", "") if cross else command
+        lines += [f"rule {rule}", f"  command = {fit}", "  depfile = $out.d", "  deps = gcc"]
         for part in parts:
-            objects.append(f"{part.relative_to(ROOT)}.o")
+            objects.append(f"{rule}/{part.relative_to(ROOT)}.o")
             lines.append(f"build {objects[-1]}: {rule} {_escaped(part)}")
     lines.append(f"build {name}: program {' '.join(objects)}")
     (work / "build.ninja").write_text("\n".join(lines) + "\n")
