@@ -1,6 +1,7 @@
 """convgpu: a tensor engine for convolutional networks."""
 
 # ruff: noqa: I001 - a list of names, with related names together
+import importlib
 
 from . import keras_loader as _keras_loader
 from . import data, distributed, numpy, optim, ptx, tree
@@ -61,6 +62,12 @@ def __getattr__(name: str) -> object:
     """Raise AttributeError; for names of convgpu.numpy, such as sum, and of PyTorch the message has ours."""
     where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else (
         f"; here it is {_FUNCTIONS[name]}" if name in _FUNCTIONS else "")
+    """Import convgpu.onnx where it is asked for. Other names raise AttributeError; where convgpu.numpy has the name,
+    such as sum or stack, the message says so.
+    """
+    if name == "onnx":
+        return importlib.import_module("convgpu.onnx")
+    where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
     raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
 
 

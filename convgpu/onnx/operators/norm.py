@@ -1,0 +1,93 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import numpy as cnp
+from ...dtypes import is_half
+from ...ops import norm
+from ...tensor import Tensor
+from ..image import Image, Value, native, on_each, plain
+from ..node import Node
+from .activation import finite_ratio
+from .elementwise import in_float32
+
+
+def batch_norm(node: Node, x: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor) -> Any:
+    """(x - mean) / sqrt(var + epsilon) * scale + offset, with given statistics or with those of the batch."""
+    if node.get("spatial", 1) == 0 and x.ndim > 2:
+        raise node.refuse("batch normalisation with a statistic for each pixel")
+    training = bool(node.get("training_mode", 0)) if node.opset >= 14 else node.opset < 7 and not node.get("is_test", 0)
+    momentum, epsilon = node.get("momentum", 0.9), node.get("epsilon", 1e-5)
+    wide = np.dtype(np.float32) if is_half(x.dtype) else x.dtype
+    mean, var, scale, offset = [t if t.dtype == kind else t.astype(kind) for t, kind in zip(
+        (mean, var, scale, offset), (wide, wide, x.dtype, x.dtype))]
+    image = x.ndim > 2
+    y, new_mean, new_var = norm.batch_norm(native(x) if image else plain(x), mean, var, scale, offset,
+                                           training=training, momentum=momentum, epsilon=epsilon, correction=0)
+    result = Image(y) if image else y
+    return (result, new_mean, new_var) if training and node.wants(1) else result
+
+
+def instance_norm(node: Node, x: Value, scale: Tensor, offset: Tensor) -> Value:
+    """Every channel of every image with its own mean and variance."""
+    return Image(norm.group_norm(native(x), x.shape[1], scale, offset, epsilon=node.get("epsilon", 1e-5)))
+
+
+def group_norm(node: Node, x: Value, scale: Tensor, offset: Tensor) -> Value:
+    """The channels of every image in groups, each with its own mean and variance."""
+    groups, channels = node.get("num_groups"), x.shape[1]
+    if scale.size != channels:  # up to opset 20 there is one number for each group
+        scale, offset = (cnp.repeat(t, channels // groups) for t in (scale, offset))
+    return Image(norm.group_norm(native(x), groups, scale, offset, epsilon=node.get("epsilon", 1e-5)))
+
+
+def layer_norm(node: Node, x: Tensor, scale: Tensor, offset: Tensor | None = None) -> Any:
+    """The axes from one on, with their mean and variance."""
+    axis = node.get("axis", -1) % x.ndim
+    axes, shape, epsilon = tuple(range(axis, x.ndim)), x.shape[axis:], node.get("epsilon", 1e-5)
+    factors = [None if t is None else cnp.broadcast_to(t, shape) if t.shape != shape else t for t in (scale, offset)]
+    y = norm.layer_norm(x, *factors, axis=axes, epsilon=epsilon)
+    if not (node.wants(1) or node.wants(2)):
+        return y
+    wide = x.astype("float32") if is_half(x.dtype) else x
+    return y, cnp.mean(wide, axes, keepdims=True), 1 / cnp.sqrt(cnp.var(wide, axes, keepdims=True) + epsilon)
+
+
+@in_float32
+def rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
+    """x / sqrt(mean of x^2 + epsilon) * scale, over the axes from one on."""
+    axes = tuple(range(node.get("axis", -1) % x.ndim, x.ndim))
+    return x / cnp.sqrt(cnp.mean(x * x, axes, keepdims=True) + node.get("epsilon", 1e-5)) * scale
+
+
+@on_each
+def local_response_norm(node: Node, x: Tensor) -> Tensor:
+    """x divided by a power of the sum of squares of neighbouring channels; x is in channels_last."""
+    return norm.local_response_norm(x, node.get("size"), alpha=node.get("alpha", 1e-4), beta=node.get("beta", 0.75),
+                                    k=node.get("bias", 1.0))
+
+
+def lrn(node: Node, x: Value) -> Value:
+    """`local_response_norm`, of images in any layout."""
+    return local_response_norm(node, x if isinstance(x, Image) else Image(native(x)))
+
+
+@in_float32
+def mean_variance_norm(node: Node, x: Tensor) -> Tensor:
+    """(x - mean) / (standard deviation + 1e-9) over the given axes."""
+    axes = tuple(node.get("axes") or (0, 2, 3))
+    centred = x - cnp.mean(x, axes, keepdims=True)
+    return centred / (cnp.sqrt(cnp.mean(centred * centred, axes, keepdims=True)) + 1e-9)
+
+
+@in_float32
+def lp_norm(node: Node, x: Tensor) -> Tensor:
+    """x divided by its norm along an axis; a norm of 0 gives 0."""
+    axis = node.get("axis", -1)
+    total = (cnp.sum(cnp.abs(x), axis, keepdims=True) if node.get("p", 2) == 1
+             else cnp.sqrt(cnp.sum(x * x, axis, keepdims=True)))
+    return finite_ratio(x, total)
