@@ -310,3 +310,36 @@ def test_equal_values_may_be_written_by_all() -> None:
     y = np.zeros(1, np.uint32)
     module["k"][3, 96](y)
     assert y[0] == 7
+
+
+@pytest.mark.parametrize("odd_threads, kinds", [("MEET", set()), ("STORE", {"divergence"})])
+def test_lanes_that_have_parted_wait_for_each_other_at_a_barrier(odd_threads: str, kinds: set[str]) -> None:
+    """The paths of thread 0 may end, so that its branch has no meeting point before the barrier; threads that jump over
+    the barrier are still found."""
+    module = ptx.Module(f"""{HEAD}
+.visible .entry k(.param .u64 py) {{
+    .reg .pred %p, %q; .reg .b32 %t, %u; .reg .b64 %y, %a;
+    ld.param.u64 %y, [py];
+    mov.u32 %t, %tid.x;
+    setp.ne.u32 %p, %t, 0;
+    @%p bra OTHERS;
+    setp.eq.u64 %q, %y, 0;
+    @%q bra END;
+    bra.uni MEET;
+OTHERS:
+    and.b32 %u, %t, 1;
+    setp.ne.u32 %p, %u, 0;
+    @%p bra {odd_threads};
+MEET:
+    bar.sync 0;
+STORE:
+    mad.wide.u32 %a, %t, 4, %y;
+    st.global.u32 [%a], %t;
+END:
+    ret;
+}}""")
+    y = np.zeros(64, np.uint32)
+    report = module["k"].launch(1, 64, [y])
+    assert {finding.kind for finding in report.findings} == kinds, report
+    if not kinds:
+        assert (y == np.arange(64)).all() and report.opcodes["bar.sync"] == 2

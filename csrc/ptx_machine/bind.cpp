@@ -5,8 +5,9 @@
 #include <chrono>
 #include <future>
 
+#include "loaded_module.h"
 #include "machine.h"
-#include "parser.h"
+#include "python.h"
 #include "table.h"
 #include "tensor_map.h"
 
@@ -15,79 +16,6 @@ using namespace py::literals;
 
 namespace convgpu::ptx {
 namespace {
-
-// A module with its variables in memory.
-class LoadedModule final : public Addresses {
-public:
-    explicit LoadedModule(const std::string& text) : syntax(parse(text)) {
-        for (const auto& [name, v] : syntax.variables) {
-            if (v.space == Space::kShared) continue;
-            if (v.external)
-                throw Error(format("PTX line %u: the variable %s is external, and the machine links no modules", v.line,
-                                   name.c_str()));
-            storage_[name].resize(v.size + v.align + 16);
-        }
-        for (const auto& [name, v] : syntax.variables) {
-            if (v.space != Space::kShared) initialise(v);
-        }
-    }
-
-    uint64_t address_of(const std::string& name) const override {
-        const auto found = storage_.find(name);
-        if (found == storage_.end()) throw Error("the variable " + name + " has no memory");
-        const auto align = std::max<uint64_t>(16, syntax.variables.at(name).align);
-        return (reinterpret_cast<uint64_t>(found->second.data()) + align - 1) / align * align;
-    }
-
-    const Kernel& kernel(const std::string& name) {
-        auto& k = kernels_[name];
-        if (!k) {
-            const auto f = syntax.functions.find(name);
-            if (f == syntax.functions.end() || !f->second.entry || !f->second.defined)
-                throw Error("the module has no kernel " + name);
-            k = decode(syntax, f->second, *this);
-        }
-        return *k;
-    }
-
-    Module syntax;
-
-private:
-    std::map<std::string, std::vector<uint8_t>> storage_;
-    std::map<std::string, std::unique_ptr<Kernel>> kernels_;
-
-    void initialise(const Variable& v) {
-        auto* to = reinterpret_cast<uint8_t*>(address_of(v.name));
-        std::memset(to, 0, v.size);
-        for (size_t k = 0; k < v.values.size() && (k + 1) * v.element <= v.size; ++k) {
-            const Operand& o = v.values[k];
-            uint64_t bits = o.bits;
-            if (o.kind == Operand::kName) {
-                bits = address_of(o.name) + static_cast<uint64_t>(o.displacement);
-            } else if (o.kind == Operand::kFloat && o.single != (v.element == 4)) {
-                throw Error(format("PTX line %u: expected initial values of the size of .%s", v.line, v.type.c_str()));
-            }
-            std::memcpy(to + k * v.element, &bits, v.element);
-        }
-    }
-};
-
-py::tuple three(const uint32_t* x) { return py::make_tuple(x[0], x[1], x[2]); }
-
-py::object place_of(const Place& p) {
-    if (!p.known) return py::none();
-    return py::dict("opcode"_a = p.opcode, "file"_a = p.file, "line"_a = p.line, "ptx_line"_a = p.ptx_line,
-                    "block"_a = three(p.block), "thread"_a = three(p.thread));
-}
-
-py::list findings_of(const Report& report) {
-    py::list list;
-    for (const auto& [key, f] : report.findings) {
-        list.append(py::dict("kind"_a = f.kind, "message"_a = f.message, "kernel"_a = f.kernel, "address"_a = f.address,
-                             "place"_a = place_of(f.place), "other"_a = place_of(f.other), "times"_a = f.times));
-    }
-    return list;
-}
 
 void three_from(const py::sequence& from, uint32_t* to) {
     for (size_t d = 0; d < 3; ++d) to[d] = from[d].cast<uint32_t>();
@@ -139,20 +67,10 @@ py::dict launch_from_python(LoadedModule& module, const std::string& name, const
         const auto a = item.cast<std::tuple<uint64_t, uint64_t, uint32_t, std::string, bool>>();
         memory.add({std::get<0>(a), std::get<0>(a) + std::get<1>(a), std::get<3>(a), std::get<2>(a), std::get<4>(a)});
     }
-    for (const auto& [variable, v] : module.syntax.variables) {
-        if (v.space == Space::kShared) continue;
-        const uint64_t at = module.address_of(variable);
-        memory.add({at, at + v.size, variable, v.element, v.space == Space::kGlobal});
-    }
+    module.add_variables(memory);
     grid.memory = &memory;
     const Outcome outcome = run_interruptibly(grid);
-    py::list executed;
-    for (size_t k = 0; k < outcome.executed.size(); ++k) {
-        const Origin& o = grid.kernel->origins[k];
-        executed.append(py::make_tuple(o.opcode, o.line, o.source.line, outcome.executed[k]));
-    }
-    return py::dict("findings"_a = findings_of(outcome.report), "output"_a = py::bytes(outcome.report.output),
-                    "instructions"_a = outcome.instructions, "workers"_a = outcome.workers, "executed"_a = executed);
+    return told(outcome, *grid.kernel);
 }
 
 py::list parameters_of(const LoadedModule& module, const std::string& name) {

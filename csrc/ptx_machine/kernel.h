@@ -20,8 +20,9 @@ struct Warp;
 struct Step;
 using Handler = void (*)(Warp&, const Step&, Mask);  // what a step does to the lanes of a mask
 
-// How the warp goes on after a step. kMayStop: it may have to wait, as at a barrier.
-enum class Flow : uint8_t { kNext, kBranch, kIndexed, kExit, kMayStop };
+// How the warp goes on after a step. kMayStop: it may have to wait. kTogether: so at a barrier, which lanes that have
+// parted reach one after the other, and which the warp executes when all of them are there.
+enum class Flow : uint8_t { kNext, kBranch, kIndexed, kExit, kMayStop, kTogether };
 
 // What an instruction has besides operands, such as the mode of a shuffle; each kind of instruction has a struct of its
 // own.

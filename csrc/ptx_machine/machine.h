@@ -54,10 +54,12 @@ struct Warp {
     uint32_t number = 0;  // in the cluster
     uint32_t unit = 0;    // in the grid
 
-    // Where it is. Lanes that have parted wait on the stack until those that run reach `reconverge`.
+    // Where it is. Lanes that have parted wait on the stack until those that run reach `reconverge`. kMeeting is where
+    // several of them go on together; kHeld are lanes at a barrier that others of the warp have not reached.
     struct Parted {
         int32_t step, reconverge;
         Mask lanes;
+        enum Kind : uint8_t { kWaiting, kMeeting, kHeld } kind = kWaiting;
     };
     int32_t step = 0, reconverge = -1;
     Mask active = 0, present = 0, exited = 0;
@@ -99,6 +101,9 @@ struct Warp {
     }
     Mask living() const { return present & ~exited; }
     void next_parted();
+    // At a barrier: returns whether it can be executed now, by all lanes or by those that can be gathered. If not,
+    // other lanes run on to it first.
+    bool gather();
 };
 
 struct Barrier {

@@ -38,21 +38,28 @@ private:
     using Page = std::unique_ptr<std::atomic<uint64_t>[]>;
 
     std::atomic<uint64_t>& at(uint64_t index) {
-        thread_local const Owners* owner = nullptr;
+        // A thread may serve several launches, whose owners may lie at the same address: each has a number of its own.
+        thread_local uint64_t owner = 0;
         thread_local uint64_t last = 0;
         thread_local std::atomic<uint64_t>* words = nullptr;
         const uint64_t page = index / kPage;
-        if (owner != this || last != page || !words) {
+        if (owner != number_ || last != page) {
             const std::lock_guard<std::mutex> lock(mutex_);
             Page& p = pages_[page];
             if (!p) p.reset(new std::atomic<uint64_t>[kPage]());
-            owner = this;
+            owner = number_;
             last = page;
             words = p.get();
         }
         return words[index % kPage];
     }
 
+    static uint64_t next_number() {
+        static std::atomic<uint64_t> last{0};
+        return ++last;
+    }
+
+    const uint64_t number_ = next_number();
     std::mutex mutex_;
     std::unordered_map<uint64_t, Page> pages_;
     std::atomic<bool> met_{false};

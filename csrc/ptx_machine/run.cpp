@@ -21,6 +21,32 @@ void Warp::next_parted() {
     done = true;
 }
 
+// Lanes that have parted may reach a barrier before they meet. The CUDA C++ Programming Guide asks only that every
+// thread reaches it, and code for a GPU lets them wait for each other there. Once all are at the barrier, nothing of
+// how they parted is left.
+bool Warp::gather() {
+    Mask here = active;
+    for (const Parted& p : stack) {
+        if (p.kind == Parted::kHeld && p.step == step) here |= p.lanes;
+    }
+    if ((here & living()) == living()) {
+        active = living();
+        reconverge = -1;
+        stack.clear();
+        return true;
+    }
+    for (auto p = stack.rbegin(); p != stack.rend(); ++p) {
+        if (p->kind != Parted::kWaiting || p->step == p->reconverge || !(p->lanes & ~exited)) continue;
+        const Parted next = *p;
+        *p = {step, reconverge, active, Parted::kHeld};
+        step = next.step;
+        reconverge = next.reconverge;
+        active = next.lanes & ~exited;
+        return false;
+    }
+    return true;  // the barrier reports which lanes are missing
+}
+
 Worker::Worker(const Grid& grid_, Owners* owners_)
     : grid(&grid_),
       owners(owners_),
@@ -161,7 +187,7 @@ void branch(Warp& w, const Step& s, Mask taken) {
         ++w.step;
     } else {
         if (s.reconverge >= 0 && s.reconverge != w.reconverge)
-            w.stack.push_back({s.reconverge, w.reconverge, w.active});
+            w.stack.push_back({s.reconverge, w.reconverge, w.active, Warp::Parted::kMeeting});
         w.stack.push_back({s.target, s.reconverge, taken});
         w.active &= ~taken;
         w.reconverge = s.reconverge;
@@ -186,7 +212,7 @@ void branch_indexed(Warp& w, const Step& s, Mask lanes) {
     }
     if (to.size() > 1) {
         if (s.reconverge >= 0 && s.reconverge != w.reconverge)
-            w.stack.push_back({s.reconverge, w.reconverge, w.active});
+            w.stack.push_back({s.reconverge, w.reconverge, w.active, Warp::Parted::kMeeting});
         for (auto it = std::next(to.begin()); it != to.end(); ++it)
             w.stack.push_back({it->first, s.reconverge, it->second});
         w.reconverge = s.reconverge;
@@ -209,6 +235,14 @@ void Worker::run_warp(Warp& w, uint64_t steps) {
         ++w.executed;
         ++counts[s.number];
         switch (s.flow) {
+            case Flow::kTogether:
+                if (lanes && w.active != w.living() && !w.gather()) {
+                    --counts[s.number];
+                    break;
+                }
+                if (lanes) s.run(w, s, s.guard == kNone ? w.active : lanes);
+                ++w.step;
+                break;
             case Flow::kNext:
             case Flow::kMayStop:
                 if (lanes) s.run(w, s, lanes);

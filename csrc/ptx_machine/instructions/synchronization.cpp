@@ -54,7 +54,7 @@ void build_barrier(Builder& b) {
         b.no_more_modifiers();
         b.expect_operands(which == 0 ? 1 : 2, 2);
         b.emit(which == 0 ? &barrier_sync : &barrier_arrive, {b.place(0, 4), b.operands() > 1 ? b.place(1, 4) : kNone},
-               Flow::kMayStop);
+               Flow::kTogether);
         return;
     }
     const int what = b.one_of({"popc", "and", "or"});
@@ -63,7 +63,7 @@ void build_barrier(Builder& b) {
     b.expect_operands(3, 4);
     const bool threads = b.operands() == 4;
     const uint32_t d = b.place(0, what == 0 ? 4 : kPredicate), id = b.place(1, 4);
-    b.emit(&barrier_vote, {id, threads ? b.place(2, 4) : kNone, b.place(threads ? 3 : 2, kPredicate)}, Flow::kMayStop);
+    b.emit(&barrier_vote, {id, threads ? b.place(2, 4) : kNone, b.place(threads ? 3 : 2, kPredicate)}, Flow::kTogether);
     b.emit(&barrier_result, {id, d}).count = static_cast<uint8_t>(what);
 }
 
@@ -72,9 +72,9 @@ void build_cluster_barrier(Builder& b) {
     b.ignore({"release", "relaxed", "acquire", "aligned"});
     b.no_more_modifiers();
     if (which == 0)
-        b.emit([](Warp& w, const Step& s, Mask) { cluster_arrive(w, s); }, {}, Flow::kMayStop);
+        b.emit([](Warp& w, const Step& s, Mask) { cluster_arrive(w, s); }, {}, Flow::kTogether);
     else
-        b.emit([](Warp& w, const Step& s, Mask) { cluster_wait(w, s); }, {}, Flow::kMayStop);
+        b.emit([](Warp& w, const Step& s, Mask) { cluster_wait(w, s); }, {}, Flow::kTogether);
 }
 
 void build_fence(Builder& b) {
