@@ -3,6 +3,8 @@
 # ruff: noqa: I001 - a list of names, with related names together
 import importlib
 
+import importlib
+
 from . import keras_loader as _keras_loader
 from . import data, distributed, numpy, optim, ptx, tree
 from .arguments import explain_errors as _explain_errors
@@ -67,6 +69,11 @@ def __getattr__(name: str) -> object:
     """
     if name == "onnx":
         return importlib.import_module("convgpu.onnx")
+    """Import convgpu.verify where it is first used, since the tables of cases come with it; else raise AttributeError,
+    which says where convgpu.numpy has the name, such as sum or stack.
+    """
+    if name == "verify":
+        return importlib.import_module(".verify", __name__)
     where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
     raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
 

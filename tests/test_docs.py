@@ -25,7 +25,7 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not BUILT:
             pytest.skip("the page's GPU is a stand-in, which needs convgpu._emulated")
         use_stand_in(monkeypatch)
-    if page.name == "ptx.md" and not (ptx.is_built() and nvrtc.is_installed()):
+    if page.name in ("ptx.md", "verify-against.md") and not (ptx.is_built() and nvrtc.is_installed()):
         pytest.skip('the page needs convgpu._ptx and NVRTC (pip install "convgpu[ptx]")')
     text, namespace = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
     with cg.set_workspace_limit(None):  # a page that sets one leaves it to no other test

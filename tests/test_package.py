@@ -88,7 +88,7 @@ def test_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     wheel, = built.glob("*.whl")
     assert wheel.name.endswith("-py3-none-any.whl")
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "convgpu").rglob("*.py")}
-    assert {name for name in names if ".dist-info/" not in name} == ours | {"convgpu/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == ours | {"convgpu/py.typed", "convgpu_pytest.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

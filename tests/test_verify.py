@@ -47,7 +47,7 @@ def test_the_command_offers_all_families_and_backends():
     for action in cli._parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             offered = {a.dest: a.choices for a in action.choices["verify"]._actions}
-    assert set(offered["families"]) == set(FAMILIES) and set(offered["backend"]) == set(verify.BACKENDS)
+    assert set(offered["families"]) == {*FAMILIES, *verify.ASKED} and set(offered["backend"]) == set(verify.BACKENDS)
 
 
 # --- planted mistakes

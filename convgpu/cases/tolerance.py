@@ -75,15 +75,17 @@ def worst(got: Any, exact: np.ndarray, magnitude: np.ndarray, length: int, c: fl
     got = np.asarray(got)
     if got.shape != exact.shape:
         raise AssertionError(f"expected shape {exact.shape}, got {got.shape}")
-    if got.size == 0:
-        return 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.max(in_units(got, exact, bound(exact, magnitude, length, got.dtype, c)), initial=0.0))
+
+
+def in_units(got: np.ndarray, exact: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """The error of each element in units of what is allowed there, as `worst` has it."""
     largest = _FORMATS[got.dtype.name].largest
     wide = got.astype(exact.dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        allowed = bound(exact, magnitude, length, got.dtype, c)
         error = np.abs(wide - exact)
         overflow = np.isinf(wide) & (np.sign(wide) == np.sign(exact)) & (np.abs(exact) + allowed > largest)
         same = (wide == exact) | (np.isnan(wide) & np.isnan(exact)) | overflow
         units = np.where(same, 0.0, error / np.maximum(allowed, 5e-324))
-    units = np.where(np.isnan(units) | (~np.isfinite(wide) & ~same), np.inf, units)
-    return float(np.max(units))
+    return np.where(np.isnan(units) | (~np.isfinite(wide) & ~same), np.inf, units)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .. import __version__, environment
 from ..files import UsageError, check_writable, printable
@@ -108,19 +109,30 @@ def _add_filter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verify = commands.add_parser("verify", help="is this build right, on this machine?",
+    verify = commands.add_parser("verify", help="is this build right, on this machine? or a function of yours?",
                                  description="Run the named cases against the reference in float64; exit status 1 if "
                                              "any call is wrong, 2 for wrong usage. docs/verification.md has the "
-                                             "bound.")
+                                             "bound. --against judges a function of yours instead of a backend.")
     verify.add_argument("--backend", choices=("cuda", "cpu", "emulated", "numpy", "reference"),
                         help="default: cuda where there is a usable GPU, else cpu where it is built, else numpy")
     verify.add_argument("--family", action="append", dest="families", choices=_Families(), metavar="FAMILY",
-                        help="one family of ops: %(choices)s (may be repeated; default: all that the backend has)")
+                        help="one family of ops, or with --against of functions: %(choices)s (may be repeated; "
+                             "default: all that the backend has)")
     verify.add_argument("--quick", action="store_true",
                         help="each case in one dtype and data format; large products where a kernel has no other")
     verify.add_argument("--case", action="append", dest="cases", metavar="NAME",
                         help="only the case of this name (may be repeated)")
     verify.add_argument("--json", metavar="FILE", help="write what was found")
+    against = verify.add_argument_group("a function of yours")
+    against.add_argument("--against", metavar="MODULE:FUNCTION",
+                         help="judge this function (also FILE.py:FUNCTION) by the cases of --family")
+    against.add_argument("--dtype", action="append", dest="dtypes", metavar="DTYPE",
+                         choices=("float64", "float32", "float16", "bfloat16"), help="default: float32")
+    against.add_argument("--data-format", action="append", dest="data_formats",
+                         choices=("channels_last", "channels_first"), help="default: channels_last")
+    against.add_argument("--arrays", choices=("numpy", "torch"), help="what the function takes (default: numpy)")
+    against.add_argument("--device", choices=("cpu", "cuda"), help="where tensors of PyTorch are (default: cpu)")
+    against.add_argument("--units", type=float, metavar="N", help="the allowed error in units of eps (default: 16)")
     verify.set_defaults(run=_verify)
 
 
@@ -142,12 +154,13 @@ def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 class _Families:
-    """The names of all families of ops, looked up when an option or its help asks for them."""
+    """The names of all families of ops and of functions, looked up when an option or its help asks for them."""
 
     def __iter__(self) -> Iterator[str]:
         from ..facts import FAMILIES
+        from ..verify import ASKED
 
-        return iter(FAMILIES)
+        return iter(dict.fromkeys((*FAMILIES, *ASKED)))
 
     def __contains__(self, name: object) -> bool:
         return name in list(self)
@@ -174,13 +187,24 @@ def _filter(**options: object) -> int:
     return filter_file(**options)  # type: ignore[arg-type]
 
 
-def _verify(json: str | None, families: list[str] | None, **options: object) -> int:
+def _verify(json: str | None, families: list[str] | None, against: str | None, **options: Any) -> int:
+    from ..facts import FAMILIES
     from ..verify import verify
 
     if json is not None:
         check_writable(json, "--json")
+    judging = {name: options.pop(name) for name in ("dtypes", "data_formats", "arrays", "device", "units")}
+    if against is not None:
+        if json is not None or options["backend"] is not None or options["quick"]:
+            raise UsageError("--against: --json, --backend and --quick are for backends")
+        return _judge(against, families or [], options["cases"], judging)
+    if any(judging.values()):
+        raise UsageError("--dtype, --data-format, --arrays, --device and --units are for --against")
+    unknown = [name for name in families or () if name not in FAMILIES]
+    if unknown:
+        raise UsageError(f"--family {unknown[0]} is for --against; a backend has {', '.join(FAMILIES)}")
     try:
-        report = verify(families=families, progress=True, **options)  # type: ignore[arg-type]
+        report = verify(families=families, progress=True, **options)
     except LookupError as error:
         print(f"convgpu verify: {error.args[0]}", file=sys.stderr)
         return 2
@@ -188,6 +212,28 @@ def _verify(json: str | None, families: list[str] | None, **options: object) -> 
     if json is not None:
         report.save(json)
     return 0 if report.passed(families) else 1
+
+
+def _judge(target: str, families: list[str], cases: list[str] | None, judging: dict[str, Any]) -> int:
+    """Judge a function of the user by the cases of one family."""
+    from .. import verify
+    from ..verify.against import imported
+
+    asked = [name for name in families if name in verify.ASKED]
+    if len(families) != 1 or not asked:
+        raise UsageError(f"--against: expected one --family of {', '.join(verify.ASKED)}, got "
+                         f"{' and '.join(families) or 'none'}")
+    try:
+        fn = imported(target)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    given = {name: value for name, value in judging.items() if value is not None}
+    try:
+        report = verify.against(fn, asked[0], cases=cases, name=target, **given)
+    except LookupError as error:
+        raise UsageError(error.args[0]) from None
+    print(report)
+    return 0 if report.passed else 1
 
 
 def _ledger(**options: object) -> int:

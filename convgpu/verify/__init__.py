@@ -1,9 +1,9 @@
-"""`convgpu verify` tests a build: it compares a backend with the reference in float64, on all tables of cases.
+"""`convgpu verify` tests a build, and `against` a function of yours.
 
-Each call is made three times: as users make it, again to compare the bits, and on arrays that begin one element past an
-aligned address. For kernels, outputs and workspace are first filled with NaN and lie between guard bytes. On a CPU the
-call is made once more in a child process, with its inputs against protected pages. docs/verification.md describes the
-bound.
+The first compares a backend with the reference in float64, on all tables of cases. Each call is made three times: as
+users make it, again to compare the bits, and on arrays that begin one element past an aligned address. For kernels,
+outputs and workspace are first filled with NaN and lie between guard bytes. On a CPU the call is made once more in a
+child process, with its inputs against protected pages. docs/verification.md describes the bound, and `against`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from contextlib import contextmanager
 
 from .. import backends, info
 from ..facts import FAMILIES
+from .against import AgainstReport, Found, against, case
 from .checks import COMPILED
 from .child import CAN_FORK, Walk
+from .launched import launched
+from .questions import ASKED, Question
 from .report import Failure, Finding, Report, Row
 from .selection import select
 
-__all__ = ["BACKENDS", "Failure", "Finding", "Report", "Row", "default_backend", "verify"]
+__all__ = ["against", "AgainstReport", "ASKED", "BACKENDS", "case", "default_backend", "Failure", "Finding", "Found",
+           "launched", "Question", "Report", "Row", "verify"]
 
 BACKENDS = (*COMPILED, "numpy", "reference")
 
