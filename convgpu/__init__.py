@@ -3,7 +3,6 @@
 # ruff: noqa: I001 - a list of names, with related names together
 import importlib
 
-import importlib
 
 from . import keras_loader as _keras_loader
 from . import data, distributed, numpy, optim, ptx, tree
@@ -98,5 +97,6 @@ __all__ = [
     "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]
 
-_RUN_THE_USERS = ("check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")  # a function whose errors are the user's own
+# functions whose errors are the user's own
+_RUN_THE_USERS = ("check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
 _explain_errors(globals(), [name for name in __all__ if name not in _RUN_THE_USERS])
