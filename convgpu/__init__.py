@@ -99,4 +99,6 @@ __all__ = [
 
 # functions whose errors are the user's own
 _RUN_THE_USERS = ("check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
+_RUN_THE_USERS = (  # functions whose errors are the user's own
+    "check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
 _explain_errors(globals(), [name for name in __all__ if name not in _RUN_THE_USERS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +91,13 @@ class Tensor:
     def T(self) -> Tensor:  # noqa: N802 - NumPy's name
         """All axes reversed."""
         return ops.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - the array API's name
+        """The last two axes exchanged."""
+        if self.ndim < 2:
+            raise ValueError(f"mT: expected at least 2 axes, got shape {self.shape}")
+        return ops.swapaxes(self, -1, -2)
 
     def __repr__(self) -> str:
         long, ends = self.size > _SHOWN, {0: 3, 1: 3, 2: 3, 3: 2}.get(self.ndim, 1)
@@ -191,6 +199,20 @@ class Tensor:
         target = parse_device(device)
         return self if target == self.device else ops.to_device(self, target)
 
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """This tensor on a device: the array API's name of `to`."""
+        if stream is not None:
+            raise NotImplementedError(f"to_device: expected stream None, got {stream!r}; the current stream is used")
+        return self.to(device)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The functions of the array API standard: `convgpu.array_api`."""
+        namespace = importlib.import_module("convgpu.array_api")
+        if api_version is not None and not "2021.12" <= api_version <= namespace.__array_api_version__:
+            raise ValueError(f"__array_namespace__: expected a version up to {namespace.__array_api_version__}, got "
+                             f"{api_version!r}")
+        return namespace
+
     def __copy__(self) -> Tensor:
         return self
 
@@ -273,6 +295,10 @@ class Tensor:
     def __ror__(self, other: Any) -> Tensor: return _binary(ops.bitwise_or, other, self)
     def __xor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, self, other)
     def __rxor__(self, other: Any) -> Tensor: return _binary(ops.bitwise_xor, other, self)
+    def __lshift__(self, other: Any) -> Tensor: return _binary(ops.left_shift, self, other)
+    def __rlshift__(self, other: Any) -> Tensor: return _binary(ops.left_shift, other, self)
+    def __rshift__(self, other: Any) -> Tensor: return _binary(ops.right_shift, self, other)
+    def __rrshift__(self, other: Any) -> Tensor: return _binary(ops.right_shift, other, self)
     def __invert__(self) -> Tensor: return ops.invert(self)
 
     def __round__(self, decimals: int | None = None) -> Tensor: return ops.round(self, decimals or 0)

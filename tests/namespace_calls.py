@@ -170,7 +170,7 @@ CALLS: dict[str, list[Call]] = {
                Call("abc,abd->dc", CUBE, CUBE)],
     # of integers, and less common ones
     **{name: [Call(INTS, INTS[:1] + 1), Call(INTS, 2)] for name in ("gcd", "lcm")},
-    "fmod": binary(X, Y),
+    **{name: binary(X, Y) for name in ("fmod", "copysign")},
     "heaviside": [Call(X, Y), Call(X, 0.5), Call(ZEROS, Y, grad=False)],
     "nextafter": [Call(X, Y), Call(X, 2.0, grad=False)],
     "ldexp": [Call(X, INTS), Call(X, INTS[0])],

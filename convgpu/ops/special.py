@@ -23,6 +23,8 @@ fmod = Op("fmod", "a, b -> y", weak(np.fmod), broadcasts=True).vjp(
     a=lambda g: g, b=precise(lambda g, a, b: -g * trunc((a / b).detach())))
 heaviside = Op("heaviside", "a, b -> y", weak(np.heaviside), broadcasts=True).vjp(
     a=zero, b=lambda g, a: where(a == 0, g, 0))
+copysign = Op("copysign", "a, b -> y", weak(np.copysign), broadcasts=True).vjp(
+    a=lambda g, a, b: where(signbit(a) == signbit(b), g, -g), b=zero)
 nextafter = Op("nextafter", "a, b -> y", weak(np.nextafter), broadcasts=True).vjp(
     a=lambda g: g, b=zero)
 _ldexp = Op("ldexp", "x; exponents -> y", np.ldexp).vjp(x=lambda g, exponents: ldexp(g, exponents))
