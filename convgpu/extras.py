@@ -10,7 +10,7 @@ from types import ModuleType
 PIP_NAME = {
     "sklearn": "convgpu[demo]", "matplotlib": "convgpu[demo]", "tqdm": "convgpu[demo]", "PIL": "convgpu[demo]",
     "safetensors": "safetensors", "ml_dtypes": "ml_dtypes", "cupy": "convgpu[cuda13]", "torch": "torch",
-    "keras": "convgpu[keras]", "mpi4py": "convgpu[distributed]", "onnx": "convgpu[onnx]",
+    "keras": "convgpu[keras]", "mpi4py": "convgpu[distributed]", "onnx": "convgpu[onnx]", "skimage": "scikit-image",
 }
 
 
