@@ -33,7 +33,8 @@ CPU_FLAGS = {"address": ["-O1", "-g1", *ADDRESS], "thread": ["-O1", "-g1", "-fsa
 
 
 def build_for_cpu(sanitizer: str, instruction_set: str) -> Path:
-    """The program of the kernels that are written for the CPU, tests/cpu/main.cpp."""
+    """The program of the kernels that are written for the CPU, tests/cpu/main.cpp. amx and v4_bf16 are parts of v4."""
+    instruction_set = "v4" if instruction_set in ("amx", "v4_bf16") else instruction_set
     return ninja.build_cpu_program(f"cpu_{sanitizer}", ROOT / "tests" / "cpu" / "main.cpp", CPU_FLAGS[sanitizer],
                                    instruction_set, ROOT / "build" / f"sanitized_cpu_{sanitizer}")
 

@@ -33,6 +33,9 @@ void gemm(const Array& a, const Array& b, const Array* c, const Array& y, double
     call.a = matrices_of(a);
     call.b = matrices_of(b);
     call.y = matrices_of(y);
+    Gather rows;
+    rows.axis[2].count = call.M;
+    call.rows = &rows;
     call.alpha = alpha;
     call.beta = beta;
     call.activation = activation;

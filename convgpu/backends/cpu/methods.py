@@ -14,7 +14,10 @@ from . import BY_NUMPY
 MOVES = ("max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")  # these take any dtype
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
 MOST_LANES = 1024  # kMostLanes of conv_wgrad.cpp
-LANES = {"v4": 16, "v3": 8}  # float32 elements of a vector of an instruction set; 4 in the others
+# float32 elements of a vector of an instruction set; 4 in the others
+LANES = {"amx": 16, "v4_bf16": 16, "v4": 16, "v3": 8}
+
+PAIRS = {"amx": "tiles of AMX", "v4_bf16": "pairs of terms by vdpbf16ps"}  # how bfloat16 is multiplied
 
 _OTHERS = {
     "channel_sum": "sums of vectors, in segments",
@@ -59,18 +62,26 @@ def method_of(call: Call) -> str:
     """The method where no Inf or NaN meets padding."""
     by_numpy = call.op in BY_NUMPY or not (call.op in MOVES or is_float(as_dtype(call.dtype)))
     if call.op in ("conv_fprop", "conv_dgrad", "conv_wgrad"):
-        return _convolution(call.op, call.statics[0])
+        return _convolution(call.op, call.statics[0], call.dtype)
     if call.op == "conv_norm":
-        return f"{_convolution('conv_fprop', call.statics[0])}, then NumPy's scale and shift"
+        return f"{_convolution('conv_fprop', call.statics[0], call.dtype)}, then NumPy's scale and shift"
+    if call.op in ("gemm", "matmul") and _pairs(call.dtype):
+        return f"{_pairs(call.dtype)}, sums in blocks of 512"
     return f"numpy: {Op.registry[call.op].facts.method(call)}" if by_numpy else _OTHERS[call.op]
 
 
-def _convolution(op: str, geo: ConvGeometry) -> str:
+def _pairs(dtype: str) -> str | None:
+    return PAIRS.get(importlib.import_module("convgpu._cpu").instruction_set()) if dtype == "bfloat16" else None
+
+
+def _convolution(op: str, geo: ConvGeometry, dtype: str) -> str:
     if 0 in geo.x_shape or 0 in geo.w_shape or 0 in geo.y_shape:
         return "no sums to take"
     phases = ", phase by phase of the stride" if op == "conv_dgrad" and set(geo.stride) != {1} else ""
     if geo.groups == geo.channels == geo.filters > 1:
         return f"depthwise, a vector of channels at a time{phases}"
+    if _pairs(dtype) and (geo.groups == 1 or min(geo.channels, geo.filters) >= 4 * geo.groups):
+        return f"{_pairs(dtype)}, windows copied into rows block by block{phases}"
     reads = (geo.filters if op == "conv_dgrad" else geo.channels) // geo.groups
     taps = math.prod(geo.kernel)
     if op == "conv_dgrad" and _scatters(geo):

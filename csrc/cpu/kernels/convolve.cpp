@@ -496,10 +496,14 @@ private:
 template <class T>
 void convolve(const ConvCall& call) {
     if (scatter<T>(call)) return;
-    for (const Gather& gather : *call.gathers) {
-        if (!depthwise<T>(call, gather)) Convolution<T>(call, gather).run();
-    }
+    for (const Gather& gather : *call.gathers) convolve_gather<T>(call, gather);
 }
+
+template <class T>
+void convolve_gather(const ConvCall& call, const Gather& gather) {
+    if (!depthwise<T>(call, gather)) Convolution<T>(call, gather).run();
+}
+template void convolve_gather<BFloat16>(const ConvCall&, const Gather&);
 
 CONVGPU_FOR_EACH_DTYPE(convolve, ConvCall)
 

@@ -1,5 +1,7 @@
 #include "table.h"
 
+#include "pairs.h"
+
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
@@ -38,8 +40,25 @@ constexpr Kernels kernels_of() {
     return k;
 }
 
+#if defined(CONVGPU_PAIRS)
+constexpr Kernels with_pairs(void (*convolve)(const ConvCall&), void (*conv_wgrad)(const WgradCall&),
+                             void (*gemm)(const GemmCall&)) {
+    Kernels k = kernels_of<BFloat16>();
+    k.convolve = convolve;
+    k.conv_wgrad = conv_wgrad;
+    k.gemm = gemm;
+    return k;
+}
+#endif
+
 }  // namespace
 
 const Kernels kTable[4] = {kernels_of<Half>(), kernels_of<BFloat16>(), kernels_of<float>(), kernels_of<double>()};
+#if defined(CONVGPU_PAIRS)
+const Kernels kAmxTable[4] = {kernels_of<Half>(), with_pairs(convolve_amx, conv_wgrad_amx, gemm_amx),
+                              kernels_of<float>(), kernels_of<double>()};
+const Kernels kPairsTable[4] = {kernels_of<Half>(), with_pairs(convolve_pairs, conv_wgrad_pairs, gemm_pairs),
+                                kernels_of<float>(), kernels_of<double>()};
+#endif
 
 }  // namespace convgpu::cpu::CONVGPU_ISA

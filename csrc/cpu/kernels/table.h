@@ -8,7 +8,16 @@ namespace convgpu::cpu::CONVGPU_ISA {
 template <class T>
 void convolve(const ConvCall& call);
 template <class T>
+void convolve_gather(const ConvCall& call, const Gather& gather);
+template <class T>
 void conv_wgrad(const WgradCall& call);
+// The same of bfloat16 by units for pairs of terms (pairs.h).
+void convolve_amx(const ConvCall& call);
+void convolve_pairs(const ConvCall& call);
+void conv_wgrad_amx(const WgradCall& call);
+void conv_wgrad_pairs(const WgradCall& call);
+void gemm_amx(const GemmCall& call);
+void gemm_pairs(const GemmCall& call);
 // These compute one channel per group, and return whether they did: if not, the general kernels are to do it.
 template <class T>
 bool depthwise(const ConvCall& call, const Gather& gather);
@@ -80,5 +89,7 @@ void dropout(const DropoutCall& call);
 
 // In the order of DType: float16, bfloat16, float32, float64.
 extern const Kernels kTable[4];
+// The same with products of bfloat16 by a unit for pairs of terms.
+extern const Kernels kAmxTable[4], kPairsTable[4];
 
 }  // namespace convgpu::cpu::CONVGPU_ISA
