@@ -349,6 +349,17 @@ def test_stacks_of_products(run, shapes):
         np.testing.assert_allclose(y, np.matmul(a.astype("f8"), b.astype("f8")), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("filters, groups", [(6, 1), (1, 1), (16, 1), (70, 1), (12, 3)])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+def test_an_activation_has_the_bits_of_its_op(filters, groups, activation):
+    """Where few filters are neighbours of each other, rows of pixels are activated at once."""
+    x, w, b = normal(3, 13, 11, 3), normal(5, 5, 3 // groups, filters, seed=1), normal(filters, seed=2)
+    with cg.use_backend("cpu"):
+        fused = cg.conv2d(x, w, b, padding=2, groups=groups, activation=activation)
+        apart = getattr(cg, activation)(cg.conv2d(x, w, b, padding=2, groups=groups))
+    assert fused.numpy().tobytes() == apart.numpy().tobytes()
+
+
 # --- sanitizers
 
 

@@ -462,15 +462,25 @@ private:
     void finish(const Box& box, int64_t group, int64_t first, const Panel<A>& columns, const Scratch& scratch) const {
         const int count = (columns.vectors - 1) * kLanes<A> + columns.last;
         const bool rectified = call_.activation == Activation::kRelu && !tapwise_;
-        if (call_.activation != Activation::kNone && !rectified) {
-            for (int64_t p = 0; p < box.pixels(); ++p) activate(call_.activation, scratch.results[p], count);
-        }
+        if (call_.activation != Activation::kNone && !rectified) activate_results(box, group, first, count, scratch);
         if (in_place_) return;
         const A* from = scratch.result;
         for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t pixels) {
             deliver<T>(from, kWidth<A>, call_.y.at<T>(n, d, h, w, group * call_.makes + first),
                        gather_.axis[2].apart * call_.y.step[2], call_.y.step_c, pixels, count);
             from += pixels * kWidth<A>;
+        });
+    }
+
+    // The activation of all results of a panel: where pixels follow each other without a gap, rows of them are taken at
+    // once, since few channels would leave most of a vector empty.
+    void activate_results(const Box& box, int64_t group, int64_t first, int count, const Scratch& scratch) const {
+        if (!in_place_ || gather_.axis[2].apart * call_.y.step[2] != count) {
+            for (int64_t p = 0; p < box.pixels(); ++p) activate(call_.activation, scratch.results[p], count);
+            return;
+        }
+        for_each_row(box, [&](int64_t n, int64_t d, int64_t h, int64_t w, int64_t pixels) {
+            activate(call_.activation, call_.y.at<A>(n, d, h, w, group * call_.makes + first), pixels * count);
         });
     }
 
