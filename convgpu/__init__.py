@@ -2,6 +2,7 @@
 
 # ruff: noqa: I001 - a list of names, with related names together
 import importlib
+import typing as _typing
 
 
 from . import keras_loader as _keras_loader
@@ -53,6 +54,9 @@ from .settings import (
 )
 from .storage import load, load_metadata, save
 from .tensor import Tensor, tensor
+
+if _typing.TYPE_CHECKING:
+    from . import onnx as onnx  # at run time it is imported where it is first asked for
 
 __version__ = "0.1.0"
 

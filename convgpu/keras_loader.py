@@ -1,4 +1,4 @@
-"""Makes Keras find a backend that it does not know, by editing 16 of its modules when they are imported.
+"""Makes Keras find a backend that it does not know, by editing 17 of its modules when they are imported.
 
 Keras 3.14 and 3.15 choose the backend by comparing `backend()` with the names that they know, and stop at other names
 with "Unable to import backend". `EDITS` lists all changes: texts that must occur in a module exactly once, and their
@@ -57,6 +57,13 @@ EDITS: dict[str, dict[str, str]] = {
             "        ConvgpuExportArchive as BackendSavedModelExportArchive,\n"
             "    )\n"
             'elif backend.backend() == "numpy":',
+    },
+    "keras.src.export.onnx": {
+        '    elif backend.backend() == "jax":\n':
+            '    elif backend.backend() == "convgpu":\n'
+            "        from convgpu.keras.backend.export import export_onnx as export_by_convgpu\n"
+            "        export_by_convgpu(model, filepath, input_signature, opset_version)\n"
+            '    elif backend.backend() == "jax":\n',
     },
     "keras.src.distribution.distribution_lib": {
         "    global_state.set_global_attribute(GLOBAL_ATTRIBUTE_NAME, value)":

@@ -390,7 +390,61 @@ def test_weights_are_saved_and_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.predict(X, verbose=0), model.predict(X, verbose=0))
 
 
-def test_export_is_refused(tmp_path: Path) -> None:
+def attention() -> Any:
+    x = keras.Input((6, 8))
+    return keras.Model(x, L.LayerNormalization()(L.MultiHeadAttention(2, 4)(x, x) + x))
+
+
+def embedded() -> Any:
+    words, more = keras.Input((5,), dtype="int32", name="words"), keras.Input((4,), name="more")
+    return keras.Model([words, more], L.GlobalAveragePooling1D()(L.Embedding(7, 4)(words)) + more)
+
+
+def separable() -> Any:
+    return keras.Sequential([
+        keras.Input((9, 10, 3)), L.SeparableConv2D(6, 3, strides=2, activation="relu6"), L.BatchNormalization(),
+        L.Conv2DTranspose(4, 3, strides=2), L.LeakyReLU(), L.AveragePooling2D(2), L.GlobalMaxPooling2D()])
+
+
+def model_inputs(model: Any, batch: int) -> Any:
+    arrays = [rng.integers(0, 7, (batch, *i.shape[1:])).astype(i.dtype) for i in model.inputs]
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+@pytest.mark.parametrize("build", [
+    network, attention, embedded, separable,
+    lambda: keras.Sequential([keras.Input((4, 10)), L.Bidirectional(L.LSTM(5)), L.Dense(2, activation="gelu")]),
+], ids=["network", "attention", "embedded", "separable", "lstm"])
+def test_onnxruntime_computes_what_a_model_exports(build: Any, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages onnx and onnxruntime")
+    model, path = build(), tmp_path / "model.onnx"
+    model(model_inputs(model, 2))  # Keras exports no model that has never been called
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == [i.name for i in model.inputs]
+    for batch in (1, 3):
+        given = model_inputs(model, batch)
+        arrays = given if isinstance(given, list) else [given]
+        expected = model(given).numpy()
+        got = session.run(None, {i.name: a for i, a in zip(session.get_inputs(), arrays)})[0]
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_exports_name_sizes_and_opset(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs the package onnx")
+    model, path = network(), tmp_path / "model.onnx"
+    fixed = [keras.InputSpec(shape=(2, 8, 8, 1), dtype="float32", name="pictures")]
+    model.export(path, format="onnx", verbose=False, input_signature=fixed, opset_version=21)
+    found = cg.onnx.load(path)
+    assert found.inputs == ("pictures",) and found.shapes == ((2, 8, 8, 1),) and found.opset == 21
+    with pytest.raises(ValueError, match="opset_version to be None or 21, got 17"):
+        model.export(path, format="onnx", verbose=False, opset_version=17)
+    open_sizes = [keras.InputSpec(shape=(None, None, 8, 1), dtype="float32")]
+    with pytest.raises(ValueError, match="None along the first axis alone"):
+        model.export(path, format="onnx", verbose=False, input_signature=open_sizes)
+
+
+def test_export_in_other_formats_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotImplementedError, match="save the model by model.save"):
         network().export(str(tmp_path / "x"))
 

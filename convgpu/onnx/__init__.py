@@ -8,6 +8,7 @@ from ..extras import require as _require
 _require("onnx", "convgpu.onnx")
 
 from . import backend  # noqa: E402 - the modules import onnx
+from .export import OPSET, export  # noqa: E402
 from .model import Model, load  # noqa: E402
 
-__all__ = ["Model", "backend", "load"]
+__all__ = ["OPSET", "Model", "backend", "export", "load"]
