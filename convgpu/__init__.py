@@ -4,12 +4,12 @@
 import importlib
 import typing as _typing
 
-
 from . import keras_loader as _keras_loader
 from . import data, distributed, numpy, optim, ptx, tree
 from .arguments import explain_errors as _explain_errors
 from .autograd import is_grad_enabled, no_grad
 from .backends.numpy.workers import get_num_threads, set_num_threads
+from .capturing.capture import capture
 from .check import check_grad
 from .creation import (
     arange, eye, full, full_like, glorot_uniform, he_normal, ones, ones_like, randn, uniform, zeros, zeros_like,
@@ -56,36 +56,32 @@ from .storage import load, load_metadata, save
 from .tensor import Tensor, tensor
 
 if _typing.TYPE_CHECKING:
-    from . import onnx as onnx  # at run time it is imported where it is first asked for
+    from . import onnx as onnx, torch as torch, verify as verify
 
 __version__ = "0.1.0"
+_AT_FIRST_USE = ("onnx", "torch", "verify")
 
 _keras_loader.install_if_asked()
 
 
 def __getattr__(name: str) -> object:
-    """Raise AttributeError; for names of convgpu.numpy, such as sum, and of PyTorch the message has ours."""
+    """Import what is imported where it is first asked for: onnx and torch, which need packages of those names, and
+    verify, since the tables of cases come with it.
+
+    Other names raise AttributeError; for names of convgpu.numpy, such as sum, and of PyTorch the message has ours.
+    """
+    if name in _AT_FIRST_USE:
+        return importlib.import_module(f".{name}", __name__)
     where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else (
         f"; here it is {_FUNCTIONS[name]}" if name in _FUNCTIONS else "")
-    """Import convgpu.onnx where it is asked for. Other names raise AttributeError; where convgpu.numpy has the name,
-    such as sum or stack, the message says so.
-    """
-    if name == "onnx":
-        return importlib.import_module("convgpu.onnx")
-    """Import convgpu.verify where it is first used, since the tables of cases come with it; else raise AttributeError,
-    which says where convgpu.numpy has the name, such as sum or stack.
-    """
-    if name == "verify":
-        return importlib.import_module(".verify", __name__)
-    where = f"; it is convgpu.numpy.{name}" if name in numpy.__all__ else ""
     raise AttributeError(f"module 'convgpu' has no attribute {name!r}{where}")
 
 
 __all__ = [
     "adaptive_avg_pool", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "arange", "avg_pool", "avg_pool1d",
-    "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "check_grad", "conv", "conv1d", "conv2d",
-    "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
+    "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "capture", "check_grad", "conv", "conv1d",
+    "conv2d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy",
     "current_backend", "current_precision", "data", "debug_nans", "default_generator", "depthwise_conv",
     "depthwise_conv1d", "depthwise_conv2d", "depthwise_conv3d", "deterministic", "distributed", "dropout", "elu",
     "embedding", "exp", "explain", "eye", "from_dlpack", "full", "full_like", "gelu", "gemm", "Generator",
@@ -101,8 +97,6 @@ __all__ = [
     "uniform", "use_backend", "value_and_grad", "workspace_limit", "zeros", "zeros_like",
 ]
 
-# functions whose errors are the user's own
-_RUN_THE_USERS = ("check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
-_RUN_THE_USERS = (  # functions whose errors are the user's own
-    "check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
+# functions that run a function whose errors are the user's own
+_RUN_THE_USERS = ("capture", "check_grad", "deterministic", "hvp", "jvp", "largest_batch", "ledger")
 _explain_errors(globals(), [name for name in __all__ if name not in _RUN_THE_USERS])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import gpu, settings
 from .arguments import FOREIGN, in_our_words
 from .backends import run as run_on_backend
+from .capturing import region
 from .device import GPU, check_one_device
 from .dtypes import is_float
 from .rewinding import State, state_of
@@ -171,7 +172,10 @@ def sketching() -> Iterator[Sketch]:
 
 
 def note(holder: Any, *names: str) -> None:
-    """Say, before these attributes of an object change, that a second run by `remat` has to find them as they are."""
+    """Say, before these attributes of an object change, that a second run by `remat` has to find them as they are, and
+    that the change is a result of a captured function.
+    """
+    region.note(holder, *names)
     sketch = _mode.sketch
     while sketch is not None:
         sketch.note(holder, names)
@@ -281,6 +285,7 @@ def apply(op: Op, args: tuple[Any, ...]) -> Any:
     outputs = tuple([None if r is None else wrap(r) for r in results])
     if _watcher is not None:
         _watcher(op, inputs, outputs, statics)
+    region.ran(op.name, inputs, statics, outputs)
     if _mode.enabled and any([isinstance(x, Tensor) and x.requires_grad for x in inputs]):
         record(op, inputs, statics, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]

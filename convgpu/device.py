@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import flags, gpu
+from .capturing import region
 from .extras import require
 from .recorder import Outline
 
@@ -108,6 +109,7 @@ def to_numpy(array: Any) -> np.ndarray:
     if isinstance(array, Outline):
         array.recorder.flags.clear()
         return array.get()
+    region.refuse("a copy to the CPU")
     values = gpu.run("to('cpu')", array.get)
     flags.read()
     return values

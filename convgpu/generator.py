@@ -18,6 +18,7 @@ from .ops import random as ops  # before autograd, which is in a cycle with tens
 # isort: split
 from . import autograd
 from .arguments import number, shape_of
+from .capturing import region
 from .convert import read_only
 from .device import CPU, GPU, device_of, move, parse_device, run_there, to_numpy
 from .dtypes import DTypeLike, as_dtype, is_float
@@ -159,6 +160,7 @@ class Generator:
         return [Generator.from_state(wrap(states[i])) for i in range(n)]
 
     def __repr__(self) -> str:
+        region.refuse("printing a generator")
         seed, stream, counter = to_numpy(self._array).tolist()
         device = "" if self.device == CPU else f", device={self.device!r}"
         return f"Generator(seed={seed}, stream={stream}, counter={counter}{device})"
@@ -357,6 +359,7 @@ def as_generator(op: str, generator: Any, device: str = CPU) -> np.random.Genera
     if isinstance(generator, Generator):
         return generator
     if isinstance(generator, np.random.Generator):
+        region.refuse(f"{op} by a generator of NumPy's, which draws on the host,", "draw by a convgpu.Generator")
         autograd.note(generator.bit_generator, "state")
         return generator_in_use(generator)
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import autograd, deferred, tree
 from .arguments import function
+from .capturing import region
 from .device import run_there
 from .dtypes import is_float, is_half
 from .tensor import Tensor, as_tensor, wrap
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from .op import Op
 
 _accumulate_lock = threading.Lock()
+
+
+class _Depth(threading.local):
+    """How many functions that differentiate the user's function run on this thread, one within the other."""
+
+    value = 0
+
+
+_depth = _Depth()
+
+
+def is_differentiating() -> bool:
+    """Whether `value_and_grad` or another function that differentiates calls the user's function on this thread."""
+    return _depth.value > 0
 
 
 def _input_gradients(node: Node, g: Tensor, wanted: Sequence[bool], again: Values,
@@ -244,6 +259,7 @@ def backward(y: Tensor, gradient: Any = None, retain_graph: bool = False) -> Non
     grads = _walk([y], [_seed(y, gradient, "backward")], None, False, retain_graph)
     with _accumulate_lock:
         for leaf, g in grads.items():
+            region.note(leaf, "grad")
             leaf.grad = g.detach() if leaf.grad is None else leaf.grad + g.detach()
 
 
@@ -367,8 +383,12 @@ def differentiated(caller: str, args: Sequence[Any],
     for n in chosen:
         given[n] = tree.map(lambda p: _argument(caller, as_tensor(p, caller), traced), args[n])
     leaves = tuple(given[n] for n in chosen)
-    with autograd.recording(True):
-        yield given, leaves, traced
+    _depth.value += 1
+    try:
+        with autograd.recording(True):
+            yield given, leaves, traced
+    finally:
+        _depth.value -= 1
     for x in tree.leaves(leaves):
         if x.is_leaf:
             x.requires_grad = False  # from now on an outer tape sees x as a constant

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .capturing import region
 from .convert import NotAnArray, copy_of, read_only
 from .device import CPU, GPU, device_of, is_gpu_array, move, parse_device, run_there, to_numpy
 from .dtypes import DTypeLike, as_dtype, is_float
@@ -100,6 +101,7 @@ class Tensor:
         return ops.swapaxes(self, -1, -2)
 
     def __repr__(self) -> str:
+        region.refuse("printing a tensor")
         long, ends = self.size > _SHOWN, {0: 3, 1: 3, 2: 3, 3: 2}.get(self.ndim, 1)
         with np.printoptions(threshold=_SHOWN, precision=4, edgeitems=ends):
             body = np.array2string(to_numpy(self.array), separator=", ", prefix="Tensor(")
@@ -112,19 +114,23 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: read-only, and on the CPU sharing this tensor's memory."""
+        region.refuse("numpy()")
         return self.array if self.device == CPU else read_only(to_numpy(self.array))
 
     def item(self) -> Any:
         """The single element as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
+        region.refuse("item() or a conversion to a Python number")
         return to_numpy(self.array).item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
+        region.refuse("tolist()")
         return to_numpy(self.array).tolist()
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+        region.refuse("a conversion to a NumPy array", "use functions of convgpu and of convgpu.numpy")
         if self.device == GPU:
             raise TypeError("NumPy: expected a tensor on the CPU, got one on the GPU; .numpy() asks for the copy")
         if copy is False and dtype is not None and dtype != self.dtype:
@@ -177,6 +183,7 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` becomes None."""
+        region.note(self, "grad")
         self.grad = None
 
     def assign(self, value: Any) -> Tensor:
@@ -224,11 +231,14 @@ class Tensor:
         return copied
 
     def __reduce__(self) -> Any:
+        region.refuse("saving or pickling a tensor")
         return _unpickle, (to_numpy(self.array), self.device, self.requires_grad and self.is_leaf)
 
     # --- Python's protocols
 
     def __bool__(self) -> bool:
+        region.refuse("the truth of a tensor (if, while, assert, and, or, not, in)",
+                      "choose by convgpu.numpy.where, or decide outside")
         return bool(to_numpy(self.array))
 
     def __float__(self) -> float:
@@ -238,6 +248,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
+        region.refuse("a tensor as a Python integer", "index by tensors, or pass the integer as an argument")
         return operator.index(to_numpy(self.array))
 
     def __len__(self) -> int:

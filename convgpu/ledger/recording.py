@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backends
+from ..lines import line_of_user
 from ..op import Op
 from ..outline import Buffer, Outline
 from ..recorder import Call, Recorder
@@ -26,10 +27,7 @@ from . import seconds
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 BY_ADDRESS = -1  # stands for the bytes of a launch whose arrays are not known yet
 _OURS = f"{Path(__file__).parent.parent}/"
-# The networks and examples of this package are users of it.
-_USERS = tuple(f"{_OURS}{folder}/" for folder in ("architectures", "examples"))
 _BELOW = tuple(f"{_OURS}{name}" for name in ("ledger/", "outline", "recorder", "device"))
-_LIBRARIES = ("/numpy/", "/keras/")
 
 
 class Launch(NamedTuple):
@@ -186,7 +184,7 @@ class LedgerRecorder(Recorder):
 
     def wait(self, what: str) -> None:
         """Note that the host waits for the GPU."""
-        line, function = _line_of_user()
+        line, function = line_of_user()
         op = self.ops[-1] if self.ops else function
         self.launches.append(Launch(self.phase, op, "host waits", 0, waits=1))
         self.waits.append(Wait(op, what, line))
@@ -245,18 +243,3 @@ def _module_at_work() -> str:
             return Path(name).stem
         frame = frame.f_back
     return "step"
-
-
-def _line_of_user() -> tuple[str, str]:
-    """The innermost line outside of this package and of libraries, and the function of this package that it calls."""
-    frame: Any = sys._getframe(2)
-    function = ""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        ours = name.startswith(_OURS) and not name.startswith(_USERS)
-        if not ours and not any(part in name for part in _LIBRARIES):
-            return f"{name}:{frame.f_lineno}", function
-        if ours and not name.endswith("/arguments.py"):  # which wraps all public functions
-            function = frame.f_code.co_name
-        frame = frame.f_back
-    return "", function

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..capturing import region
 from ..deferred import Deferred, added
 from ..device import device_of, move
 from ..dtypes import as_dtype, is_float, is_half
@@ -323,7 +324,15 @@ bitwise_xor = Op("bitwise_xor", "a, b -> y", np.bitwise_xor)
 invert = Op("invert", "x -> y", np.invert)
 left_shift = Op("left_shift", "a, b -> y", np.left_shift)
 right_shift = Op("right_shift", "a, b -> y", np.right_shift)
-nonzero = Op("nonzero", "x -> y", np.nonzero)
+
+
+def _nonzero_forward(x: Any) -> Any:
+    region.refuse_size("nonzero")
+    return np.nonzero(x)
+
+
+_nonzero_forward.__doc__ = np.nonzero.__doc__
+nonzero = Op("nonzero", "x -> y", _nonzero_forward)
 
 # --- conversions
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import flags
 from ..arguments import axis_index
+from ..capturing import region
 from ..device import CPU, is_gpu_array, move, run_there
 from ..dtypes import is_float
 from ..op import Op
@@ -50,6 +52,8 @@ def _as_index_part(i: Any, x: Tensor) -> Any:
         if i.ndim and i.device != x.device:
             raise TypeError(f"getitem: expected an index on the device of x, {x.device}, got {i.device}; "
                             "move it with .to(device)")
+        if i.dtype == bool:
+            region.refuse_size("an index by a mask")
         return i.array if i.ndim or i.dtype == bool else operator.index(i)
     if isinstance(i, np.integer):
         return int(i)
@@ -65,10 +69,19 @@ def _check_bounds(index: Index, x: Tensor) -> None:
         if not (_is_array(i, "iu") and i.size):
             continue
         axis = x.ndim - sum(axes[at:]) if any(j is Ellipsis for j in index[:at]) else sum(axes[:at])
+        if axis < x.ndim and region.current() is not None and is_gpu_array(i):  # a graph cannot wait for the extremes
+            _flag_bounds(i, x.shape[axis])
+            continue
         low, high = (int(run_there("getitem", i, extreme)) for extreme in (i.min, i.max))
         if axis < x.ndim and not -x.shape[axis] <= low <= high < x.shape[axis]:
             raise IndexError(f"getitem: expected indices in [-{x.shape[axis]}, {x.shape[axis]}) along axis {axis}, "
                              f"got {low if low < -x.shape[axis] else high}")
+
+
+def _flag_bounds(i: Any, n: int) -> None:
+    """Let whoever next reads a value find out whether an index is out of bounds."""
+    outside = run_there("getitem", i, lambda: ((i < -n) | (i >= n)).any().astype(np.int32))
+    flags.check("getitem", outside, f"indices in [-{n}, {n})")
 
 
 def _is_array(i: Any, kinds: str) -> bool:

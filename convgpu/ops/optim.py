@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .. import autograd, backends
+from ..capturing import region
 from ..device import run_there
 from ..dtypes import DTypeLike, as_dtype, check_same_float
 from ..op import Op
@@ -237,4 +238,6 @@ def run(op: str, arrays: Sequence[Array], *statics: Any) -> Any:
     def compute(_op: Any, _given: Any, inputs: Any, statics: Any) -> Any:
         return run_there(op, inputs[0], lambda: backends.run(op, list(inputs), statics)), inputs
 
-    return autograd.timed(compute)(Op.registry[op], tuple(arrays), tuple(arrays), statics)[0]
+    result = autograd.timed(compute)(Op.registry[op], tuple(arrays), tuple(arrays), statics)[0]
+    region.ran(op, arrays, statics, result if isinstance(result, tuple) else (result,))
+    return result

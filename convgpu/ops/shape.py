@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import axis_index, axis_tuple, shape_of
+from ..capturing import region
 from ..op import Op
 from ..tensor import Tensor, as_tensor
 
@@ -243,6 +244,8 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x, "repeat"), axis)
     axis = axis_index("repeat", axis, x.ndim)
+    if isinstance(repeats, Tensor):
+        region.refuse_size("repeat by a tensor")
     counts = np.asarray(repeats.array if isinstance(repeats, Tensor) else repeats)
     if counts.dtype.kind not in "iub" or counts.ndim > 1 or counts.size not in (1, x.shape[axis]):
         raise ValueError(f"repeat: expected repeats to be an integer or {x.shape[axis]} of them, one per element of "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import axis_index, axis_tuple
+from ..capturing import region
 from ..device import is_gpu_array
 from ..dtypes import accumulator, is_float, is_half
 from ..op import Op
@@ -25,6 +26,7 @@ def _ordered(x: Any) -> Any:
 
 
 def _unique_forward(x: Any, *options: Any) -> Any:
+    region.refuse_size("unique")
     found = np.unique(_ordered(x), *options[:-1], equal_nan=options[-1])
     if isinstance(found, tuple):
         return found[0].astype(x.dtype, copy=False), *found[1:]
@@ -40,6 +42,7 @@ _unique = Op("unique", "x; return_index, return_inverse, return_counts, axis, eq
 
 
 def _counts(x: Any, weights: Any, minlength: int) -> Any:
+    region.refuse_size("bincount")
     if not is_gpu_array(x):
         return np.bincount(x, weights=weights, minlength=minlength)
     x = x.astype(np.int64) if x.dtype == bool else x
@@ -152,7 +155,12 @@ def argwhere(x: Any) -> Tensor:
     return _argwhere(as_tensor(x, "argwhere"))
 
 
-_argwhere = Op("argwhere", "x -> y", np.argwhere)
+def _argwhere_forward(x: Any) -> Any:
+    region.refuse_size("argwhere")
+    return np.argwhere(x)
+
+
+_argwhere = Op("argwhere", "x -> y", _argwhere_forward)
 
 
 def flatnonzero(x: Any) -> Tensor:

@@ -66,8 +66,8 @@ def nanmedian(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 def _host(op: str, q: Any) -> np.ndarray:
     """q as float64 on the host."""
-    given = as_tensor(q, op).numpy()  # as_tensor refuses what is not a number
-    return np.asarray(given if isinstance(q, Tensor) else q, np.float64)
+    given = as_tensor(q, op)  # which refuses what is not a number
+    return np.asarray(given.numpy() if isinstance(q, Tensor) else q, np.float64)
 
 
 def _quantile(op: str, x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,

@@ -11,6 +11,7 @@ import numpy as np
 from .. import numpy as cnp
 from .. import tree
 from ..autograd import no_grad
+from ..capturing import region
 from ..creation import zeros_like
 from ..dtypes import accumulator, is_float
 from ..ops import optim as ops
@@ -60,6 +61,7 @@ class EMA:
             ValueError: the structure or a shape differs from that of earlier parameters. TypeError: a parameter is not
             floating.
         """
+        region.note(self, "_average")
         tensors = tree.map(lambda p: _wide("EMA.update", p), params)
         if self._average is None:
             self._average = tensors

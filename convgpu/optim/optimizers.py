@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import tree
 from ..arguments import integer, number, number_in, truth
+from ..capturing import region
 from ..device import check_one_device, device_of, move, run_there, to_numpy
 from ..dtypes import accumulator, is_float
 from ..ops import optim as ops
@@ -52,10 +53,12 @@ class LossScale:
     @property
     def value(self) -> float:
         """The scale. On a GPU, the call waits for it."""
+        region.refuse("the value of a loss scale")
         return float(to_numpy(self.state)[0])
 
     def beside(self, array: Any) -> Any:
         """The scale and the count on the device of an array; they are moved there if that is another one."""
+        region.note(self, "state")
         self.state = _beside(array, self.state)
         return self.state
 
@@ -103,6 +106,10 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """The number of steps so far, without those that were skipped. On a GPU, the call waits for it."""
+        region.refuse("the number of an optimizer's steps")
+        return self._count_on_host()
+
+    def _count_on_host(self) -> int:
         return self._steps if isinstance(self._steps, int) else int(to_numpy(self._steps))
 
     def update(self, p: Any, g: Any, *state: Any) -> Any:
@@ -120,6 +127,7 @@ class Optimizer:
             ValueError: the structure or a shape differs from that of params, or from earlier steps.
             TypeError: a parameter is not floating.
         """
+        region.note(self, "_calls", "_steps", "_places", "_state")
         known = [self._state[slot] for slot in self.slots if slot in self._state]
         places = _numbered(params) if self._places is None else self._places
         rows: dict[int, tuple[Tensor, Any, list[Any]]] = {}
@@ -144,6 +152,7 @@ class Optimizer:
         self._steps, self._places = done.steps, places if self.slots and rows else None
         self._state = dict(zip(self.slots, done.slots)) if rows else {}
         if self.loss_scale is not None and done.scaling is not None:
+            region.note(self.loss_scale, "state")
             self.loss_scale.state = done.scaling
         return tree.map(lambda p, place: new[place], params, places)
 
@@ -173,7 +182,7 @@ class Optimizer:
         """One call of the backend's op for all parameters of one dtype and device that decay alike."""
         rule = self._rule()
         if not params:
-            return ops.Results([], tuple([] for _ in self.slots), [], self.steps + 1, None)
+            return ops.Results([], tuple([] for _ in self.slots), [], self._count_on_host() + 1, None)
         results: list[Any] = [None] * len(params)
         groups: dict[Any, list[int]] = {}
         for i, p in enumerate(params):
@@ -193,6 +202,7 @@ class Optimizer:
 
     def _step_by_update(self, params: list[Any], grads: list[Any], states: list[list[Any]], norm: Any) -> ops.Results:
         """The method `update` for each parameter, on copies of the state. The host waits for the norm, if any."""
+        region.refuse(f"{type(self).__name__}.update, which counts steps on the host,", "use SGD, Adam or AdamW")
         size = None if norm is None else float(to_numpy(norm))
         if self.loss_scale is not None and size is not None and not math.isfinite(size):
             return ops.Results(params, tuple(states), [], self.steps, self._next_scaling(True))
