@@ -181,8 +181,7 @@ void convolutions(DType dtype, bool channels_last, int threads) {
     }
 }
 
-void pools(DType dtype, bool channels_last, int threads) {
-    PoolGeometry geo{2, 21, {11, 9}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {6, 5}, false, false, channels_last};
+void pools_of(const PoolGeometry& geo, DType dtype, int threads) {
     geo.check();
     const Owned x(geo.x_shape(), dtype, 1), gy(geo.y_shape(), dtype, 2);
     Owned y(geo.y_shape(), dtype), gx(geo.x_shape(), dtype), z(geo.y_shape(), dtype), average(geo.y_shape(), dtype);
@@ -213,6 +212,18 @@ void pools(DType dtype, bool channels_last, int threads) {
     if (given != received) {
         std::printf("max_pool_dgrad: expected a sum of %g, got %g\n", given, received);
         ++failures;
+    }
+}
+
+void pools(DType dtype, bool channels_last, int threads) {
+    for (const PoolGeometry& geo : {
+             PoolGeometry{2, 21, {11, 9}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, {6, 5}, false, false, channels_last},
+             PoolGeometry{2, 3, {8, 34}, {2, 2}, {2, 2}, {0, 0}, {0, 0}, {1, 1}, {4, 17}, false, false, channels_last},
+             PoolGeometry{1, 2, {9, 33}, {2, 3}, {1, 1}, {0, 2}, {1, 0}, {1, 1}, {9, 33}, false, true, channels_last},
+             PoolGeometry{1, 2, {60}, {3}, {4}, {2}, {3}, {3}, {15}, false, false, channels_last},
+             PoolGeometry{2, 3, {7, 36}, {7, 36}, {7, 36}, {0, 0}, {0, 0}, {1, 1}, {1, 1}, false, false, channels_last},
+         }) {
+        pools_of(geo, dtype, threads);
     }
 }
 

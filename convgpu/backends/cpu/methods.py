@@ -67,6 +67,8 @@ def method_of(call: Call) -> str:
         return f"{_convolution('conv_fprop', call.statics[0], call.dtype)}, then NumPy's scale and shift"
     if call.op in ("gemm", "matmul") and _pairs(call.dtype):
         return f"{_pairs(call.dtype)}, sums in blocks of 512"
+    if not by_numpy and call.op in ("max_pool", "avg_pool") and not call.statics[0].channels_last:
+        return "windows, a vector of a row's pixels at a time"
     return f"numpy: {Op.registry[call.op].facts.method(call)}" if by_numpy else _OTHERS[call.op]
 
 

@@ -117,13 +117,14 @@ void backward(const PoolCall& call) {
             const auto gy = read_part<T>(call.gy, windows, scratch);
             const auto winners = read_part<Offset>(call.offset_view, windows, scratch);
             const Box& box = part.box;
+            const Covers over(axis[2], box.begin[3], box.end[3]);
             for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
                 for (int64_t d = box.begin[1]; d < box.end[1]; ++d) {
                     for (int64_t h = box.begin[2]; h < box.end[2]; ++h) {
                         auto gx = result_row<T>(call.gx, part, n, d, h, scratch);
                         const Range os = covering(axis[0], d), ps = covering(axis[1], h);
                         for (int64_t w = box.begin[3]; w < box.end[3]; ++w, gx.data += gx.step) {
-                            const Range qs = covering(axis[2], w);
+                            const Range qs = over[w];
                             const auto for_each_window = [&](auto use) {
                                 for (int64_t o = os.begin; o < os.end; ++o) {
                                     const int64_t t = tap(axis[0], o, d);
@@ -197,11 +198,13 @@ void at_winners(const PoolCall& call) {
 
 template <class T>
 void max_pool(const PoolCall& call) {
+    if (max_pool_planes<T>(call)) return;
     if (!call.offset_view.data) return forward<T, uint8_t, false>(call);
     with_offset_type(call.offset_bytes, [&](auto offset) { forward<T, decltype(offset), true>(call); });
 }
 template <class T>
 void max_pool_dgrad(const PoolCall& call) {
+    if (max_pool_dgrad_planes<T>(call)) return;
     with_offset_type(call.offset_bytes, [&](auto offset) { backward<T, decltype(offset)>(call); });
 }
 template <class T>

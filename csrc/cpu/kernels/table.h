@@ -38,6 +38,15 @@ template <class T>
 void avg_pool(const PoolCall& call);
 template <class T>
 void avg_pool_dgrad(const PoolCall& call);
+// These compute whole rows of pixels of a plane, and return whether they did.
+template <class T>
+bool max_pool_planes(const PoolCall& call);
+template <class T>
+bool max_pool_dgrad_planes(const PoolCall& call);
+template <class T>
+bool avg_pool_planes(const PoolCall& call);
+template <class T>
+bool avg_pool_dgrad_planes(const PoolCall& call);
 template <class T>
 void lp_pool(const PoolCall& call);
 template <class T>

@@ -21,11 +21,14 @@ CONVGPU_INLINE int64_t start(const PoolAxis& a, int64_t o) {
 CONVGPU_INLINE int64_t taps_of(const PoolAxis& a, int64_t o) {
     return a.adaptive ? parts((o + 1) * a.size, a.output) - start(a, o) : a.window;
 }
+// How many taps it takes to reach over n pixels. Most windows have no dilation, and a division takes as long as the
+// rest.
+CONVGPU_INLINE int64_t taps_over(const PoolAxis& a, int64_t n) { return a.dilation == 1 ? n : parts(n, a.dilation); }
 // The taps of output o that lie inside the input.
 CONVGPU_INLINE Range inside(const PoolAxis& a, int64_t o) {
     const int64_t first = start(a, o);
-    return {first >= 0 ? 0 : parts(-first, a.dilation),
-            smaller(first < a.size ? parts(a.size - first, a.dilation) : 0, taps_of(a, o))};
+    return {first >= 0 ? 0 : taps_over(a, -first),
+            smaller(first < a.size ? taps_over(a, a.size - first) : 0, taps_of(a, o))};
 }
 // What an average divides by: the taps inside the input, or inside the input and its padding.
 CONVGPU_INLINE int64_t divisor(const PoolAxis& a, int64_t o, bool count_include_pad) {
@@ -41,12 +44,27 @@ CONVGPU_INLINE Range covering(const PoolAxis& a, int64_t pixel) {
 // Which tap of output o a pixel is, or -1 if it is none.
 CONVGPU_INLINE int64_t tap(const PoolAxis& a, int64_t o, int64_t pixel) {
     const int64_t distance = pixel - start(a, o);
+    if (a.dilation == 1) return distance;
     return distance % a.dilation == 0 ? distance / a.dilation : -1;
 }
 // Whether pixel (d, h, w) is a tap of output (o, p, q), whose window reaches over it.
 CONVGPU_INLINE bool holds(const PoolAxis* axis, int64_t o, int64_t p, int64_t q, int64_t d, int64_t h, int64_t w) {
     return tap(axis[0], o, d) >= 0 && tap(axis[1], p, h) >= 0 && tap(axis[2], q, w) >= 0;
 }
+
+// The outputs over each pixel of the rows of a tile. They are found once for all rows, since that takes divisions.
+class Covers {
+public:
+    static constexpr int64_t kMost = 1024;  // pixels of a tile
+    Covers(const PoolAxis& a, int64_t begin, int64_t end) : begin_(begin) {
+        for (int64_t pixel = begin; pixel < end; ++pixel) over_[pixel - begin] = covering(a, pixel);
+    }
+    CONVGPU_INLINE Range operator[](int64_t pixel) const { return over_[pixel - begin_]; }
+
+private:
+    int64_t begin_;
+    Range over_[kMost];
+};
 
 // The input pixels that outputs [begin, end) read, and the outputs that read pixels [begin, end).
 CONVGPU_INLINE Range pixels_of(const PoolAxis& a, int64_t begin, int64_t end) {
@@ -158,7 +176,7 @@ CONVGPU_INLINE void deliver_row(const Images& y, const Part& part, int64_t n, in
 template <class Extent, class Use>
 void for_each_part(const Images& result, int64_t threads, bool copies, int arrays, int64_t bytes, double work,
                    Extent pixels_read, Use use) {
-    constexpr int64_t kCopied = 256 << 10, kTiles = 32, kMost = 1024;
+    constexpr int64_t kCopied = 256 << 10, kTiles = 32, kMost = Covers::kMost;
     const int64_t size[kAxes] = {result.size[0], result.size[1], result.size[2]};
     int64_t most = kMost, channels = smaller<int64_t>(result.channels, copies ? 64 : 256);
     Boxes boxes(result.batch, size, most);
