@@ -81,7 +81,8 @@ def _convolution(op: str, geo: ConvGeometry, dtype: str) -> str:
         return "no sums to take"
     phases = ", phase by phase of the stride" if op == "conv_dgrad" and set(geo.stride) != {1} else ""
     if geo.groups == geo.channels == geo.filters > 1:
-        return f"depthwise, a vector of channels at a time{phases}"
+        lie = "channels" if geo.channels_last else "a row's pixels"
+        return f"depthwise, a vector of {lie} at a time{phases}"
     if _pairs(dtype) and (geo.groups == 1 or min(geo.channels, geo.filters) >= 4 * geo.groups):
         return f"{_pairs(dtype)}, windows copied into rows block by block{phases}"
     reads = (geo.filters if op == "conv_dgrad" else geo.channels) // geo.groups

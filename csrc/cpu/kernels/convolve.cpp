@@ -505,7 +505,7 @@ private:
 
 template <class T>
 void convolve(const ConvCall& call) {
-    if (scatter<T>(call)) return;
+    if (depthwise_planes<T>(call) || scatter<T>(call)) return;
     for (const Gather& gather : *call.gathers) convolve_gather<T>(call, gather);
 }
 

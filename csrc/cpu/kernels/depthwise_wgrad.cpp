@@ -356,6 +356,7 @@ private:
 template <class T>
 bool depthwise_wgrad(const WgradCall& call) {
     if (call.channels != 1 || call.filters != 1 || call.groups == 1) return false;
+    if (depthwise_wgrad_planes<T>(call)) return true;
     DepthwiseGradient<T> gradient(call);
     if (!gradient.suits()) return false;
     gradient.run();

@@ -23,6 +23,11 @@ template <class T>
 bool depthwise(const ConvCall& call, const Gather& gather);
 template <class T>
 bool depthwise_wgrad(const WgradCall& call);
+// The same along the rows of planes.
+template <class T>
+bool depthwise_planes(const ConvCall& call);
+template <class T>
+bool depthwise_wgrad_planes(const WgradCall& call);
 // The same for gradients of images with few channels.
 template <class T>
 bool scatter(const ConvCall& call);
