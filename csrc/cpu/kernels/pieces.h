@@ -30,7 +30,15 @@ public:
 
     // Calls use(x, y, n) for every piece: x[i] points to n elements of operand i.
     template <class Use>
-    void for_each(Use use) const {
+    void for_each(const Use& use) const {
+        run([](const void* context, const T* const* x, T* y,
+               int64_t n) { (*static_cast<const Use*>(context))(x, y, n); },
+            &use);
+    }
+
+private:
+    // It knows the function by its address, so that it is compiled once for each dtype and not for each function.
+    void run(void (*use)(const void*, const T* const*, T*, int64_t), const void* context) const {
         const int64_t tiles = parts(rows_, each_) * cuts_;
         const size_t copies = whole_ ? 0 : (call_.count + 1) * piece_ * sizeof(T);
         const size_t pointers = static_cast<size_t>(parts(call_.count * sizeof(T*), 64)) * 64;
@@ -47,18 +55,17 @@ public:
                     T* const to = element(call_.y, row, at);
                     const int64_t step = call_.y.step[last_];
                     if (step == 1 || n == 1) {
-                        use(x, to, n);
+                        use(context, x, to, n);
                         continue;
                     }
                     T* const y = copied + call_.count * piece_;
-                    use(x, y, n);
+                    use(context, x, y, n);
                     for (int64_t j = 0; j < n; ++j) to[j * step] = y[j];
                 }
             }
         });
     }
 
-private:
     bool neighbours(const Operand& array) const { return array.step[last_] == 1 || inner_ == 1; }
 
     T* element(const Operand& array, int64_t row, int64_t column) const {
