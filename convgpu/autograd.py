@@ -306,6 +306,10 @@ def _computed(op: Op, given: tuple[Any, ...], inputs: tuple[Any, ...],
         return gpu.run(op.name, lambda: _compute_on_gpu(op, arrays, statics)), inputs
     if op.forward is None:
         return run_on_backend(op.name, arrays, statics), inputs
+    if op.by_kernel is not None:
+        result = op.by_kernel(*arrays, *statics)
+        if result is not NotImplemented:
+            return result, inputs
     return op.forward(arrays, *statics) if op.variadic else op.forward(*arrays, *statics), inputs
 
 

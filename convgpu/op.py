@@ -47,8 +47,8 @@ class Op:
         moves: the op moves elements and does not compute with them, so that bfloat16 stays as it is on the GPU.
         cheap: one pass over the elements computes the first output again, with the same bits. Where all inputs are kept
             in any case, ops that need this output for their backward pass do not keep it but have it computed again.
-        by_kernel: computes the output from arrays on the GPU with a backend's kernel; it returns NotImplemented for
-            those that it leaves to `forward`.
+        by_kernel: computes the output with a backend's kernel; it returns NotImplemented for what it leaves to
+            `forward`.
 
     Only the first output carries a gradient; others (indices, window offsets) are constants.
 

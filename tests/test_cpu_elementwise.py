@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from native_backends import needs_cpu
 
+import convgpu as cg
 from convgpu.backends import load
 from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
 from convgpu.cases import optim as optim_cases
@@ -167,6 +168,48 @@ def test_functions_of_two_operands_have_the_bits_of_numpy(every_set, name):
         with np.errstate(all="ignore"):
             expected = load("numpy").binary(a, second, name, 0.75)
         np.testing.assert_array_equal(every_set.binary(a, second, name, 0.75), expected)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of the ops that tensors' arithmetic gives to the backend."""
+    from convgpu.ops import binary
+
+    names = []
+    right = binary.run_on_backend
+    monkeypatch.setattr(binary, "run_on_backend", lambda *call: names.append(call[0]) or right(*call))
+    return names
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
+def test_large_arrays_of_half_types_are_computed_by_the_kernel(function, dtype, calls):
+    """With the bits of NumPy; also where one operand repeats, or is a number on either side."""
+    x, row = normal(300, 130, dtype=dtype), normal(130, seed=1, dtype=dtype)
+    by, number = getattr(cg.numpy, function), as_dtype(dtype).type(1.5)
+    with cg.use_backend("cpu"):
+        got = [by(x, x[::-1]), by(x, row), by(row[:, None], x[:130]), by(x, 1.5), by(1.5, x), by(x[:30], row)]
+    with np.errstate(all="ignore"):
+        f = getattr(np, function)
+        wanted = [f(x, x[::-1]), f(x, row), f(row[:, None], x[:130]), f(x, number), f(number, x), f(x[:30], row)]
+    for y, expected in zip(got, wanted):
+        assert y.dtype == x.dtype
+        np.testing.assert_array_equal(y.numpy(), expected)
+    assert calls == (["binary"] * 5 if as_dtype(dtype).itemsize == 2 else [])  # 30 x 130 is not large
+
+
+@pytest.mark.parametrize("other", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_casts_of_half_types_are_computed_by_the_kernel(dtype, other, calls):
+    x = cg.tensor(normal(90, 60, dtype=dtype), requires_grad=True)
+    with cg.use_backend("cpu"):
+        y = x.astype(other)
+        y.backward(cg.ones(y.shape, dtype=other))
+        assert x[:3].astype(other).dtype == as_dtype(other)
+    np.testing.assert_array_equal(y.numpy(), x.numpy().astype(as_dtype(other)))
+    assert (x.grad.numpy() == 1).all()
+    half = {dtype, other} & {"float16", "bfloat16"} and dtype != other
+    assert len(calls) == (0 if not half else 1 if {dtype, other} == {"float64", "bfloat16"} else 2)
 
 
 def test_what_does_not_fit_is_refused(run):

@@ -336,7 +336,8 @@ nonzero = Op("nonzero", "x -> y", _nonzero_forward)
 
 # --- conversions
 
-_astype = Op("astype", "x; dtype, source -> y", lambda x, dtype, source: x.astype(dtype), moves=True, cheap=True).vjp(
+_astype = Op("astype", "x; dtype, source -> y", lambda x, dtype, source: x.astype(dtype), moves=True, cheap=True,
+             by_kernel=binary.cast_by_kernel).vjp(
     x=np.errstate(over="ignore")(lambda g, source: astype(g, source)))
 _to_device = Op("to_device", "x; target, source -> y", lambda x, target, source: move(x, target), moves=True).vjp(
     x=lambda g, source: to_device(g, source))
