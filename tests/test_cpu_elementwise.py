@@ -14,6 +14,7 @@ import convgpu as cg
 from convgpu.backends import load
 from convgpu.backends.numpy.workers import get_num_threads, set_num_threads
 from convgpu.cases import optim as optim_cases
+from convgpu.cases import random as random_cases
 from convgpu.dtypes import accumulator, as_dtype
 from convgpu.facts.elementwise import BINARY, FUNCTIONS
 
@@ -317,6 +318,37 @@ def test_dropout_has_the_bits_of_numpy(every_set, dtype, rate):
         x = normal(*shape, dtype=dtype)
         got, right = every_set.dropout(x, state, rate), load("numpy").dropout(x, state, rate)
         assert got[0].tobytes() == right[0].tobytes() and (got[1] == right[1]).all()
+
+
+@pytest.mark.parametrize("case", random_cases.CASES, ids=lambda case: case.name)
+def test_draws_have_the_bits_of_numpy(every_set, case):
+    """States that go around, seeds of Keras, and limits included."""
+    draws = [(op, *arguments, dtype) for dtype in DTYPES
+             for op, arguments in (("uniform", case.bounds), ("normal", case.spread))]
+    for op, *arguments in [*draws, ("integers", *case.whole, "int64"), ("integers", *case.whole, "int32")]:
+        got, right = (getattr(r, op)(case.given, case.shape, *arguments) for r in (every_set, load("numpy")))
+        assert got[0].dtype == right[0].dtype and got[0].shape == right[0].shape
+        assert got[0].tobytes() == right[0].tobytes() and got[1].tobytes() == right[1].tobytes(), (op, arguments)
+
+
+@pytest.mark.parametrize(("op", "dtype"), [("uniform", "float32"), ("normal", "float64"), ("integers", "int32")])
+def test_long_draws_have_the_bits_of_numpy_by_any_number_of_threads(run, op, dtype):
+    state, before = random_cases.CASES[5].given, get_num_threads()
+    right = getattr(load("numpy"), op)(state, (100_003,), 0, 7, dtype)[0].tobytes()
+    try:
+        for threads in (1, 2, 3, 7):
+            set_num_threads(threads)
+            assert getattr(run, op)(state, (100_003,), 0, 7, dtype)[0].tobytes() == right
+    finally:
+        set_num_threads(before)
+
+
+def test_draws_of_other_dtypes_are_refused(run):
+    for op, dtype, numbers, text in (("uniform", np.int32, (0.0, 1.0), "uniform: expected y of"),
+                                     ("normal", np.uint8, (0.0, 1.0), "normal: expected y of"),
+                                     ("integers", np.float32, (0, 5), "integers: expected y of dtype int32 or int64")):
+        with pytest.raises(TypeError, match=text):
+            getattr(run.module, op)(np.zeros(3, dtype), 1, 2, 3, *numbers, 1)
 
 
 def test_the_norm_is_that_of_float64(run):

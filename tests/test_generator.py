@@ -464,7 +464,8 @@ def test_explaining_leaves_a_generator_as_it_was():
     g = cg.Generator(3)
     assert cg.explain("dropout", (64, 32), 0.5, generator=g, device="H200").kernel == "dropout_vectors"
     assert cg.explain("uniform", (64, 32), dtype="bfloat16", device="H200").settings["vector"] == "8"
-    assert "Philox in integers" in cg.explain("normal", (64, 32), device="cpu").plan
+    with cg.use_backend("numpy"):
+        assert "Philox in integers" in cg.explain("normal", (64, 32), device="cpu").plan
     assert str(cg.explain("normal", (64, 32), device="H200")).startswith("normal of (64, 32) in float32 on H200")
     assert (g.state.tolist(), g.device) == ([3, 0, 0], "cpu")
     host = np.random.default_rng(0)

@@ -42,6 +42,9 @@ struct Kernels {
     void (*global_norm)(const GlobalNormCall&);
     void (*cast_all)(const CastCall&);
     void (*dropout)(const DropoutCall&);
+    void (*uniform)(const DrawCall&);
+    void (*normal)(const DrawCall&);
+    void (*integers)(const IntegersCall&);
 };
 
 }  // namespace convgpu::cpu

@@ -409,6 +409,32 @@ void elements(DType dtype, int threads) {
     expect(y, right, "dropout");
 }
 
+// Numbers that follow from the words alone: their range, and the same ones at any number of threads.
+void draws(DType dtype, int threads) {
+    Owned u({40003}, dtype), z({40003}, dtype), again({40003}, dtype), whole({40003}, DType::kFloat64);
+    const cpu::RandomState state{1, 2, ~uint64_t(0) - 5};
+    cpu::uniform(u.array, state, 2, 3, threads);
+    cpu::normal(z.array, state, 1, 0.5, threads);
+    cpu::normal(again.array, state, 1, 0.5, 1);
+    double sum = 0, outside = 0;
+    std::vector<double> right(40003);
+    for (int64_t i = 0; i < 40003; ++i) {
+        outside += !(u.get(i) >= 2 && u.get(i) <= 5);
+        sum += z.get(i);
+        right[i] = z.get(i);
+    }
+    expect(again, right, "normal");
+    whole.array.dtype = DType::kInt64;
+    cpu::integers(whole.array, state, 7, 1000, threads);
+    for (int64_t i = 0; i < 40003; ++i)
+        outside += whole.array.as<int64_t>()[i] < 7 || whole.array.as<int64_t>()[i] > 1006;
+    ++runs;
+    if (outside || std::fabs(sum / 40003 - 1) > 0.02) {
+        std::printf("draws: %g out of range, a mean of %g\n", outside, sum / 40003);
+        ++failures;
+    }
+}
+
 void steps(DType dtype, int threads) {
     const Shape shapes[] = {{}, {0, 3}, {7, 5}, {40001}};
     std::vector<Owned> owned;
@@ -458,6 +484,7 @@ void everything(int threads) {
         softmaxes(dtype, threads);
         reductions(dtype, threads);
         elements(dtype, threads);
+        draws(dtype, threads);
         steps(dtype, threads);
     }
 }

@@ -204,6 +204,11 @@ elementwise::Activated<double> activated(const Value& name, const Value& alpha, 
 }
 cpu::Loss loss_of(const Values& v) { return {v[5].integer, v[6].real, cpu::loss_reduction_of(v[7].text)}; }
 
+cpu::RandomState state_of(const Values& v) {
+    return {static_cast<uint64_t>(v[1].integer), static_cast<uint64_t>(v[2].integer),
+            static_cast<uint64_t>(v[3].integer)};
+}
+
 double result = 0;                    // of global_norm
 std::map<std::string, double> named;  // keyword arguments
 
@@ -323,6 +328,13 @@ const std::map<std::string, std::function<void(const Values&)>> kOps = {
                       {static_cast<uint64_t>(v[2].integer), static_cast<uint64_t>(v[3].integer),
                        static_cast<uint64_t>(v[4].integer)},
                       static_cast<uint32_t>(v[5].integer), v[6].real, v[7].number());
+     }},
+    {"uniform", [](const Values& v) { cpu::uniform(v[0].array(), state_of(v), v[4].real, v[5].real, v[6].number()); }},
+    {"normal", [](const Values& v) { cpu::normal(v[0].array(), state_of(v), v[4].real, v[5].real, v[6].number()); }},
+    {"integers",
+     [](const Values& v) {
+         cpu::integers(v[0].array(), state_of(v), static_cast<uint64_t>(v[4].integer),
+                       static_cast<uint64_t>(v[5].integer), v[6].number());
      }},
     {"reduce",
      [](const Values& v) { cpu::reduce(v[0].array(), v[1].array(), cpu::reduction_of(v[2].text), v[3].number()); }},

@@ -24,7 +24,7 @@ from .random import Random
 from .reduce import Reduce
 from .softmax import Softmax
 
-BY_NUMPY = ("integers", "norm_fold", "normal", "uniform")
+BY_NUMPY = ("norm_fold",)
 
 
 class Cpu(Conv, Elementwise, Gemm, Pool, Norm, Softmax, Reduce, Optim, Random, Layout):

@@ -11,7 +11,8 @@ from ...op import Op
 from ...recorder import Call
 from . import BY_NUMPY
 
-MOVES = ("max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw")  # these take any dtype
+MOVES = ("max_pool_indices", "nchw_to_nhwc", "nhwc_to_nchw", "oihw_to_hwio", "hwio_to_oihw",
+         "integers")  # these take dtypes without fractions
 FEW_CHANNELS = 16  # kFewChannels of csrc/cpu/kernels/convolve.cpp and conv_wgrad.cpp
 MOST_LANES = 1024  # kMostLanes of conv_wgrad.cpp
 # float32 elements of a vector of an instruction set; 4 in the others
@@ -30,6 +31,9 @@ _OTHERS = {
     "global_norm": "sums of squares in float64, in parts of 32,768 elements",
     "cast_all": "all arrays in one call, in parts of 32,768 elements",
     "dropout": "Philox in vectors of integers, 32,768 elements at once",
+    "uniform": "Philox in vectors of integers, 32,768 elements at once",
+    "normal": "Philox in vectors of integers, then Box and Muller, 32,768 elements at once",
+    "integers": "Philox in vectors of integers, 32,768 elements at once",
     "gemm": "products of packed panels, sums in blocks of 128",
     "matmul": "products of packed panels, sums in blocks of 128",
     "max_pool": "windows, a vector of channels at a time",

@@ -1,4 +1,4 @@
-// Dropout, as kernels take it.
+// Dropout, and arrays of random numbers, as kernels take them.
 #pragma once
 #include <cstdint>
 
@@ -16,6 +16,25 @@ struct DropoutCall {
     RandomState state;
     uint32_t threshold = 0;  // an element is kept where the upper 24 bits of its word are at least so many
     double scale = 1;        // of what is kept
+    int threads = 1;
+};
+
+// y[i] = first + second * u, where u is uniform in [0, 1) or of the standard normal distribution.
+struct DrawCall {
+    void* y = nullptr;
+    int64_t size = 0;
+    RandomState state;
+    double first = 0, second = 1;
+    int threads = 1;
+};
+
+// y[i] is from low to low + count - 1, modulo 2^64; a count of 0 stands for 2^64.
+struct IntegersCall {
+    void* y = nullptr;
+    bool wide = false;  // y is of int64, and not of int32
+    int64_t size = 0;
+    RandomState state;
+    uint64_t low = 0, count = 0;
     int threads = 1;
 };
 

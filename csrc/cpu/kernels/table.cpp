@@ -37,6 +37,9 @@ constexpr Kernels kernels_of() {
     k.global_norm = global_norm<T>;
     k.cast_all = cast_all<T>;
     k.dropout = dropout<T>;
+    k.uniform = uniform<T>;
+    k.normal = normal<T>;
+    k.integers = integers;
     return k;
 }
 

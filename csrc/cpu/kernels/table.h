@@ -94,6 +94,11 @@ template <class T>
 void cast_all(const CastCall& call);
 template <class T>
 void dropout(const DropoutCall& call);
+template <class T>
+void uniform(const DrawCall& call);
+template <class T>
+void normal(const DrawCall& call);
+void integers(const IntegersCall& call);
 
 #define CONVGPU_FOR_EACH_DTYPE(kernel, Call)     \
     template void kernel<Half>(const Call&);     \
