@@ -38,4 +38,5 @@ try:
 except CannotBuild as error:
     sys.exit(str(error))
 modules = [name for name in ("cuda", "emulated", "cpu", "ptx") if getattr(BuildKernels.choice, name)]
+modules += ["ptx_kernels"] if BuildKernels.choice.ptx_archs else []
 setup(ext_modules=[Extension(f"convgpu._{name}", []) for name in modules], cmdclass={"build_ext": BuildKernels})

@@ -68,7 +68,7 @@ def kernels_of(library: Path) -> list[Kernel]:
     for arch, symbol, instructions, among_products in _code(_output(tool, "-sass", library)):
         found[arch, symbol].instructions = instructions
         found[arch, symbol].among_products = among_products
-    names = _demangled([k.symbol for k in found.values()])
+    names = demangled([k.symbol for k in found.values()])
     for kernel in found.values():
         kernel.name = names[kernel.symbol]
     return sorted(found.values(), key=lambda k: (k.name, k.arch))
@@ -127,7 +127,7 @@ def _among(addresses: list[str], names: list[str], targets: list[str]) -> tuple[
     return first, last + 1
 
 
-def _demangled(symbols: list[str]) -> dict[str, str]:
+def demangled(symbols: list[str]) -> dict[str, str]:
     """Readable names; without c++filt the symbols themselves."""
     tool = shutil.which("c++filt")
     if tool is None:

@@ -164,9 +164,18 @@ def has_cpu_kernels() -> bool:
 
 def _kernels() -> str:
     """The builds of the kernels that exist."""
-    machine = f"ptx {'' if ptx.is_built() else 'not '}built"
+    machine = f"the machine that runs PTX {'' if ptx.is_built() else 'not '}built"
     return ", ".join([f"{name} {'' if importlib.util.find_spec(module) else 'not '}built"
-                      for name, module in MODULES.items()] + [_cpu_kernels(), machine])
+                      for name, module in MODULES.items() if name != "ptx"]
+                     + [_ptx_kernels(), _cpu_kernels(), machine])
+
+
+def _ptx_kernels() -> str:
+    """Whether the kernels are built as PTX, by which nvcc and for which architectures."""
+    if importlib.util.find_spec(MODULES["ptx"]) is None:
+        return "ptx not built"
+    module = load("ptx").module
+    return f"ptx built (nvcc {module.NVCC}, {' and '.join(module.targets())})"
 
 
 def _cpu_kernels() -> str:

@@ -1,10 +1,13 @@
-// This file defines the Python module, _cuda or _emulated: errors, devices, and the launchers of every family.
+// This file defines the Python module, _cuda, _emulated or _ptx_kernels: errors, devices, and the launchers of every family.
 #include <pybind11/numpy.h>
 
 #include "binding.h"
 #include "common/error.h"
 #include "device/launches.h"
 #include "device/properties.h"
+#ifdef CONVGPU_PTX_KERNELS
+#include "ptx_kernels/bind.h"
+#endif
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -48,4 +51,7 @@ PYBIND11_MODULE(CONVGPU_MODULE, m) {
     convgpu::bind_random(m);
     convgpu::bind_reduce(m);
     convgpu::bind_softmax(m);
+#ifdef CONVGPU_PTX_KERNELS
+    convgpu::ptx_kernels::bind(m);
+#endif
 }

@@ -31,7 +31,7 @@ TOOLS = ["pybind11>=2.13", "ninja"]
 def machine(monkeypatch):
     """A machine with a C++ compiler and nothing else; machine(**there) changes what there is."""
     for variable in ("CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_PTX_MACHINE", "CONVGPU_ARCHS",
-                     "CONVGPU_KERNELS"):
+                     "CONVGPU_KERNELS", "CONVGPU_PTX", "CONVGPU_PTX_ARCH"):
         monkeypatch.delenv(variable, raising=False)
 
     def change(cxx="/usr/bin/g++", nvcc=None, headers=None, gpu=None, platform="linux", **environment):
@@ -61,6 +61,9 @@ CUDA = {"nvcc": "/opt/cuda/bin/nvcc", "gpu": "90a"}
     ({"ptx_machine": "0"}, True, Choice(False, True, cpu=True)),
     ({"ptx_machine": "1"}, False, Choice(False, False, ptx=True, ptx_required=True)),
     ({"cpu": "1"}, False, Choice(False, False, cpu=True, cpu_required=True)),
+    ({"ptx": "1"}, False, Choice(False, False, ptx=True, ptx_required=True, ptx_archs=("80", "90a"))),
+    ({"ptx": "1", "ptx_arch": "90a"}, False, Choice(False, False, ptx=True, ptx_required=True, ptx_archs=("90a",))),
+    ({"ptx": "0", "ptx_arch": "90a"}, True, Choice(False, True, cpu=True, ptx=True)),
     (CUDA, False, Choice(True, False, ("90a",))),
     (CUDA, True, Choice(True, True, ("90a",), cpu=True, ptx=True)),
     (CUDA | {"gpu": None}, False, Choice(False, False)),
@@ -83,6 +86,8 @@ def test_what_is_built(machine, there, editable, chosen):
     ({}, True, TOOLS + HEADERS),
     ({"headers": ("/usr/include",)}, True, TOOLS),
     ({"cuda": "1"}, False, TOOLS + NVCC + HEADERS),
+    ({"ptx": "1"}, False, TOOLS + NVCC + HEADERS),
+    ({"ptx": "1", "nvcc": "/opt/cuda/bin/nvcc"}, False, TOOLS),
     (CUDA, False, TOOLS),
     (CUDA | {"headers": ("/usr/include",)}, True, TOOLS),
 ])
@@ -96,6 +101,9 @@ def test_pip_is_asked_only_for_what_the_build_needs(machine, there, editable, pa
     ({"cxx": None, "cpu": "1"}, "CONVGPU_CPU=1: expected a C\\+\\+ compiler .*, found none"),
     ({"cxx": None, "ptx_machine": "1"}, "CONVGPU_PTX_MACHINE=1: expected a C\\+\\+ compiler .*, found none"),
     ({"cxx": None, "cuda": "1"}, "CONVGPU_CUDA=1: expected a C\\+\\+ compiler .*, found none"),
+    ({"cxx": None, "ptx": "1"}, "CONVGPU_PTX=1: expected a C\\+\\+ compiler .*, found none"),
+    ({"ptx": "1", "ptx_machine": "0"}, "CONVGPU_PTX=1: expected the machine that runs PTX, got CONVGPU_PTX_MACHINE=0"),
+    ({"ptx": "1", "ptx_arch": "90"}, "CONVGPU_PTX_ARCH: expected 80, 90a or 80;90a, got '90'"),
     ({"platform": "win32", "cuda": "1"}, "CONVGPU_CUDA=1: expected Linux on x86-64 or arm64, got win32 on "),
     ({"cuda": "yes"}, "CONVGPU_CUDA: expected 0, 1 or nothing, got 'yes'"),
     ({"cuda": "1", "archs": "hopper"}, "CONVGPU_ARCHS: expected architectures like 80;90a;compute_80, got 'hopper'"),
@@ -111,14 +119,16 @@ def test_the_build_itself_says_what_is_missing(machine):
         ninja.targets_of(Choice(True, False, ("90a",)))
     with pytest.raises(CannotBuild, match="CONVGPU_EMULATED=1: expected CUDA's headers in CUDA_HOME, beside nvcc, or"):
         ninja.targets_of(Choice(False, True))
+    with pytest.raises(CannotBuild, match="CONVGPU_PTX=1: expected nvcc in CUDA_HOME, on the PATH, or in the package"):
+        ninja.targets_of(Choice(False, False, ptx_archs=("80",)))
 
 
-@pytest.mark.parametrize("forced", ["EMULATED", "CUDA", "CPU", "PTX_MACHINE"])
+@pytest.mark.parametrize("forced", ["EMULATED", "CUDA", "CPU", "PTX_MACHINE", "PTX"])
 def test_setup_stops_with_the_reason(tmp_path, forced):
     """As pip runs it, on a machine whose PATH holds no compiler."""
     environment = {k: v for k, v in os.environ.items() if k not in (
         "CXX", "CUDA_HOME", "CUDA_PATH", "CONVGPU_CPU", "CONVGPU_CUDA", "CONVGPU_EMULATED", "CONVGPU_ARCHS",
-        "CONVGPU_PTX_MACHINE")}
+        "CONVGPU_PTX_MACHINE", "CONVGPU_PTX")}
     done = subprocess.run([sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path], cwd=ROOT, text=True,
                           env=environment | {"PATH": str(tmp_path), f"CONVGPU_{forced}": "1"}, capture_output=True)
     assert done.returncode != 0 and f"CONVGPU_{forced}=1: expected a C++ compiler" in done.stderr, done.stderr[-2000:]
@@ -197,12 +207,42 @@ def test_every_source_of_the_machine_that_runs_ptx_is_built():
     assert built == set((ROOT / "csrc" / "ptx_machine").rglob("*.cpp"))
 
 
+def test_the_kernels_as_ptx_are_the_objects_of_the_cuda_module(machine, monkeypatch):
+    """One call of nvcc gives SASS and PTX, where both modules have code for Hopper or neither has."""
+    monkeypatch.setattr(toolchain, "version_of", lambda nvcc: "13.0.88")
+    there = {"nvcc": "/opt/cuda/bin/nvcc", "headers": ("/usr/include",), "cuda": "1", "ptx": "1"}
+
+    def built(archs, **more):
+        machine(**there, archs=archs, **more)
+        return ninja.ninja_file(ninja.targets_of(choose(False)))
+
+    text = built("80;90a")
+    command = re.search(r"rule cuda_kernel\n  command = (.*)", text)[1]
+    assert re.findall(r"code=(\w+)", command) == ["sm_80", "sm_90a", "compute_80", "compute_90a"]
+    assert "--no-compress" in command and "ptx_kernels_nvcc" not in text
+    library = re.search(r"build libconvgpu_ptx_kernels.so: (.*)", text)[1].split()
+    assert "cuda/pool/max_pool.cu.o" in library and "libconvgpu_ptx.so" in library
+    assert "cuda/device/properties.cu.o" not in library and "ptx_kernels/ptx_kernels/device.cpp.o" in library
+    assert text.count("build bindings/") == len(ninja.FAMILIES)  # compiled once for both modules
+    text = built("80")
+    own = re.search(r"rule ptx_kernels_nvcc\n  command = (.*)", text)[1]
+    assert re.findall(r"code=(\w+)", own) == ["compute_80", "compute_90a"] and "CONVGPU_SM_90A" in own
+    assert "--no-compress" not in re.search(r"rule cuda_kernel\n  command = (.*)", text)[1]
+    assert "cuda/" not in re.search(r"build libconvgpu_ptx_kernels.so: (.*)", text)[1]
+    assert "CONVGPU_SM_90A" not in built("80", ptx_arch="80")
+
+
+def test_every_source_of_the_stand_in_is_built():
+    built = {*ninja.stand_in_sources(), ROOT / "csrc" / "ptx_kernels" / "bind.cpp"}
+    assert built == set((ROOT / "csrc" / "ptx_kernels").glob("*.cpp"))
+
+
 def test_only_the_device_and_the_emulator_know_the_machine():
     """No launch syntax, no inline assembly and no architecture in a kernel; no source is left out of the build."""
     built = {*ninja.kernel_sources(), *ninja.binding_sources()}
     for path in sorted((ROOT / "csrc").rglob("*")):
         rooms = set(path.relative_to(ROOT / "csrc").parts)
-        if path.is_dir() or {"cpu", "device", "emulator", "build_system", "ptx_machine"} & rooms:
+        if path.is_dir() or {"cpu", "device", "emulator", "build_system", "ptx_machine", "ptx_kernels"} & rooms:
             continue
         assert path in built or path.suffix in (".h", ".cuh") or path.name == "instances.json", f"{path} is not built"
         text = path.read_text()

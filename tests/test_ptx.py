@@ -217,7 +217,7 @@ def test_a_machine_that_is_not_built_is_told(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(machine, "BUILD_FAILED", tmp_path / "messages.txt")
     with pytest.raises(ImportError, match="its build failed: .*messages.txt has the compiler's messages"):
         ptx.Module(SAXPY)
-    assert "ptx not built" in info.report()
+    assert "machine that runs PTX not built" in info.report()
 
 
 def test_results_and_reports_do_not_depend_on_the_number_of_workers(kernels: ptx.Module) -> None:
@@ -320,7 +320,7 @@ def test_without_races_only_races_are_missed() -> None:
 
 
 def test_info_names_the_machine() -> None:
-    assert "ptx built" in info.report()
+    assert "machine that runs PTX built" in info.report()
 
 
 # --- the command

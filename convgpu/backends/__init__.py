@@ -1,4 +1,5 @@
-"""The backends, which compute the ops: "reference", "numpy", "cpu", "emulated" on NumPy arrays, "cuda" on CuPy arrays.
+"""The backends, which compute the ops: "reference", "numpy", "cpu", "emulated", "ptx" on NumPy arrays, "cuda" on CuPy
+arrays.
 
 A backend is a module, or an object in its place. Its functions have the names of the ops that they run (conv_fprop,
 conv_dgrad, max_pool, gemm, ...) and take and return arrays. A function that a backend lacks raises
@@ -19,7 +20,8 @@ from ..recorder import Outline
 from ..settings import CPU_MODULE, current_backend
 
 CPU_BACKENDS = ("numpy", "reference")
-NATIVE_BACKENDS = ("emulated",)  # the CUDA kernels compiled for the CPU, for tests: slow, built on request, not all ops
+# The CUDA kernels for tests, both slow: compiled for the CPU, and as nvcc's PTX, which is built on request.
+NATIVE_BACKENDS = ("emulated", "ptx")
 COMPILED_BACKENDS = ("cpu",)  # kernels in C++, the default for the CPU where they are built
 GPU_BACKENDS = ("cuda",)
 

@@ -113,7 +113,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
                                  description="Run the named cases against the reference in float64; exit status 1 if "
                                              "any call is wrong, 2 for wrong usage. docs/verification.md has the "
                                              "bound. --against judges a function of yours instead of a backend.")
-    verify.add_argument("--backend", choices=("cuda", "cpu", "emulated", "numpy", "reference"),
+    verify.add_argument("--backend", choices=("cuda", "cpu", "emulated", "ptx", "numpy", "reference"),
                         help="default: cuda where there is a usable GPU, else cpu where it is built, else numpy")
     verify.add_argument("--family", action="append", dest="families", choices=_Families(), metavar="FAMILY",
                         help="one family of ops, or with --against of functions: %(choices)s (may be repeated; "

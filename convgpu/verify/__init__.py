@@ -42,8 +42,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     """Run the tables of cases on a backend.
 
     Args:
-        backend: "cuda", "cpu", "emulated", "numpy" or "reference"; None: the first of "cuda", "cpu" and "numpy" that is
-            there.
+        backend: "cuda", "cpu", "emulated", "ptx", "numpy" or "reference"; None: the first of "cuda", "cpu" and "numpy"
+            that is there.
         families: names of convgpu.facts.FAMILIES; None: all families.
         quick: run each case in only one dtype and data format, which vary from case to case, and leave out large
             products unless they reach a kernel that nothing else reaches.
@@ -59,6 +59,8 @@ def verify(backend: str | None = None, families: Iterable[str] | None = None, qu
     if name == "emulated":
         # raises for wrong environment variables of the emulator, which must not count as a wrong kernel
         run.module.current_device()
+    if name == "ptx":
+        run.configure()
     chosen = list(families or FAMILIES)
     names = None if cases is None else list(cases)
     known = {case.name for family in chosen for case in FAMILIES[family].cases}

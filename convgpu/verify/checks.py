@@ -16,7 +16,7 @@ from ..tensor import tensor, wrap
 from .memory import Guards, protected, sides
 from .report import Finding
 
-NATIVE = ("cuda", "emulated")
+NATIVE = ("cuda", "emulated", "ptx")
 COMPILED = (*NATIVE, "cpu")  # compiled code writes the results: into guarded memory, held to the bound of kernels
 
 

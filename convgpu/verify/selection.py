@@ -18,6 +18,7 @@ from .checks import NATIVE
 QUICK = 20_000_000  # multiply-adds (in whole tiles) of the largest problem that --quick runs: 0.05 s in the emulator
 HOPPER = find_gpu("H200")
 ONE_MULTIPROCESSOR = replace(HOPPER, multiprocessors=1)  # on such a GPU few tiles count as much work
+CHOSEN_GPU = ("emulated", "ptx")  # backends whose GPU can be chosen
 SAME_KERNELS = {"grid", "paddings", "long"}  # cases with these tags reach no kernel that others do not
 
 ALL_DTYPES = {"float64", "float32", "float16", "bfloat16", "tf32"}
@@ -52,18 +53,18 @@ class Item:
 
 @contextmanager
 def on_its_device(run: Any, name: str, item: Item) -> Iterator[None]:
-    """Set the precision that an item is meant for, and in the emulator the GPU."""
+    """Set the precision that an item is meant for, and on a CPU the GPU."""
     with set_precision("tf32" if item.dtype == "tf32" else "float32"):
-        if not (name == "emulated" and item.one_multiprocessor):
+        if not (name in CHOSEN_GPU and item.one_multiprocessor):
             yield
             return
-        module = run.module
+        module, before = run.module, run.module.current_device()
         module.emulate(module.Device(arch=ONE_MULTIPROCESSOR.arch, multiprocessors=1,
                                      shared_bytes=ONE_MULTIPROCESSOR.shared_bytes))
         try:
             yield
         finally:
-            module.emulate(module.Device())
+            module.emulate(before)
 
 
 def select(run: Any, name: str, families: Iterable[str], quick: bool,
@@ -71,8 +72,8 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
     """The items to run, and notes on what does not run.
 
     Unless cases are asked for by name, each kernel that the chosen items do not reach gets its smallest problem from
-    all cases. In the emulator this is done for a GPU of one multiprocessor too, where Hopper's kernels for float32
-    begin at small sizes.
+    all cases. Where the GPU can be chosen this is done for a GPU of one multiprocessor too, where Hopper's kernels for
+    float32 begin at small sizes.
     """
     notes, native = [], name in NATIVE
     dtypes = {*ALL_DTYPES} if importlib.util.find_spec("ml_dtypes") else ALL_DTYPES - {"bfloat16"}
@@ -86,9 +87,9 @@ def select(run: Any, name: str, families: Iterable[str], quick: bool,
     reached = {kernel for kernel, *_ in _kernels(run, items, quick)}
     every = [item for item in _items(families, False, None, True, dtypes)
              if not SAME_KERNELS & set(getattr(item.case, "tags", ()))]
-    other = ONE_MULTIPROCESSOR if name == "emulated" else HOPPER
+    other = ONE_MULTIPROCESSOR if name in CHOSEN_GPU else HOPPER
     found = list(_kernels(run, every, False, other))
-    if name == "emulated":
+    if name in CHOSEN_GPU:
         return items + _smallest([(kernel, size, replace(item, one_multiprocessor=gpu is other))
                                   for kernel, size, item, gpu in found], reached), notes
     items += _smallest([(kernel, size, item) for kernel, size, item, gpu in found if gpu is None], reached)

@@ -4,6 +4,8 @@
     convgpu/libconvgpu_emulated.so  convgpu/_emulated.<abi>.so   by the C++ compiler, kernels included
     convgpu/libconvgpu_cpu.so       convgpu/_cpu.<abi>.so        by the C++ compiler, kernels once per instruction set
     convgpu/libconvgpu_ptx.so       convgpu/_ptx.<abi>.so        by the C++ compiler: the machine that runs PTX
+    convgpu/libconvgpu_ptx_kernels.so  convgpu/_ptx_kernels.<abi>.so   by nvcc: PTX of the kernels, and their host code,
+                                                                 linked to a stand-in for libcudart over that machine
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ class Target(NamedTuple):
     variants: dict[str, str] = {}  # commands that compile each of `varied` once more, by name
     varied: list[Path] = []
     required: bool = True  # whether a failure is an error, not a warning
+    borrowed: tuple[str, ...] = ()  # objects and libraries of other targets that this library is linked with
 
     @property
     def library(self) -> str:
@@ -180,6 +183,33 @@ def ptx_target(required: bool) -> Target:
                   [SOURCES / "ptx_machine" / "bind.cpp"], required=required)
 
 
+def stand_in_sources() -> list[Path]:
+    """Return the sources that stand in for CUDA's runtime, and for the file that asks it for the GPU's properties."""
+    return [path for path in sorted((SOURCES / "ptx_kernels").glob("*.cpp")) if path.stem != "bind"]
+
+
+def ptx_kernels_target(archs: Sequence[str], cuda: Target | None) -> Target:
+    """Describe the library and module of the kernels as PTX, which the machine runs.
+
+    Args:
+        cuda: a target whose objects have the PTX; None: nvcc is called for PTX alone.
+    """
+    cxx, nvcc, machine = _compiler("CONVGPU_PTX"), _nvcc("CONVGPU_PTX"), ptx_target(True).library
+    kernels = [source for source in kernel_sources() if source != SOURCES / "device" / "properties.cu"]
+    headers = toolchain.find_headers()
+    if headers is None:
+        raise CannotBuild("CONVGPU_PTX=1: expected CUDA's headers beside nvcc, found none")
+    compile_binding, link_module = _binding(cxx, "ptx_kernels", [
+        "-std=c++20", "-DCONVGPU_PTX_KERNELS", f"-DCONVGPU_NVCC='\"{toolchain.version_of(nvcc)}\"'"])
+    stand_in = _join(cxx, PTX_FLAGS, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -c $in -o $out")
+    link = _join(cxx, "-shared -pthread -Wl,--no-undefined -o $out $in -Wl,-rpath,'$$ORIGIN'")
+    own: dict[str, str] = {} if cuda else {"nvcc": _compile_cuda(nvcc, "90a" in archs, [], archs)}
+    borrowed = [_object_name(source, cuda.name) for source in kernels] if cuda else []
+    return Target("ptx_kernels", stand_in, compile_binding, link, link_module, stand_in_sources(),
+                  [*binding_sources(), SOURCES / "ptx_kernels" / "bind.cpp"], variants=own,
+                  varied=[] if cuda else kernels, borrowed=(*borrowed, machine))
+
+
 def _compile_cpu(cxx: str, more_flags: Sequence[str] = (), only: str | None = None, machine: str = "") -> str:
     sets = CPU_INSTRUCTION_SETS[machine or platform.machine()]
     built = [f"-DCONVGPU_HAS_{name}" for name in sets if only in (None, name)]
@@ -208,25 +238,45 @@ def _compile_emulated(cxx: str, more_flags: Sequence[str] = ()) -> str:
     return _join(cxx, flags, [f"-isystem {h}" for h in headers], "-MMD -MF $out.d -x c++ -c $in -o $out")
 
 
-def cuda_target(archs: Sequence[str]) -> Target:
-    """Describe the library and module for the GPU. CONVGPU_KERNELS may name a library that is already built."""
+def cuda_target(archs: Sequence[str], ptx_archs: Sequence[str] = ()) -> Target:
+    """Describe the library and module for the GPU. CONVGPU_KERNELS may name a library that is already built.
+
+    Args:
+        ptx_archs: the architectures for which objects have PTX too, as text; they are linked to _ptx_kernels as well.
+    """
     carried = os.environ.get("CONVGPU_KERNELS")
     if carried:
         if not Path(carried).is_file():
             raise CannotBuild(f"CONVGPU_KERNELS: expected a built libconvgpu_cuda.so, found no {carried}")
         return Target("cuda", "false", *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), "cp $in $out"), [],
                       binding_sources(), Path(carried).resolve())
+    nvcc = _nvcc("CONVGPU_CUDA")
+    hopper = ["-DCONVGPU_SM_90A"] if "90a" in archs else []
+    link = _join(nvcc_command(nvcc), hopper, _codes(archs), [f"-L{folder}" for folder in nvcc.libraries],
+                 "-cudart static -shared -o $out $in")
+    return Target("cuda", _compile_cuda(nvcc, bool(hopper), archs, ptx_archs),
+                  *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources(), binding_sources())
+
+
+def _nvcc(variable: str) -> toolchain.Nvcc:
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
-        raise CannotBuild("CONVGPU_CUDA=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
+        raise CannotBuild(f"{variable}=1: expected nvcc in CUDA_HOME, on the PATH, or in the package "
                           "nvidia-cuda-nvcc, found none")
-    codes = [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
-             for a in archs]
-    command = _join(nvcc_command(nvcc), ["-DCONVGPU_SM_90A"] if "90a" in archs else [])
-    compile_ = checked(_join(command, codes, [f"-I{i}" for i in nvcc.includes], "-MD -MF $out.d -x cu -c $in -o $out"))
-    link = _join(command, codes, [f"-L{folder}" for folder in nvcc.libraries], "-cudart static -shared -o $out $in")
-    return Target("cuda", compile_, *_order(_binding(_compiler("CONVGPU_CUDA"), "cuda"), link), kernel_sources(),
-                  binding_sources())
+    return nvcc
+
+
+def _codes(archs: Sequence[str]) -> list[str]:
+    return [f"-gencode arch=compute_{a.removeprefix('compute_')},code={a if 'compute' in a else 'sm_' + a}"
+            for a in archs]
+
+
+def _compile_cuda(nvcc: toolchain.Nvcc, hopper: bool, archs: Sequence[str], ptx_archs: Sequence[str]) -> str:
+    """Return the command that compiles a kernel to SASS for `archs` and to PTX, as text, for `ptx_archs`."""
+    wanted = dict.fromkeys([*archs, *(f"compute_{arch}" for arch in ptx_archs)])
+    return checked(_join(nvcc_command(nvcc), ["-DCONVGPU_SM_90A"] if hopper else [], _codes(list(wanted)),
+                         ["--no-compress"] if ptx_archs else [], [f"-I{i}" for i in nvcc.includes],
+                         "-MD -MF $out.d -x cu -c $in -o $out"))
 
 
 def checked(command: str) -> str:
@@ -246,8 +296,12 @@ def _order(binding: tuple[str, str], link_library: str) -> tuple[str, str, str]:
 
 
 def ninja_file(targets: Sequence[Target]) -> str:
-    """Return the text of the build file. Its outputs are relative to the folder that it is in."""
+    """Return the text of the build file. Its outputs are relative to the folder that it is in.
+
+    What families of kernels bind does not depend on the machine: it is compiled once for all modules.
+    """
     lines: list[str] = []
+    families, bound = set(binding_sources()[1:]), dict[Path, str]()
     for target in targets:
         lines += _rules(target)
         abi = sysconfig.get_config_var("SOABI")
@@ -255,9 +309,18 @@ def ninja_file(targets: Sequence[Target]) -> str:
         objects += [_object(lines, target, variant, source, f"{target.name}/{variant}")
                     for source in target.varied for variant in target.variants]
         objects += [_escaped(target.carried)] if target.carried else []
+        objects += target.borrowed
         lines.append(f"build {target.library}: {target.name}_library {' '.join(objects)}")
-        objects = [_object(lines, target, "binding", s, f"{target.name}/{abi}") for s in target.bindings]
-        lines.append(f"build {target.module}: {target.name}_module {' '.join(objects)} {target.library}")
+        objects = []
+        for source in target.bindings:
+            if source not in families:
+                objects.append(_object(lines, target, "binding", source, f"{target.name}/{abi}"))
+                continue
+            if source not in bound:
+                bound[source] = _object(lines, target, "binding", source, f"bindings/{abi}")
+            objects.append(bound[source])
+        libraries = [target.library, *(name for name in target.borrowed if name.endswith(".so"))]
+        lines.append(f"build {target.module}: {target.name}_module {' '.join([*objects, *libraries])}")
     return "\n".join(lines) + "\n"
 
 
@@ -273,16 +336,25 @@ def _rules(target: Target) -> list[str]:
 
 
 def _object(lines: list[str], target: Target, rule: str, source: Path, folder: str) -> str:
-    name = f"{folder}/{source.relative_to(GENERATED if source.is_relative_to(GENERATED) else SOURCES)}.o"
+    name = _object_name(source, folder)
     lines.append(f"build {name}: {target.name}_{rule} {_escaped(source)}")
     return name
 
 
+def _object_name(source: Path, folder: str) -> str:
+    return f"{folder}/{source.relative_to(GENERATED if source.is_relative_to(GENERATED) else SOURCES)}.o"
+
+
 def targets_of(choice: Choice) -> list[Target]:
     """Return the libraries and modules to build. Raises CannotBuild."""
-    return ([cuda_target(choice.archs)] if choice.cuda else []) + ([emulated_target()] if choice.emulated else []) + (
+    # Objects with SASS and PTX serve both modules, if Hopper's code is in both or in neither.
+    both = bool(choice.cuda and choice.ptx_archs and not os.environ.get("CONVGPU_KERNELS")
+                and ("90a" in choice.archs) == ("90a" in choice.ptx_archs))
+    cuda = cuda_target(choice.archs, choice.ptx_archs if both else ()) if choice.cuda else None
+    return ([cuda] if cuda else []) + ([emulated_target()] if choice.emulated else []) + (
         [cpu_target(choice.cpu_required)] if choice.cpu else []) + (
-        [ptx_target(choice.ptx_required)] if choice.ptx else [])
+        [ptx_target(choice.ptx_required)] if choice.ptx else []) + (
+        [ptx_kernels_target(choice.ptx_archs, cuda if both else None)] if choice.ptx_archs else [])
 
 
 def build_program(name: str, sources: Sequence[Path], emulator_flags: Sequence[str], kernel_flags: Sequence[str],

@@ -45,6 +45,13 @@ def find_nvcc() -> Nvcc | None:
     return None
 
 
+def version_of(nvcc: Nvcc) -> str:
+    """Return the version that nvcc says it has, for example "13.0.88"."""
+    says = subprocess.run([nvcc.path, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"release [^\n]*V([\d.]+)", says)
+    return found[1] if found else "unknown"
+
+
 def find_tool(name: str) -> Path | None:
     """Find a tool of CUDA, such as cuobjdump, in CUDA_HOME, on the PATH, or in a package nvidia-cuda-NAME."""
     in_packages = (root / "bin" / name for root in _pip_toolkits() if (root / "bin" / name).is_file())
