@@ -1,4 +1,5 @@
-// This file defines the Python module, _cuda, _emulated or _ptx_kernels: errors, devices, and the launchers of every family.
+// This file defines the Python module, _cuda, _emulated or _ptx_kernels: errors, devices, and the launchers of every
+// family.
 #include <pybind11/numpy.h>
 
 #include "binding.h"

@@ -86,6 +86,7 @@ struct Warp {
     uint32_t store_commits[32] = {};
     std::vector<std::unique_ptr<Pending>> products;  // this warp's share of wgmma, the oldest first
     uint32_t product_commits = 0;
+    Clock products_done;  // what it learns at its next wgmma.wait_group
     std::map<uint32_t, std::vector<uint32_t>>
         accumulators;  // by place: of products under way; the registers hold poison
 

@@ -139,6 +139,7 @@ void Worker::begin_warp(Warp& w) {
     std::fill(std::begin(w.store_commits), std::end(w.store_commits), 0);
     w.products.clear();
     w.product_commits = 0;
+    w.products_done = {};
     w.accumulators.clear();
     std::fill(std::begin(w.commits), std::end(w.commits), 0);
     w.clock.near.assign(cluster.warps.size(), 0);

@@ -222,6 +222,16 @@ void commit(Warp& w, const Step&, Mask) { ++w.product_commits; }
 
 const PendingProduct& oldest(const Warp& w) { return *static_cast<const PendingProduct*>(w.products.front().get()); }
 
+// A product is one operation of four warps, which reads for all of them. Whoever waits for it knows that all of it has
+// been read: a thread of one warp may then give the memory back for the others.
+void note_done(const std::vector<Warp*>& group) {
+    for (Warp* o : group) {
+        o->products_done.near.resize(o->clock.near.size());
+        for (const Warp* other : group) o->products_done.near[other->number] = other->clock.near[other->number];
+    }
+    for (Warp* o : group) ++o->clock.near[o->number];
+}
+
 // `count`: the newest groups that may stay under way
 void wait(Warp& w, const Step& s, Mask) {
     if (w.product_commits <= s.count) return;
@@ -247,8 +257,10 @@ void wait(Warp& w, const Step& s, Mask) {
             o->products.front()->happen();
             o->products.erase(o->products.begin());
         }
+        if (w.worker->grid->settings.races) note_done(group);
         w.changed = true;
     }
+    w.clock.join(w.products_done);
     give_back(w, s);
 }
 
