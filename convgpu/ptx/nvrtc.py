@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from .module import Module
+from .standard_headers import HEADERS
 
 MISSING = ('convgpu.ptx.compile needs NVRTC: pip install "convgpu[ptx]", or a CUDA toolkit whose libnvrtc is found')
 
@@ -21,7 +22,8 @@ def compile(source: str, arch: str = "sm_90a", *, name: str = "kernel.cu",  # no
     """Compile CUDA C++ to PTX, and load it.
 
     Args:
-        source: the text of a .cu file; kernels that are `extern "C"` keep their names.
+        source: the text of a .cu file without its host code; kernels that are `extern "C"` keep their names. Of C's
+            standard headers (math.h, float.h, limits.h, stdint.h, assert.h, stdio.h) it has what kernels use.
         arch: the architecture, "sm_80" or "sm_90a" for example.
         name: how reports call the file.
         options: more options of NVRTC, for example "-DSIZE=64" or "--include-path=...".
@@ -39,7 +41,10 @@ def ptx_of(source: str, arch: str = "sm_90a", *, name: str = "kernel.cu", option
         raise ValueError(f"arch: expected an architecture like sm_90a, got {arch!r}")
     nvrtc = _library()
     program = ctypes.c_void_p()
-    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None))
+    texts = ctypes.c_char_p * len(HEADERS)
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), len(HEADERS),
+                                           texts(*(text.encode() for text in HEADERS.values())),
+                                           texts(*(header.encode() for header in HEADERS))))
     try:
         asked = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "--std=c++17", "--generate-line-info",
                  *(f"--include-path={folder}" for folder in _headers()), *options]

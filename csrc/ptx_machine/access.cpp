@@ -294,7 +294,11 @@ void write_cell(Cell& c, Warp& w, const Step& s, int lane, Space space, uint64_t
         !both_strong(c.write, w, space, flags)) {
         report_race(w, s, lane, space, address, "write", "write", c.write);
     }
-    for (const Access& read : c.read) {
+    for (Access& read : c.read) {
+        if (flags & read.flags & Access::kUpdate) {
+            read = {};
+            continue;
+        }
         if (live(read, w, space) && !ordered(read, w, lane) && !both_strong(read, w, space, flags)) {
             report_race(w, s, lane, space, address, "write", "read", read);
         }

@@ -194,6 +194,7 @@ private:
             }
         };
         visit(entry_);
+        for (const auto& [name, address] : module_.taken) visit(module_.functions.at(name));
         for (const auto& [name, v] : module_.variables) {
             if (v.space == Space::kShared && names.count(name)) inside[name] = v;
         }
@@ -291,6 +292,10 @@ private:
     void instruction(const Function& f, const Instruction& i);
     void instruction_steps(const Instruction& i);
     void call(const Instruction& i);
+    std::map<std::string, uint64_t> bind(const Function& f, const std::vector<Operand>& results,
+                                         const std::vector<Operand>& arguments, std::vector<uint32_t>& places);
+    void indirect_call(const Instruction& i, const Operand& called, const std::vector<Operand>& results,
+                       const std::vector<Operand>& arguments);
 
     void resolve_labels() {
         const auto scope_at = [&](int s) -> const Scope& { return scopes_[static_cast<size_t>(s)]; };
@@ -489,24 +494,41 @@ void Decoder::instruction_steps(const Instruction& i) {
 // 9.7.12.4: call (results), function, (arguments). Parameters are places in the caller's local memory.
 void Decoder::call(const Instruction& i) {
     std::vector<Operand> results, arguments;
-    std::string name;
+    const Operand* called = nullptr;
     for (const Operand& o : i.operands) {
         if (o.kind == Operand::kList)
-            (name.empty() ? results : arguments) = o.parts;
-        else if (name.empty())
-            name = o.name;
-        else
-            throw Error("the machine does not have indirect calls");
+            (called ? arguments : results) = o.parts;
+        else if (!called)
+            called = &o;  // and what follows the arguments is a prototype
     }
-    const auto callee = module_.functions.find(name);
-    if (callee == module_.functions.end()) throw Error("the machine does not have indirect calls, as of " + name);
+    if (!called) throw Error("expected a function");
     if (!i.guard.empty()) throw Error("the machine does not have guarded calls");
+    const auto callee = module_.functions.find(called->name);
+    if (callee == module_.functions.end()) return indirect_call(i, *called, results, arguments);
     const Function& f = callee->second;
-    std::map<std::string, uint64_t> bound;
     std::vector<uint32_t> places;
-    const auto bind = [&](const std::vector<Operand>& actual, const std::vector<Parameter>& formal) {
+    const std::map<std::string, uint64_t> bound = bind(f, results, arguments, places);
+    if (f.defined) return body(f, bound);
+    size_t words = 0;
+    const Family* family = Table::instance().family({"call " + f.name}, words);
+    if (!family) throw Error("the function " + f.name + " is not defined in this module");
+    InstructionBuilder b(*this, i, i.words.size());
+    family->build(b);
+    Step& s = kernel_->steps.back();
+    auto owned = std::make_unique<uint32_t[]>(places.size() + 1);
+    std::copy(places.begin(), places.end(), owned.get());
+    s.op = owned.get();
+    kernel_->places.push_back(std::move(owned));
+    kernel_->origins.resize(kernel_->steps.size(), {f.name, i.line, i.source});
+}
+
+// Where the actual parameters of a call lie, by the names of the formal ones; `places` lists them.
+std::map<std::string, uint64_t> Decoder::bind(const Function& f, const std::vector<Operand>& results,
+                                              const std::vector<Operand>& arguments, std::vector<uint32_t>& places) {
+    std::map<std::string, uint64_t> bound;
+    const auto one = [&](const std::vector<Operand>& actual, const std::vector<Parameter>& formal) {
         if (actual.size() != formal.size())
-            throw Error(format("expected %zu arguments of %s, got %zu", formal.size(), name.c_str(), actual.size()));
+            throw Error(format("expected %zu arguments of %s, got %zu", formal.size(), f.name.c_str(), actual.size()));
         for (size_t k = 0; k < formal.size(); ++k) {
             uint64_t address = 0;
             Space space = Space::kGeneric;
@@ -516,20 +538,52 @@ void Decoder::call(const Instruction& i) {
             places.push_back(static_cast<uint32_t>(address));
         }
     };
-    bind(results, f.results);
-    bind(arguments, f.parameters);
-    if (f.defined) return body(f, bound);
-    size_t words = 0;
-    const Family* family = Table::instance().family({"call " + name}, words);
-    if (!family) throw Error("the function " + name + " is not defined in this module");
+    one(results, f.results);
+    one(arguments, f.parameters);
+    return bound;
+}
+
+// A call of the function whose address is in a register: every function whose address the module takes, and which has
+// as many parameters, is put in place, behind a branch of the threads that call it.
+void Decoder::indirect_call(const Instruction& i, const Operand& called, const std::vector<Operand>& results,
+                            const std::vector<Operand>& arguments) {
     InstructionBuilder b(*this, i, i.words.size());
-    family->build(b);
-    Step& s = kernel_->steps.back();
-    auto owned = std::make_unique<uint32_t[]>(places.size() + 1);
-    std::copy(places.begin(), places.end(), owned.get());
-    s.op = owned.get();
-    kernel_->places.push_back(std::move(owned));
-    kernel_->origins.resize(kernel_->steps.size(), {name, i.line, i.source});
+    const uint32_t address = b.place(called, 8);
+    const auto placed = [&] { kernel_->origins.resize(kernel_->steps.size(), {i.opcode, i.line, i.source}); };
+    std::vector<uint32_t> done;
+    for (const auto& [name, value] : module_.taken) {
+        const Function& f = module_.functions.at(name);
+        if (!f.defined || f.results.size() != results.size() || f.parameters.size() != arguments.size()) continue;
+        if (std::find(calls_.begin(), calls_.end(), name) != calls_.end()) continue;  // it would call itself
+        const uint32_t other = b.scratch(kPredicate);
+        emit(
+            [](Warp& w, const Step& s, Mask lanes) {
+                Mask m = 0;
+                for (int l = 0; l < 32; ++l)
+                    m |= Mask(w.lanes<uint64_t>(s.op[1])[l] != w.lanes<uint64_t>(s.op[2])[l]) << l;
+                w.set_predicate(s.op[0], lanes, m);
+            },
+            {other, address, b.constant(8, value)}, Flow::kNext);
+        const auto skip = static_cast<uint32_t>(kernel_->steps.size());
+        emit(nullptr, {}, Flow::kBranch).guard = other;
+        placed();
+        std::vector<uint32_t> places;
+        body(f, bind(f, results, arguments, places));
+        placed();
+        done.push_back(static_cast<uint32_t>(kernel_->steps.size()));
+        emit(nullptr, {}, Flow::kBranch);
+        kernel_->steps[skip].target = static_cast<int32_t>(kernel_->steps.size());
+    }
+    emit(
+        [](Warp& w, const Step& s, Mask lanes) {
+            fault(
+                w, s, __builtin_ctz(lanes), "bounds",
+                "an indirect call of no function with these parameters, or of one that calls itself, which the machine "
+                "does not have");
+        },
+        {address}, Flow::kNext);
+    placed();
+    for (const uint32_t step : done) kernel_->steps[step].target = static_cast<int32_t>(kernel_->steps.size());
 }
 
 }  // namespace

@@ -43,6 +43,15 @@ public:
     Module run() {
         while (here().kind != Token::kEnd) top_level();
         if (module_.version.empty()) throw Error("expected PTX, which begins with .version, got none");
+        for (auto& [name, v] : module_.variables) {
+            for (Operand& o : v.values) take_address(o);
+        }
+        for (auto& [name, f] : module_.functions) {
+            for (Statement& s : f.body) {
+                if (s.kind != Statement::kInstruction || s.instruction.words[0] == "call") continue;
+                for (Operand& o : s.instruction.operands) take_address(o);
+            }
+        }
         return std::move(module_);
     }
 
@@ -322,8 +331,12 @@ private:
             } else if (take(".pragma")) {
                 while (!take(";")) ++at_;
                 continue;
+            } else if (here().kind == Token::kWord && here().text.substr(0, 5) == ".reg.") {
+                const std::string declared = word();  // ".reg.b16 x;", as inline PTX is often written
+                registers(statements, declared.substr(4));
+                continue;
             } else if (take(".reg")) {
-                registers(statements);
+                registers(statements, word());
                 continue;
             } else if (here().is(".local") || here().is(".shared") || here().is(".param") || here().is(".global") ||
                        here().is(".const")) {
@@ -348,8 +361,19 @@ private:
         while (here().kind != Token::kEnd && here().line == line) ++at_;
     }
 
-    void registers(std::vector<Statement>& statements) {
-        const std::string type = word();
+    // The address of a function is a number, which indirect calls know. No memory begins there.
+    void take_address(Operand& o) {
+        if (o.kind != Operand::kName) return;
+        const auto f = module_.functions.find(o.name);
+        if (f == module_.functions.end() || f->second.entry) return;
+        const auto [at, fresh] =
+            module_.taken.try_emplace(o.name, 0xfc00000000000000 + 16 * (module_.taken.size() + 1));
+        o.kind = Operand::kInteger;
+        o.bits = at->second + static_cast<uint64_t>(o.displacement);
+        o.name.clear();
+    }
+
+    void registers(std::vector<Statement>& statements, const std::string& type) {
         Statement s;
         s.kind = Statement::kRegisters;
         s.registers.type = type.substr(1);

@@ -28,7 +28,8 @@ struct Clock {
 };
 
 struct Access {
-    enum Flags : uint8_t { kStrong = 1, kVolatile = 2, kSeveralLanes = 4 };
+    // kUpdate: an atomic, which comes after the earlier ones of the same place, since it has seen what they left
+    enum Flags : uint8_t { kStrong = 1, kVolatile = 2, kSeveralLanes = 4, kUpdate = 8 };
     uint32_t unit = 0;   // the warp, counted over the whole grid
     uint32_t clock = 0;  // of that warp; 0: there was no access
     uint32_t step = 0;

@@ -102,6 +102,7 @@ struct Module {
     std::vector<std::string> order;         // names of the entries as they come
     std::map<std::string, Function> functions;
     std::map<std::string, Variable> variables;
+    std::map<std::string, uint64_t> taken;  // functions whose address is taken, which stands for them in registers
 };
 
 }  // namespace convgpu::ptx

@@ -29,8 +29,9 @@ void atomic(Warp& w, const Step& s, Mask lanes) {
         if (races) {
             release(w, reinterpret_cast<U64>(p), detail<Atomic>(s).releases);
             acquire(w, reinterpret_cast<U64>(p));
-            note_read(w, s, l, s.space, at[l], sizeof(T), Access::kStrong);
-            note_write(w, s, l, s.space, at[l], sizeof(T), Access::kStrong, reinterpret_cast<const uint8_t*>(&old),
+            constexpr uint8_t kFlags = Access::kStrong | Access::kUpdate;
+            note_read(w, s, l, s.space, at[l], sizeof(T), kFlags);
+            note_write(w, s, l, s.space, at[l], sizeof(T), kFlags, reinterpret_cast<const uint8_t*>(&old),
                        reinterpret_cast<const uint8_t*>(&now));
         }
         w.changed = w.changed || std::memcmp(&now, &old, sizeof(T));

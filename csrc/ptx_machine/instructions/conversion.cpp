@@ -134,6 +134,66 @@ void convert(Warp& w, const Step& s, Mask lanes) {
     });
 }
 
+// e4m3: 4 bits of exponent, 3 of fraction, no infinity, one NaN; e5m2: a half without its last 8 bits. Beyond the
+// largest number .satfinite gives that number.
+U32 to_eight_bits(const std::string& type, double x, bool relu) {
+    if (x != x) return 0x7f;
+    if (relu && !(x > 0)) return 0;
+    const bool wide = type == "e4m3";
+    const int fraction = wide ? 3 : 2, least = wide ? -6 : -14, bias = wide ? 7 : 15;
+    const double most = wide ? 448 : 57344, r = std::min(std::fabs(rounded(x, fraction, least, Round::kNearest)), most);
+    const U32 sign = std::signbit(x) ? 0x80 : 0;
+    if (r < std::ldexp(1.0, least)) return sign | static_cast<U32>(std::ldexp(r, fraction - least));
+    const int e = std::ilogb(r);
+    return sign | (static_cast<U32>(e + bias) << fraction) + static_cast<U32>(std::ldexp(r, fraction - e)) -
+                      (U32(1) << fraction);
+}
+
+Half from_eight_bits(const std::string& type, U32 bits) {
+    if (type == "e5m2") {
+        const auto h = static_cast<U16>(bits << 8);
+        return (h & 0x7fff) > 0x7c00 ? Half{0x7fff} : Half{h};
+    }
+    const int e = static_cast<int>(bits >> 3 & 15), f = static_cast<int>(bits & 7);
+    if (e == 15 && f == 7) return {0x7fff};
+    const double r = e ? std::ldexp(8 + f, e - 10) : std::ldexp(f, -9);
+    return half_of(bits & 0x80 ? -r : r);
+}
+
+// cvt.rn.satfinite{.relu}.e4m3x2.f32 d, a (high), b (low)
+void convert_to_eight_bits(Warp& w, const Step& s, Mask lanes) {
+    const auto& c = detail<Conversion>(s);
+    for_lanes(lanes, [&](int l) {
+        const U32 high = to_eight_bits(c.to, w.lanes<float>(s.op[1])[l], c.relu),
+                  low = to_eight_bits(c.to, w.lanes<float>(s.op[2])[l], c.relu);
+        w.lanes<U16>(s.op[0])[l] = static_cast<U16>(low | high << 8);
+    });
+}
+
+// cvt.rn.satfinite{.relu}.e4m3x2.f16x2 d, a
+void convert_halves_to_eight_bits(Warp& w, const Step& s, Mask lanes) {
+    const auto& c = detail<Conversion>(s);
+    for_lanes(lanes, [&](int l) {
+        const U32 a = w.lanes<U32>(s.op[1])[l];
+        const U32 high = to_eight_bits(c.to, to_float(Half{static_cast<U16>(a >> 16)}), c.relu),
+                  low = to_eight_bits(c.to, to_float(Half{static_cast<U16>(a)}), c.relu);
+        w.lanes<U16>(s.op[0])[l] = static_cast<U16>(low | high << 8);
+    });
+}
+
+// cvt.rn{.relu}.f16x2.e4m3x2 d, a
+void convert_from_eight_bits(Warp& w, const Step& s, Mask lanes) {
+    const auto& c = detail<Conversion>(s);
+    for_lanes(lanes, [&](int l) {
+        const U32 a = w.lanes<U16>(s.op[1])[l];
+        Half h[] = {from_eight_bits(c.from, a & 0xff), from_eight_bits(c.from, a >> 8)};
+        for (Half& x : h) {
+            if (c.relu && (x.bits & 0x8000) && (x.bits & 0x7fff) <= 0x7c00) x = {0};
+        }
+        w.lanes<U32>(s.op[0])[l] = U32(h[0].bits) | U32(h[1].bits) << 16;
+    });
+}
+
 // Two numbers into one register. op: d, a (high), b (low)
 void convert_pair(Warp& w, const Step& s, Mask lanes) {
     const auto& c = detail<Conversion>(s);
@@ -223,6 +283,24 @@ void build_pair(Builder& b, Conversion c, const std::string& type) {
     b.attach<Conversion>(s) = c;
 }
 
+void build_eight_bits(Builder& b, Conversion c) {
+    const bool narrows = c.to[0] == 'e', halves = c.from == "f16x2";
+    if (narrows && !b.has("satfinite")) throw Error("expected .satfinite");
+    if (c.round != Round::kNearest || c.to_integer_value) throw Error("expected .rn");
+    if (narrows ? !halves && c.from != "f32" : c.to != "f16x2") throw Error("the machine does not convert these types");
+    b.no_more_modifiers();
+    const bool two = narrows && !halves;
+    b.expect_operands(two ? 3 : 2, two ? 3 : 2);
+    (narrows ? c.to : c.from).resize(4);
+    std::vector<uint32_t> places{b.place(0, narrows ? 2 : 4), b.place(1, narrows ? 4 : 2)};
+    if (two) places.push_back(b.place(2, 4));
+    Step& s = b.emit(two       ? &convert_to_eight_bits
+                     : narrows ? &convert_halves_to_eight_bits
+                               : &convert_from_eight_bits,
+                     places);
+    b.attach<Conversion>(s) = c;
+}
+
 void build_cvt(Builder& b) {
     Conversion c;
     c.from = b.type();
@@ -231,6 +309,8 @@ void build_cvt(Builder& b) {
     c.ftz = b.has("ftz");
     c.sat = b.has("sat");
     c.relu = b.has("relu");
+    const auto of_eight_bits = [](const std::string& type) { return type == "e4m3x2" || type == "e5m2x2"; };
+    if (of_eight_bits(c.to) || of_eight_bits(c.from)) return build_eight_bits(b, c);
     if (c.to == "f16x2" || c.to == "bf16x2") return build_pair(b, c, c.to);
     b.no_more_modifiers();
     b.expect_operands(2, 2);
