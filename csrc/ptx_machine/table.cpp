@@ -24,6 +24,7 @@ const Table& Table::instance() {
         add_wgmma(t);
         add_warp(t);
         add_matrix(t);
+        add_wmma(t);
         add_miscellaneous(t);
         return t;
     }();

@@ -186,6 +186,7 @@ void add_bulk_copy(Table& t);
 void add_wgmma(Table& t);
 void add_warp(Table& t);
 void add_matrix(Table& t);
+void add_wmma(Table& t);
 void add_miscellaneous(Table& t);
 
 }  // namespace convgpu::ptx

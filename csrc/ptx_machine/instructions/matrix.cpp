@@ -5,6 +5,7 @@
 
 #include "../tensor_core.h"
 #include "lanes.h"
+#include "matrix_formats.h"
 #include "numbers.h"
 
 namespace convgpu::ptx {
@@ -109,14 +110,6 @@ void transpose_matrix(Warp& w, const Step& s, Mask lanes) {
 
 // ---- mma
 
-enum class Format : uint8_t { kHalf, kBFloat, kTf32, kS8, kU8 };
-
-double value_of(Format f, U32 bits) {
-    if (f == Format::kHalf) return to_float(Half{static_cast<U16>(bits)});
-    if (f == Format::kBFloat) return to_float(BFloat{static_cast<U16>(bits)});
-    return bits_as<float>(bits & 0xffffe000);  // tf32: the last 13 bits do not count
-}
-
 struct Multiply : Detail {
     Format a = Format::kHalf, b = Format::kHalf;
     int depth = 16;
@@ -179,10 +172,9 @@ void multiply_integers(Warp& w, const Step& s, Mask lanes) {
     const auto& m = detail<Multiply>(s);
     const uint32_t *d = s.op, *a = d + 4, *b = a + m.a_registers(), *c = b + m.b_registers();
     S32 rows[16][32], columns[8][32];
-    const auto value = [](Format f, U32 bits) { return f == Format::kS8 ? S32(static_cast<S8>(bits)) : S32(bits); };
     for_elements(
-        w, m, a, b, [&](int row, int k, U32 bits) { rows[row][k] = value(m.a, bits); },
-        [&](int k, int column, U32 bits) { columns[column][k] = value(m.b, bits); });
+        w, m, a, b, [&](int row, int k, U32 bits) { rows[row][k] = integer_of(m.a, bits); },
+        [&](int k, int column, U32 bits) { columns[column][k] = integer_of(m.b, bits); });
     for (int l = 0; l < 32; ++l) {
         for (int r = 0; r < 4; ++r) {
             S64 sum = w.lanes<S32>(c[r])[l];
@@ -209,15 +201,6 @@ void multiply_doubles(Warp& w, const Step& s, Mask lanes) {
     }
 }
 
-Format format_of(const std::string& type) {
-    if (type == "f16") return Format::kHalf;
-    if (type == "bf16") return Format::kBFloat;
-    if (type == "tf32") return Format::kTf32;
-    if (type == "s8") return Format::kS8;
-    if (type == "u8") return Format::kU8;
-    throw Error("the machine does not multiply ." + type);
-}
-
 // mma.sync.aligned.SHAPE.row.col.DTYPE.ATYPE.BTYPE.CTYPE d, a, b, c
 void build_mma(Builder& b) {
     b.ignore({"sync", "aligned"});
@@ -242,9 +225,9 @@ void build_mma(Builder& b) {
     m.b = format_of(tb);
     constexpr int kDepths[] = {0, 4, 8, 16, 32};
     m.depth = kDepths[shape];
-    const bool integers = m.a == Format::kS8 || m.a == Format::kU8;
+    const bool integers = is_integer(m.a);
     m.half_sums = d == "f16";
-    const bool types = c == d && (integers ? d == "s32" && (m.b == Format::kS8 || m.b == Format::kU8)
+    const bool types = c == d && (integers ? d == "s32" && is_integer(m.b)
                                            : m.a == m.b && (d == "f32" || (d == "f16" && ta == "f16")));
     const bool depths = integers               ? m.depth >= 16
                         : m.a == Format::kTf32 ? m.depth == 4 || m.depth == 8
