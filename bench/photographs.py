@@ -117,7 +117,8 @@ def main() -> None:
             print(f"seed {seed}, {name}: {row[name][-1][1]:.2%} after {row[name][-1][0]:.1f} s", flush=True)
         rows.append(row)
         # written after every seed, so that a run that is stopped leaves what it has measured
-        settings = {"clock": "CPU" if options.threads == 1 else "wall", "threads": options.threads, "epochs": options.epochs, "batch": photographs.BATCH,
+        settings = {"clock": "CPU" if options.threads == 1 else "wall", "threads": options.threads,
+                    "epochs": options.epochs, "batch": photographs.BATCH,
                     "train": len(data.x), "test": len(data.test_x), "classes": int(data.y.max()) + 1}
         record(options.output, [*rows, {"summary": summary(rows), **settings}], ("numpy", "torch", "scikit-image",
                                                                                   "scikit-learn"))

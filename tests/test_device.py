@@ -159,9 +159,18 @@ def test_the_kernels_are_verified_there(gpu):  # noqa: F811
     assert {row.family for row in rows} == set(FAMILIES) and all(row.guards and row.repeats for row in rows)
 
 
-def test_what_has_no_kernel_says_so(gpu):  # noqa: F811
-    with pytest.raises(NotImplementedError, match="max_pool of int32 is not implemented on backend 'cuda'"):
-        cg.max_pool(cg.zeros((1, 4, 4, 1), dtype="int32", device="gpu"), 2)
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+def test_integers_are_pooled_as_on_the_cpu(gpu, dtype):  # noqa: F811
+    x = cg.tensor(np.random.default_rng(0).integers(0, 99, (2, 5, 6, 3)).astype(dtype))
+    ours, theirs = (cg.max_pool(t, 3, stride=2, return_indices=True) for t in (x.to("gpu"), x))
+    for got, expected in zip(ours, theirs):
+        assert got.device == "gpu" and got.dtype == expected.dtype and got.tolist() == expected.tolist()
+
+
+def test_bfloat16_goes_through_dlpack(gpu):  # noqa: F811
+    t = cg.tensor([[1.5, -2.0], [0.25, 3.0]], dtype="bfloat16", device="gpu")
+    shared = cg.from_dlpack(t)
+    assert shared.device == "gpu" and shared.dtype == t.dtype and shared.tolist() == t.tolist()
 
 
 def test_a_second_gpu_is_refused(stand_in):  # noqa: F811

@@ -31,7 +31,7 @@ class Pool(Crossing):
             floats = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
             y, offsets = self.max_pool(floats, geo, with_offsets)
             return y.astype(x.dtype), offsets
-        values, ranks = self.xp.unique(x, return_inverse=True)
+        values, ranks = np.unique(x, return_inverse=True)
         y, offsets = self.max_pool(ranks.reshape(x.shape).astype(np.float64), geo, with_offsets)
         return values[y.astype(np.int64)], offsets
 
