@@ -318,3 +318,51 @@ def test_without_the_package_an_error_names_the_command() -> None:
 def test_it_is_imported_when_it_is_asked_for() -> None:
     code = "import sys, convgpu as cg; assert 'onnx' not in sys.modules; cg.onnx.load; assert 'onnx' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- nodes that are computed together
+
+
+def _of_channels(shape: Any, order: str) -> Any:
+    n = helper.make_node
+    nodes = [n("BatchNormalization", ["x", "scale", "offset", "mean", "var"], ["b"])]
+    for i, op in enumerate(order):
+        nodes.append(n({"m": "Mul", "a": "Add"}[op], [f"v{i}", "b" if not i else f"y{i - 1}"], [f"y{i}"]))
+    arrays = {"scale": drawn(4), "offset": drawn(4), "mean": drawn(4), "var": np.abs(drawn(4)) + 1,
+              **{f"v{i}": drawn(*shape) for i in range(len(order))}}
+    return model_of(nodes, [info("x", [2, 4, 5, 3])], [info(f"y{len(order) - 1}", [2, 4, 5, 3])], arrays)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1), (1, 1, 1), (3,), (2, 4, 5, 3), (4, 1, 3)], ids=str)
+@pytest.mark.parametrize("order", ["ma", "am", "m", "a", "mam", "mm"])
+def test_factors_after_a_normalisation(shape: tuple[int, ...], order: str) -> None:
+    proto, x = _of_channels(shape, order), drawn(2, 4, 5, 3)
+    model = cg.onnx.load(proto)
+    np.testing.assert_allclose(model(model.params, x).numpy(), expected(proto, x), rtol=1e-4, atol=1e-5)
+    y = model(model.params, cg.tensor(x, requires_grad=True))
+    np.testing.assert_allclose(y.numpy(), expected(proto, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("first, last", [
+    ([2, 3, 2, 5, 7], [2, 6, 5, 7]), ([2, 2, 3, 5, 7], [2, -1, 5, 7]), ([0, 3, 2, 5, 7], [0, 6, 5, 7]),
+    ([2, 3, 2, -1, 7], [2, 6, 7, 5]), ([2, 3, 2, 7, 5], [2, 6, 5, 7]), ([2, 6, 1, 5, 7], [2, 6, 5, 7]),
+    ([1, 4, 3, 5, 7], [2, 6, 5, 7]),
+], ids=str)
+def test_channel_shuffles(first: list[int], last: list[int]) -> None:
+    n = helper.make_node
+    nodes = [n("Relu", ["x"], ["r"]), n("Reshape", ["r", "first"], ["a"]), n("Transpose", ["a"], ["b"],
+                                                                              perm=[0, 2, 1, 3, 4]),
+             n("Reshape", ["b", "last"], ["c"]), n("Conv", ["c", "w"], ["y"])]
+    channels = 6
+    proto = model_of(nodes, [info("x", [2, 6, 5, 7])], [info("y", None)],
+                     {"first": np.array(first), "last": np.array(last), "w": drawn(2, channels, 1, 1)})
+    x = drawn(2, 6, 5, 7)
+    try:
+        reference = expected(proto, x)
+    except ValueError:  # a 0 that copies another size than the one that is meant
+        with pytest.raises(ValueError, match="as many elements|valid"):
+            model = cg.onnx.load(proto)
+            model(model.params, x)
+        return
+    model = cg.onnx.load(proto)
+    np.testing.assert_allclose(model(model.params, x).numpy(), reference, rtol=1e-5, atol=1e-5)

@@ -12,15 +12,15 @@ from ..autograd import no_grad
 from ..dtypes import is_float
 from ..tensor import Tensor, tensor
 from . import limits
+from .fusing import fused
 from .image import native_filters, plain
 from .node import Node
-from .operators import OPERATORS, Operator
+from .operators import OPERATORS, SHUFFLE, Operator
 
 # Operators whose result has as many elements as their inputs, or that compare its size with the memory there is.
 FOLDED = {"Cast", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Identity", "Range", "Reshape",
           "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 SMALL = 4096  # elements of inputs up to which other operators are computed when a model is loaded
-ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 
 
 @dataclass(slots=True)
@@ -51,10 +51,10 @@ def plan(nodes: list[Node], initializers: dict[str, np.ndarray], outputs: list[s
     params = {name: t for name, t in values.items() if is_float(t.dtype) and _is_trained(uses.get(name, ()))}
     constants = {name: t for name, t in values.items() if name not in params}
     nodes = _folded(nodes, constants)
-    nodes = _with_activations(nodes, {*outputs})
+    nodes = fused(nodes, constants, {*outputs})
     for kept in (params, constants):
         _lay_out(kept, uses, {*outputs})
-    steps = [Step(OPERATORS[node.op], node) for node in nodes]
+    steps = [Step(SHUFFLE if node.op == "ChannelShuffle" else OPERATORS[node.op], node) for node in nodes]
     _drop(steps, {*outputs, *params, *constants}, inputs)
     needed = {*outputs, *[name for node in nodes for name in node.inputs]}
     return Plan(steps, {k: t for k, t in params.items() if k in needed},
@@ -87,28 +87,6 @@ def _folded(nodes: list[Node], constants: dict[str, Tensor]) -> list[Node]:
             constants[name] = plain(y)
             room -= constants[name].nbytes
     return left
-
-
-def _with_activations(nodes: list[Node], outputs: set[str]) -> list[Node]:
-    """The nodes without activations that a convolution or product computes with its own result."""
-    count = Counter([name for node in nodes for name in node.inputs])
-    makers = {name: node for node in nodes for name in node.outputs}
-    left = []
-    for node in nodes:
-        maker = makers.get(node.inputs[0]) if node.op in ACTIVATIONS else None
-        if (maker is not None and maker.op in ("Conv", "ConvTranspose", "Gemm") and maker.activation is None
-                and count[maker.outputs[0]] == 1 and maker.outputs[0] not in outputs and _takes_one(maker)):
-            maker.activation = ACTIVATIONS[node.op]
-            maker.outputs = node.outputs
-            makers[node.outputs[0]] = maker
-        else:
-            left.append(node)
-    return left
-
-
-def _takes_one(node: Node) -> bool:
-    """Whether the node computes an activation with its result, whatever its inputs."""
-    return node.op != "Gemm" or len(node.inputs) < 3 or not node.inputs[2]
 
 
 def _lay_out(values: dict[str, Tensor], uses: dict[str, list[tuple[Node, int]]], outputs: set[str]) -> None:

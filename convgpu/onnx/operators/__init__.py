@@ -51,6 +51,9 @@ def _over(function: Callable[..., Any], *nothing: Callable[..., Any]) -> Operato
     return Operator(reduce.over(function, *nothing), False, (1,))
 
 
+# What convgpu/onnx/fusing.py makes of several nodes. It is no operator of ONNX, and no file can ask for it.
+SHUFFLE = _images(shape.channel_shuffle)
+
 OPERATORS: dict[str, Operator] = {
     "Abs": _each(cnp.abs),
     "Acos": _each(cnp.arccos),

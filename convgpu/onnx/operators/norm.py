@@ -10,14 +10,20 @@ from ... import numpy as cnp
 from ...dtypes import is_half
 from ...ops import norm
 from ...tensor import Tensor
-from ..image import Image, Value, native, on_each, plain
+from ..image import Image, Value, native, on_each, plain, together
 from ..node import Node
 from .activation import finite_ratio
 from .elementwise import in_float32
 
 
-def batch_norm(node: Node, x: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor) -> Any:
-    """(x - mean) / sqrt(var + epsilon) * scale + offset, with given statistics or with those of the batch."""
+def batch_norm(node: Node, x: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor, factor: Value = None,
+               summand: Value = None) -> Any:
+    """(x - mean) / sqrt(var + epsilon) * scale + offset, with given statistics or with those of the batch.
+
+    A factor and a summand are those of the nodes Mul and Add that follow (convgpu/onnx/fusing.py).
+    """
+    if factor is not None or summand is not None:
+        return _with_factors(node, x, scale, offset, mean, var, factor, summand)
     if node.get("spatial", 1) == 0 and x.ndim > 2:
         raise node.refuse("batch normalisation with a statistic for each pixel")
     training = bool(node.get("training_mode", 0)) if node.opset >= 14 else node.opset < 7 and not node.get("is_test", 0)
@@ -30,6 +36,28 @@ def batch_norm(node: Node, x: Value, scale: Tensor, offset: Tensor, mean: Tensor
                                            training=training, momentum=momentum, epsilon=epsilon, correction=0)
     result = Image(y) if image else y
     return (result, new_mean, new_var) if training and node.wants(1) else result
+
+
+def _with_factors(node: Node, x: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor, factor: Value,
+                  summand: Value) -> Value:
+    """Numbers of channels go into scale and offset, and others are multiplied and added."""
+    if _is_of_channels(factor, x, scale):
+        number = plain(factor).reshape(scale.shape)
+        scale, offset, factor = scale * number, offset * number, None
+    if factor is None and _is_of_channels(summand, x, scale):
+        offset, summand = offset + plain(summand).reshape(scale.shape), None
+    y = batch_norm(node, x, scale, offset, mean, var)
+    if factor is not None:
+        y = together(cnp.multiply, y, factor)
+    return y if summand is None else together(cnp.add, y, summand)
+
+
+def _is_of_channels(number: Value, x: Value, scale: Tensor) -> bool:
+    """Whether a value has one number for each channel of x, and broadcasts against x so."""
+    if number is None or x.ndim < 3 or number.dtype != scale.dtype:
+        return False
+    return number.shape[-(x.ndim - 1):] == (scale.size, *(1,) * (x.ndim - 2)) and number.size == scale.size and (
+        number.ndim <= x.ndim)
 
 
 def instance_norm(node: Node, x: Value, scale: Tensor, offset: Tensor) -> Value:

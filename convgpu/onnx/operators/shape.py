@@ -29,6 +29,24 @@ def reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor:
     return x.reshape(tuple(sizes))
 
 
+def channel_shuffle(node: Node, x: Value) -> Value:
+    """The channels seen as (groups, channels of a group) and turned: three nodes of a graph (convgpu/onnx/fusing.py).
+    """
+    groups, first, last = (node.get(name) for name in ("groups", "first", "last"))
+    if x.ndim != 4 or not _is_shape(first, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])) or not _is_shape(
+            last, x.shape):
+        y = cnp.transpose(reshape(node, plain(x), cnp.asarray(first)), (0, 2, 1, 3, 4))
+        return reshape(node, y, cnp.asarray(last))
+    n, h, w, c = native(x).shape
+    split = native(x).reshape(n, h, w, groups, c // groups)
+    return Image(cnp.transpose(split, (0, 1, 2, 4, 3)).reshape(n, h, w, c))
+
+
+def _is_shape(asked: list[int], shape: tuple[int, ...]) -> bool:
+    """Whether a shape that Reshape asks for means this one."""
+    return asked.count(-1) < 2 and all([a in (n, -1) or a == i == 0 for i, (a, n) in enumerate(zip(asked, shape))])
+
+
 def flatten(node: Node, x: Tensor) -> Tensor:
     """A matrix whose rows are the axes before the given one."""
     axis = node.get("axis", 1)
