@@ -16,8 +16,12 @@ ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 class _Graph:
     """The nodes that are left, with who makes and who reads each value."""
 
-    def __init__(self, nodes: list[Node], outputs: set[str]):
+    def __init__(self, nodes: list[Node], outputs: set[str], inputs: set[str]):
         self.nodes, self.outputs = nodes, outputs
+        self.moving = set(inputs)  # values that follow from the inputs, and not from parameters and constants alone
+        for node in nodes:
+            if self.moving & {*node.inputs}:
+                self.moving.update(node.outputs)
         self.count = Counter([name for node in nodes for name in node.inputs])
         self.readers = {name: node for node in nodes for name in node.inputs}
 
@@ -27,7 +31,7 @@ class _Graph:
         reader = self.readers.get(name)
         if self.count[name] != 1 or name in self.outputs or len([o for o in node.outputs if o]) != 1:
             return None
-        return reader if reader is not None and reader.op in ops else None
+        return reader if reader is not None and reader.op in ops and reader in self.nodes else None
 
     def join(self, node: Node, last: Node, *gone: Node) -> None:
         """Let a node make what the last one makes, and leave out the others."""
@@ -41,9 +45,9 @@ class _Graph:
         node.outputs = last.outputs
 
 
-def fused(nodes: list[Node], constants: dict[str, Tensor], outputs: set[str]) -> list[Node]:
+def fused(nodes: list[Node], constants: dict[str, Tensor], outputs: set[str], inputs: set[str]) -> list[Node]:
     """The nodes, of which some are computed together with the one before them."""
-    graph = _Graph(nodes, outputs)
+    graph = _Graph(nodes, outputs, inputs)
     for node in nodes:
         if node.op in ("Conv", "ConvTranspose") or node.op == "Gemm" and not any(node.inputs[2:]):
             reader = graph.only_reader(node, *ACTIVATIONS)
@@ -54,7 +58,28 @@ def fused(nodes: list[Node], constants: dict[str, Tensor], outputs: set[str]) ->
             _with_factors(graph, node)
         elif node.op == "Reshape":
             _as_shuffle(graph, node, constants)
+    for node in list(graph.nodes):
+        if node.op == "Conv" and node.activation is None:
+            _with_norm(graph, node)
     return graph.nodes
+
+
+def _with_norm(graph: _Graph, node: Node) -> None:
+    """Let a convolution compute the normalisation that follows, and the activation after that.
+
+    One that is followed by an addition is left: the addition of a shortcut is computed together with it (deferred.py).
+    """
+    norm = graph.only_reader(node, "BatchNormalization")
+    if norm is None or norm.inputs[0] != node.outputs[0] or norm.get("training_mode", 0) or norm.opset < 7 or (
+            graph.only_reader(norm, "Add", "Sum")):
+        return
+    reader = graph.only_reader(norm, *ACTIVATIONS)
+    node.op, node.norm = "ConvNorm", norm
+    node.inputs = [*node.inputs, *[""] * (3 - len(node.inputs)), *norm.inputs[1:]]
+    graph.move_up(node, norm)
+    if reader is not None:
+        node.activation = ACTIVATIONS[reader.op]
+        graph.join(node, reader)
 
 
 def _with_factors(graph: _Graph, node: Node) -> None:
@@ -63,10 +88,11 @@ def _with_factors(graph: _Graph, node: Node) -> None:
         return
     for op in ("Mul", "Add"):
         reader = graph.only_reader(node, op)
-        if reader is None:
+        other = None if reader is None else next(name for name in reader.inputs if name != node.outputs[0])
+        if reader is None or other is None or other in graph.moving:
             node.inputs.append("")
         else:
-            node.inputs.append(next(name for name in reader.inputs if name != node.outputs[0]))
+            node.inputs.append(other)
             graph.move_up(node, reader)
 
 

@@ -14,7 +14,8 @@ DEFAULT_DOMAINS = ("", "ai.onnx")
 class Node:
     """What an operator needs to know of its node."""
 
-    __slots__ = ("op", "name", "opset", "inputs", "outputs", "attributes", "activation", "native_filters")
+    __slots__ = ("op", "name", "opset", "inputs", "outputs", "attributes", "activation", "native_filters",
+                 "norm", "kept")
 
     def __init__(self, proto: onnx.NodeProto, opset: int):
         self.op: str = proto.op_type if proto.domain in DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
@@ -24,6 +25,8 @@ class Node:
         self.outputs: list[str] = list(proto.output)
         self.attributes: dict[str, Any] = {a.name: _value(a) for a in proto.attribute}
         self.activation: str | None = None  # that of a node that follows, which the convolution computes with its own
+        self.norm: Node | None = None  # a normalisation that follows, which goes into the filters
+        self.kept: Any = None  # filters and bias with the normalisation in them, and the arrays that they come from
         self.native_filters = False  # whether the filters have been laid out in channels_last
 
     def get(self, name: str, default: Any = None) -> Any:

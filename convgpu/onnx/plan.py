@@ -15,7 +15,7 @@ from . import limits
 from .fusing import fused
 from .image import native_filters, plain
 from .node import Node
-from .operators import OPERATORS, SHUFFLE, Operator
+from .operators import JOINED, OPERATORS, Operator
 
 # Operators whose result has as many elements as their inputs, or that compare its size with the memory there is.
 FOLDED = {"Cast", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Identity", "Range", "Reshape",
@@ -51,10 +51,10 @@ def plan(nodes: list[Node], initializers: dict[str, np.ndarray], outputs: list[s
     params = {name: t for name, t in values.items() if is_float(t.dtype) and _is_trained(uses.get(name, ()))}
     constants = {name: t for name, t in values.items() if name not in params}
     nodes = _folded(nodes, constants)
-    nodes = fused(nodes, constants, {*outputs})
+    nodes = fused(nodes, constants, {*outputs}, inputs)
     for kept in (params, constants):
         _lay_out(kept, uses, {*outputs})
-    steps = [Step(SHUFFLE if node.op == "ChannelShuffle" else OPERATORS[node.op], node) for node in nodes]
+    steps = [Step(JOINED.get(node.op) or OPERATORS[node.op], node) for node in nodes]
     _drop(steps, {*outputs, *params, *constants}, inputs)
     needed = {*outputs, *[name for node in nodes for name in node.inputs]}
     return Plan(steps, {k: t for k, t in params.items() if k in needed},
@@ -94,7 +94,7 @@ def _lay_out(values: dict[str, Tensor], uses: dict[str, list[tuple[Node, int]]],
     for name, value in values.items():
         readers = uses.get(name, [])
         if (readers and value.ndim > 2 and name not in outputs
-                and all([node.op in ("Conv", "ConvTranspose") and i == 1 for node, i in readers])):
+                and all([node.op in ("Conv", "ConvNorm", "ConvTranspose") and i == 1 for node, i in readers])):
             values[name] = tensor(native_filters(value).numpy())
             for node, _ in readers:
                 node.native_filters = True

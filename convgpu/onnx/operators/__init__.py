@@ -51,8 +51,8 @@ def _over(function: Callable[..., Any], *nothing: Callable[..., Any]) -> Operato
     return Operator(reduce.over(function, *nothing), False, (1,))
 
 
-# What convgpu/onnx/fusing.py makes of several nodes. It is no operator of ONNX, and no file can ask for it.
-SHUFFLE = _images(shape.channel_shuffle)
+# What convgpu/onnx/fusing.py makes of several nodes. These are no operators of ONNX, and no file can ask for them.
+JOINED: dict[str, Operator] = {"ChannelShuffle": _images(shape.channel_shuffle), "ConvNorm": _images(norm.conv_norm)}
 
 OPERATORS: dict[str, Operator] = {
     "Abs": _each(cnp.abs),

@@ -52,7 +52,7 @@ def expect_rank(node: Node, x: Value) -> int:
     return x.ndim - 2
 
 
-def _filters(node: Node, x: Value, w: Tensor) -> Tensor:
+def filters_of(node: Node, x: Value, w: Tensor) -> Tensor:
     if w.ndim != x.ndim:
         raise node.wrong(f"filters of {x.ndim} axes", w.shape)
     return w if node.native_filters else native_filters(w)
@@ -60,18 +60,22 @@ def _filters(node: Node, x: Value, w: Tensor) -> Tensor:
 
 def conv(node: Node, x: Value, w: Value, bias: Value = None) -> Value:
     """The correlation of images with filters."""
+    return conv_of(node, x, filters_of(node, x, plain(w)), bias, node.activation)
+
+
+def conv_of(node: Node, x: Value, filters: Tensor, bias: Value, activation: str | None) -> Value:
+    """The correlation with filters in the native layout."""
     rank = expect_rank(node, x)
-    filters = _filters(node, x, plain(w))
     strides, dilations = steps(node, rank)
     pads = padding(node, x.shape[2:], list(filters.shape[:rank]), strides, dilations)
     return Image(_conv(native(x), filters, bias, stride=tuple(strides), dilation=tuple(dilations), padding=tuple(pads),
-                       groups=node.get("group", 1), activation=node.activation))
+                       groups=node.get("group", 1), activation=activation))
 
 
 def conv_transpose(node: Node, x: Value, w: Value, bias: Value = None) -> Value:
     """The gradient of a convolution in its input, as an operator."""
     rank = expect_rank(node, x)
-    filters = _filters(node, x, plain(w))
+    filters = filters_of(node, x, plain(w))
     strides, dilations = steps(node, rank)
     reached = [(n - 1) * s + (k - 1) * d + 1
                for n, s, k, d in zip(x.shape[2:], strides, filters.shape[:rank], dilations)]

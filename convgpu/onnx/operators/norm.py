@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from ... import numpy as cnp
-from ...dtypes import is_half
+from ...autograd import is_grad_enabled
+from ...device import CPU, owns_memory
+from ...dtypes import is_float, is_half
+from ...ops import activation as act
 from ...ops import norm
 from ...tensor import Tensor
-from ..image import Image, Value, native, on_each, plain, together
+from ..image import Image, Value, native, native_filters, on_each, plain, together
 from ..node import Node
 from .activation import finite_ratio
+from .convolution import conv_of, filters_of
 from .elementwise import in_float32
 
 
@@ -58,6 +62,47 @@ def _is_of_channels(number: Value, x: Value, scale: Tensor) -> bool:
         return False
     return number.shape[-(x.ndim - 1):] == (scale.size, *(1,) * (x.ndim - 2)) and number.size == scale.size and (
         number.ndim <= x.ndim)
+
+
+def conv_norm(node: Node, x: Value, w: Value, bias: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor,
+              factor: Value = None, summand: Value = None) -> Value:
+    """A convolution, the normalisation that follows and an activation (convgpu/onnx/fusing.py).
+
+    On the CPU, where nothing is recorded, the normalisation is multiplied into filters and bias, once for the arrays
+    that they come from.
+    """
+    norm, activation, node_inputs = node.norm, node.activation, (w, bias, scale, offset, mean, var, factor, summand)
+    assert norm is not None
+    folds = all([number is None or _is_of_channels(number, x, scale) for number in (factor, summand)])
+    if folds and x.device == CPU and not is_grad_enabled() and scale.dtype == x.dtype and is_float(x.dtype):
+        arrays = [None if t is None else plain(t).array for t in node_inputs]
+        kept = node.kept
+        if kept is None or any([a is not b for a, b in zip(kept[0], arrays)]):
+            kept = arrays, _folded(node, norm, *node_inputs)
+            if all([a is None or owns_memory(a) for a in arrays]):
+                node.kept = kept
+        filters, shift = kept[1]
+        return conv_of(node, x, filters, shift, activation)
+    y = conv_of(node, x, filters_of(node, x, plain(w)), bias, None)
+    y = batch_norm(norm, y, scale, offset, mean, var, factor, summand)
+    return y if activation is None else Image(act.NAMES[activation](native(y)))
+
+
+def _folded(node: Node, norm: Node, w: Value, bias: Value, scale: Tensor, offset: Tensor, mean: Tensor, var: Tensor,
+            factor: Value, summand: Value) -> tuple[Tensor, Tensor]:
+    """Filters and bias of the convolution that computes the normalisation, too; computed in float64."""
+    wide = [None if t is None else plain(t).astype("float64") for t in (bias, scale, offset, mean, var)]
+    shift, by, offset64, mean64, var64 = wide
+    assert by is not None and offset64 is not None and mean64 is not None and var64 is not None
+    by = by / cnp.sqrt(var64 + norm.get("epsilon", 1e-5))
+    shift = offset64 + ((0 if shift is None else shift) - mean64) * by
+    if factor is not None:
+        number = plain(factor).reshape(scale.shape)
+        by, shift = by * number, shift * number
+    if summand is not None:
+        shift = shift + plain(summand).reshape(scale.shape)
+    filters = plain(w) if node.native_filters else native_filters(plain(w))
+    return (filters.astype("float64") * by).astype(filters.dtype), shift.astype(filters.dtype)
 
 
 def instance_norm(node: Node, x: Value, scale: Tensor, offset: Tensor) -> Value:
