@@ -94,6 +94,9 @@ def move(array: Any, device: str) -> Any:
     if device == CPU:
         return to_numpy(array)
     cupy = cupy_with_gpu()
+    recorder = region.recorder()
+    if recorder is not None:
+        return gpu.run("to('gpu')", lambda: recorder.constant(array), retry=False)
     return gpu.run("to('gpu')", lambda: cupy.asarray(array))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import gpu
+from .capturing import region
 from .recorder import Outline
 
 _MANY = 256  # flags of one rule; more are combined on the device, so that a loop that reads nothing keeps few of them
@@ -43,6 +44,10 @@ def check(op: str, flag: Any, rule: str) -> None:
         if flag.any():
             raise ValueError(f"{op}: expected {rule}, got others")
         return
+    recorder = region.recorder()
+    if recorder is not None:
+        recorder.flags.append((op, rule, flag))
+        return
     stream = sys.modules["cupy"].cuda.get_current_stream()
     with _lock:
         _streams[stream.ptr] = stream
@@ -52,6 +57,16 @@ def check(op: str, flag: Any, rule: str) -> None:
             flags[:] = [_combined(op, flags)]
     if gpu.SYNCHRONIZE:
         read()
+
+
+def check_again(op: str, flag: Any, rule: str) -> None:
+    """As `check`, for the flag of a graph, which a later launch may set again: it waits once, and is cleared if set."""
+    stream = sys.modules["cupy"].cuda.get_current_stream()
+    with _lock:
+        _streams[stream.ptr] = stream
+        waiting = _pending.setdefault((op, rule, stream.ptr), [])
+        if all([f is not flag for f in waiting]):
+            waiting.append(flag)
 
 
 def read() -> None:
@@ -71,6 +86,8 @@ def read() -> None:
             flag = flags[0] if len(flags) == 1 else _combined(op, flags)
             value = gpu.run(op, flag.get)
         if value.any():
+            for f in flags:
+                f.fill(0)
             raise ValueError(f"{op}: expected {rule}, got others; they were found on the GPU, in a call since values "
                              "were last read from it (CONVGPU_SYNCHRONIZE=1 tells which)")
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import environment
+from .capturing import region
 from .dtypes import is_half
 
 SYNCHRONIZE = os.environ.get(environment.SYNCHRONIZE) == "1"  # check_usable refuses other values
@@ -66,6 +67,8 @@ def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
     if _lost is not None:
         raise RuntimeError(f"{op}: {_lost}")
     cupy = sys.modules["cupy"]
+    if region.recorder() is not None:
+        return _recorded(op, compute)
     for _ in range(1 + retry):
         try:
             result = compute()
@@ -80,6 +83,16 @@ def run(op: str, compute: Callable[[], Any], retry: bool = True) -> Any:
         # outside the except block, the frames that held intermediate results are gone
         cupy.get_default_memory_pool().free_all_blocks()
     raise MemoryError(f"{op}: too little memory on the GPU ({message})")
+
+
+def _recorded(op: str, compute: Callable[[], Any]) -> Any:
+    """Call compute() while a graph is recorded: once, and a wait of the host's is the user's error."""
+    try:
+        return compute()
+    except RuntimeError as error:
+        if "StreamCapture" in str(error) or "stream is capturing" in str(error):
+            region.refuse(f"{op}, which waits for the GPU,")
+        raise
 
 
 def _note_fault(op: str, error: RuntimeError) -> None:

@@ -14,10 +14,15 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import json
 import sys
+import threading
 import time
 import types
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +64,8 @@ class Device:
         self.finished: dict[int, int] = {}  # by stream: how many there had been when the host last waited for it
         self.all_finished = 0  # the same of all streams
         self.capturing, self.captures = False, 0
+        self.capturing_stream = 0
+        self.tape: Graph | None = None  # what is recorded while a stream captures
         self.pinned: dict[int, Any] = {}  # memory that copies need not be waited for, by its id
 
     def check(self) -> None:
@@ -84,7 +91,7 @@ def _lines() -> str:
 
 def _wait(reason: str) -> None:
     """The host waits until the GPU has computed a value that the host needs."""
-    if device.capturing:
+    if device.capturing and device.stream == device.capturing_stream:
         raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when a stream is capturing")
     device.waits.append(f"{reason}: {_lines()}")
     device.synchronizations += 1
@@ -108,9 +115,12 @@ def _allocate(nbytes: int) -> None:
         raise device.shortage or OutOfMemoryError(message)
 
 
+_numbers = itertools.count()
+
+
 class _Stream:
-    def __init__(self, ptr: int = 0x5eed, non_blocking: bool = False):
-        self.ptr = ptr
+    def __init__(self, ptr: int | None = None, non_blocking: bool = False):
+        self.ptr = 0x5eed + next(_numbers) if ptr is None else ptr
         if non_blocking:
             device.not_blocking.add(ptr)
 
@@ -122,7 +132,11 @@ class _Stream:
         device.stream = self._before
 
     def synchronize(self) -> None:
-        _wait("synchronize")
+        before, device.stream = device.stream, self.ptr
+        try:
+            _wait("synchronize")
+        finally:
+            device.stream = before
         device.finished[self.ptr] = device.made
 
     def record(self) -> _Event:
@@ -137,14 +151,133 @@ class _Stream:
         device.finished[event.stream] = max(device.finished.get(event.stream, 0), event.made)
 
     def begin_capture(self, mode: int | None = None) -> None:
-        """The kernels of the stand-in are the emulator's, and run all the same, unless that is told to run nothing."""
+        """What runs is recorded from here on. It runs all the same, for its sizes; what it writes is taken back."""
         device.check()
-        device.capturing = True
+        if self.ptr in (0, 1, 2):
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: the default stream cannot capture")
+        device.capturing, device.capturing_stream, device.tape = True, self.ptr, Graph()
 
     def end_capture(self) -> Any:
-        device.capturing = False
+        """The graph. Memory that was made while it was recorded is full of 0xff now, and other memory as before."""
+        graph, device.capturing, device.tape = device.tape, False, None
         device.captures += 1
-        return types.SimpleNamespace()
+        if graph is None:
+            raise CUDARuntimeError("cudaErrorIllegalState: the stream does not capture")
+        graph.ready()
+        return graph
+
+
+class Graph:
+    """CuPy's graph: what was launched while a stream captured, to be launched again on the same memory."""
+
+    def __init__(self) -> None:
+        self.launches: list[Any] = []
+        self.memory: dict[int, Any] = {}  # by address: what was made while recording, which nobody else gets
+        self.before: list[tuple[Any, Any]] = []  # memory that is older than the graph, and what it held
+
+    def made(self, host: np.ndarray) -> None:
+        """Memory is made."""
+        if host.size:
+            self.memory[_root(host).ctypes.data] = host
+
+    def writes(self, host: np.ndarray, compute: Any) -> None:
+        """Add a launch that writes to memory what `compute` returns."""
+        if _root(host).ctypes.data not in self.memory:
+            self.before.append((host, host.copy()))
+
+        def launch() -> None:
+            value = np.asarray(compute())
+            writeable, host.flags.writeable = host.flags.writeable, True
+            host[...] = value
+            host.flags.writeable = writeable
+
+        self.launches.append(launch)
+
+    def ready(self) -> None:
+        """Recording is over: nothing has been computed."""
+        for host, value in reversed(self.before):
+            host[...] = value
+        for host in self.memory.values():
+            _root(host).reshape(-1).view(np.uint8).fill(0xff)
+        self.before = []
+
+    def launch(self, stream: Any = None) -> None:
+        """Compute everything, in order."""
+        device.check()
+        if device.capturing:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a graph in a capture")
+        for launch in self.launches:
+            launch()
+
+
+def _root(host: np.ndarray) -> np.ndarray:
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
+class Recorded(types.ModuleType):
+    """The emulated kernels in the place of convgpu._cuda, whose launches are recorded while a stream captures."""
+
+    def __init__(self, module: types.ModuleType):
+        super().__init__("convgpu._cuda")
+        self._module, self.__spec__ = module, module.__spec__
+
+    def __dir__(self) -> list[str]:
+        return dir(self._module)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        if isinstance(found, type) or not callable(found) or name.startswith(("plan_", "__")) or name in _NO_LAUNCHES:
+            return found
+
+        def run(*args: Any, **options: Any) -> Any:
+            result = found(*args, **options)
+            if device.tape is not None:
+                device.tape.launches.append(lambda: found(*args, **options))
+            return result
+
+        return run
+
+
+_NO_LAUNCHES = ("address", "device_key", "current_device", "emulate", "launches")
+
+
+class MemoryPool:
+    """CuPy's pool: which memory was made through it, and how much of that is still there."""
+
+    def __init__(self) -> None:
+        self.arrays: list[weakref.ref[Any]] = []
+
+    def malloc(self, nbytes: int) -> None:
+        """The allocator's name: `using_allocator` knows the pool by it."""
+
+    def used_bytes(self) -> int:
+        """The bytes of arrays that are alive."""
+        return sum(a.nbytes for a in [r() for r in self.arrays] if a is not None)
+
+    total_bytes = used_bytes
+
+    def free_all_blocks(self) -> None:
+        """Nothing waits to be freed."""
+
+
+class _Allocators(threading.local):
+    pools: tuple[Any, ...] = ()
+
+
+_allocators = _Allocators()
+
+
+@contextmanager
+def using_allocator(allocator: Any = None) -> Iterator[None]:
+    """Let this thread's arrays be made by a pool."""
+    before = _allocators.pools
+    _allocators.pools = (*before, getattr(allocator, "__self__", None))
+    try:
+        yield
+    finally:
+        _allocators.pools = before
 
 
 def _synchronize() -> None:
@@ -174,7 +307,8 @@ runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCoun
 cuda = types.SimpleNamespace(runtime=runtime, Stream=_Stream, get_current_stream=lambda: _Stream(device.stream),
                              memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=_Event,
                              get_elapsed_time=lambda start, stop: 1e3 * (stop.at - start.at),
-                             set_allocator=lambda allocator: None,
+                             set_allocator=lambda allocator: None, MemoryPool=MemoryPool,
+                             using_allocator=using_allocator, Graph=Graph,
                              alloc_pinned_memory=lambda nbytes: _pinned(nbytes))
 
 
@@ -203,6 +337,9 @@ def get_default_memory_pool() -> Any:
 # --- arrays
 
 
+_owners: weakref.WeakValueDictionary[int, ndarray] = weakref.WeakValueDictionary()  # by the id of NumPy's root array
+
+
 class ndarray:  # noqa: N801 - CuPy's name
     """An array whose memory only this module touches."""
 
@@ -213,6 +350,10 @@ class ndarray:  # noqa: N801 - CuPy's name
         self._host, self._index = host, index
         device.made += 1
         self._stream, self._number = device.stream, device.made
+        root = _root(host)
+        self.base = _owners.get(id(root))  # CuPy's views hold the array that owns their memory
+        if self.base is None:
+            _owners[id(root)] = self
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy "
@@ -268,9 +409,13 @@ class ndarray:  # noqa: N801 - CuPy's name
     def set(self, host: np.ndarray, stream: _Stream | None = None) -> None:
         """Copy from the host, which goes on without waiting."""
         device.check()
+        if device.capturing and (device.stream if stream is None else stream.ptr) == device.capturing_stream:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a copy from pageable memory")
         if stream is not None and id(_base(host)) not in device.pinned:
             raise AssertionError("set: expected pinned memory for a copy that the host does not wait for")
         device.copies.append((host.nbytes, _lines()))
+        if device.tape is not None:  # a copy beside the graph, to memory that is not the graph's then
+            device.tape.memory.pop(_root(self._host).ctypes.data, None)
         self._host[...] = host
         device.made += 1
         self._stream, self._number = device.stream if stream is None else stream.ptr, device.made
@@ -307,14 +452,13 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def copy(self, order: str = "C") -> ndarray:
         """A row-major copy."""
-        return _new(self._host.copy(order))
+        return _launched(lambda: self._host.copy(order))
 
     def astype(self, dtype: Any, copy: bool = True) -> ndarray:
         """The elements as another type."""
         if not copy and self.dtype == dtype:
             return self
-        with np.errstate(all="ignore"):
-            return _new(self._host.astype(dtype))
+        return _launched(lambda: self._host.astype(dtype))
 
     def view(self, dtype: Any = None) -> ndarray:
         """The same memory."""
@@ -323,11 +467,14 @@ class ndarray:  # noqa: N801 - CuPy's name
     def fill(self, value: Any) -> None:
         """The same value everywhere."""
         device.check()
-        self._host.fill(value)
+        _write(self._host, lambda: np.full(self.shape, value, self.dtype))
 
     def reshape(self, *shape: Any) -> ndarray:
         """The same elements, row-major."""
-        return ndarray(self._host.reshape(*shape))
+        made = self._host.reshape(*shape)
+        if np.may_share_memory(made, self._host) or not made.size:
+            return ndarray(made)
+        return _launched(lambda: self._host.reshape(*shape))
 
     def transpose(self, *axes: Any) -> ndarray:
         """A view."""
@@ -364,8 +511,11 @@ class ndarray:  # noqa: N801 - CuPy's name
     # indices
 
     def __getitem__(self, index: Any) -> ndarray:
-        taken = self._host[self._index_of(index)]
-        return ndarray(taken) if isinstance(taken, np.ndarray) and taken.base is not None else _new(np.asarray(taken))
+        at = self._index_of(index)
+        taken = self._host[at]
+        if isinstance(taken, np.ndarray) and taken.base is not None:
+            return ndarray(taken)
+        return _launched(lambda: np.asarray(self._host[at]))
 
     def __setitem__(self, index: Any, values: Any) -> None:
         device.check()
@@ -373,6 +523,18 @@ class ndarray:  # noqa: N801 - CuPy's name
         if isinstance(values, (np.ndarray, list, tuple)):
             raise TypeError(f"{type(values)} in assignment")
         values = values._host if isinstance(values, ndarray) else values
+        if device.tape is not None:  # the whole array is written again, with what was assigned
+
+            def assigned() -> np.ndarray:
+                host = self._host.copy()
+                ndarray._put(ndarray(host), at, values)
+                return host
+
+            _write(self._host, assigned)
+            return
+        self._put(at, values)
+
+    def _put(self, at: tuple[Any, ...], values: Any) -> None:
         if any(isinstance(i, np.ndarray) and i.dtype.kind in "iu" for i in at):  # not the last, but the first stays
             places = np.arange(self.size).reshape(self.shape)[at]
             terms = np.broadcast_to(values, places.shape).ravel()[::-1]
@@ -405,7 +567,31 @@ def _is_mask(i: Any) -> bool:
 
 def _new(host: np.ndarray) -> ndarray:
     _allocate(host.nbytes)
+    if device.tape is not None:
+        device.tape.made(host)
+    pool = _allocators.pools[-1] if _allocators.pools else None
+    if pool is not None:
+        pool.arrays.append(weakref.ref(host))
     return ndarray(host)
+
+
+def _launched(compute: Any) -> ndarray:
+    """An array of what a launch computes; while a stream captures, the launch is recorded."""
+    with np.errstate(all="ignore"):
+        host = np.asarray(compute())
+    host = host if host.base is None and host.flags.owndata else host.copy()
+    made = _new(host)
+    if device.tape is not None:
+        device.tape.writes(host, compute)
+    return made
+
+
+def _write(host: np.ndarray, compute: Any) -> None:
+    """Write what a launch computes to memory that is there."""
+    if device.tape is not None:
+        device.tape.writes(host, compute)
+    with np.errstate(all="ignore"):
+        host[...] = compute()
 
 
 def _operator(name: str, ufunc: np.ufunc) -> None:
@@ -459,14 +645,17 @@ def _call_ufunc(ufunc: np.ufunc, inputs: Any, out: ndarray | None) -> ndarray:
             break
     else:
         raise TypeError(f"Wrong type {[str(d) for d in dtypes]} of arguments for cupy_{ufunc.__name__}")
-    with np.errstate(all="ignore"):
-        result = np.asarray(ufunc(*[np.asarray(h).astype(t) for h, t in zip(hosts, takes)])).astype(gives)
+
+    def compute() -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc(*[np.asarray(h).astype(t) for h, t in zip(hosts, takes)])).astype(gives)
+
     if out is None:
-        return _new(result)
+        return _launched(compute)
     device.check()
-    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
-        raise TypeError(f"output of {result.dtype} in {out.dtype}")
-    out._host[...] = result
+    if not np.can_cast(np.dtype(gives), out.dtype, "same_kind"):
+        raise TypeError(f"output of {np.dtype(gives)} in {out.dtype}")
+    _write(out._host, compute)
     return out
 
 
@@ -497,9 +686,28 @@ def _call_function(name: str, args: Any, options: Any) -> Any:
         raise ValueError(f"kind {host_options['kind']}")
     if name in _COUNTING or (name == "repeat" and isinstance((*args, *options.values())[1], ndarray)):
         _wait(f"{name}, whose result has a size that depends on values")
-    with np.errstate(all="ignore"):
-        result = getattr(np, name)(*hosts, **host_options)
-    return _to_gpu(result)
+    def compute() -> Any:
+        with np.errstate(all="ignore"):
+            return getattr(np, name)(*hosts, **host_options)
+
+    result = compute()
+    made = _to_gpu(result)
+    if device.tape is not None:
+        many = isinstance(result, (tuple, list))
+        for i, (y, array) in enumerate(zip(made, result) if many else [(made, result)]):
+            if isinstance(y, ndarray) and not any(np.may_share_memory(y._host, h) for h in _flat_hosts(hosts)):
+                if isinstance(array, np.ndarray) and array.base is not None:
+                    device.tape.made(y._host)
+                device.tape.writes(y._host, (lambda i=i: compute()[i]) if many else compute)
+    return made
+
+
+def _flat_hosts(values: Any) -> Iterator[np.ndarray]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _flat_hosts(value)
+        elif isinstance(value, np.ndarray):
+            yield value
 
 
 def _to_host(name: str, value: Any) -> Any:
@@ -527,6 +735,8 @@ def asarray(value: Any) -> ndarray:
     host = np.array(value)
     if host.dtype.name not in ("bool", "bfloat16") and host.dtype.kind not in "biuf":
         raise ValueError(f"Unsupported dtype {host.dtype}")
+    if device.capturing and host.ndim:
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a copy from pageable memory")
     if host.ndim:  # a single number is an argument of a kernel that fills the array
         device.copies.append((host.nbytes, _lines()))
     return _new(host)
@@ -553,13 +763,18 @@ def empty(shape: Any, dtype: Any) -> ndarray:
     host = _empty_aligned(shape, dtype)
     _allocate(host.nbytes)
     host.view(np.uint8 if host.ndim else host.dtype).fill(0xff if host.ndim else -1)
+    if device.tape is not None:
+        device.tape.made(host)
+    pool = _allocators.pools[-1] if _allocators.pools else None
+    if pool is not None:
+        pool.arrays.append(weakref.ref(_root(host)))
     return ndarray(host)
 
 
 def zeros(shape: Any, dtype: Any = np.float64) -> ndarray:
     """Memory full of zeros."""
     array = empty(shape, dtype)
-    array._host.fill(0)
+    array.fill(0)
     return array
 
 

@@ -54,7 +54,7 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the stand-in in place, for one test."""
     fake_cupy.device.reset()
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
-    monkeypatch.setitem(sys.modules, "convgpu._cuda", importlib.import_module("convgpu._emulated"))
+    monkeypatch.setitem(sys.modules, "convgpu._cuda", fake_cupy.Recorded(importlib.import_module("convgpu._emulated")))
     monkeypatch.setattr(info, "driver", lambda: info.Driver((13, 0), ("stand-in",)))
     monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(gpu_module, "_touched", False)

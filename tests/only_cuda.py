@@ -19,7 +19,7 @@ ABSENT = ("keras", "scipy", "skimage", "sklearn", "jax", "hypothesis", "matplotl
 
 os.environ.pop("CONVGPU_EMULATED", None)  # which asks for the emulated module
 sys.modules["cupy"] = fake_cupy
-sys.modules["convgpu._cuda"] = importlib.import_module("convgpu._emulated")
+sys.modules["convgpu._cuda"] = fake_cupy.Recorded(importlib.import_module("convgpu._emulated"))
 sys.modules["convgpu._emulated"] = None  # type: ignore[assignment] # whose import fails from here on
 sys.modules.update(dict.fromkeys(ABSENT))  # type: ignore[arg-type]
 

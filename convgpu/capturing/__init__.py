@@ -2,5 +2,8 @@
 
     region.py    what the rest of the package tells a captured function that is running: host reads, changed objects
     keys.py      for which arguments a graph serves, and what the user is told if there are too many
-    capture.py   `convgpu.capture`: arguments, donation, results; the function run eagerly on the CPU
+    donation.py  tensors that are given away
+    capture.py   `convgpu.capture`: arguments, results; the function run eagerly, as on the CPU
+    graphs.py    what is known of one graph
+    recording.py the graph on a GPU: memory, recording, launching
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 
 from .. import autograd, gradients, settings, tree
 from ..arguments import function, integer, truth
+from ..device import GPU, device_of, move
 from ..lines import line_of_user
 from ..outline import Outline
 from ..tensor import Tensor, wrap
 from . import keys
 from .donation import check_given_once, give_away
 from .graphs import Graph
+from .recording import MoreHolders, Recording, only_on_the_host
 from .region import CaptureError, Ran, Region, current, entered
 
 
@@ -40,8 +43,8 @@ def capture(f: Callable[..., Any], *, donate: int | Sequence[int] = (0,), max_gr
         donate: the numbers of the arguments whose tensors are given away: their memory takes the results, and using
             them after the call is an error. The first argument, by default; () for none, as in inference.
         max_graphs: how many graphs there may be.
-        check: run f twice at each call, from the same state, and compare what it runs. It finds constants that differ
-            from call to call, and tensors that are kept elsewhere. Python's own effects in f happen twice.
+        check: run f twice more at each call, from the same state, and compare what it runs. It finds constants that
+            differ from call to call, and tensors that are kept elsewhere. Python's own effects happen three times.
 
     Returns:
         A function with the attribute `graphs`. Its results carry no gradients.
@@ -50,7 +53,8 @@ def capture(f: Callable[..., Any], *, donate: int | Sequence[int] = (0,), max_gr
         RuntimeError: f needs a value on the host, or a donated tensor is used again. ValueError: more graphs than
             max_graphs; the message names the argument that keeps changing. After an error everything is as before.
 
-    On the CPU f runs at each call, with the same rules.
+    On the GPU, where a tensor among the arguments is there, the first call of each kind runs f, the second records it,
+    and later ones launch the graph. On the CPU f runs at each call, with the same rules.
 
     >>> import convgpu as cg
     >>> @cg.capture
@@ -110,6 +114,10 @@ class Captured:
         check_given_once(self._name, found.tensors, donated)
         self._refuse_gradients(found)
         graph = self._graph(found, args, options)
+        on_gpu = GPU in [device_of(x.array if isinstance(x, Tensor) else x) for _, x in found.tensors]
+        if on_gpu and not self._check and not autograd.is_watched():
+            with graph.lock:
+                return self._on_gpu(graph, args, options, donated)
         return self._eagerly(graph, args, options, donated)
 
     # --- arguments
@@ -156,7 +164,8 @@ class Captured:
         give_away(self._donated(named), self._name, line_of_user()[0])
         return result
 
-    def _eagerly(self, graph: Graph, args: Any, options: Any, donated: list[Tensor]) -> Any:
+    def _eagerly(self, graph: Graph, args: Any, options: Any, donated: list[Tensor],
+                 regions: list[Region] | None = None) -> Any:
         """Run f, and let what it has done stand if there was no error."""
         try:
             if self._check:
@@ -168,15 +177,71 @@ class Captured:
                     self._graphs = {key: g for key, g in self._graphs.items() if g is not graph}
             raise
         write()
+        if regions is not None:
+            regions.append(region)
         graph.calls += 1
         give_away(donated, self._name, line_of_user()[0])
         return result
+
+    def _on_gpu(self, graph: Graph, args: Any, options: Any, donated: list[Tensor]) -> Any:
+        """The first call runs f, which makes what later calls find; the second records it; then graphs are launched."""
+        if graph.calls == 0 or only_on_the_host(graph.holders):
+            region: list[Region] = []
+            result = self._eagerly(graph, args, options, donated, region)
+            graph.add_holders([(holder, name) for holder, name, _ in region[0].changed()])
+            return result
+        leaves = [leaf for leaf in tree.leaves((args, options)) if keys.is_array(leaf)]
+        ids = {id(t) for t in donated}
+        given_away = [id(leaf) in ids for leaf in leaves]
+        for old in graph.recordings[:]:
+            if changed := old.reassigned():
+                graph.recordings.remove(old)
+                graph.add_holders([(x, "array") for x in changed])
+        recording = next((r for r in graph.recordings if r.fits()), None)
+        if recording is None:
+            if len(graph.recordings) >= self._max_graphs:
+                raise ValueError(keys.too_many(self._name, [], self._max_graphs))
+            recording = self._recorded(graph, args, options, given_away)
+            graph.recordings.append(recording)
+        given = [move(leaf.array if isinstance(leaf, Tensor) else leaf, GPU) for leaf in leaves]
+        recording.take(given)
+        result, let_happen = recording.launch(given)
+        let_happen()
+        graph.calls += 1
+        give_away(donated, self._name, line_of_user()[0])
+        given.clear()
+        recording.count_users()
+        return result
+
+    def _recorded(self, graph: Graph, args: Any, options: Any, given_away: list[bool]) -> Recording:
+        """Record f; objects that it changes for the first time are recorded with it by another attempt."""
+        retried = False
+        while True:
+            pairs: list[tuple[Any, Tensor]] = []
+            inside = tree.map(lambda leaf, pairs=pairs: _inside(leaf, pairs, True), (args, options))
+
+            def run(inside: Any = inside, pairs: Any = pairs) -> Any:
+                result = tree.map(_outside, self._f(*inside[0], **inside[1]))
+                _check_gradients(self._name, pairs)
+                return result
+
+            try:
+                return Recording(self._name, [x for _, x in pairs], graph.holders, given_away, run)
+            except MoreHolders as more:
+                graph.add_holders(more.holders)
+            except MemoryError:
+                if retried:
+                    raise
+                retried = True
+                sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 
     def _run(self, args: Any, options: Any) -> tuple[Region, Any, Callable[[], None]]:
         """One run of f. What it returns is detached; the last result writes assigned arguments back."""
         region = Region(self._name, self._check)
         pairs: list[tuple[Any, Tensor]] = []
-        given_args, given_options = tree.map(lambda leaf: _inside(leaf, pairs), (args, options))
+        leaves = tree.leaves((args, options))
+        on_gpu = any([keys.is_array(x) and device_of(getattr(x, "array", x)) == GPU for x in leaves])
+        given_args, given_options = tree.map(lambda leaf: _inside(leaf, pairs, on_gpu), (args, options))
         region.known.update({id(x.array): x.array for _, x in pairs})
         with entered(region):
             try:
@@ -205,13 +270,19 @@ class Captured:
         graph.log = [_without_values(ran) for ran in logs[0]]
 
 
-def _inside(leaf: Any, pairs: list[tuple[Any, Tensor]]) -> Any:
-    """What f gets for a leaf: of a tensor another one, so that f's effects on it can be told."""
+def _inside(leaf: Any, pairs: list[tuple[Any, Tensor]], on_gpu: bool) -> Any:
+    """What f gets for a leaf: of a tensor another one, so that f's effects on it can be told. If any input is on the
+    GPU, all are.
+    """
     if not keys.is_array(leaf):
         return leaf
     if isinstance(leaf, Tensor):
         inner = Tensor(leaf.array, leaf.requires_grad)
         inner.grad = leaf.grad
+        if on_gpu:
+            inner.array = move(inner.array, GPU)
+    elif on_gpu:
+        inner = wrap(move(leaf, GPU))
     else:
         inner = wrap(leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
     pairs.append((leaf, inner))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,17 +32,24 @@ class Graph:
         self.arguments = ", ".join([f"{place} {keys.described(what)}" for place, what in found.parts])
         self.calls = 0
         self.log: list[Ran] | None = None
-        self.recording: Any = None  # what is launched on a GPU
+        self.recordings: list[Any] = []  # what is launched on a GPU: one for each kind of objects that f changes
+        self.holders: list[tuple[Any, str]] = []  # what f changes: objects and attributes
+        self.lock = threading.RLock()
+
+    def add_holders(self, holders: list[tuple[Any, str]]) -> None:
+        """Note objects and attributes that f changes."""
+        known = {(id(holder), name) for holder, name in self.holders}
+        self.holders += [(holder, name) for holder, name in holders if (id(holder), name) not in known]
 
     @property
     def captured(self) -> bool:
         """Whether it is launched as a graph."""
-        return self.recording is not None
+        return bool(self.recordings)
 
     @property
     def memory_bytes(self) -> int:
         """What its private memory takes on the GPU."""
-        return 0 if self.recording is None else self.recording.memory_bytes
+        return sum(recording.memory_bytes for recording in self.recordings)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -48,6 +48,7 @@ class Region:
         self.log: list[Ran] | None = [] if log else None
         self.made: list[tuple[weakref.ref[Any], Ran]] = []  # the tensors that ops have made, where there is a log
         self.known: dict[int, Any] = {}  # by its id, each array that ops have made or that is an argument, where logged
+        self.recorder: Any = None  # while a graph is recorded: recording.Recorder
         self._noted: set[tuple[int, str]] = set()
 
     def note(self, holder: Any, names: tuple[str, ...]) -> None:
@@ -102,6 +103,11 @@ def entered(region: Region | None) -> Iterator[None]:
         _thread.region = before
 
 
+def recorder() -> Any:
+    """What records a graph on this thread, or None."""
+    return None if _thread.region is None else _thread.region.recorder
+
+
 def note(holder: Any, *names: str) -> None:
     """Say, before they change, that these attributes of an object change."""
     if _thread.region is not None:
@@ -110,8 +116,13 @@ def note(holder: Any, *names: str) -> None:
 
 def ran(op: str, inputs: Sequence[Any], statics: Any, outputs: Sequence[Any]) -> None:
     """Say that an op has run. Inputs and outputs are tensors, arrays, numbers or None."""
-    if _thread.region is not None and _thread.region.log is not None:
-        _thread.region.see(op, inputs, statics, outputs)
+    region = _thread.region
+    if region is None:
+        return
+    if region.recorder is not None:
+        region.recorder.see(inputs, outputs)
+    if region.log is not None:
+        region.see(op, inputs, statics, outputs)
 
 
 def refuse(what: str, instead: str = "return the tensor, and read it after the call") -> None:

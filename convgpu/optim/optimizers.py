@@ -109,6 +109,9 @@ class Optimizer:
         region.refuse("the number of an optimizer's steps")
         return self._count_on_host()
 
+    def _count_call(self) -> None:
+        self._calls += 1
+
     def _count_on_host(self) -> int:
         return self._steps if isinstance(self._steps, int) else int(to_numpy(self._steps))
 
@@ -148,7 +151,10 @@ class Optimizer:
             done = self._step_by_op(arrays, list(gradients), states, self._norm(gradients),
                                     self._decaying(params, places))
         new = [wrap(array).requires_grad_(p.requires_grad) for array, p in zip(done.params, leaves)]
-        self._calls += 1
+        self._count_call()
+        recorder = region.recorder()
+        if recorder is not None:
+            recorder.before_launch.append(self._count_call)
         self._steps, self._places = done.steps, places if self.slots and rows else None
         self._state = dict(zip(self.slots, done.slots)) if rows else {}
         if self.loss_scale is not None and done.scaling is not None:
@@ -240,6 +246,9 @@ class Optimizer:
 
     def _rate(self, array: Any) -> Any:
         """The learning rate as an array beside another one; it is kept as long as it is the same."""
+        recorder = region.recorder()
+        if recorder is not None:
+            return recorder.number(lambda: float(self.lr), np.float64)
         key, rate = (device_of(array), type(array)), float(self.lr)
         if key not in self._rates or self._rates[key][0] != rate:
             self._rates[key] = rate, scalar_beside(array, rate, np.float64)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...capturing import region
 from ...device import cupy_with_gpu
 from ...dtypes import DTypeLike, is_float
 from ...geometry import ConvGeometry, NormGeometry, PoolGeometry
@@ -162,7 +163,9 @@ class _Counters:
     """
 
     def __init__(self, native: Crossing):
-        self._native, self._kept = native, native._kept_counters.arrays
+        recorder = region.recorder()  # a graph has counters of its own
+        self._native = native
+        self._kept = native._kept_counters.arrays if recorder is None else recorder.counters
         self._key = native.module.device_key(), native._stream()
 
     def __enter__(self) -> Any:
