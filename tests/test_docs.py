@@ -1,6 +1,7 @@
 """Every Python block of README.md and docs/*.md runs: a page from top to bottom, in one namespace."""
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         use_stand_in(monkeypatch)
     if page.name in ("ptx.md", "verify-against.md") and not (ptx.is_built() and nvrtc.is_installed()):
         pytest.skip('the page needs convgpu._ptx and NVRTC (pip install "convgpu[ptx]")')
+    if page.name == "torch.md" and importlib.util.find_spec("torch") is None:
+        pytest.skip("the page needs PyTorch: pip install torch")
     text, namespace = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
     with cg.set_workspace_limit(None):  # a page that sets one leaves it to no other test
         for match in BLOCK.finditer(text):
