@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import itertools
+import multiprocessing
 import os
 import re
 import subprocess
@@ -143,6 +144,21 @@ def test_a_forked_child_computes_with_threads_of_its_own(run, threads):
         os._exit(0)
     assert os.read(read, 64).decode() == right
     assert os.waitpid(child, 0)[1] == 0
+    assert digest(everything(run)) == right
+
+
+def _digest_of_child(_):
+    return digest(everything(load("cpu")))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork a process")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forked_workers_of_multiprocessing_compute_after_their_parent_has(run, threads):
+    """Two at once, each of which starts a pool of its own, and then the parent again."""
+    threads(3)
+    right = digest(everything(run))
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(_digest_of_child, range(4), 1).get(timeout=300) == [right] * 4
     assert digest(everything(run)) == right
 
 
