@@ -146,7 +146,8 @@ def test_batch_norm_is_pytorchs(shape: tuple[int, ...], affine: bool, last: bool
     running = [[torch.arange(3).double(), torch.ones(3).double()] for _ in range(2)]
     for training in (True, False):
         found = [gradients(lambda x, *p, lib=lib, r=r, training=training: lib.batch_norm(
-            x, *r, *p, training=training, momentum=0.3), [x, *parameters]) for lib, r in zip((functional, plain), running)]
+            x, *r, *p, training=training, momentum=0.3), [x, *parameters])
+                 for lib, r in zip((functional, plain), running)]
         for o, t in zip(*found):
             same(o, t, 1e-9)
         for o, t in zip(*running):
@@ -245,8 +246,8 @@ class Block(nn.Module):
 
 def resnet18(width: int = 16) -> nn.Sequential:
     """ResNet-18, with fewer channels."""
-    stages = [Block(c, k, s) for c, k, s in ((1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1), (4, 8, 2),
-                                             (8, 8, 1)) for c, k in [(c * width, k * width)]]
+    sizes = (1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1), (4, 8, 2), (8, 8, 1)
+    stages = [Block(c * width, k * width, stride) for c, k, stride in sizes]
     return nn.Sequential(nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
                          nn.MaxPool2d(3, 2, 1), *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Linear(8 * width, 10))

@@ -1,8 +1,8 @@
 """convgpu's ops as ops of PyTorch: `torch.ops.convgpu.conv` and others, with shapes for tracing and gradients.
 
 Tensors have PyTorch's shapes: images (N, C, spatial...), filters (K, C/groups, spatial...). An op computes in the
-memory format that its first images have. Padding is a list with one (before, after) after the other. The gradients are ops
-too, and have gradients of their own: those of a convolution are convolutions, y is linear in x and in w.
+memory format that its first images have. Padding is a list with one (before, after) after the other. The gradients are
+ops too, and have gradients of their own: those of a convolution are convolutions, y is linear in x and in w.
 """
 
 from __future__ import annotations
