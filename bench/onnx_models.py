@@ -70,7 +70,7 @@ def row(name: str, path: Path, threads: int, samples: int) -> dict[str, Any]:
         raise ValueError(f"{name}: expected ONNX Runtime's result, got another; not timed")
     timings = alternate({"convgpu cpu": ours, "onnxruntime cpu": theirs}, samples)
     return {"kind": "onnx", "network": "", "layer": name, "direction": "predict", "op": "onnx", "dtype": "float32",
-            "threads": threads, "flops": 0, "unit": "float32", "bytes": 0, "timings": timings}
+            "threads": threads, "timings": timings}
 
 
 def measure(threads: int, samples: int, only: str) -> Results:

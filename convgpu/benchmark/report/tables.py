@@ -14,7 +14,7 @@ from .grid import Column, markdown, number, percent, text, wrapped
 from .training_table import noise_note, ratio_cell, training_columns, training_notes
 
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
-PEER = "PyTorch"
+PEERS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}  # by the first word of a contender's name
 _UNITS = {"cpu": "GFLOP/s", "gpu": "TFLOP/s"}
 
 
@@ -130,7 +130,7 @@ def _rate(row: Row, name: str) -> str:
 
 def _peers(rows: Sequence[Row], device: str) -> list[Column]:
     """The columns for the peer's better layout: its time, and its time over ours."""
-    group = f"{PEER} {DEVICES[device]}"
+    group = f"{_peer(rows, device)} {DEVICES[device]}"
 
     def column(title: str, cell: Callable[[Row, str], str]) -> Column:
         peers = [figures.best_peer(row, device) for row in rows]
@@ -143,6 +143,12 @@ def _peers(rows: Sequence[Row], device: str) -> list[Column]:
     if any(figures.has(row, device) for row in rows):
         columns.append(column("ratio", lambda row, peer: ratio_cell(row, figures.rivals(row, device))))
     return columns
+
+
+def _peer(rows: Sequence[Row], device: str) -> str:
+    """Whose times stand beside ours."""
+    names = [name for row in rows if (name := figures.best_peer(row, device))]
+    return PEERS.get(names[0].split()[0], names[0].split()[0]) if names else PEERS["torch"]
 
 
 def startup_columns(rows: Sequence[Row], roofs: dict[str, Any]) -> list[Column]:
@@ -184,7 +190,7 @@ def layer_notes(rows: Sequence[Row], roofs: dict[str, Any]) -> list[str]:
     """Notes: the means, and the meaning of the columns."""
     notes = []
     pairs = [("CPU/GPU", "", [(row, figures.devices(row)) for row in rows])]
-    pairs += [(f"{PEER}'s time over ours on the {title}", " (above 1, we are faster)",
+    pairs += [(f"{_peer(rows, device)}'s time over ours on the {title}", " (above 1, we are faster)",
                [(row, figures.rivals(row, device)) for row in rows]) for device, title in DEVICES.items()]
     for what, meaning, found in pairs:
         notes += mean_note(what, meaning, [(row, pair) for row, pair in found if pair is not None])
