@@ -17,7 +17,9 @@ class _Graph:
     """The nodes that are left, with who makes and who reads each value."""
 
     def __init__(self, nodes: list[Node], outputs: set[str], inputs: set[str]):
-        self.nodes, self.outputs = nodes, outputs
+        self.slots: list[Node | None] = list(nodes)  # None in the places of those that are gone
+        self.places = {id(node): i for i, node in enumerate(nodes)}
+        self.outputs = outputs
         self.moving = set(inputs)  # values that follow from the inputs, and not from parameters and constants alone
         for node in nodes:
             if self.moving & {*node.inputs}:
@@ -25,23 +27,30 @@ class _Graph:
         self.count = Counter([name for node in nodes for name in node.inputs])
         self.readers = {name: node for node in nodes for name in node.inputs}
 
+    @property
+    def nodes(self) -> list[Node]:
+        """Those that are left."""
+        return [node for node in self.slots if node is not None]
+
     def only_reader(self, node: Node, *ops: str) -> Node | None:
         """The one node that reads what a node makes, if it is one of these operators."""
         name = node.outputs[0]
         reader = self.readers.get(name)
         if self.count[name] != 1 or name in self.outputs or len([o for o in node.outputs if o]) != 1:
             return None
-        return reader if reader is not None and reader.op in ops and reader in self.nodes else None
+        return reader if reader is not None and reader.op in ops and id(reader) in self.places else None
 
     def join(self, node: Node, last: Node, *gone: Node) -> None:
         """Let a node make what the last one makes, and leave out the others."""
         node.outputs = last.outputs
-        self.nodes = [n for n in self.nodes if n is not last and n not in gone]
+        for other in (last, *gone):
+            self.slots[self.places.pop(id(other))] = None
 
     def move_up(self, node: Node, last: Node) -> None:
         """As `join`, in the place of the last one, since it has inputs that are made between the two."""
-        self.nodes = [n for n in self.nodes if n is not node]
-        self.nodes[self.nodes.index(last)] = node
+        place = self.places.pop(id(last))
+        self.slots[self.places[id(node)]], self.slots[place] = None, node
+        self.places[id(node)] = place
         node.outputs = last.outputs
 
 
@@ -58,7 +67,7 @@ def fused(nodes: list[Node], constants: dict[str, Tensor], outputs: set[str], in
             _with_factors(graph, node)
         elif node.op == "Reshape":
             _as_shuffle(graph, node, constants)
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         if node.op == "Conv" and node.activation is None:
             _with_norm(graph, node)
     return graph.nodes

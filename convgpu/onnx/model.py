@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -36,6 +37,13 @@ class Model:
 
     def __init__(self, source: Any):
         proto, folder = files.read(source)
+        try:
+            self._build(proto, folder)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"convgpu.onnx.load: expected names in UTF-8, got others ({error})") from None
+
+    def _build(self, proto: onnx.ModelProto, folder: Path | None) -> None:
+        """Check the model, and plan how it runs."""
         nodes = graph.nodes_of(proto)
         initializers = graph.initializers_of(proto, folder)
         graph.check(proto, nodes, initializers)
