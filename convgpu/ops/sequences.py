@@ -120,8 +120,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     place = (x - x0) / where(width == 0, 1, width)
     inside = (x >= xp[0]) & (x < xp[last])
     y = mixed(f0, f1, where(inside, place, 0))
-    low = fp[0] if left is None or period is not None else as_tensor(left, "interp")
-    high = fp[last] if right is None or period is not None else as_tensor(right, "interp")
+    low = fp[0] if left is None or period is not None else _constant("interp", left, x)
+    high = fp[last] if right is None or period is not None else _constant("interp", right, x)
     y = where(x < xp[0], low, where(x > xp[last], high, where(x == xp[last], fp[last], y)))
     return astype(where(isnan(x), x, y), dtype)
 
@@ -155,6 +155,11 @@ def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: floa
     return astype(wide(p) + astype(pad(cumsum(turns, axis), lead), wide(p).dtype), dtype)
 
 
+def _constant(op: str, value: Any, x: Tensor) -> Tensor:
+    """A number or an array as a Tensor on the device of x; a Tensor stays where it is."""
+    return value if isinstance(value, Tensor) else as_tensor(value, op).to(x.device)
+
+
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """The derivative of f along its axes by differences of second order, at the edges of order `edge_order`.
 
@@ -176,7 +181,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         raise ValueError(f"gradient: expected edge_order 1 or 2, got {edge_order!r}")
     if len(varargs) not in (0, 1, len(axes)):
         raise TypeError(f"gradient: expected no distance, one, or one for each of {len(axes)} axes, got {len(varargs)}")
-    spacings = [as_tensor(s, "gradient") for s in varargs] or [as_tensor(1.0)]
+    spacings = [_constant("gradient", s, f) for s in varargs or (1.0,)]
     if len(spacings) == 1 and spacings[0].ndim == 0:
         spacings *= len(axes)
     if len(spacings) != len(axes):

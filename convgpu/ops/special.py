@@ -24,7 +24,7 @@ fmod = Op("fmod", "a, b -> y", weak(np.fmod), broadcasts=True).vjp(
 heaviside = Op("heaviside", "a, b -> y", weak(np.heaviside), broadcasts=True).vjp(
     a=zero, b=lambda g, a: where(a == 0, g, 0))
 copysign = Op("copysign", "a, b -> y", weak(np.copysign), broadcasts=True).vjp(
-    a=lambda g, a, b: where(signbit(a) == signbit(b), g, -g), b=zero)
+    a=lambda g, a, b: where(signbit(as_tensor(a).to(g.device)) == signbit(as_tensor(b).to(g.device)), g, -g), b=zero)
 nextafter = Op("nextafter", "a, b -> y", weak(np.nextafter), broadcasts=True).vjp(
     a=lambda g: g, b=zero)
 _ldexp = Op("ldexp", "x; exponents -> y", np.ldexp).vjp(x=lambda g, exponents: ldexp(g, exponents))
