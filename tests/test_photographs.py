@@ -1,5 +1,6 @@
 """The example on photographs: its data, that training learns, and that PyTorch computes the same first steps."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -60,3 +61,22 @@ def test_pytorch_takes_the_same_steps(data, monkeypatch):
     assert found["target"] == 0.8 and found["to_target_theirs_over_ours"] == 2.0
     assert found["convgpu"] == {"accuracy": 0.9, "deviation": 0.0, "seconds": 2.0, "reached": 2,
                                 "seconds_to_target": 2.0}
+
+
+def test_the_page_has_what_the_newest_file_has(monkeypatch):
+    pytest.importorskip("torch", reason="the script that wrote the file imports PyTorch, which is not installed")
+    root = Path(__file__).parent.parent
+    monkeypatch.syspath_prepend(str(root / "bench"))
+    import photographs as bench
+
+    files = sorted((root / "bench" / "results" / "photographs").glob("*.json"))
+    saved = max((json.loads(file.read_text(encoding="utf-8")) for file in files),
+                key=lambda saved: saved["environment"]["date"])
+    *rows, last = saved["rows"]
+    found = bench.summary(rows)
+    assert found == last["summary"] and len(rows) == 5
+    page = (root / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    for name, of in (("convgpu", found["convgpu"]), ("PyTorch 2.13", found["torch"])):
+        assert f"| {name} | {of['accuracy']:.1%} | {of['deviation']:.1%} | {of['seconds']:.1f} |" in page
+    assert abs(found["convgpu"]["accuracy"] - found["torch"]["accuracy"]) < found["torch"]["deviation"]
+    assert f"{last['train']}\npatches" in page and f"{last['test']} for testing" in page
