@@ -51,11 +51,10 @@ CONVGPU_INLINE void average(T* y, int64_t channels, int64_t all, Sum sum) {
     using A = Accumulator<T>;
     const bool exact = (all & (all - 1)) == 0;
     const A divisor = static_cast<A>(all), factor = 1 / divisor;
-    for (int64_t c = 0; c < channels; c += kLanes<A>) {
-        const int lanes = lanes_from<A>(c, channels);
+    for_each_lanes<A>(channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
         const Vector<A> v = sum(c, lanes);
         write_lanes(y + c, exact ? v * factor : v / divisor, lanes);
-    }
+    });
 }
 
 template <class T>
@@ -167,17 +166,16 @@ void avg_pool_dgrad(const PoolCall& call) {
                                 for (int64_t i = 0; i < count; ++i) {
                                     for_each_share(lines[i], w, [&](const Share<T>& share) { shares[few++] = share; });
                                 }
-                                for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                                    const int lanes = lanes_from<A>(c, part.channels);
-                                    Vector<A> sum{};
-                                    for (int i = 0; i < few; ++i)
-                                        sum += read_lanes(shares[i].gy + c, lanes) * shares[i].factor;
-                                    write_lanes(gx.data + c, sum, lanes);
-                                }
+                                for_each_lanes<A>(part.channels,
+                                                  [&](int64_t c, int lanes) __attribute__((always_inline)) {
+                                                      Vector<A> sum{};
+                                                      for (int i = 0; i < few; ++i)
+                                                          sum += read_lanes(shares[i].gy + c, lanes) * shares[i].factor;
+                                                      write_lanes(gx.data + c, sum, lanes);
+                                                  });
                                 continue;
                             }
-                            for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                                const int lanes = lanes_from<A>(c, part.channels);
+                            for_each_lanes<A>(part.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
                                 VectorSum<A> sum;
                                 for_each_line([&](const Line<T>& line) {
                                     for_each_share(line, w, [&](const Share<T>& share) {
@@ -185,7 +183,7 @@ void avg_pool_dgrad(const PoolCall& call) {
                                     });
                                 });
                                 write_lanes(gx.data + c, sum.value(), lanes);
-                            }
+                            });
                         }
                         deliver_row<T>(call.gx, part, n, d, h, scratch);
                     }

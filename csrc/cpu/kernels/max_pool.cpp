@@ -70,14 +70,13 @@ void forward(const PoolCall& call) {
                              ++q, y.data += y.step, winners.data += winners.step) {
                             taps[2] = inside(axis[2], q);
                             const T* const at = x.at(n, start(axis[0], o), start(axis[1], p), start(axis[2], q));
-                            for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                                const int lanes = lanes_from<A>(c, part.channels);
+                            for_each_lanes<A>(part.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
                                 Vector<A> best{};
                                 Integers<A> winner{};
                                 find_winner<T, kOffsets>(at + c, step, axis, taps, lanes, best, winner);
                                 write_lanes(y.data + c, best, lanes);
                                 if (kOffsets) write_offsets<A>(winners.data + c, winner, lanes);
-                            }
+                            });
                         }
                         deliver_row<T>(call.y, part, n, o, p, scratch);
                         if (kOffsets) deliver_row<Offset>(call.offset_view, part, n, o, p, codes);
@@ -143,21 +142,21 @@ void backward(const PoolCall& call) {
                                 Share<T, Offset> shares[kFew];
                                 int count = 0;
                                 for_each_window([&](const Share<T, Offset>& share) { shares[count++] = share; });
-                                for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                                    const int lanes = lanes_from<A>(c, part.channels);
-                                    Vector<A> sum{};
-                                    for (int i = 0; i < count; ++i) sum += share_of(shares[i], c, lanes);
-                                    write_lanes(gx.data + c, sum, lanes);
-                                }
+                                for_each_lanes<A>(part.channels,
+                                                  [&](int64_t c, int lanes) __attribute__((always_inline)) {
+                                                      Vector<A> sum{};
+                                                      for (int i = 0; i < count; ++i)
+                                                          sum += share_of(shares[i], c, lanes);
+                                                      write_lanes(gx.data + c, sum, lanes);
+                                                  });
                                 continue;
                             }
-                            for (int64_t c = 0; c < part.channels; c += kLanes<A>) {
-                                const int lanes = lanes_from<A>(c, part.channels);
+                            for_each_lanes<A>(part.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
                                 VectorSum<A> sum;
                                 for_each_window(
                                     [&](const Share<T, Offset>& share) { sum.add(share_of(share, c, lanes)); });
                                 write_lanes(gx.data + c, sum.value(), lanes);
-                            }
+                            });
                         }
                         deliver_row<T>(call.gx, part, n, d, h, scratch);
                     }

@@ -237,9 +237,13 @@ CONVGPU_INLINE int64_t output_pixels(const PoolAxis* axis, const Boxes& boxes) {
     return pixels;
 }
 
-template <class A>
-CONVGPU_INLINE int lanes_from(int64_t c, int64_t channels) {
-    return static_cast<int>(smaller<int64_t>(kLanes<A>, channels - c));
+// Calls use(c, lanes) for each vector of channels. All but the last have a number of lanes that the compiler knows,
+// once `use` is inlined: it then reads and writes whole vectors without asking.
+template <class A, class Use>
+CONVGPU_INLINE void for_each_lanes(int64_t channels, Use use) {
+    int64_t c = 0;
+    for (; c + kLanes<A> <= channels; c += kLanes<A>) use(c, kLanes<A>);
+    if (c < channels) use(c, static_cast<int>(channels - c));
 }
 
 // Sums of vectors, in blocks of kBlock terms.
