@@ -132,6 +132,18 @@ def test_planes_have_the_same_bits_at_any_number_of_threads(run, shape, window, 
         assert all(a.tobytes() == b.tobytes() for a, b in zip(found[0], others))
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_norms_of_windows_are_numpys(run, dtype, data_format, norm):
+    geo, rng = geo_of((2, 19, 13, 12), 3, data_format, stride=2, padding=1), np.random.default_rng(4)
+    for kind, scale in (("normal", 1e-3), ("nan", 1), ("infinite", 1), ("minus", 1)):
+        x = values(geo.x_shape, dtype, kind, rng) * as_dtype(dtype).type(scale)
+        with np.errstate(all="ignore"):
+            right = load("numpy").lp_pool(x, geo, norm).astype("f8")
+        np.testing.assert_allclose(run.lp_pool(x, geo, norm).astype("f8"), right, rtol=2 * ROUNDING[dtype], atol=1e-6)
+
+
 def test_explain_says_where_vectors_lie():
     with cg.use_backend("cpu"):
         first = str(cg.explain("max_pool2d", (2, 8, 9, 9), 2, data_format="channels_first", device="cpu"))

@@ -42,7 +42,7 @@ _OTHERS = {
     "max_pool_indices": "winners, one by one",
     "avg_pool": "windows, a vector of channels at a time",
     "avg_pool_dgrad": "gathers, each pixel from the windows that hold it",
-    "lp_pool": "windows, element by element",
+    "lp_pool": "windows, a vector of channels at a time",
     "lp_pool_dgrad": "gathers, each pixel from the windows that hold it, element by element",
     "lp_pool_gather": "windows, element by element",
     "norm_stats": "blocks, whose sums are taken about their means",

@@ -1,8 +1,9 @@
 // Power pooling: y = (sum of |x|^p over a window)^(1/p); and its gradients, sums of g * f(x / y).
 //
-// A thread owns a tile of the results: some rows of pixels, and a block of channels, which it takes one by one, since a
-// power costs more than all the rest.
-// Layouts: any; elements are read where they are.
+// A thread owns a tile of the results: some rows of pixels, and a block of channels. lp_pool takes a vector of channels
+// at a time, whose powers other than 1 and 2 are taken one by one, and copies channels that are not neighbours.
+// Gradients take elements one by one, and read them where they are.
+// Layouts: any.
 // Padding is skipped.
 // Order: lp_pool first finds the largest |x| of a window, and adds the powers of |x| / largest, so that none overflows.
 // Taps, or windows, are added in row-major order, in blocks of kBlock.
@@ -32,6 +33,14 @@ CONVGPU_INLINE A power_of_quotient(A x, A y, A exponent, bool with_sign) {
     const A t = power(magnitude(x / y), exponent);
     if (!with_sign) return t;
     return x > 0 ? t : x < 0 ? -t : t * x;  // a NaN stays NaN
+}
+
+template <class A, class Function>
+CONVGPU_INLINE Vector<A> each_lane(Vector<A> v, int lanes, Function function) {
+    A all[kLanes<A>];
+    store(all, v);
+    for (int i = 0; i < lanes; ++i) all[i] = function(all[i]);
+    return load(all);
 }
 
 // A sum in blocks of kBlock terms.
@@ -84,29 +93,62 @@ CONVGPU_INLINE void for_each_pixel(const PoolAxis* axis, int64_t o, int64_t p, i
     }
 }
 
+// The norm of a window of each lane.
+template <class T>
+CONVGPU_INLINE Vector<Accumulator<T>> norm_of_window(const Pixels<const T>& x, const PoolAxis* axis, int64_t n,
+                                                     int64_t o, int64_t p, int64_t q, int64_t c, int lanes,
+                                                     Accumulator<T> norm) {
+    using A = Accumulator<T>;
+    const auto for_each_size = [&](auto use) __attribute__((always_inline)) {
+        for_each_pixel(axis, o, p, q, [&](int64_t d, int64_t h, int64_t w) __attribute__((always_inline)) {
+            const Vector<A> v = read_lanes(x.at(n, d, h, w) + c, lanes);
+            use(v < 0 ? -v : v + 0);  // -0 + 0 is 0
+        });
+    };
+    Vector<A> largest{};
+    for_each_size([&](Vector<A> size) __attribute__((always_inline)) {
+        largest = (size > largest) | ((size != size) & (largest == largest)) ? size : largest;
+    });
+    const Integers<A> ordinary = (largest > 0) & (largest - largest == 0);
+    const Vector<A> divisor = ordinary ? largest : broadcast(A(1));
+    VectorSum<A> sum;
+    for_each_size([&](Vector<A> size) __attribute__((always_inline)) {
+        const Vector<A> t = size / divisor;
+        sum.add(norm == 1 ? t : norm == 2 ? t * t : each_lane<A>(t, lanes, [&](A a) { return power(a, norm); }));
+    });
+    const Vector<A> y =
+        norm == 1 ? sum.value() : each_lane<A>(sum.value(), kLanes<A>, [&](A a) { return root(a, norm); });
+    return ordinary ? largest * y : largest;  // 0, Inf and NaN are the norm themselves
+}
+
 }  // namespace
 
 template <class T>
 void lp_pool(const PoolCall& call) {
     using A = Accumulator<T>;
     const A norm = static_cast<A>(call.power);
-    for_each_element(call, call.y, [&](int64_t n, int64_t o, int64_t p, int64_t q, int64_t c) {
-        A largest = 0;
-        for_each_pixel(call.axis, o, p, q, [&](int64_t d, int64_t h, int64_t w) {
-            const A size = magnitude(widened(*call.x.at<const T>(n, d, h, w, c)));
-            if (size > largest || size != size) largest = largest == largest ? size : largest;
+    const PoolAxis* const axis = call.axis;
+    const bool copies = call.x.step_c != 1 || call.y.step_c != 1;
+    for_each_part(
+        call.y, call.threads, copies, 2, sizeof(T), 16 * call.work,
+        [&](const Boxes& boxes) { return input_pixels(axis, boxes); },
+        [&](const Part& part, char* scratch) {
+            const auto x = read_part<T>(call.x, input_part(axis, part), scratch);
+            const Box& box = part.box;
+            for (int64_t n = box.begin[0]; n < box.end[0]; ++n) {
+                for (int64_t o = box.begin[1]; o < box.end[1]; ++o) {
+                    for (int64_t p = box.begin[2]; p < box.end[2]; ++p) {
+                        auto y = result_row<T>(call.y, part, n, o, p, scratch);
+                        for (int64_t q = box.begin[3]; q < box.end[3]; ++q, y.data += y.step) {
+                            for_each_lanes<A>(part.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
+                                write_lanes(y.data + c, norm_of_window<T>(x, axis, n, o, p, q, c, lanes, norm), lanes);
+                            });
+                        }
+                        deliver_row<T>(call.y, part, n, o, p, scratch);
+                    }
+                }
+            }
         });
-        const bool ordinary = largest > 0 && largest - largest == 0;
-        A y = largest;  // 0, Inf and NaN are the norm themselves
-        if (ordinary) {
-            Sum<A> sum;
-            for_each_pixel(call.axis, o, p, q, [&](int64_t d, int64_t h, int64_t w) {
-                sum.add(power(magnitude(widened(*call.x.at<const T>(n, d, h, w, c))) / largest, norm));
-            });
-            y = largest * root(sum.value(), norm);
-        }
-        *call.y.at<T>(n, o, p, q, c) = narrowed<T>(y);
-    });
 }
 
 template <class T>
