@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import fake_cupy
@@ -15,7 +16,7 @@ from gpu_device import STAND_IN, stand_in  # noqa: F401 - a fixture
 import convgpu as cg
 from convgpu import optim
 from convgpu.capturing.region import CaptureError
-from convgpu.examples import lenet5
+from convgpu.examples import data, lenet5
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 DATA = np.random.default_rng(0)
@@ -34,9 +35,9 @@ def batches(steps: int, classes: int, shape: tuple[int, ...]) -> list[Any]:
             for _ in range(steps)]
 
 
-def trained(step: Any, state: Any, data: Any, prepare: Any = None) -> list[Any]:
+def trained(step: Any, state: Any, steps: Any, prepare: Any = None) -> list[Any]:
     found = []
-    for i, batch in enumerate(data):
+    for i, batch in enumerate(steps):
         if prepare is not None:
             prepare(i)
         state, loss = step(state, *batch)
@@ -45,7 +46,7 @@ def trained(step: Any, state: Any, data: Any, prepare: Any = None) -> list[Any]:
 
 
 def test_lenet5_equals_eager_execution() -> None:
-    data = batches(20, 10, (2, 32, 32, 1))
+    steps = batches(20, 10, (2, 32, 32, 1))
 
     def run(wrap: Any) -> Any:
         optimizer, source = optim.Adam(lr=optim.cosine(0.01, 20, warmup=3)), cg.Generator(5, device="gpu")
@@ -59,7 +60,7 @@ def test_lenet5_equals_eager_execution() -> None:
 
         step = wrap(step)
         start = there(cg.tree.map(lambda t: t.numpy(), lenet5.initial((32, 32, 1), 10)))
-        return step, trained(step, start, data), bits(source.state), optimizer.steps
+        return step, trained(step, start, steps), bits(source.state), optimizer.steps
 
     step, *ours = run(cg.capture)
     assert ours == list(run(lambda f: f)[1:])
@@ -69,7 +70,7 @@ def test_lenet5_equals_eager_execution() -> None:
 
 
 def test_a_residual_network_with_batch_norm_equals_eager_execution() -> None:
-    data = batches(20, 3, (2, 6, 5, 3))
+    steps = batches(20, 3, (2, 6, 5, 3))
     start = {name: DATA.standard_normal(shape).astype(np.float32) * 0.2 for name, shape in (
         ("a", (3, 3, 3, 8)), ("b", (3, 3, 8, 8)), ("c", (8, 3)), ("scale", (8,)), ("offset", (8,)))}
 
@@ -98,7 +99,7 @@ def test_a_residual_network_with_batch_norm_equals_eager_execution() -> None:
 
         cg.seed(1)
         step = wrap(step)
-        found = trained(step, there(start), data, prepare)
+        found = trained(step, there(start), steps, prepare)
         return step, found, bits((mean, var, average.params)), mean.version
 
     step, *ours = run(cg.capture)
@@ -107,7 +108,7 @@ def test_a_residual_network_with_batch_norm_equals_eager_execution() -> None:
 
 
 def test_two_steps_share_objects_and_state() -> None:
-    data = [there(DATA.standard_normal((4, 3)).astype(np.float32)) for _ in range(8)]
+    given = [there(DATA.standard_normal((4, 3)).astype(np.float32)) for _ in range(8)]
 
     def run(wrap: Any) -> Any:
         total = cg.zeros((), device="gpu")
@@ -124,7 +125,7 @@ def test_two_steps_share_objects_and_state() -> None:
         one, two = turn(first, "g", "d"), turn(second, "d", "g")
         state = there({"g": np.ones((3, 2), np.float32), "d": np.full((3, 2), 0.5, np.float32)})
         found = []
-        for x in data:
+        for x in given:
             state, a = one(state, x)
             total.assign(total * 2)
             state, b = two(state, x)
@@ -189,6 +190,17 @@ def test_gradients_that_accumulate_in_a_parameter() -> None:
         return found
 
     assert run(lambda f: cg.capture(f, donate=())) == run(lambda f: f)
+
+
+def test_leaves_that_the_function_makes() -> None:
+    def step(x: Any) -> Any:
+        w = x.detach().requires_grad_()
+        (w * w).sum().backward()
+        return w.grad
+
+    f, x = cg.capture(step, donate=()), cg.tensor([1.0, 2.0], device="gpu")
+    assert [f(x * i).tolist() for i in range(4)] == [[2.0 * i, 4.0 * i] for i in range(4)]
+    assert f.graphs[0].captured
 
 
 def test_changing_shapes_have_graphs_of_their_own() -> None:
@@ -328,3 +340,25 @@ def test_nothing_is_left_after_many_captures() -> None:
     del f
     gc.collect()
     assert fake_cupy.device.captures == 1000 and all(r() is None for r in gone)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_example_trains_by_a_graph(dtype: str, tmp_path: Path) -> None:
+    images, labels = DATA.integers(0, 255, (5, 16, 16)).astype(np.uint8), np.arange(5) % 2
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    made = data.from_file(tmp_path / "data.npz")
+
+    def run(captures: bool) -> Any:
+        training = lenet5.Training(made, batch_size=2, device="gpu", dtype=dtype)
+        if not captures:
+            training.learn = training._learn
+        for _ in range(2):
+            training.begin_epoch()
+            while training.step_in_epoch < training.steps:
+                training.step()
+            training.end_epoch()
+        return training, bits(training.params), training.history, training.optimizer.steps
+
+    training, *ours = run(True)
+    assert ours == list(run(False)[1:])
+    assert [g.calls for g in training.learn.graphs] == [4, 2] and all(g.captured for g in training.learn.graphs)

@@ -83,6 +83,7 @@ class Captured:
         functools.update_wrapper(self, f)
         self._f, self._donate, self._max_graphs, self._check = f, donate, max_graphs, check
         self._name = getattr(f, "__name__", type(f).__name__)
+        self.holders: Callable[[], list[tuple[Any, str]]] = list  # what f reads or changes, if that is known before
         self._graphs: dict[Any, Graph] = {}
         self._lock = threading.RLock()
 
@@ -215,7 +216,8 @@ class Captured:
 
     def _recorded(self, graph: Graph, args: Any, options: Any, given_away: list[bool]) -> Recording:
         """Record f; objects that it changes for the first time are recorded with it by another attempt."""
-        retried = False
+        retried = again = False
+        graph.add_holders(self.holders())
         while True:
             pairs: list[tuple[Any, Tensor]] = []
             inside = tree.map(lambda leaf, pairs=pairs: _inside(leaf, pairs, True), (args, options))
@@ -226,9 +228,10 @@ class Captured:
                 return result
 
             try:
-                return Recording(self._name, [x for _, x in pairs], graph.holders, given_away, run)
+                return Recording(self._name, [x for _, x in pairs], graph.holders, given_away, run, again)
             except MoreHolders as more:
                 graph.add_holders(more.holders)
+                again = True
             except MemoryError:
                 if retried:
                     raise

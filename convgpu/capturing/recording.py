@@ -127,10 +127,12 @@ class Recording:
         holders: the objects and attributes that earlier runs have changed.
         donated: for each input, whether its memory takes a result.
         run: calls f with `inner` and returns what it returned.
+        again: whether f has been recorded before with fewer holders: what it changes besides now, it makes itself.
     """
 
     def __init__(self, name: str, inner: list[Tensor], holders: list[tuple[Any, str]], donated: list[bool],
-                 run: Callable[[], Any]):
+                 run: Callable[[], Any], again: bool = False):
+        self._again = again
         self._name = name
         self._cupy = sys.modules["cupy"]
         self.pool = self._cupy.cuda.MemoryPool()
@@ -167,13 +169,15 @@ class Recording:
             for x, array in zip(inner, self.inputs):
                 x.array = array
             self.held = [[self._own(a) for a in arrays_of(value)] for _, _, value in self.before]
+            inside = []
             for (holder, attribute, value), arrays in zip(self.before, self.held):
-                setattr(holder, attribute, with_arrays(value, arrays))
+                inside.append(with_arrays(value, arrays))
+                setattr(holder, attribute, inside[-1])
             with entered(region), stream:
                 stream.begin_capture()
                 try:
                     result = run()
-                    self._find_changes(region, inner)
+                    self._find_changes(region, inner, [x for x in tree.leaves(inside) if isinstance(x, Tensor)])
                     self._write_back(result, donated)
                     self._join_flags(recorder)
                 except BaseException:
@@ -202,15 +206,21 @@ class Recording:
         except self._cupy.cuda.runtime.CUDARuntimeError as error:  # the capture was invalid, which the first error says
             self.ended = str(error)
 
-    def _find_changes(self, region: Region, inner: list[Tensor]) -> None:
+    def _find_changes(self, region: Region, inner: list[Tensor], inside: list[Tensor]) -> None:
         known = {(id(holder), attribute) for holder, attribute, _ in self.before}
-        arguments = {id(x) for x in inner}
+        arguments = {id(x) for x in (*inner, *inside)}
+        held = {id(x) for holder, attribute, _ in self.before for x in tree.leaves(getattr(holder, attribute))}
+        if any([x.grad is not None and x.is_leaf and id(x) in held for x in inside]):
+            raise CaptureError(f"capture of {self._name}: expected gradients that are used inside the function, got "
+                               "one that backward() has left in `grad` of a variable; call zero_grad()")
         self.changes, self.assigned = [], [x for x in inner if x.version]
         new = []
         for holder, attribute, value in region.changed():
             if id(holder) in arguments:
                 continue
             if (id(holder), attribute) not in known:
+                if self._again:
+                    continue
                 new.append((holder, attribute))
             self.changes.append(Change(holder, attribute, value, getattr(holder, attribute)))
         if self.assigned:

@@ -17,6 +17,7 @@ from keras.src.optimizers import base_optimizer
 
 import convgpu as cg
 from convgpu import backends
+from convgpu.capturing import region
 from convgpu.device import CPU, run_there
 from convgpu.ops.optim import Adam, Operands, Results, Rule, Sgd, cast_all
 from convgpu.tensor import wrap
@@ -61,6 +62,8 @@ class ConvgpuOptimizer(base_optimizer.BaseOptimizer):
 
     def _apply_by_count(self, grads: Any, trainable_variables: Any, count: int) -> None:
         """Keras's step number `count`, whose choices the host makes."""
+        region.refuse("gradient_accumulation_steps or ema_overwrite_frequency, whose choices the host makes,",
+                      "leave jit_compile off")
         steps, overwrites = self.gradient_accumulation_steps, self.ema_overwrite_frequency
         kept = [self._accumulated_gradients[self._get_variable_index(v)] for v in trainable_variables] if steps else []
         if steps and count % steps:

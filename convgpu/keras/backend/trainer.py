@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ from keras.src.utils.python_utils import pythonify_logs
 import convgpu as cg
 import convgpu.numpy as cnp
 from convgpu import Tensor
+from convgpu.capturing.region import CaptureError
 from convgpu.device import CPU, GPU
 from convgpu.dtypes import is_float, is_half
 
 from .core import cast_together, convert_to_numpy, convert_to_tensor, current_device, differentiating
+
+_MOST_GRAPHS = 64  # of one function: kinds of batches
 
 
 class ConvgpuTrainer(base_trainer.Trainer):
@@ -72,24 +76,57 @@ class ConvgpuTrainer(base_trainer.Trainer):
     def make_train_function(self, force: bool = False) -> Any:
         """A function of a list of batches that trains on each batch and returns the last metrics."""
         if self.train_function is None or force:
-            self.train_function = lambda batches: [self.train_step(_there(data)) for data in batches][-1]
+            self.train_function = self._stepping(lambda batches: [self.train_step(data) for data in batches][-1])
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """A function of a list of batches that evaluates each without recording, and returns the last metrics."""
         if self.test_function is None or force:
-            self.test_function = cg.no_grad()(lambda batches: [self.test_step(_there(data)) for data in batches][-1])
+            self.test_function = cg.no_grad()(self._stepping(
+                lambda batches: [self.test_step(data) for data in batches][-1]))
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
         """A function of a list of batches that returns their outputs, unrecorded, joined as NumPy arrays."""
         if self.predict_function is None or force:
+            steps = self._stepping(lambda batches: [self.predict_step(data) for data in batches])
             self.predict_function = cg.no_grad()(lambda batches: _joined(
-                [tree.map_structure(convert_to_numpy, self.predict_step(data)) for data in batches]))
+                [tree.map_structure(convert_to_numpy, outputs) for outputs in steps(batches)]))
         return self.predict_function
 
+    def _stepping(self, steps: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+        """A function of a list of batches. On a GPU, with jit_compile=True, its launches become one graph."""
+        if not self.jit_compile or self.run_eagerly or current_device() == CPU:
+            return lambda batches: steps([_there(data) for data in batches])
+        captured = cg.capture(steps, donate=(), max_graphs=_MOST_GRAPHS)
+        captured.holders = lambda: [(v, "_value") for v in self._all_variables()]
+        eagerly = False
+
+        def run(batches: list[Any]) -> Any:
+            nonlocal eagerly
+            given = [_there(data) for data in batches]
+            if not eagerly:
+                try:
+                    return captured(given)
+                except CaptureError as error:  # everything is as it was before the call
+                    eagerly = True
+                    warnings.warn(f"{self.name}: jit_compile=True has no effect, and steps run eagerly: {error}",
+                                  stacklevel=2)
+            return steps(given)
+
+        return run
+
+    def _all_variables(self) -> list[Any]:
+        """The variables of the model, of its metrics and of its optimizer."""
+        found = [*self.variables, *self.metrics_variables]
+        inner = self.optimizer
+        while inner is not None:
+            found += inner.variables
+            inner = getattr(inner, "inner_optimizer", None)
+        return list({id(v): v for v in found}.values())
+
     def _resolve_auto_jit_compile(self) -> bool:
-        return False  # there is no compiler
+        return False  # a step is recorded where jit_compile=True asks for it
 
     # --- loops
 
