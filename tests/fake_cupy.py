@@ -774,7 +774,7 @@ def empty(shape: Any, dtype: Any) -> ndarray:
 def zeros(shape: Any, dtype: Any = np.float64) -> ndarray:
     """Memory full of zeros."""
     array = empty(shape, dtype)
-    array.fill(0)
+    _write(array._host, lambda: np.zeros(array.shape, array.dtype))
     return array
 
 
