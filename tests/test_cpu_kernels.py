@@ -365,6 +365,20 @@ def test_stacks_of_products(run, shapes):
         np.testing.assert_allclose(y, np.matmul(a.astype("f8"), b.astype("f8")), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels, filters, stride", [(1024, 256, 1), (1031, 300, 1), (600, 260, 2), (64, 64, 1),
+                                                       (70, 130, 1), (2048, 70, 1)])
+def test_layers_of_one_tap_that_fetch_or_copy_their_pixels(run, channels, filters, stride):
+    """Rows are fetched ahead of a product; pixels a page apart are copied for wgrad."""
+    x, w = normal(3, 9, 9, channels), normal(1, 1, channels, filters, seed=1)
+    geo = geo_of(x, w, stride=stride, padding=0)
+    gy, strided = normal(*geo.y_shape, seed=2), x[:, ::stride, ::stride].astype("f8")
+    right = {"y": strided @ w[0, 0].astype("f8"),
+             "gw": np.einsum("nhwc,nhwk->ck", strided, gy.astype("f8"))[None, None]}
+    got = {"y": run.conv_fprop(x, w, None, geo, None), "gw": run.conv_wgrad(x, gy, geo)}
+    for name, exact in right.items():
+        np.testing.assert_allclose(got[name], exact, rtol=0, atol=1e-6 * np.abs(exact).max(), err_msg=name)
+
+
 @pytest.mark.parametrize("filters, groups", [(6, 1), (1, 1), (16, 1), (70, 1), (12, 3)])
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
 def test_an_activation_has_the_bits_of_its_op(filters, groups, activation):

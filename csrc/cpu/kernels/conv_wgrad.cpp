@@ -26,6 +26,9 @@ constexpr int64_t kPartials = int64_t(16) << 20;  // bytes of the sums of all se
 constexpr int64_t kFewChannels = 16;              // with fewer channels, all taps are lanes
 constexpr int64_t kMostLanes = 1024;              // of all taps and channels
 constexpr int64_t kFewReaders = 4;                // so few tiles of lanes read gy where it is, even across other panels
+constexpr int64_t kAhead = 8, kFarAhead = 64;     // pixels of x that are fetched into the nearest cache in advance
+constexpr int64_t kPage = 4096;                   // bytes
+constexpr int64_t kManyPanels = 4;                // so many panels of filters make up for a copy of x
 constexpr double kSmall = 1 << 17;
 
 enum class Reads { kInPlace, kPacked, kRegion };
@@ -76,7 +79,10 @@ private:
         each_rows_ = smaller(rows_, larger<int64_t>(kResults / (kRows * columns), 1));
         each_tiles_ = smaller(tiles_, larger<int64_t>(kResults / (kRows * columns * each_rows_), 1));
         const bool neighbours = sizeof(T) == sizeof(A) && call_.x.step_c == 1;
-        if (reads_ == Reads::kPacked && neighbours && gather_.taps() == 1) reads_ = Reads::kInPlace;
+        // Pixels a page or more apart share their place in the nearest cache; if several panels read them, a copy pays.
+        const int64_t distance = call_.x.step[2] * gather_.axis[2].step * static_cast<int64_t>(sizeof(A));
+        const bool crowded = distance >= kPage && panels_ >= kManyPanels;
+        if (reads_ == Reads::kPacked && neighbours && gather_.taps() == 1 && !crowded) reads_ = Reads::kInPlace;
         gy_in_place_ = sizeof(T) == sizeof(A) && call_.gy.step_c == 1 && call_.filters % kLanes<A> == 0 &&
                        (call_.gy.step[2] == width_ || tiles_ * rows_ <= kFewReaders);
         shrink();
@@ -230,7 +236,10 @@ private:
             const A* const gy = gy_in_place_
                                     ? call_.gy.at<const A>(0, 0, 0, 0, part.group * call_.filters + panel * width_)
                                     : s.gy + (panel - part.panels.begin) * width_ * box.pixels();
-            const Apart apart{step, gy_in_place_ ? call_.gy.step[2] : width, gy_in_place_ ? 1 : width};
+            // The first panel brings x from memory, the others find it in a cache.
+            const bool first = panel == part.panels.begin && reads_ == Reads::kInPlace;
+            const Apart apart{step, gy_in_place_ ? call_.gy.step[2] : width, gy_in_place_ ? 1 : width,
+                              (first ? kFarAhead : kAhead) * step};
             // The pixels of gy of one group serve all tiles while they are in the nearest cache.
             for (int64_t i = 0; i < runs;) {
                 const int64_t end = end_of_block(s.runs, i, runs);

@@ -367,17 +367,31 @@ private:
                                                  c * columns.width()
                                            : filters_.block(group, panel, tap + t, some, c, end, scratch.panel);
                 const Finish<A> finish{!starts, ends ? bias : nullptr, ends && call_.activation == Activation::kRelu};
-                for (int64_t p = 0; p < pixels; p += kRows) {
-                    const uint8_t* const there = scratch.there + p / kRows * pitch_ + t;
-                    int64_t first = 0, last = some;
-                    while (sparse_ && first < last && !there[first]) ++first;
-                    while (sparse_ && first < last && !there[last - 1]) --last;
-                    if (first == last && !starts && !ends) continue;
-                    multiply(columns, rows_of(p, t + first, scratch), last - first, c, end,
-                             b + first * (end - c) * columns.width(), columns.width(), scratch.results + p, 0,
-                             static_cast<int>(smaller<int64_t>(kRows, pixels - p)), finish);
+                if (linear_ && all == 1 && panel == 0) {  // pixels that are read for the first time
+                    multiply_block<true>(pixels, t, some, c, end, b, columns, scratch, finish, starts || ends);
+                } else {
+                    multiply_block<false>(pixels, t, some, c, end, b, columns, scratch, finish, starts || ends);
                 }
             }
+        }
+    }
+
+    // Adds a block of terms, those of `some` taps from t, to the results of all pixels.
+    template <bool kFetches>
+    CONVGPU_INLINE void multiply_block(int64_t pixels, int64_t t, int64_t some, int64_t c, int64_t end, const A* b,
+                                       const Panel<A>& columns, const Scratch& scratch, const Finish<A>& finish,
+                                       bool needed) const {
+        for (int64_t p = 0; p < pixels; p += kRows) {
+            const uint8_t* const there = scratch.there + p / kRows * pitch_ + t;
+            int64_t first = 0, last = some;
+            while (sparse_ && first < last && !there[first]) ++first;
+            while (sparse_ && first < last && !there[last - 1]) --last;
+            if (first == last && !needed) continue;
+            Rows<A> rows = rows_of(p, t + first, scratch);
+            if (kFetches) rows.ahead = rows.at + (p + kRows < pixels ? kRows : 0);
+            multiply<kFetches>(columns, rows, last - first, c, end, b + first * (end - c) * columns.width(),
+                               columns.width(), scratch.results + p, 0,
+                               static_cast<int>(smaller<int64_t>(kRows, pixels - p)), finish);
         }
     }
 

@@ -42,6 +42,7 @@ struct Rows {
     const A* const* at;
     int64_t next;
     const int64_t* shift;
+    const A* const* ahead = nullptr;  // if set, the pointers of the next call, whose rows are fetched into the cache
 };
 constexpr int64_t kUnshifted[1] = {0};
 
@@ -59,7 +60,7 @@ CONVGPU_INLINE void add_products(Vector<A> (&sum)[kRows][V], const A* const (&a)
     }
 }
 
-template <class A, int V>
+template <class A, int V, bool kFetches>
 __attribute__((noinline)) void multiply_panel(const Rows<A>& a, int64_t taps, int64_t begin, int64_t end, const A* b,
                                               int64_t step, A* const* y, int64_t column, int rows, int last,
                                               const Finish<A>& finish) {
@@ -79,6 +80,11 @@ __attribute__((noinline)) void multiply_panel(const Rows<A>& a, int64_t taps, in
         const A* const p[kRows] = {at[0] + shift, at[1] + shift, at[2] + shift,
                                    at[3] + shift, at[4] + shift, at[5] + shift};
         int64_t c = begin;
+        for (constexpr int64_t kLine = 64 / sizeof(A); kFetches && c + kLine <= end;) {
+#pragma GCC unroll 6
+            for (int r = 0; r < kRows; ++r) __builtin_prefetch(a.ahead[r] + shift + c);
+            for (const int64_t stop = c + kLine; c < stop; ++c, b += step) add_products(sum, p, c, b);
+        }
         for (; kTwice && c + 2 <= end; c += 2, b += 2 * step) {
             add_products(sum, p, c, b);
             add_products(odd, p, c + 1, b + step);
@@ -133,19 +139,21 @@ CONVGPU_INLINE Panel<A> panel_of(int64_t columns, int64_t width = kWidth<A>) {
     return {vectors, n - (vectors - 1) * kLanes<A>};
 }
 
-template <class A>
+// kFetches: whether rows.ahead is set. Narrow panels take no notice of it.
+template <bool kFetches = false, class A>
 CONVGPU_INLINE void multiply(const Panel<A>& panel, const Rows<A>& a, int64_t taps, int64_t begin, int64_t end,
                              const A* b, int64_t step, A* const* y, int64_t column, int rows, const Finish<A>& finish) {
     switch (panel.vectors) {
         case 1:
-            return multiply_panel<A, 1>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
+            return multiply_panel<A, 1, false>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
         case 2:
-            return multiply_panel<A, 2>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
+            return multiply_panel < A, 2,
+                   kFetches && kVectors == 2 > (a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
 #if defined(__AVX512F__) || defined(__aarch64__)
         case 3:
-            return multiply_panel<A, 3>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
+            return multiply_panel<A, 3, false>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
         default:
-            return multiply_panel<A, 4>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
+            return multiply_panel<A, 4, kFetches>(a, taps, begin, end, b, step, y, column, rows, panel.last, finish);
 #endif
     }
 }

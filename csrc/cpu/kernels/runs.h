@@ -18,7 +18,8 @@ struct Run {
 // How far neighbouring pixels of a run lie apart, in elements.
 struct Apart {
     int64_t x, gy;
-    int64_t unit;  // what Run::gy counts, in elements
+    int64_t unit;   // what Run::gy counts, in elements
+    int64_t ahead;  // so far ahead x is fetched into the cache: a long step is more than the processor foresees
 };
 
 template <class A, int V>
@@ -33,7 +34,7 @@ __attribute__((noinline)) void multiply_runs(const A* const* lanes, const A* gy,
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sum[r][v] = odd[r][v] = Vec{};
     }
-    const int64_t step = apart.x, next = apart.gy;
+    const int64_t step = apart.x, next = apart.gy, ahead = apart.ahead;
     const A* const x[kRows] = {lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]};
     for (int64_t i = 0; i < runs; ++i) {
         int64_t at = run[i].x, p = run[i].pixels;
@@ -43,7 +44,7 @@ __attribute__((noinline)) void multiply_runs(const A* const* lanes, const A* gy,
             add_products(odd, x, at + step, g + next);
         }
         for (; p > 0; --p, at += step, g += next) {
-            if (V >= 3) __builtin_prefetch(x[0] + at + 8 * step);  // a long step is more than the processor foresees
+            if (V >= 3) __builtin_prefetch(x[0] + at + ahead);
             add_products(sum, x, at, g);
         }
     }
