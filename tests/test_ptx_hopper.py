@@ -210,3 +210,36 @@ def test_tensor_maps_are_checked() -> None:
         ptx.tensor_map(np.zeros((8, 3), np.float32), (8, 4))
     with pytest.raises(ValueError, match="expected an array whose last axis is contiguous"):
         ptx.tensor_map(x.T, (8, 8))
+
+
+@pytest.mark.parametrize("a_registers", [False, True])
+def test_a_missing_fence_before_products_is_found(a_registers: bool) -> None:
+    source = gemm_source(8, "f16", a_registers)
+    fence = '    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");\n'
+    assert fence in source
+    x, y = np.zeros((64, 64), np.uint16), np.zeros((64, 8), np.float32)
+    maps = [ptx.tensor_map(x, (64, 64), swizzle=128), ptx.tensor_map(x[:8].copy(), (8, 64), swizzle=128)]
+    fragments = np.zeros(4 * 4 * 128, np.uint32)
+    for text, kinds in ((source, set()), (source.replace(fence, ""), {"in flight"})):
+        report = compiled(source=text)["gemm"].launch(1, 128, [*maps, fragments, y])
+        assert {finding.kind for finding in report.findings} == kinds, report
+        assert all("without wgmma.fence" in finding.message for finding in report.findings)
+
+
+def test_registers_of_warpgroups() -> None:
+    source = """extern "C" __global__ void k(float* y) {
+    if (threadIdx.x < 128) asm volatile("setmaxnreg.dec.sync.aligned.u32 FEW;");
+    else asm volatile("setmaxnreg.inc.sync.aligned.u32 MANY;");
+    __syncthreads();
+    y[threadIdx.x] = 1;
+}"""
+
+    def launched(few: int, many: int) -> ptx.Report:
+        text = source.replace("FEW", str(few)).replace("MANY", str(many))
+        return ptx.compile(text, arch="sm_90a")["k"].launch(1, 384, [np.zeros(384, np.float32)])
+
+    assert not launched(24, 240).findings
+    report = launched(40, 240)
+    assert [finding.kind for finding in report.findings] == ["deadlock"] and "(source line 3)" in str(report), report
+    with pytest.raises(ValueError, match="multiple of 8 from 24 to 256"):
+        launched(25, 240)

@@ -86,7 +86,10 @@ struct Warp {
     uint32_t store_commits[32] = {};
     std::vector<std::unique_ptr<Pending>> products;  // this warp's share of wgmma, the oldest first
     uint32_t product_commits = 0;
-    Clock products_done;  // what it learns at its next wgmma.wait_group
+    Clock products_done;                             // what it learns at its next wgmma.wait_group
+    bool registers_fenced = false;                   // by wgmma.fence, since the last wait
+    std::map<uint32_t, std::vector<uint32_t>> left;  // what products have left in registers, by place
+    uint32_t most_registers = 0;                     // of a thread, by setmaxnreg; 0: as at the launch
     std::map<uint32_t, std::vector<uint32_t>>
         accumulators;  // by place: of products under way; the registers hold poison
 

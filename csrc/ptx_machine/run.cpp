@@ -141,6 +141,9 @@ void Worker::begin_warp(Warp& w) {
     w.product_commits = 0;
     w.products_done = {};
     w.accumulators.clear();
+    w.registers_fenced = false;
+    w.left.clear();
+    w.most_registers = 0;
     std::fill(std::begin(w.commits), std::end(w.commits), 0);
     w.clock.near.assign(cluster.warps.size(), 0);
     w.clock.near[w.number] = 1;

@@ -4,6 +4,7 @@
 // A, must not change before. Meanwhile the accumulators' registers hold poison, and what was in them is kept beside. A
 // warpgroup multiplies as one: a group is complete for none of its four warps before all have issued it, and then for
 // all.
+#include <algorithm>
 #include <array>
 
 #include "../tensor_core.h"
@@ -189,8 +190,27 @@ void give_back(Warp& w, const Step& s) {
             break;
         }
         std::copy(it->second.begin(), it->second.end(), d);
+        w.left[it->first] = std::move(it->second);
         it = w.accumulators.erase(it);
     }
+}
+
+// 9.7.15.7.1: wgmma.fence must come before the first product, and after other instructions have written accumulators or
+// registers of A. Compilers move results from register to register, so that what counts is whether a product left it.
+void check_fenced(Warp& w, const Step& s, bool adds) {
+    if (w.registers_fenced) return;
+    const auto& d = detail<Product>(s);
+    bool kept = !w.left.empty() && !d.a_in_registers;
+    for (U32 r = 0; r < d.sums() && kept && adds; ++r) {
+        const U32* x = w.lanes<U32>(s.op[r]);
+        kept = w.accumulators.count(s.op[r]) || std::any_of(w.left.begin(), w.left.end(), [&](const auto& result) {
+                   return std::equal(x, x + 32, result.second.begin());
+               });
+    }
+    if (kept) return;
+    found(w, s, 0, "in flight", "wgmma on registers that other instructions have written, without wgmma.fence since",
+          "");
+    w.registers_fenced = true;  // it is said once
 }
 
 // op: D, A (4 registers or a descriptor), B, scale-d
@@ -214,6 +234,7 @@ void multiply(Warp& w, const Step& s, Mask lanes) {
     const Mask adds = w.predicate(b[1]);
     if (adds && adds != kFull) fault(w, s, -1, "divergence", "scale-d that differs within a warp");
     p->adds = adds != 0;
+    check_fenced(w, s, p->adds);
     hold(w, s);
     w.products.push_back(std::move(p));
 }
@@ -261,6 +282,7 @@ void wait(Warp& w, const Step& s, Mask) {
         w.changed = true;
     }
     w.clock.join(w.products_done);
+    w.registers_fenced = false;
     give_back(w, s);
 }
 
@@ -306,7 +328,8 @@ void add_wgmma(Table& t) {
     t.section("9.7.15 wgmma.mma_async");
     t.family("wgmma.mma_async", build_multiply);
     t.section("9.7.15 wgmma.fence");
-    t.family("wgmma.fence", [](Builder& b) { b.emit([](Warp&, const Step&, Mask) {}, {}); });
+    t.family("wgmma.fence",
+             [](Builder& b) { b.emit([](Warp& w, const Step&, Mask) { w.registers_fenced = true; }, {}); });
     t.section("9.7.15 wgmma.commit_group");
     t.family("wgmma.commit_group", [](Builder& b) { b.emit(&commit, {}); });
     t.section("9.7.15 wgmma.wait_group");
