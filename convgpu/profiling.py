@@ -12,15 +12,17 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import autograd
 from .device import is_gpu_array
-from .ledger.result import Row
 from .recorder import Call
 from .settings import current_backend, current_precision
+
+if TYPE_CHECKING:
+    from .ledger.result import Row
 
 
 class Event(NamedTuple):
@@ -191,6 +193,8 @@ class Profile:
 
     def close(self) -> None:
         """Wait for the GPU, and add the events up."""
+        from .ledger.result import Row  # imported late: `import convgpu` needs no ledger
+
         if self._zero is not None:
             sys.modules["cupy"].cuda.get_current_stream().synchronize()
         self._open, self.seconds = False, time.perf_counter() - self._began
