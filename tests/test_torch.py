@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import importlib
 import itertools
 import warnings
 from functools import partial
@@ -373,6 +375,13 @@ def test_compiled_models_are_one_graph() -> None:
 def test_wrong_arguments(call: object, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         call(torch.randn(2, 3, 6, 6))
+
+
+@pytest.mark.parametrize("module", ["functional", "modules"])
+def test_examples_of_docstrings(module: str) -> None:
+    failed, attempted = doctest.testmod(importlib.import_module(f"convgpu.torch.{module}"),
+                                        optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert attempted and not failed
 
 
 def test_memory_is_shared_and_not_changed() -> None:
