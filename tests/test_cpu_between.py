@@ -3,6 +3,11 @@ data that a single pass would get wrong, views, and what the module refuses."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from native_backends import needs_cpu
@@ -15,6 +20,8 @@ from convgpu.dtypes import accumulator, as_dtype
 from convgpu.geometry import NormGeometry, batch_norm_geometry
 
 pytestmark = needs_cpu
+
+ROOT = Path(__file__).parent.parent
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ACTIVATIONS = (None, "relu", "relu6", "silu")
@@ -67,6 +74,48 @@ def test_normalisation_of_any_geometry(run, seed):
         var = np.abs(drawn(rng, geo.channels, kept))
         check(run, "norm_infer", (x, drawn(rng, geo.channels, kept), var, scale, offset, beside),
               (geo, activation, 1e-3))
+
+
+@pytest.mark.parametrize("dtype, activation", [("float32", None), ("bfloat16", "silu"), ("float64", "relu")])
+@pytest.mark.parametrize("outer, groups", [(3, 1), (2, 2)])
+def test_gradients_of_lines_too_long_for_sums_in_every_thread(run, dtype, activation, outer, groups):
+    """Their bits depend on the number of threads no more than those of shorter lines."""
+    rng = np.random.default_rng(0)
+    geo = NormGeometry(outer, 1, groups * 262_200, 1, groups)
+    x, gy, beside = (drawn(rng, (outer, 1, geo.channels, 1), dtype) for _ in range(3))
+    kept = accumulator(as_dtype(dtype)).name
+    scale, offset = (drawn(rng, geo.channels, kept) for _ in range(2))
+    mean, rstd = check(run, "norm_stats", (x, None, None), (geo, 1e-5, 0.9, 1))
+    given = (gy, x, mean, rstd, scale, offset, None), (geo, activation, (True, True, True, False))
+    found, before = [], cg.get_num_threads()
+    for threads in (1, 2, 7):
+        cg.set_num_threads(threads)
+        found.append(b"".join(g.tobytes() for g in check(run, "norm_dgrad", *given)))
+    cg.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    if activation != "silu":
+        y, = check(run, "norm_apply_add", (x, mean, rstd, scale, offset, beside), (geo, activation))
+        for wanted in ((True, True, True, True), (False, True, False, True), (True, False, False, False)):
+            check(run, "norm_dgrad", (gy, x, mean, rstd, scale, offset, y), (geo, activation, wanted))
+
+
+def test_gradients_of_a_line_of_any_length_take_at_most_64_mb():
+    """In a process of its own, whose largest size is compared with what the arrays take."""
+    code = """
+import resource, numpy as np
+from convgpu.backends import load
+from convgpu.geometry import NormGeometry
+run, n = load("cpu"), 6_000_000
+x, scale = np.ones((1, 1, n, 1), np.float32), np.ones(n, np.float32)
+geo = NormGeometry(1, 1, n, 1, 1)
+mean, rstd = run.norm_stats(x, None, None, geo, 1e-5, 0.9, 1)[:2]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+results = run.norm_dgrad(x, x, mean, rstd, scale, scale, None, geo, None, (True, True, True, False))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 - sum(r.nbytes for r in results[:3]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert int(done.stdout) <= 64 << 20
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

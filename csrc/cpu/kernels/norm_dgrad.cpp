@@ -16,6 +16,10 @@
 namespace convgpu::cpu::CONVGPU_ISA {
 namespace {
 
+template <class A>
+constexpr int64_t kPiece = kRun<A> / 2;  // elements of a line that are summed in the accumulator's type
+constexpr int64_t kLongLine = 1 << 18;
+
 // What a vector of the elements of one or several channels needs.
 template <class A>
 struct Channel {
@@ -325,11 +329,43 @@ void by_runs(const NormCall& call) {
 
 // --- lines of channels
 
+// What all vectors of a line need, and the sums of one vector: g, and g * xn.
+template <class T, bool kSilu>
+struct LineStep {
+    using A = Accumulator<T>;
+    const Step<T, kSilu>& step;
+    const OfLine<A> line;
+    const int64_t at;  // of the line's first element
+    const Vector<A> rate, apart;
+
+    LineStep(const Step<T, kSilu>& step, int64_t i, int64_t first, int64_t n)
+        : step(step),
+          line(step.given, i, first),
+          at(i * n),
+          rate(broadcast(step.given.rstd[i] * step.given.inverse)),
+          apart(broadcast(step.given.rest[i] * step.given.rstd[i])) {}
+
+    CONVGPU_INLINE Vector<A> scale(int64_t c, int lanes) const {
+        return line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));
+    }
+    CONVGPU_INLINE void sums(int64_t c, int lanes, Vector<A>& one, Vector<A>& two) const {
+        step.add(at + c, lanes, line.at(c, lanes), rate, one, two);
+        two -= one * apart;
+    }
+    CONVGPU_INLINE Channel<A> channel(int64_t i, A m1, A m2) const {
+        return {Affine<A>{}, rate, rate * m2, m1 - apart * m2, Vector<A>{}, broadcast(step.given.rstd[i])};
+    }
+    CONVGPU_INLINE void finish(Channel<A>& channel, int64_t c, int lanes) const {
+        channel.affine = line.at(c, lanes);
+        channel.scale = scale(c, lanes);
+        step.finish(at + c, lanes, channel);
+    }
+};
+
 template <class T, bool kSilu>
 void by_lines(const NormCall& call) {
     using A = Accumulator<T>;
     const Step<T, kSilu> step(call);
-    const Given<A>& given = step.given;
     const int64_t n = call.per_group(), C = call.channels;
     int64_t segments =
         smaller(smaller(kNormSegments, parts(call.size(), kNormSmall)), larger<int64_t>(1, (1 << 18) / C));
@@ -351,41 +387,31 @@ void by_lines(const NormCall& call) {
         int64_t waiting = 0;
         for (int64_t o = call.outer * s / segments; o < call.outer * (s + 1) / segments; ++o) {
             for (int64_t g = 0; g < call.groups; ++g) {
-                const int64_t i = o * call.groups + g, at = i * n, first = g * n;
-                const OfLine<A> line(given, i, first);
-                const Vector<A> rate = broadcast(given.rstd[i] * given.inverse);
-                const Vector<A> apart = broadcast(given.rest[i] * given.rstd[i]);
+                const int64_t i = o * call.groups + g, first = g * n;
+                const LineStep<T, kSilu> line(step, i, first, n);
                 // Of each piece in the accumulator's type, of the line in a wider one.
                 Wide<A> sum1 = 0, sum2 = 0;
-                for (int64_t k = 0; k < n; k += kRun<A> / 2) {
+                for (int64_t k = 0; k < n; k += kPiece<A>) {
                     Vector<A> s1{}, s2{};
-                    for_each_vector<A>(
-                        smaller(kRun<A> / 2, n - k), [&](int64_t j, int lanes) __attribute__((always_inline)) {
-                            const int64_t c = k + j;
-                            const Affine<A> affine = line.at(c, lanes);
-                            Vector<A> v1{}, v2{};
-                            step.add(at + c, lanes, affine, rate, v1, v2);
-                            v2 -= v1 * apart;
-                            store_first(one + first + c, load_first(one + first + c, lanes) + v1, lanes);
-                            store_first(two + first + c, load_first(two + first + c, lanes) + v2, lanes);
-                            const Vector<A> scale = line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));
-                            s1 += scale * v1;
-                            s2 += scale * v2;
-                        });
+                    for_each_vector<A>(smaller(kPiece<A>, n - k),
+                                       [&](int64_t j, int lanes) __attribute__((always_inline)) {
+                                           const int64_t c = k + j;
+                                           Vector<A> v1{}, v2{};
+                                           line.sums(c, lanes, v1, v2);
+                                           store_first(one + first + c, load_first(one + first + c, lanes) + v1, lanes);
+                                           store_first(two + first + c, load_first(two + first + c, lanes) + v2, lanes);
+                                           s1 += line.scale(c, lanes) * v1;
+                                           s2 += line.scale(c, lanes) * v2;
+                                       });
                     for (int j = 0; j < kLanes<A>; ++j) {
                         sum1 += s1[j];
                         sum2 += s2[j];
                     }
                 }
                 if (!call.gx) continue;
-                const A m1 = static_cast<A>(sum1 / n), m2 = static_cast<A>(sum2 / n);
-                Channel<A> channel{Affine<A>{},     rate,        rate * m2,
-                                   m1 - apart * m2, Vector<A>{}, broadcast(given.rstd[i])};
-                for_each_vector<A>(n, [&](int64_t c, int lanes) __attribute__((always_inline)) {
-                    channel.affine = line.at(c, lanes);
-                    channel.scale = line.scale ? load_first(line.scale + c, lanes) : broadcast(A(1));
-                    step.finish(at + c, lanes, channel);
-                });
+                auto channel = line.channel(i, static_cast<A>(sum1 / n), static_cast<A>(sum2 / n));
+                for_each_vector<A>(
+                    n, [&](int64_t c, int lanes) __attribute__((always_inline)) { line.finish(channel, c, lanes); });
             }
             if (++waiting == kRowsOfBlock) flush(), waiting = 0;
         }
@@ -399,6 +425,90 @@ void by_lines(const NormCall& call) {
         }
     }
     totals.write(call);
+}
+
+// --- long lines of channels
+
+// The means of scale * g and scale * g * xn of the lines of a group.
+template <class T, bool kSilu>
+void means_of_lines(const NormCall& call, const Step<T, kSilu>& step, int64_t g, Accumulator<T>* m1,
+                    Accumulator<T>* m2) {
+    using A = Accumulator<T>;
+    const int64_t n = call.per_group(), pieces = parts(n, kPiece<A>);
+    const int64_t some = smaller(call.outer, larger<int64_t>(1, (1 << 20) / pieces));
+    const Memory memory(2 * some * pieces * sizeof(Wide<A>));
+    Wide<A>* const sums = reinterpret_cast<Wide<A>*>(memory.data());
+    for (int64_t from = 0; from < call.outer; from += some) {
+        const int64_t lines = smaller(some, call.outer - from);
+        parallel_for(lines * pieces, call.threads, 0, [&](int64_t item, char*) {
+            const int64_t i = (from + item / pieces) * call.groups + g, k = item % pieces * kPiece<A>;
+            const LineStep<T, kSilu> line(step, i, g * n, n);
+            Vector<A> s1{}, s2{};
+            for_each_vector<A>(smaller(kPiece<A>, n - k), [&](int64_t j, int lanes) __attribute__((always_inline)) {
+                Vector<A> v1{}, v2{};
+                line.sums(k + j, lanes, v1, v2);
+                s1 += line.scale(k + j, lanes) * v1;
+                s2 += line.scale(k + j, lanes) * v2;
+            });
+            sums[2 * item] = sums[2 * item + 1] = 0;
+            for (int j = 0; j < kLanes<A>; ++j) {
+                sums[2 * item] += s1[j];
+                sums[2 * item + 1] += s2[j];
+            }
+        });
+        for (int64_t line = 0; line < lines; ++line) {
+            Wide<A> one = 0, two = 0;
+            for (int64_t p = line * pieces; p < (line + 1) * pieces; ++p) {
+                one += sums[2 * p];
+                two += sums[2 * p + 1];
+            }
+            m1[from + line] = static_cast<A>(one / n);
+            m2[from + line] = static_cast<A>(two / n);
+        }
+    }
+}
+
+// Sums of all channels in every thread would be large here. So a thread owns a piece of a line for the line's sums, and
+// then some channels of all lines.
+template <class T, bool kSilu>
+void by_long_lines(const NormCall& call) {
+    using A = Accumulator<T>;
+    const Step<T, kSilu> step(call);
+    const int64_t n = call.per_group(), pieces = parts(n, kPiece<A>);
+    const Memory means(2 * call.outer * sizeof(A));
+    A *const m1 = reinterpret_cast<A*>(means.data()), *const m2 = m1 + call.outer;
+    std::memset(means.data(), 0, 2 * call.outer * sizeof(A));
+    for (int64_t g = 0; g < call.groups; ++g) {
+        if (call.gx) means_of_lines(call, step, g, m1, m2);
+        parallel_for(pieces, call.threads, 2 * kPiece<A> * (sizeof(Wide<A>) + sizeof(A)),
+                     [&](int64_t p, char* scratch) {
+                         const int64_t k = p * kPiece<A>, count = smaller(kPiece<A>, n - k);
+                         Wide<A>*const ones = reinterpret_cast<Wide<A>*>(scratch), *const twos = ones + kPiece<A>;
+                         A *const one = reinterpret_cast<A*>(twos + kPiece<A>), *const two = one + kPiece<A>;
+                         std::memset(scratch, 0, 2 * kPiece<A> * (sizeof(Wide<A>) + sizeof(A)));
+                         for (int64_t o = 0; o < call.outer; ++o) {
+                             const int64_t i = o * call.groups + g;
+                             const LineStep<T, kSilu> line(step, i, g * n, n);
+                             auto channel = line.channel(i, m1[o], m2[o]);
+                             for_each_vector<A>(count, [&](int64_t j, int lanes) __attribute__((always_inline)) {
+                                 Vector<A> v1{}, v2{};
+                                 line.sums(k + j, lanes, v1, v2);
+                                 store_first(one + j, load_first(one + j, lanes) + v1, lanes);
+                                 store_first(two + j, load_first(two + j, lanes) + v2, lanes);
+                                 if (call.gx) line.finish(channel, k + j, lanes);
+                             });
+                             if ((o + 1) % kRowsOfBlock != 0 && o + 1 < call.outer) continue;
+                             for (int64_t c = 0; c < count; ++c) {
+                                 ones[c] += one[c];
+                                 twos[c] += two[c];
+                             }
+                             std::memset(one, 0, 2 * kPiece<A> * sizeof(A));
+                         }
+                         A *const offset = static_cast<A*>(call.goffset), *const scale = static_cast<A*>(call.gscale);
+                         for (int64_t c = 0; offset && c < count; ++c) offset[g * n + k + c] = static_cast<A>(ones[c]);
+                         for (int64_t c = 0; scale && c < count; ++c) scale[g * n + k + c] = static_cast<A>(twos[c]);
+                     });
+    }
 }
 
 template <class T, bool kSilu>
@@ -419,7 +529,9 @@ void dgrad(const NormCall& call) {
     const bool sums = call.gx || call.gscale || call.goffset;
     if (!sums && call.given_y) return residual_alone<T, kSilu>(call);
     if (call.inner > 1) return by_runs<T, kSilu>(call);
-    if (call.rows == 1 && call.per_group() > 1) return by_lines<T, kSilu>(call);
+    const bool lines = call.rows == 1 && call.per_group() > 1;
+    if (lines && call.per_group() > kLongLine) return by_long_lines<T, kSilu>(call);
+    if (lines) return by_lines<T, kSilu>(call);
     by_columns<T, kSilu>(call);
 }
 
