@@ -45,7 +45,7 @@ def test_settings_hold_for_every_thread(name):
 def test_what_is_refused():
     with pytest.raises(ValueError, match="set_precision: expected one of .'float32', 'tf32'., got 'bfloat16'"):
         cg.set_precision("bfloat16")
-    known = "'cpu', 'numpy', 'reference', 'emulated'"
+    known = "'cpu', 'numpy', 'reference', 'emulated'(, 'ptx')?"  # the last where CONVGPU_PTX=1 has built it
     with pytest.raises(ValueError, match=f"use_backend: expected one of .{known}., got 'cuda'"):
         cg.use_backend("cuda")
     with pytest.raises(ValueError, match="set_workspace_limit: expected nbytes >= 0, got -1"):
