@@ -577,6 +577,8 @@ def test_what_came_back_becomes_results(tmp_path, monkeypatch, capsys):
     import collect
 
     monkeypatch.setattr(collect.report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(collect.report, "DOCS", tmp_path / "cpu.md")  # the page itself is not to be written
+    (tmp_path / "cpu.md").write_text("")
     (tmp_path / "results").mkdir()
     rows_of_a_gpu(tmp_path / "rows.jsonl")
     monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
@@ -600,6 +602,7 @@ def test_rows_of_a_rehearsal_are_no_results(tmp_path, monkeypatch, capsys):
     import collect
 
     monkeypatch.setattr(collect.report, "RESULTS", tmp_path)
+    monkeypatch.setattr(collect.report, "DOCS", tmp_path / "cpu.md")
     rows_of_a_gpu(tmp_path / "rows.jsonl", tiny=True)
     monkeypatch.setattr(sys, "argv", ["collect.py", str(tmp_path)])
     assert collect.main() == 1 and "got one of a rehearsal" in capsys.readouterr().err
